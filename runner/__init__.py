@@ -1,0 +1,1 @@
+"""The cluster. The only place that imports ray, ray.tune and wandb."""

@@ -1,0 +1,26 @@
+"""Detectors (METHOD A4): anomaly detection models behind two verbs, `fit` on good images and `score`.
+
+What goes in is what every room of the house hands on, uint8 RGB images; what comes out are raw scores and
+maps, not normalised, not thresholded. No test image, label or mask takes part in `fit`. Configs and types
+import neither torch nor anomalib, so a light driver can hold them; `build_detector` is where the heavy
+imports happen.
+"""
+
+from components.detectors.base import Detector, Images, Scores
+from components.detectors.config import DetectorConfig
+
+__all__ = ["Detector", "DetectorConfig", "Images", "Scores", "build_detector"]
+
+
+def build_detector(config: DetectorConfig, seed: int, device: str = "cpu") -> Detector:
+    """Return the detector that `config` names, not fitted yet.
+
+    `seed` drives every draw the detector makes (PatchCore: the coreset selection, nothing else); the global
+    random states of torch and numpy are left as they were. `device` is a torch device string and no part of
+    the identity.
+
+    Raises `MissingWeights` where the backbone's weights are not on this machine.
+    """
+    from components.detectors.patchcore import PatchCore
+
+    return PatchCore(config, seed=seed, device=device)

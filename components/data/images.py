@@ -1,0 +1,152 @@
+"""Bytes to pixels: every consumer sees 8-bit RGB and boolean masks, whatever the files hold.
+
+Letters: H, W height and width; N images; S the side of a square resize.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from components.errors import BadInput
+
+RGB = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+# All that Pillow raises on damaged files, plugin by plugin.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_SIXTEEN_TO_EIGHT = 65535 / 255
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def decode_rgb(data: bytes, size: int | None = None) -> RGB:
+    """Returns the image as uint8 RGB (H, W, 3), or (size, size, 3) by an antialiased bicubic square resize.
+
+    Greyscale and palette images become RGB; 16-bit greyscale is scaled by 255/65535; an alpha channel is
+    dropped (colours under transparent pixels are kept as stored, nothing is composited); EXIF rotation is
+    applied.
+
+    Raises:
+        BadInput: the bytes are not a readable image, or hold floating-point pixels.
+    """
+    image = _eight_bit(_open(data)).convert("RGB")
+    if size is not None:
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def decode_mask(data: bytes, size: int | None = None) -> Mask:
+    """Returns the mask as bool (H, W), or (size, size) by a nearest-neighbour square resize.
+
+    A pixel is marked above half of the file's range (127 of 255, 32767 of 65535). Masks stored as 0 and 1
+    are marked above 0.
+
+    Raises:
+        BadInput: the bytes are not a readable image, or no value says clearly what is marked.
+    """
+    marked = _marked(_open(data))
+    if size is None:
+        return marked
+    resized = Image.fromarray(marked.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(resized) > 0
+
+
+def decode_many(data: Sequence[bytes], size: int, threads: int = 4) -> RGB:
+    """Returns the images as uint8 (N, size, size, 3), decoded by `threads` threads in the order given.
+
+    Raises:
+        BadInput: as `decode_rgb`.
+    """
+    out = np.empty((len(data), size, size, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(threads) as pool:
+        for i, image in enumerate(pool.map(lambda d: decode_rgb(d, size), data)):
+            out[i] = image
+    return out
+
+
+def encode_png(array: NDArray[np.uint8] | Mask) -> bytes:
+    """Returns a PNG of a uint8 image (H, W, 3) or (H, W), or of a bool mask (H, W) as 0 and 255."""
+    pixels = array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG")
+    return out.getvalue()
+
+
+def check_image(data: bytes) -> tuple[int, int]:
+    """Returns (width, height) as decoded, having checked that the whole file is intact.
+
+    A PNG carries checksums, so its pixels are not decoded; other formats are.
+
+    Raises:
+        BadInput: the bytes are not a readable image.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format != "PNG":
+                image.load()
+            # Asked after loading: Pillow turns a TIFF itself then, and drops the tag.
+            width, height = image.size
+            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+        if image.format == "PNG":
+            _verify_png(data)
+    except _UNREADABLE as error:
+        raise BadInput(f"not a readable image ({_reason(error)})") from error
+    return (height, width) if sideways else (width, height)
+
+
+def _verify_png(data: bytes) -> None:
+    # verify() wants a file that nothing has been read from.
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except _UNREADABLE as error:
+        raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
+
+
+def _reason(error: Exception) -> str:
+    # Pillow names the in-memory stream here, by its address.
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise BadInput("floating-point pixels have no known range; store the image with 8 or 16 bits")
+    if image.mode not in _SIXTEEN_BIT:
+        return image
+    values = np.asarray(image).astype(np.float64) / _SIXTEEN_TO_EIGHT
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _marked(image: Image.Image) -> Mask:
+    if image.mode == "F":
+        raise BadInput("a mask of floating-point pixels has no known range; store it as 0 and 255")
+    deep = image.mode in _SIXTEEN_BIT
+    values = np.asarray(image if deep else image.convert("L"))
+    largest = int(values.max())
+    if largest <= 1:
+        return values > 0
+    marked = values > (65535 if deep else 255) / 2
+    if not marked.any():
+        raise BadInput(f"the mask's largest value is {largest}; store masks as 0 and 255 (or 0 and 1)")
+    return np.asarray(marked, dtype=np.bool_)

@@ -1,0 +1,58 @@
+"""What every encoder promises. Shapes: B images or texts, d the encoder's dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from components.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Encoder(Protocol):
+    """f and G of §4.1.1: images and texts as unit vectors of one space, whose dot product is the cosine of eq. 1.
+
+    Embeddings come back on the CPU whatever the encoder's device, and without a gradient: text selects, it does
+    not train (§4.2). A row's embedding does not depend on the other rows beyond float noise.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that builds this encoder."""
+
+    @property
+    def dim(self) -> int:
+        """d, the length of an embedding."""
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows. Raises `BadInput` for anything else."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """B texts → float32 (B, d), unit rows. A text longer than the encoder's context is cut."""
+
+
+def check_images(images: Tensor) -> None:
+    """Raise `BadInput` unless `images` is floating point, (B, 3, H, W) and within [0, 1]."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise BadInput(f"images must be float (B, 3, H, W); got {images.dtype} {tuple(images.shape)}")
+    # written so that NaN fails too
+    if images.numel() and not (images.amin() >= 0 and images.amax() <= 1):
+        low, high = images.amin().item(), images.amax().item()
+        raise BadInput(f"images must lie in [0, 1]; got [{low:.3g}, {high:.3g}]: scale or clamp them first")
+
+
+def in_fixed_batches(encode: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:
+    """Return `encode` of all `rows` (B, …) → (B, d), called on batches of exactly `size` rows (B ≥ 1).
+
+    Kernels are chosen by a batch's size, so a row's result would otherwise change with the number of rows beside
+    it. The last batch is filled up with copies of its first row, which are dropped again.
+    """
+    import torch
+
+    results = []
+    for batch in torch.split(rows, size):
+        filling = batch[:1].expand(size - len(batch), *batch.shape[1:])
+        results.append(encode(torch.cat([batch, filling]))[: len(batch)])
+    return torch.cat(results)

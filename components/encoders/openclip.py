@@ -1,0 +1,127 @@
+"""CLIP and its kin through open_clip: the paper's encoder. Weights come from a local file, never from a download.
+
+# B images, L texts, d the model's embedding dimension
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.encoders.base import check_images, in_fixed_batches
+from components.encoders.catalogue import OpenClipName, text_config
+from components.errors import BadInput
+
+_TEXT_BATCH = 32
+_CPU_BATCH, _GPU_BATCH = 4, 64
+
+
+class OpenClipEncoder:
+    """`Encoder` over one open_clip model in float32.
+
+    Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a weight file it
+    is the default of CLIP. A tag trained with QuickGELU gets it: open_clip itself only warns, and the embeddings of
+    such a tag without it are wrong.
+
+    Raises `MissingWeights` where the weights are not on this machine, `BadInput` where the file does not fit.
+    """
+
+    def __init__(self, chosen: OpenClipName, device: str = "cpu") -> None:
+        random = chosen.tag is None and chosen.file is None
+        path = None if random else str(chosen.weights())
+        self.name = chosen.name
+        self._device = torch.device(device)
+        self._model = _create(chosen, path, device)
+        self._preprocess: dict[str, Any] = self._model.visual.preprocess_cfg
+        self._tokenizer = _tokenizer(chosen.model)
+        self.dim = _dimension(chosen.model)
+        self._batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows, on the CPU."""
+        check_images(images)
+        if len(images) == 0:
+            return torch.empty(0, self.dim)
+        return in_fixed_batches(self._encode_images, images, self._batch)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """L texts → float32 (L, d), unit rows, on the CPU; cut at the model's context length (CLIP: 77)."""
+        if len(texts) == 0:
+            return torch.empty(0, self.dim)
+        return in_fixed_batches(self._encode_texts, self._tokenizer(list(texts)), _TEXT_BATCH)
+
+    def _encode_images(self, images: Tensor) -> Tensor:
+        prepared = prepare(images.to(self._device).float(), self._preprocess)
+        return F.normalize(self._model.encode_image(prepared), dim=1).cpu()
+
+    def _encode_texts(self, ids: Tensor) -> Tensor:
+        return F.normalize(self._model.encode_text(ids.to(self._device)), dim=1).cpu()
+
+
+def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
+    """(B, 3, H, W) in [0, 1] → the model's input (B, 3, h, w), by open_clip's preprocessing configuration.
+
+    `resize_mode` "shortest" keeps the aspect ratio and crops the centre, "squash" does not; the same as open_clip's
+    transform of a PIL image, but without that one's rounding to 8 bits after the resize.
+    """
+    from torchvision.transforms.v2 import functional as transforms
+
+    size = preprocess["size"]
+    target = [size, size] if isinstance(size, int) else list(size)
+    mode = preprocess["resize_mode"]
+    if mode not in ("shortest", "squash"):
+        raise BadInput(f"open_clip preprocessing resize_mode {mode!r} is not supported; shortest and squash are")
+    if list(images.shape[-2:]) != target:
+        goal = _shortest_side(images, target) if mode == "shortest" else target
+        interpolation = transforms.InterpolationMode(preprocess["interpolation"])
+        images = transforms.center_crop(
+            transforms.resize(images, goal, interpolation, antialias=True), target
+        )
+    return transforms.normalize(images.clamp(0, 1), list(preprocess["mean"]), list(preprocess["std"]))
+
+
+def _shortest_side(images: Tensor, target: list[int]) -> list[int]:
+    """The size at which `images` just cover `target` (H, W) with their own aspect ratio."""
+    height, width = images.shape[-2:]
+    scale = max(target[0] / height, target[1] / width)
+    return [max(target[0], int(height * scale)), max(target[1], int(width * scale))]
+
+
+def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
+    import open_clip
+
+    preprocess = open_clip.get_pretrained_cfg(chosen.model, chosen.tag.name) if chosen.tag else None
+    try:
+        model = open_clip.create_model(
+            chosen.model,
+            pretrained=path,
+            device=device,
+            force_preprocess_cfg=preprocess,
+            force_quick_gelu=chosen.tag is not None and chosen.tag.quick_gelu,
+            pretrained_text=False,
+            weights_only=True,
+        )
+    except Exception as cause:
+        # open_clip raises whatever torch, pickle or safetensors raise: all mean that file and model do not fit
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise BadInput(f"encoder {chosen.name}: open_clip cannot build it from {path or 'scratch'}: {reason}") from cause
+    return model.eval().requires_grad_(False)
+
+
+def _tokenizer(model: str) -> Any:
+    import open_clip
+
+    offline = {"local_files_only": True} if text_config(model).get("hf_tokenizer_name") else {}
+    return open_clip.get_tokenizer(model, **offline)
+
+
+def _dimension(model: str) -> int:
+    import open_clip
+
+    return int(open_clip.get_model_config(model)["embed_dim"])

@@ -1,0 +1,14 @@
+"""What identifies an encoder apart from its code's text: names, recipe versions and weights. Imports no torch."""
+
+from components.weights import Weight, resolve
+
+CONSE_NAME = "conse-lite0-minilm"
+
+# Raise a recipe's number whenever its code changes what an embedding is: it is part of every fingerprint.
+CONSE_RECIPE = "1"
+OPEN_CLIP_RECIPE = "1"
+
+
+def conse_weights() -> tuple[Weight, Weight]:
+    """Return ConSE's two weights, image network first. Raises `MissingWeights` where one is not installed."""
+    return resolve("efficientnet_lite0"), resolve("all-minilm-l6-v2")

@@ -1,0 +1,74 @@
+"""What several seeds say together: a mean with its spread, and the difference of two arms seed by seed."""
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+CONFIDENCE = 0.95
+NAN = float("nan")
+
+Seed = TypeVar("Seed", bound=Hashable)
+
+
+class MeanStd(NamedTuple):
+    """A mean and the sample standard deviation around it (ddof = 1)."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """a − b over the seeds both have: mean, sample deviation, interval [low, high], and how often a won."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+    wins: int
+    losses: int
+    ties: int
+
+
+def mean_std(values: Iterable[float]) -> MeanStd:
+    """Return (mean, sample standard deviation): NaN deviation under two values, NaN mean for none."""
+    array = np.asarray(list(values), np.float64)
+    mean = float(array.mean()) if len(array) else NAN
+    return MeanStd(mean, float(array.std(ddof=1)) if len(array) > 1 else NAN)
+
+
+def paired_difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> PairedDifference:
+    """Return a − b over the seeds common to both, with its 95 % t-interval (that of a paired t-test).
+
+    Pairing removes what both arms share, above all which photograph the support is. The interval is NaN under
+    two common seeds. A NaN value is not dropped: it makes the mean NaN and counts as neither win, loss nor
+    tie. Report from three seeds on; claim a gain from fourteen on (METHOD C: with five, the same experiment
+    read anything from −.004 to +.060).
+    """
+    seeds = [seed for seed in a if seed in b]
+    differences = np.asarray([a[seed] - b[seed] for seed in seeds], np.float64)
+    mean, std = mean_std(differences)
+    margin = _margin(std, len(seeds))
+    return PairedDifference(
+        mean=mean,
+        std=std,
+        low=mean - margin,
+        high=mean + margin,
+        n=len(seeds),
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        ties=int((differences == 0).sum()),
+    )
+
+
+def _margin(std: float, n: int) -> float:
+    """Half the width of the t-interval of a mean of `n` values."""
+    if n < 2:
+        return NAN
+    from scipy.stats import t
+
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return quantile * std / float(np.sqrt(n))

@@ -1,0 +1,201 @@
+"""Candidate prompts and their ranking against the original images (§4.1.1, eq. 1).
+
+# K original images, T candidate prompts, d the encoder's dimension
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+
+from components.config import Config
+from components.encoders.base import Encoder
+from components.errors import BadInput
+from components.prompts.wordnet import RELATIONS, Relation, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PromptKind = Literal["best", "only_word", "naive", "worst"]
+
+# "a", not "an", before any word: the paper prints "a {W}"
+ONLY_WORD = "a {object}"
+NAIVE = "a photo of a {object}"
+
+
+class PromptConfig(Config):
+    """How an object's name becomes ranked prompts.
+
+    `hops` and `relations` choose the words, `wordnet` where they are read from; `template` makes a prompt of object
+    and word. Stage 1 keeps the prompts whose distance to the images is greater (`keep` "farther", as the paper
+    prints it) or less ("nearer") than `threshold`, an L2 distance between unit vectors, hence in [0, 2]. With CLIP
+    the distances are 1.16 to 1.29 and with ConSE 1.0 to 1.3: the printed rule (farther than 0.5) keeps everything,
+    and its reverse at 0.5 nothing.
+    """
+
+    hops: int = Field(default=1, ge=1, le=3)
+    relations: tuple[Relation, ...] = Field(default=RELATIONS, min_length=1)
+    template: str = "a {object} with {word}"
+    threshold: float = Field(default=0.5, ge=0, le=2)
+    keep: Literal["farther", "nearer"] = "farther"
+    wordnet: Source = "auto"
+
+    @field_validator("template")
+    @classmethod
+    def _names_both(cls, template: str) -> str:
+        if template.count("{object}") != 1 or template.count("{word}") != 1 or template.count("{") != 2:
+            raise ValueError(f"template {template!r} must hold {{object}} and {{word}} once each, no other braces")
+        return template
+
+    @field_validator("relations")
+    @classmethod
+    def _in_one_order(cls, relations: tuple[Relation, ...]) -> tuple[Relation, ...]:
+        # the order changes no word, so it must not change the identity either
+        return tuple(relation for relation in RELATIONS if relation in relations)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One S_t of the paper: a prompt and the word that made it."""
+
+    prompt: str
+    word: str
+
+
+class Prompt(Config):
+    """A prompt against the originals: `distance` ‖f(I) − G(S)‖₂ in [0, 2], `cosine` (eq. 1) in [−1, 1]."""
+
+    prompt: str
+    distance: float
+    cosine: float
+
+
+class RankedPrompt(Prompt):
+    """A candidate with its word, and whether stage 1 kept it."""
+
+    word: str
+    kept: bool
+
+
+class Ranking(Config):
+    """All candidates of one support by falling cosine (Fig. 8 plots it), and the two comparators without a word."""
+
+    object_name: str
+    encoder: str
+    rows: tuple[RankedPrompt, ...] = Field(min_length=1)
+    only_word: Prompt
+    naive: Prompt
+
+    @property
+    def best(self) -> RankedPrompt:
+        """P of eq. 1: the kept prompt of highest cosine, the alphabetically first of equals."""
+        return min(self._kept(), key=lambda row: (-row.cosine, row.prompt))
+
+    @property
+    def worst(self) -> RankedPrompt:
+        """The kept prompt of lowest cosine, the alphabetically first of equals."""
+        return min(self._kept(), key=lambda row: (row.cosine, row.prompt))
+
+    def prompt(self, kind: PromptKind) -> str:
+        """Return the text of the prompt that `kind` names."""
+        chosen = {"best": self.best, "worst": self.worst, "only_word": self.only_word, "naive": self.naive}
+        if kind not in chosen:
+            raise BadInput(f"unknown prompt kind {kind!r}; known: {', '.join(chosen)}")
+        return chosen[kind].prompt
+
+    def to_json(self) -> str:
+        """Return the ranking as JSON; `from_json` gives an equal one back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote. Raises `BadInput` for anything else."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as cause:
+            raise BadInput(f"not a prompt ranking: {cause.errors()[0]['msg']}") from cause
+
+    def _kept(self) -> list[RankedPrompt]:
+        return [row for row in self.rows if row.kept]
+
+
+def candidates(
+    object_name: str, words: Iterable[str], template: str = "a {object} with {word}"
+) -> list[Candidate]:
+    """Return one candidate prompt a word, in the words' order: "a hazelnut with cobnut"."""
+    return [Candidate(template.format(object=object_name, word=word), word) for word in words]
+
+
+def rank(
+    image_embeddings: Tensor,
+    candidates: Iterable[Candidate],
+    encoder: Encoder,
+    object_name: str,
+    config: PromptConfig,
+) -> Ranking:
+    """Rank candidate prompts for one support.
+
+    image_embeddings: (K, d), unit rows, of the K originals by the same `encoder`; f(I^o) is their normalised mean.
+    Stage 1 drops outliers by distance (see `PromptConfig`: with CLIP and ConSE the printed rule keeps everything),
+    stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators are not subject to stage 1.
+
+    Raises `BadInput` without images or candidates, for embeddings that are not finite unit rows of length d, and
+    where stage 1 keeps nothing (naming the distances and the field to change).
+    """
+    chosen = sorted(set(candidates), key=lambda candidate: (candidate.prompt, candidate.word))
+    if not chosen:
+        raise BadInput(f"no candidate prompts for {object_name!r}: no words came from WordNet")
+    image = _mean_direction(image_embeddings, encoder.dim)
+    only_word, naive = (template.format(object=object_name) for template in (ONLY_WORD, NAIVE))
+    scored = _score(image, [only_word, naive, *(candidate.prompt for candidate in chosen)], encoder)
+    rows = [
+        RankedPrompt(**prompt.model_dump(), word=candidate.word, kept=_keeps(prompt.distance, config))
+        for candidate, prompt in zip(chosen, scored[2:], strict=True)
+    ]
+    _require_some(rows, config)
+    rows.sort(key=lambda row: (-row.cosine, row.prompt))
+    return Ranking(
+        object_name=object_name, encoder=encoder.name, rows=tuple(rows), only_word=scored[0], naive=scored[1]
+    )
+
+
+def _mean_direction(image_embeddings: Tensor, dim: int) -> Tensor:
+    """(K, d) unit rows → (d,) unit, in float64 so that equal inputs tie exactly."""
+    if image_embeddings.ndim != 2 or image_embeddings.shape[0] == 0 or image_embeddings.shape[1] != dim:
+        raise BadInput(f"image embeddings must be (K ≥ 1, {dim}); got {tuple(image_embeddings.shape)}")
+    embeddings = image_embeddings.detach().cpu().double()
+    # written so that NaN fails too
+    if not (embeddings.norm(dim=1) - 1).abs().max() < 1e-3:
+        raise BadInput("image embeddings must be finite unit rows")
+    mean = embeddings.mean(dim=0)
+    if mean.norm() < 1e-6:
+        raise BadInput("the image embeddings cancel out: their mean has no direction")
+    return mean / mean.norm()
+
+
+def _score(image: Tensor, prompts: list[str], encoder: Encoder) -> list[Prompt]:
+    texts = encoder.encode_texts(prompts).detach().cpu().double()
+    texts = texts / texts.norm(dim=1, keepdim=True)
+    cosines = (texts * image).sum(dim=1).clamp(-1, 1).tolist()
+    # for unit vectors ‖a − b‖² = 2 − 2 a·b: distance and cosine cannot disagree about an order
+    return [
+        Prompt(prompt=prompt, cosine=cosine, distance=math.sqrt(2 - 2 * cosine))
+        for prompt, cosine in zip(prompts, cosines, strict=True)
+    ]
+
+
+def _keeps(distance: float, config: PromptConfig) -> bool:
+    return distance > config.threshold if config.keep == "farther" else distance < config.threshold
+
+
+def _require_some(rows: list[RankedPrompt], config: PromptConfig) -> None:
+    if not any(row.kept for row in rows):
+        distances = [row.distance for row in rows]
+        raise BadInput(
+            f"no candidate prompt is {config.keep} than the threshold {config.threshold}: distances lie in "
+            f"[{min(distances):.3f}, {max(distances):.3f}]; change prompt.threshold or prompt.keep"
+        )

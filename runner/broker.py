@@ -1,0 +1,231 @@
+"""The single-flight broker: each stage runs once however many cells, trials and studies want it."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from components.errors import GoodshotError
+from runner.actors import GeneratorActor
+from runner.cluster import start_worker
+from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage
+from runner.results import Results
+from runner.stages import detect, make_shards, rank_prompts
+from runner.store import Store
+from runner.study import Resources
+
+
+@dataclass
+class Progress:
+    """Where a run is: counts so far and in all, and measured costs in seconds."""
+
+    cells_total: int = 0
+    cells_done: int = 0
+    cells_failed: int = 0
+    steps_total: int = 0
+    steps_done: int = 0
+    step_seconds: float = 0.0
+    cell_seconds: float = 0.0
+    executed: Counter[str] = field(default_factory=Counter)
+    steps_of: dict[str, int] = field(default_factory=dict)
+
+    def seconds_left(self, parallel: int) -> float | None:
+        """Expected seconds to the end on ``parallel`` CPUs; None before anything was measured."""
+        finished = self.cells_done - self.cells_failed
+        if not finished and not self.steps_done:
+            return None
+        per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
+        per_cell = self.cell_seconds / finished if finished else 2.0
+        left = max(0, self.steps_total - self.steps_done) * per_step
+        left += (self.cells_total - self.cells_done) * per_cell
+        return left / parallel
+
+
+@ray.remote
+def _rank_prompts(stage: PromptStage, store_uri: str) -> None:
+    start_worker(1)
+    rank_prompts(stage, Store(store_uri))
+
+
+@ray.remote
+def _make_shards(samples: Any, key: str, store_uri: str) -> None:
+    start_worker(1)
+    make_shards(samples, key, Store(store_uri))
+
+
+@ray.remote
+def _detect(planned: PlannedCell, store_uri: str, out: str, device: str, threads: int) -> dict[str, Any]:
+    start_worker(threads)
+    return detect(planned, Store(store_uri), Results(out), device)
+
+
+@dataclass
+class _Held:
+    """A generator actor and the stages it still has to make."""
+
+    actor: Any
+    pending: int = 0
+
+
+@ray.remote(num_cpus=0, max_concurrency=100_000)
+class Broker:
+    """One flight per stage key; whoever asks for a stage that is under way waits for that flight.
+
+    The broker and whoever waits for it take no resources: a trial that held a CPU while waiting for a stage that
+    needs one would wait for ever.
+    """
+
+    def __init__(self, plan: Plan, store_uri: str, out: str, resources: Resources, cpus: int) -> None:
+        self.plan, self.store_uri, self.out = plan, store_uri, out
+        self.resources, self.cpus = resources, cpus
+        self.store, self.results = Store(store_uri), Results(out)
+        self.rows = self.results.rows()
+        self.progress = Progress()
+        self._flights: dict[str, asyncio.Future[Any]] = {}
+        self._actors: defaultdict[str, list[_Held]] = defaultdict(list)
+
+    async def run(self, fingerprints: list[str]) -> int:
+        """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
+        unfinished = [f for f in fingerprints if f not in self.rows]
+        self._expect(unfinished)
+        rows = await asyncio.gather(*(self.cell(f) for f in unfinished))
+        return sum(row is None for row in rows)
+
+    async def cell(self, fingerprint: str) -> dict[str, Any] | None:
+        """One cell's row: read, waited for, or made. None if it failed; the failure is recorded."""
+        if fingerprint in self.rows:
+            return self.rows[fingerprint]
+        row: dict[str, Any] | None = await self._once(f"cell/{fingerprint}", lambda: self._run(fingerprint))
+        return row
+
+    async def cells(self, fingerprints: list[str]) -> list[dict[str, Any] | None]:
+        """Several cells' rows, in order."""
+        return list(await asyncio.gather(*(self.cell(f) for f in fingerprints)))
+
+    async def add_steps(self, steps: int, seconds: float) -> None:
+        """Told by generator actors while they train."""
+        self.progress.steps_done += steps
+        self.progress.step_seconds += seconds
+
+    async def snapshot(self) -> Progress:
+        """Where the run is."""
+        return self.progress
+
+    async def _once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        if key not in self._flights:
+            self._flights[key] = asyncio.ensure_future(make())
+        return await asyncio.shield(self._flights[key])
+
+    async def _run(self, fingerprint: str) -> dict[str, Any] | None:
+        planned = self.plan.cells[fingerprint]
+        try:
+            await self._before(planned)
+            row: dict[str, Any] = await _detect.options(
+                num_cpus=self.resources.detector_cpus, num_gpus=self.resources.detector_gpus
+            ).remote(
+                planned,
+                self.store_uri,
+                self.out,
+                "cuda" if self.resources.detector_gpus else "cpu",
+                int(self.resources.detector_cpus),
+            )
+        except Exception as error:
+            self._record_failure(planned, error)
+            return None
+        self.rows[fingerprint] = row
+        self.results.forget_failure(fingerprint)
+        self.progress.executed["detection"] += 1
+        self.progress.cells_done += 1
+        self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
+        return row
+
+    async def _before(self, planned: PlannedCell) -> None:
+        """The stages that a cell stands on, in order."""
+        shard = planned.support.shard
+        await self._once(shard, lambda: self._shard(shard))
+        if planned.prompt is not None:
+            prompt = self.plan.prompts[planned.prompt]
+            await self._once(prompt.key, lambda: self._prompt(prompt))
+        if planned.generator is not None:
+            stage = self.plan.generators[planned.generator]
+            flight = planned.generator
+            await self._once(flight, lambda: self._generator(flight, stage))
+
+    async def _shard(self, key: str) -> None:
+        if not self.store.has(key):
+            await _make_shards.remote(self.plan.category(key).samples, key, self.store_uri)
+            self.progress.executed["shard"] += 1
+
+    async def _prompt(self, stage: PromptStage) -> None:
+        if not self.store.has(stage.key):
+            await _rank_prompts.remote(stage, self.store_uri)
+            self.progress.executed["prompt"] += 1
+
+    async def _generator(self, flight: str, stage: GeneratorStage) -> None:
+        if all(self.store.has(s.key) for s in stage.image_sets):
+            return
+        held = self._actor(stage.support.shard)
+        held.pending += 1
+        try:
+            steps = await held.actor.make.remote(stage, ray.get_runtime_context().current_actor)
+            self.progress.steps_of[flight] = steps
+            self.progress.executed["generator"] += 1
+        finally:
+            held.pending -= 1
+            if not held.pending:
+                self._release(stage.support.shard, held)
+
+    def _actor(self, shard: str) -> _Held:
+        """An actor of this category: a new one while the queue asks for it, then the least busy one."""
+        actors = self._actors[shard]
+        if len(actors) < max(1, self.cpus // max(1, self._categories_training())):
+            resources = self.resources
+            device = "cuda" if resources.generator_gpus else "cpu"
+            actor = GeneratorActor.options(
+                num_cpus=resources.generator_cpus, num_gpus=resources.generator_gpus
+            ).remote(self.store_uri, device, int(resources.generator_cpus))
+            actors.append(_Held(actor))
+            return actors[-1]
+        return min(actors, key=lambda held: held.pending)
+
+    def _categories_training(self) -> int:
+        return len({stage.support.shard for stage in self.plan.generators.values()})
+
+    def _release(self, shard: str, held: _Held) -> None:
+        """An idle actor gives its CPU to the stages that queue for one; its state is in the store."""
+        self._actors[shard].remove(held)
+        ray.kill(held.actor)
+
+    def _expect(self, fingerprints: list[str]) -> None:
+        """Count what these cells will take, for the progress bars."""
+        planned = [self.plan.cells[f] for f in fingerprints]
+        self.progress.cells_total += len(planned)
+        for flight in {p.generator for p in planned if p.generator}:
+            missing = [s.iterations for s in self.plan.generators[flight].image_sets if not self.store.has(s.key)]
+            self.progress.steps_total += max(missing, default=1) - 1
+
+    def _record_failure(self, planned: PlannedCell, error: Exception) -> None:
+        """One failing cell never stops the others: its error and traceback go to ``failures/``."""
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
+        lines = str(cause).strip().splitlines() or ["no message"]
+        log = str(error) if isinstance(error, RayTaskError) else traceback.format_exc()
+        self.results.append_failure(
+            planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log
+        )
+        self.progress.cells_done += 1
+        self.progress.cells_failed += 1
+
+
+def describe(planned: PlannedCell) -> str:
+    """A cell in words: category, seed, arm, detector and, if generated, its point."""
+    cell = planned.cell
+    point = f" {cell.generation.point.label()}" if cell.generation else f" copies={cell.copies}"
+    return f"{cell.category} seed={cell.seed} {cell.arm}{point} {cell.detector.label}"

@@ -1,0 +1,74 @@
+"""The photographs of a study as metadata: scanned and verified before anything is started or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from components.data.mvtec import list_categories, scan
+from components.data.sample import Sample, category_fingerprint
+from components.errors import BadInput
+from runner.fingerprint import fingerprint
+from runner.study import DatasetConfig
+
+SHARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category's samples and the identities that stages are keyed by."""
+
+    dataset: str
+    name: str
+    samples: tuple[Sample, ...]
+
+    @cached_property
+    def train_ids(self) -> tuple[str, ...]:
+        """Ids of the normal training images, from which supports are drawn."""
+        return tuple(s.image_id for s in self.samples if s.split == "train")
+
+    @cached_property
+    def shard(self) -> str:
+        """Store key of the category's Arrow shards."""
+        identity = fingerprint("shard", SHARD_VERSION, {}, {"data": category_fingerprint(self.samples)})
+        return f"shard/{identity}"
+
+    @cached_property
+    def test_identity(self) -> str:
+        """Fingerprint of the test images, labels and masks."""
+        return category_fingerprint(s for s in self.samples if s.split == "test")
+
+    def content(self, image_ids: tuple[str, ...]) -> list[str]:
+        """SHA-256 of each image, in the order given."""
+        hashes = {s.image_id: s.sha256 for s in self.samples}
+        return [hashes[i] for i in image_ids]
+
+
+def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path) -> dict[str, Category]:
+    """Scan and verify the categories (all of them where none is named).
+
+    Args:
+        demo_root: where the demo's photographs are cut to if they are not there yet.
+
+    Raises:
+        BadInput: the first problem of the data.
+    """
+    root = _root(dataset, demo_root)
+    names = categories or list_categories(root)
+    if not names:
+        raise BadInput(f"{root}: holds no category folder (one with train/good inside); set dataset.root")
+    return {name: Category(dataset.name, name, tuple(scan(root, name, dataset.name))) for name in names}
+
+
+def _root(dataset: DatasetConfig, demo_root: Path) -> Path:
+    if dataset.root is not None:
+        return Path(dataset.root).expanduser()
+    if dataset.name != "demo":
+        raise BadInput(
+            f"dataset.root: {dataset.name} has to be somewhere on this machine; "
+            "--set dataset.root=FOLDER, the one that holds the category folders"
+        )
+    from components.data.demo import write_demo
+
+    return write_demo(demo_root)

@@ -1,0 +1,158 @@
+"""The command line. Heavy imports stay inside the commands: ``goodshot --help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.errors import BadInput, GoodshotError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.execute import Options, Run
+    from runner.plan import Plan
+    from runner.study import Study
+
+app = typer.Typer(
+    name="goodshot",
+    help="Generate good product images from one photograph, and measure what they are worth to an anomaly detector.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
+StoreURI = Annotated[
+    str | None, typer.Option(help="Where artifacts that studies share go (default: OUT/store).", metavar="URI")
+]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine alone).")]
+CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
+]
+
+
+@app.command()
+def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
+    """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
+    from experiments.demo import demo as demo_study
+    from experiments.demo import demo_sweep
+    from runner.execute import Options
+
+    _run([demo_study(), demo_sweep()], Options(out, store, None, cpus))
+
+
+@app.command()
+def sweep(
+    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    out: Out,
+    settings: Settings = None,
+    store: StoreURI = None,
+    address: Address = None,
+    cpus: CPUs = None,
+) -> None:
+    """Run a study: every cell that is not finished yet. The same command again continues."""
+    from runner.execute import Options
+    from runner.settings import load_study
+
+    _run([load_study(study, settings or [])], Options(out, store, address, cpus))
+
+
+@app.command()
+def studies() -> None:
+    """The studies in experiments/, with what they are for."""
+    from runner.settings import study_names
+
+    for name, declare in study_names().items():
+        summary = (declare.__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"{name:<20} {summary}")
+
+
+@app.command()
+def report(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
+    store: StoreURI = None,
+) -> None:
+    """One self-contained HTML page of a study's results: OUT/report.html."""
+    from runner.execute import Options
+    from runner.report import write_report
+
+    typer.echo(write_report(Options(out, store)))
+
+
+def _run(studies: Sequence[Study], options: Options) -> None:
+    from rich.console import Console
+
+    from runner.execute import run_studies
+
+    console = Console(soft_wrap=True)
+    try:
+        plan, run = run_studies(studies, options, console)
+    except KeyboardInterrupt:
+        console.print("stopped; finished cells are kept, the same command continues", highlight=False)
+        raise typer.Exit(130) from None
+    _conclude(studies, plan, run, options, console)
+
+
+def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
+    """Print the tables, the account of shared work and where the report is."""
+    from runner.execute import sharing
+    from runner.progress import duration
+    from runner.report import write_report
+    from runner.results import Results
+    from runner.terminal import print_sharing, print_study
+
+    rows = Results(options.out).rows()
+    for study in studies:
+        fingerprints = plan.cells_of[study.name]
+        console.print()
+        print_study(console, study.title or study.name, [rows[f] for f in fingerprints if f in rows])
+        if len(study.points) > 1 and "generated" in study.arms:
+            print_sharing(console, sharing(study, plan, run, options.out))
+    stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
+    console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
+    console.print(f"report: {write_report(options)}", highlight=False)
+    if run.failed:
+        raise GoodshotError(
+            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {options.out}/failures, "
+            "the same command tries them again"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point: errors are one line on stderr; exit code 2 for bad input, 1 for failure."""
+    import click
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = app([a for a in given if a != "--debug"], standalone_mode=False)
+        return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return 2
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except GoodshotError as error:
+        if debug:
+            raise
+        return _complain(str(error), 2 if isinstance(error, BadInput) else 1)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(f"{type(error).__name__}: {error}; --debug shows where", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    typer.echo("goodshot: " + " ".join(message.split()), err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

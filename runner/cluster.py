@@ -1,0 +1,80 @@
+"""Starting or joining Ray, quietly; and what a worker process does first."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.errors import GoodshotError
+from components.weights import forbid_downloads
+
+OBJECT_STORE_BYTES = 512 * 2**20
+
+
+@contextmanager
+def cluster(address: str | None, cpus: int | None = None) -> Iterator[int]:
+    """A Ray connection for the time of a ``with``; yields the number of CPUs of the cluster.
+
+    Args:
+        address: a running cluster's address; None starts one on this machine alone and stops it afterwards.
+        cpus: logical CPUs of the local one (default: this machine's).
+    """
+    quiet_environment()
+    import ray
+
+    if address is None:
+        ray.init(
+            "local",
+            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            configure_logging=True,
+        )
+    else:
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            problem = str(error).splitlines()[0]
+            raise GoodshotError(f"--address {address}: no Ray cluster answers there ({problem})") from None
+    try:
+        yield int(ray.cluster_resources().get("CPU", 1))
+    finally:
+        ray.shutdown()
+
+
+def quiet_environment() -> None:
+    """Third parties' chatter off and offline decided, before they are imported; inherited by local workers."""
+    forbid_downloads()
+    quiet = {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_DEDUP_LOGS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+        "WANDB_SILENT": "true",
+        "WANDB_CONSOLE": "off",
+        "PYTHONWARNINGS": "ignore",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "lightning", "pytorch_lightning", "anomalib", "timm", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def start_worker(threads: int) -> None:
+    """First thing in a stage's process: fixed thread count (bit-exact training), no downloads, no warnings.
+
+    The thread count is part of what makes CPU training repeat bit for bit, so it is the stage's CPUs, never the
+    machine's.
+    """
+    import torch
+
+    quiet_environment()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(max(1, threads))

@@ -1,0 +1,86 @@
+"""Rows → comparisons: each variant's mean ± std over supports, and its paired difference to the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.metrics.summary import MeanStd, PairedDifference, mean_std, paired_difference
+
+# The columns that tell variants of one arm apart, and those that tell tables apart.
+VARIANT = (
+    "arm", "copies", "vq_weight", "iterations", "prompt_kind", "select", "variance", "detail", "post_augment",
+    "augmentation",
+)  # fmt: skip
+TABLE = ("dataset", "category", "shots", "detector", "image_size")
+METRICS = ("image_auroc", "pixel_auroc", "aupro")
+CLAIM_SEEDS = 14
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One variant of one category and detector over its supports.
+
+    ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of the image AUROC.
+    """
+
+    table: Mapping[str, Any]
+    variant: Mapping[str, Any]
+    seeds: tuple[Any, ...]
+    metrics: Mapping[str, MeanStd]
+    similarity: MeanStd
+    against: Mapping[str, PairedDifference]
+
+    @property
+    def label(self) -> str:
+        """The arm, and for added images how many."""
+        copies = self.variant["copies"]
+        return f"{self.variant['arm']} +{copies}" if copies else str(self.variant["arm"])
+
+
+def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Group rows by table and variant, in order of appearance, and compare each variant with its baselines.
+
+    The ``augmented`` baseline of a variant is the one with the same number of added images.
+    """
+    groups: dict[tuple[Any, ...], dict[Any, Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (tuple(row[c] for c in TABLE), tuple(row[c] for c in VARIANT))
+        groups.setdefault(key, {})[_seed(row)] = row
+    found = []
+    for (table, variant), by_seed in groups.items():
+        baselines = _baselines(groups, table, dict(zip(VARIANT, variant, strict=True)))
+        auroc = {seed: row["image_auroc"] for seed, row in by_seed.items()}
+        found.append(
+            Comparison(
+                table=dict(zip(TABLE, table, strict=True)),
+                variant=dict(zip(VARIANT, variant, strict=True)),
+                seeds=tuple(by_seed),
+                metrics={m: mean_std(row[m] for row in by_seed.values()) for m in METRICS},
+                similarity=mean_std(row["similarity"] for row in by_seed.values() if row["similarity"] is not None),
+                against={arm: paired_difference(auroc, base) for arm, base in baselines.items()},
+            )
+        )
+    return found
+
+
+def _seed(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row["support_seed"], row["seed"]
+
+
+def _baselines(
+    groups: Mapping[tuple[Any, ...], Mapping[Any, Mapping[str, Any]]],
+    table: tuple[Any, ...],
+    variant: Mapping[str, Any],
+) -> dict[str, dict[Any, float]]:
+    """Image AUROC by seed of the baselines that this variant is compared to: never itself."""
+    found = {}
+    for (other_table, other_values), by_seed in groups.items():
+        other = dict(zip(VARIANT, other_values, strict=True))
+        if other_table != table or other["arm"] == variant["arm"]:
+            continue
+        same_count = other["arm"] == "augmented" and other["copies"] == variant["copies"]
+        if other["arm"] == "original" or (same_count and variant["arm"] == "generated"):
+            found[str(other["arm"])] = {seed: row["image_auroc"] for seed, row in by_seed.items()}
+    return found

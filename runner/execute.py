@@ -1,0 +1,219 @@
+"""Run studies: plan, execute what is not finished yet, account for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.errors import BadInput
+from components.weights import cache_dir, forbid_downloads
+from runner.catalogue import Category, read_catalogue
+from runner.fingerprint import fingerprint
+from runner.plan import Plan, make_plan, unshared_steps
+from runner.results import Results
+from runner.settings import to_yaml
+from runner.study import Point, Study
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call of :func:`run_studies` did."""
+
+    executed: Mapping[str, int] = field(default_factory=dict)
+    generator_steps: Mapping[str, int] = field(default_factory=dict)
+    cells: int = 0
+    reused: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    tracked: int = 0
+
+    @property
+    def stages(self) -> int:
+        """Stages executed, of all kinds."""
+        return sum(self.executed.values())
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is executed; nothing of it changes a number."""
+
+    out: str
+    store: str | None = None
+    address: str | None = None
+    cpus: int | None = None
+
+    @property
+    def store_uri(self) -> str:
+        """Where artifacts go: ``--store``, or ``store`` below ``--out``."""
+        return self.store or f"{self.out.rstrip('/')}/store"
+
+    @property
+    def local_folder(self) -> Path:
+        """A local folder for what needs one (Tune's and W&B's own files, the demo's photographs)."""
+        if "://" not in self.out:
+            return Path(self.out).expanduser()
+        return cache_dir() / "runs" / fingerprint("out", 1, {"uri": self.out}, {})[:16]
+
+
+def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
+    """Scan the data and expand the studies; writes nothing but the demo's photographs.
+
+    Raises:
+        BadInput: the first problem of the studies, their data or weights.
+    """
+    forbid_downloads()
+    demo_root = options.local_folder / "photographs"
+    if any(s.dataset.name == "demo" and s.dataset.root is None for s in studies):
+        Results(options.out).files.check_writable()
+    catalogues: dict[str, dict[str, Category]] = {}
+    pairs = []
+    for study in studies:
+        key = json.dumps([study.dataset.model_dump(), study.categories])
+        if key not in catalogues:
+            catalogues[key] = read_catalogue(study.dataset, study.categories, demo_root)
+        pairs.append((study, catalogues[key]))
+    return make_plan(pairs)
+
+
+def run_studies(studies: Sequence[Study], options: Options, console: Console) -> tuple[Plan, Run]:
+    """Execute every cell that is not finished, sharing stages among all the studies given.
+
+    A study with more than one point runs through Ray Tune, one trial a point. Rerunning executes what is missing.
+    """
+    began = time.perf_counter()
+    plan = plan_studies(studies, options)
+    results = Results(options.out)
+    results.files.check_writable()
+    for study in studies:
+        results.files.write(f"studies/{study.name}.yaml", to_yaml(study).encode())
+    finished = results.finished()
+    missing = [f for f in plan.cells if f not in finished]
+    console.print(
+        f"{len(plan.cells)} cells of {len(plan.cells_of)} studies: {len(plan.cells) - len(missing)} finished, "
+        f"{len(missing)} to run; {len(plan.generators)} generators",
+        highlight=False,
+    )
+    run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing))
+    if missing:
+        run = _execute(plan, studies, missing, options, console)
+    run = Run(**{**asdict(run), "seconds": time.perf_counter() - began})
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
+    return plan, run
+
+
+def _execute(
+    plan: Plan, studies: Sequence[Study], missing: list[str], options: Options, console: Console
+) -> Run:
+    # Imported here: a finished study is reported without starting Ray.
+    from runner.cluster import cluster
+
+    with cluster(options.address, options.cpus) as cpus:
+        import ray
+
+        from runner.broker import Broker
+        from runner.progress import shown
+
+        broker = Broker.remote(plan, options.store_uri, options.out, studies[0].resources, cpus)
+        tracker = _tracker(options)
+        everything = broker.run.remote(_longest_first(plan, missing))
+        with shown(console, lambda: ray.get(broker.snapshot.remote()), cpus):
+            for study in studies:
+                _sweep_or_wait(study, plan, missing, broker, tracker, options)
+            failed = ray.get(everything)
+            logged = ray.get(tracker.finish.remote())[0] if tracker is not None else 0
+        progress = ray.get(broker.snapshot.remote())
+    return Run(
+        executed=dict(progress.executed),
+        generator_steps=dict(progress.steps_of),
+        cells=len(plan.cells),
+        reused=len(plan.cells) - len(missing),
+        failed=failed,
+        tracked=logged,
+    )
+
+
+def _sweep_or_wait(
+    study: Study, plan: Plan, missing: list[str], broker: Any, tracker: Any, options: Options
+) -> None:
+    """Several points: Ray Tune. One point: wait for the rows without Tune's cost, and log them as one run."""
+    import ray
+
+    fingerprints = plan.cells_of[study.name]
+    if not set(fingerprints) & set(missing):
+        return
+    if len(study.points) > 1:
+        from runner.sweep import run_sweep
+
+        cells = {point: _cells_of_point(plan, study, point) for point in study.points}
+        run_sweep(study, cells, broker, tracker, options.local_folder / "tune")
+        return
+    rows = [row for row in ray.get(broker.cells.remote(fingerprints)) if row is not None]
+    if tracker is not None:
+        from runner.tracking import Trial, summarise
+
+        point = study.points[0]
+        tracker.log.remote(Trial(study.name, point.label(), asdict(point), summarise(rows)))
+
+
+def _cells_of_point(plan: Plan, study: Study, point: Point) -> list[str]:
+    """The cells of a trial: its generated ones and the baselines they are compared to."""
+    found = []
+    for fingerprint_ in plan.cells_of[study.name]:
+        cell = plan.cells[fingerprint_].cell
+        same_point = cell.generation is not None and cell.generation.point == point
+        baseline = cell.arm == "original" or (cell.arm == "augmented" and cell.copies == point.copies)
+        if same_point or baseline:
+            found.append(fingerprint_)
+    return found
+
+
+def _longest_first(plan: Plan, fingerprints: list[str]) -> list[str]:
+    """Cells whose generator trains longest come first: they decide when the study ends."""
+
+    def steps(f: str) -> int:
+        flight = plan.cells[f].generator
+        return plan.generators[flight].iterations if flight else 0
+
+    return sorted(fingerprints, key=steps, reverse=True)
+
+
+def _tracker(options: Options) -> Any:
+    from runner.tracking import Tracker, tracking_mode
+
+    mode = tracking_mode()
+    if mode == "disabled":
+        return None
+    if mode not in ("online", "offline"):
+        raise BadInput(f"WANDB_MODE={mode}: use online, offline or disabled")
+    options.local_folder.mkdir(parents=True, exist_ok=True)
+    return Tracker.remote(str(options.local_folder.absolute()), mode)
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Generator steps of a study: in this run, over all runs recorded in ``out``, and without any sharing."""
+
+    this_run: int
+    all_runs: int
+    unshared: int
+
+
+def sharing(study: Study, plan: Plan, run: Run, out: str) -> Sharing:
+    """Count the steps executed for a study's generators, those shared with other studies included."""
+    planned = [plan.cells[f] for f in plan.cells_of[study.name]]
+    flights = {p.generator for p in planned if p.generator}
+    files = Results(out).files
+    recorded = [json.loads(files.read(name))["generator_steps"] for name in files.names("runs", ".json")]
+    return Sharing(
+        this_run=sum(run.generator_steps.get(f, 0) for f in flights),
+        all_runs=sum(steps.get(f, 0) for steps in recorded for f in flights),
+        unshared=unshared_steps(planned),
+    )

@@ -1,0 +1,215 @@
+"""The generator stage: train once, score as it goes, and leave every image set that was asked for (METHOD: prefixes).
+
+In the store, below ``generator/<fingerprint>/``: checkpoints by updates made, and traces (losses and the embeddings of
+the scored iterations) by encoder. A later call that asks for more iterations continues from the last checkpoint whose
+trace it can use; a set whose images are gone is made again from the nearest checkpoint.
+
+# S scored iterations, M samples, d embedding size
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.encoders import Encoder
+from components.generator.config import Detail
+from components.generator.generator import Generator, StepLosses, losses_table
+from components.integrator import EMPTY, Choice, Trace, choose
+from runner.plan import GeneratorStage, ImageSetStage
+from runner.store import Store, arrays_bytes
+
+EMBED_CHUNK = 10
+REPORT_EVERY = 5
+
+
+class ImageSets:
+    """Makes the image sets of one :class:`GeneratorStage` that the store does not hold yet.
+
+    Args:
+        start: builds a fresh generator at iteration 0.
+        on_step: called with the number of generator steps just made and the seconds that they took.
+        warm: a generator of this stage that is already in memory.
+    """
+
+    def __init__(
+        self,
+        stage: GeneratorStage,
+        store: Store,
+        encoder: Encoder,
+        start: Callable[[], Generator],
+        on_step: Callable[[int, float], None],
+        warm: Generator | None = None,
+    ) -> None:
+        self.stage, self.store, self.encoder = stage, store, encoder
+        self.start, self.on_step = start, on_step
+        self.generator = warm
+        self.missing = [s for s in stage.image_sets if not store.has(s.key)]
+        self.steps = 0
+        self._kept: dict[tuple[Detail, int], np.ndarray] = {}
+        self._losses: list[StepLosses] = []
+        self._began = time.perf_counter()
+
+    def make(self) -> int:
+        """Commit every missing image set. Returns the generator steps executed for it."""
+        if not self.missing:
+            return 0
+        self._texts = self._read_texts()
+        self._copies = max(s.copies for s in self.missing)
+        self._details: list[Detail] = sorted({s.detail for s in self.missing})
+        generator, traces = self._resume()
+        self.generator = generator
+        last = max(s.iterations for s in self.missing)
+        scored = max((int(t.iterations[-1]) for t in traces.values() if len(t.iterations)), default=0)
+        declared = {s.iterations for s in self.missing}
+        self._leave(generator, traces, [s for s in self.missing if s.iterations <= scored])
+        for iteration in range(scored + self.stage.score_every, last + 1, self.stage.score_every):
+            self._advance(generator, iteration - 1)
+            traces = {d: self._score(generator, d, iteration, traces[d]) for d in self._details}
+            self._forget_losers(traces, iteration)
+            if iteration in declared:
+                self._save(generator, traces)
+                self._leave(generator, traces, [s for s in self.missing if s.iterations == iteration])
+        return self.steps
+
+    def _advance(self, generator: Generator, to: int) -> None:
+        """Train up to ``to`` updates, telling how far it is every few steps."""
+        while generator.iteration < to:
+            began = time.perf_counter()
+            steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
+            self._losses += steps
+            self.steps += len(steps)
+            self.on_step(len(steps), time.perf_counter() - began)
+
+    def _score(self, generator: Generator, detail: Detail, iteration: int, trace: Trace) -> Trace:
+        """Sample the largest set asked for and embed it (eq. 4), before the update of this iteration."""
+        images = generator.sample(self._copies, detail)
+        self._kept[detail, iteration] = images
+        return trace.extended(iteration, embed(self.encoder, images))
+
+    def _forget_losers(self, traces: dict[Detail, Trace], iteration: int) -> None:
+        """Keep only images that are the best so far for someone, so that memory does not grow with L."""
+        wanted = {
+            (s.detail, self._choose(s, traces, iteration).iteration) for s in self.missing if s.iterations >= iteration
+        }
+        wanted |= {(detail, iteration) for detail in self._details}
+        self._kept = {key: images for key, images in self._kept.items() if key in wanted}
+
+    def _choose(self, image_set: ImageSetStage, traces: dict[Detail, Trace], iterations: int) -> Choice:
+        text = self._texts[image_set.prompt, image_set.prompt_kind]
+        trace = traces[image_set.detail]
+        return choose(trace, text, image_set.copies, iterations, image_set.select)
+
+    def _leave(self, generator: Generator, traces: dict[Detail, Trace], image_sets: Iterable[ImageSetStage]) -> None:
+        """Commit these image sets, with the choice and the similarity curve that explain them."""
+        for image_set in image_sets:
+            choice = self._choose(image_set, traces, image_set.iterations)
+            images = self._images(image_set.detail, choice.iteration)[: image_set.copies]
+            trace = traces[image_set.detail]
+            files = {"images.safetensors": arrays_bytes({"images": images})}
+            info = {
+                **asdict(choice),
+                "copies": image_set.copies,
+                "generator": self.stage.key,
+                "trace": self._trace_part(image_set.detail, int(trace.iterations[-1])),
+                "seconds": time.perf_counter() - self._began,
+            }
+            self.store.put(image_set.key, files, info)
+
+    def _images(self, detail: Detail, iteration: int) -> np.ndarray:
+        """The M samples of a scored iteration: kept ones, or made again from the nearest checkpoint before it."""
+        if (detail, iteration) not in self._kept:
+            updates = [u for u in self._checkpoints() if u <= iteration - 1]
+            replay = self._restored(max(updates)) if updates else self.start()
+            losses, self._losses = self._losses, []
+            self._advance(replay, iteration - 1)
+            self._losses = losses
+            self._kept[detail, iteration] = replay.sample(self._copies, detail)
+        return self._kept[detail, iteration]
+
+    def _save(self, generator: Generator, traces: dict[Detail, Trace]) -> None:
+        """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use."""
+        losses = {name: np.array(column) for name, column in losses_table(self._losses).items()}
+        for detail, trace in traces.items():
+            arrays = {"iterations": trace.iterations, "embeddings": trace.embeddings}
+            arrays |= {f"loss_{name}": column for name, column in losses.items()}
+            part = self._trace_part(detail, int(trace.iterations[-1]))
+            info = {"copies": int(trace.embeddings.shape[1]), "detail": detail}
+            self.store.put(f"{self.stage.key}/{part}", {"trace.safetensors": arrays_bytes(arrays)}, info)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint.safetensors"
+            generator.save(path)
+            part = _checkpoint_part(generator.iteration)
+            self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, {"updates": generator.iteration})
+
+    def _resume(self) -> tuple[Generator, dict[Detail, Trace]]:
+        """The furthest checkpoint that has a usable trace for every detail asked for; else a fresh start."""
+        parts = set(self.store.parts(self.stage.key))
+        last = max(s.iterations for s in self.missing)
+        for updates in sorted(self._checkpoints(), reverse=True):
+            names = {d: self._trace_part(d, updates + 1) for d in self._details}
+            if updates + 1 > last or not parts.issuperset(names.values()):
+                continue
+            artifacts = {d: self.store.get(f"{self.stage.key}/{name}") for d, name in names.items()}
+            if any(a.info["copies"] < self._copies for a in artifacts.values()):
+                continue
+            self._copies = max(a.info["copies"] for a in artifacts.values())
+            arrays = {d: a.arrays("trace.safetensors") for d, a in artifacts.items()}
+            self._losses = _losses_of(next(iter(arrays.values())))
+            traces = {d: Trace(a["iterations"], a["embeddings"][:, : self._copies]) for d, a in arrays.items()}
+            return self._restored(updates), traces
+        return self.start(), dict.fromkeys(self._details, EMPTY)
+
+    def _restored(self, updates: int) -> Generator:
+        if self.generator is not None and self.generator.iteration == updates:
+            return self.generator
+        artifact = self.store.get(f"{self.stage.key}/{_checkpoint_part(updates)}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint.safetensors"
+            path.write_bytes(artifact.read(path.name))
+            return self.start().restore(path)
+
+    def _checkpoints(self) -> list[int]:
+        parts = self.store.parts(self.stage.key)
+        return [int(p.removeprefix("checkpoint-")) for p in parts if p.startswith("checkpoint-")]
+
+    def _trace_part(self, detail: Detail, iteration: int) -> str:
+        scoring = hashlib.sha256(f"{self.stage.encoder}/{self.stage.score_every}".encode()).hexdigest()[:8]
+        return f"trace-{scoring}-{detail}-{iteration:06d}"
+
+    def _read_texts(self) -> dict[tuple[str, str], np.ndarray]:
+        """z_t of every prompt kind that is asked for."""
+        texts = {}
+        for image_set in self.missing:
+            embeddings = self.store.get(image_set.prompt).arrays("embeddings.safetensors")
+            texts[image_set.prompt, image_set.prompt_kind] = embeddings[image_set.prompt_kind]
+        return texts
+
+
+def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
+    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d), in chunks of fixed size."""
+    chunks = []
+    for begin in range(0, len(images), EMBED_CHUNK):
+        batch = torch.from_numpy(images[begin : begin + EMBED_CHUNK]).permute(0, 3, 1, 2).float() / 255
+        padded = torch.cat([batch, batch[-1:].expand(EMBED_CHUNK - len(batch), -1, -1, -1)])
+        with torch.no_grad():
+            chunks.append(encoder.encode_images(padded)[: len(batch)].float().cpu().numpy())
+    return np.concatenate(chunks)
+
+
+def _checkpoint_part(updates: int) -> str:
+    return f"checkpoint-{updates:06d}"
+
+
+def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
+    columns = {name: arrays[f"loss_{name}"] for name in StepLosses.__dataclass_fields__}
+    return [
+        StepLosses(int(row[0]), *(float(v) for v in row[1:])) for row in zip(*columns.values(), strict=True)
+    ]

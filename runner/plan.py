@@ -1,0 +1,291 @@
+"""From studies to work: every cell with its fingerprint, and the stages that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.data.support import select_support
+from components.encoders import check_encoder, encoder_identity
+from components.generator.augment import POLICIES
+from components.generator.config import Detail, GeneratorConfig
+from components.integrator import Select
+from components.prompts import PromptConfig, object_for, open_wordnet
+from runner.catalogue import Category
+from runner.fingerprint import fingerprint
+from runner.study import Cell, Generation, PromptKind, Study
+
+# Raise a stage's version whenever its code changes what it returns; tests pin a golden output per version.
+PROMPT_VERSION = 1
+GENERATOR_VERSION = 1
+IMAGE_SET_VERSION = 1
+DETECTION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Support:
+    """The chosen originals of one category: their shard, ids and content hashes."""
+
+    shard: str
+    ids: tuple[str, ...]
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromptStage:
+    """Rank the candidate prompts of one support. ``key`` is where the ranking goes in the store."""
+
+    key: str
+    support: Support
+    object_name: str
+    words: tuple[str, ...]
+    config: PromptConfig
+    encoder: str
+
+
+@dataclass(frozen=True)
+class ImageSetStage:
+    """One image set that a generator owes: chosen among its scored iterations up to ``iterations``."""
+
+    key: str
+    prompt: str
+    prompt_kind: PromptKind
+    select: Select
+    detail: Detail
+    copies: int
+    iterations: int
+
+
+@dataclass(frozen=True)
+class GeneratorStage:
+    """Train one variance-aware VQGAN and leave the image sets that any cell of any study wants of it.
+
+    ``key`` identifies the training. ``copies`` and ``iterations`` are not in it: they are prefixes of one training.
+    """
+
+    key: str
+    category: str
+    support: Support
+    config: GeneratorConfig
+    vq_weight: float
+    seed: int
+    augmentation: str
+    encoder: str
+    score_every: int
+    image_sets: tuple[ImageSetStage, ...]
+
+    @property
+    def iterations(self) -> int:
+        """The largest declared L."""
+        return max(s.iterations for s in self.image_sets)
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, its fingerprint, the stages before it, and the columns of its row that are known beforehand."""
+
+    fingerprint: str
+    cell: Cell
+    study: str
+    support: Support
+    control_policy: str
+    prompt: str | None
+    generator: str | None
+    image_set: str | None
+    keep_maps: bool
+    columns: Mapping[str, Any]
+
+
+@dataclass
+class Plan:
+    """All cells of some studies, keyed by fingerprint, and the stages that they share."""
+
+    categories: dict[str, Category] = field(default_factory=dict)
+    cells: dict[str, PlannedCell] = field(default_factory=dict)
+    cells_of: dict[str, list[str]] = field(default_factory=dict)
+    prompts: dict[str, PromptStage] = field(default_factory=dict)
+    generators: dict[str, GeneratorStage] = field(default_factory=dict)
+
+    def category(self, shard: str) -> Category:
+        """The category whose shard has this key."""
+        return self.categories[shard]
+
+
+def make_plan(studies: Sequence[tuple[Study, Mapping[str, Category]]]) -> Plan:
+    """Expand studies over their categories. Cells and stages that several studies share are planned once."""
+    plan = Plan()
+    for study, categories in studies:
+        _check(study)
+        planner = _Planner(study, plan)
+        for category in categories.values():
+            plan.categories[category.shard] = category
+        cells = study.cells(tuple(categories))
+        plan.cells_of[study.name] = [planner.add(cell, categories[cell.category]) for cell in cells]
+    return plan
+
+
+def unshared_steps(planned: Iterable[PlannedCell]) -> int:
+    """Generator steps if every image set trained a generator of its own from scratch, as a plain sweep does.
+
+    Cells that differ only in the detector share one even then. Set L is sampled after L − 1 steps.
+    """
+    trainings = {p.image_set: p.cell.generation.point.iterations for p in planned if p.cell.generation}
+    return sum(iterations - 1 for iterations in trainings.values())
+
+
+class _Planner:
+    """Adds one study's cells to a plan."""
+
+    def __init__(self, study: Study, plan: Plan) -> None:
+        self.study, self.plan = study, plan
+        self.wordnet = open_wordnet(study.prompt.wordnet) if "generated" in study.arms else None
+        self.encoder_id = encoder_identity(study.encoder) if "generated" in study.arms else {}
+
+    def add(self, cell: Cell, category: Category) -> str:
+        ids = select_support(category.train_ids, self.study.shots, cell.support_seed or 0)
+        support = Support(category.shard, ids, tuple(category.content(ids)))
+        prompt = generator = image_set = None
+        if cell.generation is not None:
+            prompt = self._prompt(cell, support)
+            generator, image_set = self._generator(cell, cell.generation, support, prompt)
+        added = self._added_images(cell, image_set)
+        identity = {**cell.detector.identity(), "seed": cell.seed}
+        inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
+        key = fingerprint("detection", DETECTION_VERSION, identity, inputs)
+        if key not in self.plan.cells:
+            self.plan.cells[key] = PlannedCell(
+                fingerprint=key,
+                cell=cell,
+                study=self.study.name,
+                support=support,
+                control_policy=self.study.control_policy,
+                prompt=prompt.key if prompt else None,
+                generator=generator,
+                image_set=image_set,
+                keep_maps=cell.support_seed in (None, self.study.support_seeds[0]),
+                columns=self._columns(cell, category, support),
+            )
+        return key
+
+    def _added_images(self, cell: Cell, image_set: str | None) -> dict[str, Any]:
+        if cell.arm == "original":
+            return {}
+        if cell.arm == "augmented":
+            policy = POLICIES[self.study.control_policy].model_dump(mode="json")
+            return {"augmented": policy, "copies": cell.copies, "seed": cell.seed}
+        post = cell.generation.post_augment if cell.generation else "none"
+        policy = POLICIES[post].model_dump(mode="json") if post != "none" else None
+        return {"image_set": image_set, "post_augment": policy, "seed": cell.seed if policy else None}
+
+    def _prompt(self, cell: Cell, support: Support) -> PromptStage:
+        assert self.wordnet is not None  # noqa: S101 - a study with a generated arm has opened it
+        config = self.study.prompt
+        object_name = object_for(cell.category, self.study.objects)
+        words = self.wordnet.words(object_name, config.hops, config.relations)
+        options = {**config.model_dump(mode="json", exclude={"wordnet"}), "encoder": dict(self.encoder_id)}
+        inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
+        key = f"prompt/{fingerprint('prompt', PROMPT_VERSION, options, inputs)}"
+        stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
+        return self.plan.prompts.setdefault(key, stage)
+
+    def _generator(
+        self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage
+    ) -> tuple[str, str]:
+        study = self.study
+        config = study.generator.model_copy(update={"variance": generation.variance})
+        options = {
+            **config.identity(study.augmentation),
+            "vq_weight": generation.point.vq_weight,
+            "seed": cell.seed,
+        }
+        key = f"generator/{fingerprint('generator', GENERATOR_VERSION, options, {'support': list(support.content)})}"
+        image_set = self._image_set(key, generation, prompt)
+        # Two studies may score one training with different encoders: that is two stages over one generator.
+        flight = f"{key}?encoder={study.encoder}&score_every={study.score_every}"
+        known = self.plan.generators.get(flight)
+        image_sets = {s.key: s for s in (known.image_sets if known else ())} | {image_set.key: image_set}
+        self.plan.generators[flight] = GeneratorStage(
+            key=key,
+            category=cell.category,
+            support=support,
+            config=config,
+            vq_weight=generation.point.vq_weight,
+            seed=cell.seed,
+            augmentation=study.augmentation,
+            encoder=study.encoder,
+            score_every=study.score_every,
+            image_sets=tuple(image_sets.values()),
+        )
+        return flight, image_set.key
+
+    def _image_set(self, generator: str, generation: Generation, prompt: PromptStage) -> ImageSetStage:
+        point = generation.point
+        options: dict[str, Any] = {
+            "copies": point.copies,
+            "iterations": point.iterations,
+            "score_every": self.study.score_every,
+            "select": generation.select,
+            "detail": generation.detail,
+        }
+        inputs: dict[str, Any] = {"generator": generator}
+        if generation.select == "text":
+            inputs |= {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": dict(self.encoder_id)}
+        key = f"image_set/{fingerprint('image_set', IMAGE_SET_VERSION, options, inputs)}"
+        return ImageSetStage(
+            key=key,
+            prompt=prompt.key,
+            prompt_kind=generation.prompt_kind,
+            select=generation.select,
+            detail=generation.detail,
+            copies=point.copies,
+            iterations=point.iterations,
+        )
+
+    def _columns(self, cell: Cell, category: Category, support: Support) -> dict[str, Any]:
+        """The row's columns that do not depend on running anything; those of other arms stay null."""
+        study, generation = self.study, cell.generation
+        columns: dict[str, Any] = {
+            "study": study.name,
+            "dataset": category.dataset,
+            "category": cell.category,
+            "dev": cell.category in study.dev,
+            "shots": str(study.shots),
+            "support_seed": cell.support_seed,
+            "seed": cell.seed,
+            "support_ids": list(support.ids),
+            "arm": cell.arm,
+            "copies": cell.copies,
+            "detector": cell.detector.label,
+            "backbone": cell.detector.backbone,
+            "image_size": cell.detector.image_size,
+            "objective": study.objective,
+            "oracle": False,
+        }
+        if cell.arm == "augmented":
+            columns["augmentation"] = study.control_policy
+        if generation is not None and self.wordnet is not None:
+            columns |= {
+                "prompt_kind": generation.prompt_kind,
+                "select": generation.select,
+                "variance": generation.variance,
+                "detail": generation.detail,
+                "post_augment": generation.post_augment,
+                "augmentation": study.augmentation,
+                "preset": study.preset,
+                "init": study.generator.init,
+                "resolution": study.generator.resolution,
+                "train_samples": study.generator.train_samples,
+                "vq_weight": generation.point.vq_weight,
+                "iterations": generation.point.iterations,
+                "encoder": study.encoder,
+                "perceptual": study.generator.perceptual,
+                "wordnet_source": self.wordnet.source,
+            }
+        return columns
+
+
+def _check(study: Study) -> None:
+    """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
+    if "generated" in study.arms:
+        check_encoder(study.encoder)

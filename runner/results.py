@@ -1,0 +1,136 @@
+"""A study's results as Parquet: one small file a finished cell and table, appended as it finishes.
+
+A cell is finished when its row is in ``results/``; its scores and metrics are written before it. Rows are keyed by
+fingerprint and deduplicated when read, so a cell that ran twice counts once.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from runner.files import Files
+
+_TEXT = (
+    "study dataset category shots arm prompt_kind select prompt variance detail post_augment augmentation preset init "
+    "detector backbone encoder perceptual wordnet_source objective device fingerprint commit versions"
+).split()
+_WHOLE = "support_seed seed image_size resolution train_samples copies iterations chosen_iteration n_test".split()
+_REAL = (
+    "vq_weight similarity image_auroc pixel_auroc aupro seconds_prompt seconds_generator seconds_fit seconds_score"
+).split()
+ROW = pa.schema(
+    [pa.field(name, pa.string()) for name in _TEXT]
+    + [pa.field(name, pa.int64()) for name in _WHOLE]
+    + [pa.field(name, pa.float64()) for name in _REAL]
+    + [pa.field("dev", pa.bool_()), pa.field("oracle", pa.bool_()), pa.field("support_ids", pa.list_(pa.string()))]
+)
+SCORE = pa.schema(
+    {
+        "fingerprint": pa.string(),
+        "image_id": pa.string(),
+        "label": pa.int8(),
+        "defect_type": pa.string(),
+        "score": pa.float64(),
+    }
+)
+METRIC = pa.schema(
+    {
+        "fingerprint": pa.string(),
+        "subset": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+)
+FAILURE = pa.schema(
+    {"fingerprint": pa.string(), "study": pa.string(), "cell": pa.string(), "error": pa.string(), "log": pa.string()}
+)
+SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE}
+
+
+class Results:
+    """The Parquet tables below one ``--out`` folder or URI."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.files = Files(uri)
+
+    def append(
+        self,
+        fingerprint: str,
+        row: Mapping[str, Any],
+        scores: Sequence[Mapping[str, Any]],
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Write one finished cell: scores and metrics first, the row last."""
+        long = [
+            {"fingerprint": fingerprint, "subset": "all", "metric": name, "value": value, "low": None, "high": None}
+            for name, value in metrics.items()
+        ]
+        self._write("scores", fingerprint, scores)
+        self._write("metrics", fingerprint, long)
+        self._write("results", fingerprint, [{name: row.get(name) for name in ROW.names}])
+
+    def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:
+        """Record that a cell failed; the next run tries it again."""
+        row = {"fingerprint": fingerprint, "study": study, "cell": cell, "error": error, "log": log}
+        self._write("failures", fingerprint, [row])
+
+    def forget_failure(self, fingerprint: str) -> None:
+        """Drop a failure's record once its cell has finished."""
+        name = f"failures/{fingerprint}.parquet"
+        if self.files.exists(name):
+            self.files.filesystem.delete_file(self.files.path(name))
+
+    def finished(self) -> set[str]:
+        """Fingerprints of the finished cells."""
+        return {Path(name).stem for name in self.files.names("results", ".parquet")}
+
+    def read(self, table: str) -> pa.Table:
+        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``; empty if nothing was written."""
+        names = self.files.names(table, ".parquet")
+        parts = [pq.read_table(self.files.open(name), schema=SCHEMAS[table]) for name in names]
+        return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The finished cells' rows by fingerprint."""
+        return {row["fingerprint"]: row for row in self.read("results").to_pylist()}
+
+    def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMAS[table]), sink)
+        self.files.write(f"{table}/{name}.parquet", sink.getvalue().to_pybytes())
+
+
+@lru_cache
+def software() -> dict[str, str]:
+    """The columns ``commit`` and ``versions``: the code that made a row."""
+    names = ("goodshot", "torch", "anomalib", "timm", "ray", "accelerate", "open_clip_torch", "nltk", "pyarrow")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {"commit": _commit(), "versions": json.dumps(versions)}
+
+
+def _commit() -> str:
+    """The checkout's commit, with ``+`` if it has changes; empty where goodshot does not run from its checkout."""
+    checkout = Path(__file__).resolve().parents[1]
+    try:
+        if _git("rev-parse", "--show-toplevel", cwd=checkout) != str(checkout):
+            return ""
+        return _git("describe", "--always", "--dirty=+", "--abbrev=40", "--exclude=*", cwd=checkout)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,199 @@
+"""The other stages as functions of the store: shard, prompt, detection. Each commits its artifact or its rows."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from components.data.images import decode_rgb
+from components.data.sample import Sample
+from components.data.shards import Split, decode, read_split, write_split
+from components.detectors import Scores, build_detector
+from components.encoders import Encoder, build_encoder
+from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
+from components.metrics.detection import DetectionMetrics, evaluate
+from components.prompts import candidates, rank
+from runner.image_sets import embed
+from runner.plan import PlannedCell, PromptStage, Support
+from runner.results import Results, software
+from runner.store import Store, arrays_bytes
+
+MAPS_KEPT = 8
+
+
+def make_shards(samples: Sequence[Sample], key: str, store: Store) -> None:
+    """Write a category's two splits as Arrow shards and commit them."""
+    files, counts = {}, {}
+    for split in ("train", "test"):
+        buffer = io.BytesIO()
+        with pa.PythonFile(buffer, mode="w") as sink:
+            counts[split] = write_split(samples, split, sink)
+            files[f"{split}.parquet"] = buffer.getvalue()
+    first = samples[0]
+    store.put(key, files, {"dataset": first.dataset, "category": first.category, **counts})
+
+
+def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:
+    """The originals as uint8 (H, W, 3), in the support's order; square-resized if ``size`` is given."""
+    source = store.get(support.shard).open("train.parquet")
+    table = read_split(source, columns=["image_id", "sha256", "image"], image_ids=list(support.ids))
+    return [decode_rgb(image.as_py(), size) for image in table["image"]]
+
+
+def rank_prompts(stage: PromptStage, store: Store) -> None:
+    """Rank the candidates against the support's embedding (eq. 1); keep the ranking and each kind's z_t."""
+    began = time.perf_counter()
+    encoder = cached_encoder(stage.encoder)
+    originals = [embed(encoder, image[None]) for image in read_support(stage.support, store)]
+    images = torch.from_numpy(np.concatenate(originals))
+    found = candidates(stage.object_name, stage.words, stage.config.template)
+    ranking = rank(images, found, encoder, stage.object_name, stage.config)
+    prompts = {kind: ranking.prompt(kind) for kind in ("best", "only_word", "naive", "worst")}
+    texts = encoder.encode_texts(list(prompts.values())).float().cpu().numpy()
+    files = {
+        "ranking.json": ranking.to_json().encode(),
+        "embeddings.safetensors": arrays_bytes(dict(zip(prompts, texts, strict=True))),
+    }
+    store.put(stage.key, files, {"prompts": prompts, "seconds": time.perf_counter() - began})
+
+
+def detect(planned: PlannedCell, store: Store, results: Results, device: str) -> dict[str, Any]:
+    """Train the cell's detector on its arm, score the test images, and append the cell's rows. Returns the row."""
+    cell = planned.cell
+    extra, facts = _extra_images(planned, store)
+    train = [image[None] for image in read_support(planned.support, store)] + ([extra] if extra is not None else [])
+    test = _test_split(store.uri, planned.support.shard, cell.detector.image_size)
+    detector = build_detector(cell.detector, cell.seed, device)
+    began = time.perf_counter()
+    detector.fit(train)
+    fitted = time.perf_counter()
+    scores = detector.score(test.images)
+    facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
+    metrics = evaluate(scores, test.labels, test.masks)
+    if planned.keep_maps:
+        _keep_maps(planned.fingerprint, test, scores, store)
+    return _append(planned, test, scores, metrics, {**facts, "device": device}, results)
+
+
+@lru_cache(maxsize=2)
+def cached_encoder(name: str, device: str = "cpu") -> Encoder:
+    """One encoder a process; building one costs seconds."""
+    return build_encoder(name, device)
+
+
+@lru_cache(maxsize=4)
+def _test_split(store_uri: str, shard: str, size: int) -> Split:
+    """A category's test images at one size, decoded once a process."""
+    table = read_split(Store(store_uri).get(shard).open("test.parquet"))
+    return decode(table, size)
+
+
+def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """What the arm adds to the originals, uint8 (M, H, W, 3), and what the row should say of it."""
+    cell = planned.cell
+    if cell.arm == "augmented":
+        # At the detector's resolution: plain augmentation needs no generator, so nothing has to blur it.
+        originals = read_support(planned.support, store, cell.detector.image_size)
+        return augmented_set(originals, POLICIES[planned.control_policy], cell.copies, cell.seed), {}
+    if planned.image_set is None or cell.generation is None:
+        return None, {}
+    artifact = store.get(planned.image_set)
+    images = artifact.arrays("images.safetensors")["images"]
+    facts = {
+        "chosen_iteration": artifact.info["iteration"],
+        "similarity": artifact.info["similarity"],
+        "seconds_generator": artifact.info["seconds"],
+    }
+    if planned.prompt:
+        facts["prompt"] = store.get(planned.prompt).info["prompts"][cell.generation.prompt_kind]
+    return _post_augmented(images, cell.generation.post_augment, cell.seed), facts
+
+
+def _post_augmented(images: np.ndarray, policy: str, seed: int) -> np.ndarray:
+    """Plain augmentation on top of generated images, one view of each (METHOD's ``post_augment``)."""
+    if policy == "none":
+        return images
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    views = [augment(image, POLICIES[policy], 1, seed, (m,))[0] for m, image in enumerate(tensors)]
+    return to_uint8(torch.stack(views))
+
+
+def _append(
+    planned: PlannedCell,
+    test: Split,
+    scores: Scores,
+    metrics: DetectionMetrics,
+    facts: dict[str, Any],
+    results: Results,
+) -> dict[str, Any]:
+    values = {f.name: getattr(metrics, f.name) for f in fields(metrics)}
+    row = {
+        **planned.columns,
+        **values,
+        **facts,
+        "n_test": len(test.image_ids),
+        "fingerprint": planned.fingerprint,
+        **software(),
+    }
+    per_image = [
+        {
+            "fingerprint": planned.fingerprint,
+            "image_id": image_id,
+            "label": int(label),
+            "defect_type": defect_type,
+            "score": float(score),
+        }
+        for image_id, label, defect_type, score in zip(
+            test.image_ids, test.labels, test.defect_types, scores.image, strict=True
+        )
+    ]
+    results.append(planned.fingerprint, row, per_image, values)
+    return row
+
+
+@dataclass(frozen=True)
+class KeptMaps:
+    """A few test images of a cell for the report: ids, images uint8 (n, S, S, 3), masks and maps (n, S, S)."""
+
+    image_ids: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+    maps: np.ndarray
+
+
+def _keep_maps(fingerprint: str, test: Split, scores: Scores, store: Store) -> None:
+    """The first test image of each defect type, good ones first: chosen by name, never by how well they score."""
+    types = sorted(set(test.defect_types), key=lambda t: (t != "good", t))[:MAPS_KEPT]
+    chosen = [list(test.defect_types).index(t) for t in types]
+    arrays = {
+        "images": test.images[chosen],
+        "masks": test.masks[chosen],
+        "maps": scores.maps[chosen].astype(np.float16),
+    }
+    info = {"image_ids": [test.image_ids[i] for i in chosen]}
+    store.put(f"maps/{fingerprint}", {"maps.safetensors": arrays_bytes(arrays)}, info)
+
+
+def kept_maps(fingerprint: str, store: Store) -> KeptMaps | None:
+    """What :func:`detect` kept of a cell, or None."""
+    key = f"maps/{fingerprint}"
+    if not store.has(key):
+        return None
+    artifact = store.get(key)
+    arrays = artifact.arrays("maps.safetensors")
+    return KeptMaps(tuple(artifact.info["image_ids"]), arrays["images"], arrays["masks"], arrays["maps"])
+
+
+def ranking_of(key: str, store: Store) -> dict[str, Any]:
+    """A prompt stage's ranking as plain values."""
+    value: dict[str, Any] = json.loads(store.get(key).read("ranking.json"))
+    return value

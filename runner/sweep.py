@@ -1,0 +1,60 @@
+"""Ray Tune over vq_weight × copies × iterations. A trial is one point over all categories, seeds and detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from components.errors import GoodshotError
+from runner.study import Point, Study
+from runner.tracking import Trial, summarise
+
+CONCURRENT_TRIALS = 4
+
+
+def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker: Any, folder: Path) -> int:
+    """Run every point of the study as a trial of Ray Tune's grid.
+
+    Args:
+        cells: per point, the fingerprints of the cells that a trial waits for.
+        folder: where Tune keeps its own state.
+
+    Returns:
+        The number of trials. Trials report the mean similarity, the study's objective: test labels choose nothing.
+    """
+    trainable = tune.with_parameters(
+        _trial, study=study.name, cells=cells, broker=broker, tracker=tracker
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 0}),
+        param_space={
+            "vq_weight": tune.grid_search(list(study.vq_weight)),
+            "copies": tune.grid_search(list(study.copies)),
+            "iterations": tune.grid_search(list(study.iterations)),
+        },
+        tune_config=tune.TuneConfig(
+            metric="similarity", mode="max", reuse_actors=True, max_concurrent_trials=CONCURRENT_TRIALS
+        ),
+        run_config=tune.RunConfig(name=study.name, storage_path=str(folder.absolute()), verbose=0),
+    )
+    grid = tuner.fit()
+    if grid.errors:
+        first = str(grid.errors[0]).strip().splitlines()[-1]
+        raise GoodshotError(f"study {study.name}: {len(grid.errors)} trials failed in Ray Tune; the first: {first}")
+    return len(grid)
+
+
+def _trial(config: dict[str, Any], study: str, cells: dict[Point, list[str]], broker: Any, tracker: Any) -> None:
+    """One trial: wait, without resources, for the point's rows; log and report them."""
+    point = Point(**config)
+    rows = [row for row in ray.get(broker.cells.remote(cells[point])) if row is not None]
+    summary = summarise(rows)
+    if tracker is not None:
+        tracker.log.remote(Trial(study, point.label(), dict(config), summary))
+    generated = [row["similarity"] for row in rows if row["arm"] == "generated" and row["similarity"] is not None]
+    similarity = sum(generated) / len(generated) if generated else float("nan")
+    tune.report({"similarity": similarity, "rows": len(rows), **summary})

@@ -1,0 +1,74 @@
+"""W&B: one run per trial, all written by one logging actor (an actor or a process per trial costs seconds each)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+def tracking_mode() -> str:
+    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting."""
+    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one W&B run shows: a name, its configuration, summary values, and curves over iterations l."""
+
+    study: str
+    name: str
+    config: Mapping[str, Any]
+    summary: Mapping[str, float]
+    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean image AUROC, pixel AUROC and similarity per category and arm."""
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity"):
+            value = row.get(name)
+            if value is not None and math.isfinite(value):
+                groups.setdefault(f"{row['category']}/{row['arm']}/{name}", []).append(value)
+    return {name: sum(values) / len(values) for name, values in groups.items()}
+
+
+@ray.remote(num_cpus=0)
+class Tracker:
+    """Writes W&B runs one after the other. A failure to log is counted, never a reason to lose a result."""
+
+    def __init__(self, folder: str, mode: str) -> None:
+        # The environment variable decides, not wandb.init's argument: without a key any other state fails.
+        os.environ["WANDB_MODE"] = mode
+        os.environ["WANDB_DIR"] = folder
+        self.folder, self.logged, self.failed = folder, 0, 0
+
+    def log(self, trial: Trial) -> None:
+        """One run: configuration, curves, summary."""
+        import wandb
+
+        try:
+            run = wandb.init(
+                project="goodshot",
+                group=trial.study,
+                name=trial.name,
+                config=dict(trial.config),
+                dir=self.folder,
+                reinit="create_new",
+            )
+            for iteration in sorted({i for curve in trial.curves.values() for i in curve}):
+                run.log({k: c[iteration] for k, c in trial.curves.items() if iteration in c}, step=iteration)
+            run.summary.update(dict(trial.summary))
+            run.finish(quiet=True)
+            self.logged += 1
+        except Exception:
+            self.failed += 1
+
+    def finish(self) -> tuple[int, int]:
+        """Runs logged and runs that failed, after everything sent before."""
+        return self.logged, self.failed

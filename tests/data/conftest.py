@@ -1,0 +1,21 @@
+"""Small real datasets: the demo, written once a session, and the photographs beside the repository."""
+
+from pathlib import Path
+
+import pytest
+
+from components.data import write_demo
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo(tmp_path_factory.mktemp("demo") / "set")
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("the real photographs in ../shared/data are not here")
+    return SHARED

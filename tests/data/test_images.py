@@ -1,0 +1,91 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.data import decode_many, decode_mask, decode_rgb, encode_png
+from components.data.images import check_image
+from components.data.photographs import donors, photograph
+from components.errors import BadInput
+
+GREY, COLOUR = photograph("brick")[:96, :64], donors()[0][:96, :64]
+
+
+def _save(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=kind, **options)
+    return out.getvalue()
+
+
+def test_colour_and_grey_come_back_exactly() -> None:
+    assert (decode_rgb(encode_png(COLOUR)) == COLOUR).all()
+    assert (decode_rgb(encode_png(GREY)) == GREY[..., None]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_to_eight(kind: str) -> None:
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    assert (decode_rgb(_save(deep, kind)) == GREY[..., None]).all()
+
+
+def test_alpha_is_dropped_and_not_composited() -> None:
+    clear = np.dstack([COLOUR, np.zeros(COLOUR.shape[:2], dtype=np.uint8)])
+    assert (decode_rgb(encode_png(clear)) == COLOUR).all()
+
+
+def test_palette_images_become_rgb() -> None:
+    indexed = Image.fromarray(COLOUR).quantize(16)
+    assert (decode_rgb(_save(indexed)) == np.asarray(indexed.convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_exif_rotation_is_applied(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = _save(Image.fromarray(COLOUR), kind, exif=exif)
+    assert (decode_rgb(data) == np.rot90(COLOUR, -1)).all()
+    assert check_image(data) == (96, 64)
+
+
+def test_resizing_is_square_and_antialiased() -> None:
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (128, 64))
+    small = decode_rgb(encode_png(stripes), 16)
+    assert small.shape == (16, 16, 3)
+    assert np.abs(small.astype(int) - 127).max() < 12
+
+
+def test_floating_point_and_garbage_are_refused() -> None:
+    with pytest.raises(BadInput, match="floating-point"):
+        decode_rgb(_save(Image.fromarray(GREY.astype(np.float32)), "TIFF"))
+    with pytest.raises(BadInput, match=r"not a readable image \(unknown format\)"):
+        decode_rgb(b"no image")
+
+
+def test_masks_of_any_convention_mark_the_same_pixels() -> None:
+    truth = GREY > 120
+    bits = truth.astype(np.uint8)
+    files = [
+        encode_png(truth),
+        encode_png(bits),
+        _save(Image.fromarray(bits.astype(np.uint16) * 65535)),
+        _save(Image.fromarray(truth)),
+        encode_png(np.repeat(bits[..., None] * 255, 3, axis=2).astype(np.uint8)),
+    ]
+    for data in files:
+        assert (decode_mask(data) == truth).all()
+    assert not decode_mask(encode_png(np.zeros_like(bits))).any()
+
+
+def test_masks_are_resized_by_nearest_neighbour() -> None:
+    truth = np.zeros((64, 64), dtype=np.bool_)
+    truth[16:32, 8:40] = True
+    assert (decode_mask(encode_png(truth), 32) == truth[1::2, 1::2]).all()
+    assert (decode_mask(encode_png(truth), 128) == np.kron(truth, np.ones((2, 2), dtype=np.bool_))).all()
+
+
+def test_many_keep_their_order() -> None:
+    data = [encode_png(COLOUR[i:]) for i in range(8)]
+    many = decode_many(data, 32, threads=3)
+    assert many.shape == (8, 32, 32, 3)
+    assert all((image == decode_rgb(d, 32)).all() for image, d in zip(many, data, strict=True))

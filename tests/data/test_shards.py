@@ -1,0 +1,124 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import fs
+
+from components.data import (
+    Sample,
+    category_fingerprint,
+    decode,
+    decode_mask,
+    decode_rgb,
+    read_split,
+    samples_of,
+    scan,
+    write_split,
+)
+from components.data.shards import METADATA
+from components.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def samples(demo: Path) -> list[Sample]:
+    return scan(demo, "coin", "demo")
+
+
+@pytest.fixture
+def shard(samples: list[Sample], tmp_path: Path) -> Path:
+    path = tmp_path / "test.parquet"
+    with fs.LocalFileSystem().open_output_stream(str(path)) as sink:
+        assert write_split(samples, "test", sink) == 28
+    return path
+
+
+def test_round_trip_gives_the_files_bytes(samples: list[Sample], shard: Path) -> None:
+    test = [s for s in samples if s.split == "test"]
+    rows = read_split(shard).to_pylist()
+    assert [row["image_id"] for row in rows] == [s.image_id for s in test]
+    for row, sample in zip(rows, test, strict=True):
+        assert row["image"] == sample.image_path.read_bytes()
+        assert row["mask"] == (sample.mask_path.read_bytes() if sample.mask_path else None)
+
+
+def test_a_shard_carries_the_datas_identity(samples: list[Sample], shard: Path) -> None:
+    train = pa.BufferOutputStream()
+    write_split(samples, "train", train)
+    tables = [read_split(shard, METADATA), read_split(pa.BufferReader(train.getvalue()), METADATA)]
+    assert category_fingerprint([s for t in tables for s in samples_of(t)]) == category_fingerprint(samples)
+
+
+def test_the_same_samples_give_the_same_bytes(samples: list[Sample], shard: Path) -> None:
+    again = pa.BufferOutputStream()
+    write_split(samples[::-1], "test", again)
+    assert again.getvalue().to_pybytes() == shard.read_bytes()
+
+
+def test_chosen_images_come_in_the_order_asked(
+    samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.data.shards.ROW_GROUP", 3)
+    sink = pa.BufferOutputStream()
+    write_split(samples, "test", sink)
+    wanted = ["test/stain/003.png", "test/foreign/000.png", "test/good/010.png"]
+    table = read_split(pa.BufferReader(sink.getvalue()), ["image", "label"], wanted)
+    assert table.column_names == ["image", "label"]
+    path_of = {s.image_id: s.image_path for s in samples}
+    assert table["image"].to_pylist() == [path_of[i].read_bytes() for i in wanted]
+    assert read_split(pa.BufferReader(sink.getvalue()), image_ids=[]).num_rows == 0
+
+
+def test_decoded_arrays_are_the_images(samples: list[Sample], shard: Path) -> None:
+    split = decode(read_split(shard), size=48)
+    assert split.images.shape == (28, 48, 48, 3)
+    assert split.images.dtype == np.uint8
+    assert split.masks.shape == (28, 48, 48)
+    assert split.masks.dtype == np.bool_
+    assert len(split) == 28
+    assert not split.masks[split.labels == 0].any()
+    assert split.masks[split.labels == 1].any(axis=(1, 2)).all()
+    sample = next(s for s in samples if s.image_id == "test/missing/001.png")
+    at = split.image_ids.index(sample.image_id)
+    assert split.defect_types[at] == "missing"
+    assert (split.images[at] == decode_rgb(sample.image_path.read_bytes(), 48)).all()
+    assert sample.mask_path is not None
+    assert (split.masks[at] == decode_mask(sample.mask_path.read_bytes(), 48)).all()
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_flipped_byte_is_named(samples: list[Sample], shard: Path, kind: str) -> None:
+    sample = next(s for s in samples if s.image_id == "test/scratch/001.png")
+    path = sample.image_path if kind == "image" else sample.mask_path
+    assert path is not None
+    data, original = bytearray(shard.read_bytes()), path.read_bytes()
+    data[data.index(original) + len(original) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(BadInput, match=rf"test\.parquet: the {kind} of test/scratch/001\.png is damaged"):
+        read_split(shard)
+    assert read_split(shard, verify=False).num_rows == 28
+
+
+def test_a_file_changed_since_the_scan_is_named(samples: list[Sample], tmp_path: Path) -> None:
+    copy = tmp_path / "000.png"
+    copy.write_bytes(samples[0].image_path.read_bytes() + b"x")
+    with pytest.raises(BadInput, match=r"000\.png: changed since it was scanned"):
+        write_split([replace(samples[0], image_path=copy)], samples[0].split, pa.BufferOutputStream())
+    copy.unlink()
+    with pytest.raises(BadInput, match=r"000\.png: cannot be read any more"):
+        write_split([replace(samples[0], image_path=copy)], samples[0].split, pa.BufferOutputStream())
+
+
+def test_bad_requests_are_named(samples: list[Sample], shard: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"has no image test/good/999\.png"):
+        read_split(shard, image_ids=["test/good/999.png"])
+    with pytest.raises(BadInput, match="has no column pixels"):
+        read_split(shard, columns=["pixels"])
+    with pytest.raises(BadInput, match=r"gone\.parquet: cannot be read as a shard"):
+        read_split(tmp_path / "gone.parquet")
+    with pytest.raises(BadInput, match="no test images among the 16 samples"):
+        write_split([s for s in samples if s.split == "train"], "test", pa.BufferOutputStream())
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="cannot be read as a shard"):
+        read_split(shard)

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from components.detectors import DetectorConfig
+from components.errors import BadInput
+
+
+def test_another_backbone_is_refused_in_one_line() -> None:
+    with pytest.raises(
+        ValidationError, match="only the embedded efficientnet_lite0 backbone is available"
+    ) as caught:
+        DetectorConfig(backbone="wide_resnet50_2")
+    cause = caught.value.errors()[0]["ctx"]["error"]
+    assert isinstance(cause, BadInput)
+    assert "wide_resnet50_2" in str(cause)
+    assert "\n" not in str(cause)
+
+
+@pytest.mark.parametrize("layers", [(), ("layer2",), ("blocks.4", "blocks.2"), ("blocks.2", "blocks.2")])
+def test_layers_that_anomalib_would_drop_or_mix_up_are_refused(layers: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="in this order"):
+        DetectorConfig(layers=layers)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"coreset_ratio": 0.0}, {"coreset_ratio": 1.1}, {"num_neighbors": 0}, {"image_size": 16}, {"seed": 1}],
+)
+def test_values_outside_their_range_are_refused(field: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        DetectorConfig.model_validate(field)
+
+
+def test_the_label_names_the_substitute_backbone() -> None:
+    assert DetectorConfig().label == "patchcore-lite0"
+
+
+def test_the_identity_holds_every_field_and_the_weights_hash() -> None:
+    identity = DetectorConfig(num_neighbors=3).identity()
+    assert set(DetectorConfig.model_fields) < set(identity)
+    assert identity["num_neighbors"] == 3
+    assert len(identity["backbone_sha256"]) == 64
+    assert int(identity["backbone_sha256"], 16)
+
+
+def test_the_doors_types_and_the_identity_import_nothing_heavy() -> None:
+    program = (
+        "import sys; from components.detectors import DetectorConfig; DetectorConfig().identity();"
+        "import components.metrics.detection, components.metrics.summary;"
+        "print([m for m in ('torch', 'anomalib', 'sklearn', 'scipy', 'timm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
