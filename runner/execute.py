@@ -17,8 +17,8 @@ from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
 from runner.fingerprint import fingerprint
 from runner.plan import Plan, make_plan, unshared_steps
+from runner.record import write_record
 from runner.results import Results
-from runner.settings import to_yaml
 from runner.study import Point, Study
 
 
@@ -92,7 +92,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     results = Results(options.out)
     results.files.check_writable()
     for study in studies:
-        results.files.write(f"studies/{study.name}.yaml", to_yaml(study).encode())
+        write_record(study, plan, results)
     finished = results.finished()
     missing = [f for f in plan.cells if f not in finished]
     console.print(

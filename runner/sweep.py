@@ -14,6 +14,9 @@ from runner.study import Point, Study
 from runner.tracking import Trial, summarise
 
 CONCURRENT_TRIALS = 4
+# A trial only waits, so it takes no CPU and no GPU: one that did would starve the stages it waits for. Tune wants
+# some resource all the same; memory is what a waiting process really holds.
+TRIAL_MEMORY = 256 * 2**20
 
 
 def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker: Any, folder: Path) -> int:
@@ -30,7 +33,7 @@ def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker:
         _trial, study=study.name, cells=cells, broker=broker, tracker=tracker
     )
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 0}),
+        tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])),
         param_space={
             "vq_weight": tune.grid_search(list(study.vq_weight)),
             "copies": tune.grid_search(list(study.copies)),

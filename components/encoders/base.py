@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """f and G of §4.1.1: images and texts as unit vectors of one space, whose dot product is the cosine of eq. 1.
+    """f and G of §4.1.1: images and texts as unit vectors of one space; their dot product is eq. 1's cosine.
 
-    Embeddings come back on the CPU whatever the encoder's device, and without a gradient: text selects, it does
-    not train (§4.2). A row's embedding does not depend on the other rows beyond float noise.
+    Embeddings come back on the CPU whatever the encoder's device, and without a gradient: text selects, it
+    does not train (§4.2). A row's embedding does not depend on the other rows beyond float noise.
     """
 
     @property
@@ -27,7 +27,7 @@ class Encoder(Protocol):
         """d, the length of an embedding."""
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows. Raises `BadInput` for anything else."""
+        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows; raises `BadInput` otherwise."""
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """B texts → float32 (B, d), unit rows. A text longer than the encoder's context is cut."""
@@ -46,8 +46,8 @@ def check_images(images: Tensor) -> None:
 def in_fixed_batches(encode: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:
     """Return `encode` of all `rows` (B, …) → (B, d), called on batches of exactly `size` rows (B ≥ 1).
 
-    Kernels are chosen by a batch's size, so a row's result would otherwise change with the number of rows beside
-    it. The last batch is filled up with copies of its first row, which are dropped again.
+    Kernels are chosen by a batch's size, so a row's result would otherwise change with the number of rows
+    beside it. The last batch is filled up with copies of its first row, which are dropped again.
     """
     import torch
 

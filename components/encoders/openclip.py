@@ -1,4 +1,4 @@
-"""CLIP and its kin through open_clip: the paper's encoder. Weights come from a local file, never from a download.
+"""CLIP and its kin through open_clip: the paper's encoder. Weights are read from local files only.
 
 # B images, L texts, d the model's embedding dimension
 """
@@ -23,9 +23,9 @@ _CPU_BATCH, _GPU_BATCH = 4, 64
 class OpenClipEncoder:
     """`Encoder` over one open_clip model in float32.
 
-    Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a weight file it
-    is the default of CLIP. A tag trained with QuickGELU gets it: open_clip itself only warns, and the embeddings of
-    such a tag without it are wrong.
+    Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a
+    weight file it is the default of CLIP. A tag trained with QuickGELU gets it: open_clip itself only
+    warns, and the embeddings of such a tag without it are wrong.
 
     Raises `MissingWeights` where the weights are not on this machine, `BadInput` where the file does not fit.
     """
@@ -67,8 +67,8 @@ class OpenClipEncoder:
 def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
     """(B, 3, H, W) in [0, 1] → the model's input (B, 3, h, w), by open_clip's preprocessing configuration.
 
-    `resize_mode` "shortest" keeps the aspect ratio and crops the centre, "squash" does not; the same as open_clip's
-    transform of a PIL image, but without that one's rounding to 8 bits after the resize.
+    `resize_mode` "shortest" keeps the aspect ratio and crops the centre, "squash" does not; the same as
+    open_clip's transform of a PIL image, but without that one's rounding to 8 bits after the resize.
     """
     from torchvision.transforms.v2 import functional as transforms
 
@@ -76,14 +76,18 @@ def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
     target = [size, size] if isinstance(size, int) else list(size)
     mode = preprocess["resize_mode"]
     if mode not in ("shortest", "squash"):
-        raise BadInput(f"open_clip preprocessing resize_mode {mode!r} is not supported; shortest and squash are")
+        raise BadInput(
+            f"open_clip preprocessing resize_mode {mode!r} is not supported; shortest and squash are"
+        )
     if list(images.shape[-2:]) != target:
         goal = _shortest_side(images, target) if mode == "shortest" else target
         interpolation = transforms.InterpolationMode(preprocess["interpolation"])
         images = transforms.center_crop(
             transforms.resize(images, goal, interpolation, antialias=True), target
         )
-    return transforms.normalize(images.clamp(0, 1), list(preprocess["mean"]), list(preprocess["std"]))
+    mean, std = list(preprocess["mean"]), list(preprocess["std"])
+    prepared: Tensor = transforms.normalize(images.clamp(0, 1), mean, std)
+    return prepared
 
 
 def _shortest_side(images: Tensor, target: list[int]) -> list[int]:
@@ -108,9 +112,12 @@ def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
             weights_only=True,
         )
     except Exception as cause:
-        # open_clip raises whatever torch, pickle or safetensors raise: all mean that file and model do not fit
+        # open_clip raises whatever torch, pickle or safetensors raise: all mean that file and model do not
+        # fit
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        raise BadInput(f"encoder {chosen.name}: open_clip cannot build it from {path or 'scratch'}: {reason}") from cause
+        raise BadInput(
+            f"encoder {chosen.name}: open_clip cannot build it from {path or 'scratch'}: {reason}"
+        ) from cause
     return model.eval().requires_grad_(False)
 
 

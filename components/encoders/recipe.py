@@ -1,4 +1,4 @@
-"""What identifies an encoder apart from its code's text: names, recipe versions and weights. Imports no torch."""
+"""What identifies an encoder: names, recipe versions and weights. Imports no torch."""
 
 from components.weights import Weight, resolve
 

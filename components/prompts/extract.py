@@ -2,9 +2,9 @@
 
 `python -m components.prompts.extract --source /usr/share/wordnet --out components/prompts/wordnet_extract`
 
-It holds every noun sense of the objects in `components.prompts.objects` and all synsets within two relations of
-them, without the pointers that lead out of it or to other parts of speech. Synset addresses are byte offsets in
-data.noun, so they are assigned anew. The same source gives the same bytes.
+It holds every noun sense of the objects in `components.prompts.objects` and all synsets within two
+relations of them, without the pointers that lead out of it or to other parts of speech. Synset addresses
+are byte offsets in data.noun, so they are assigned anew. The same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ EMPTY_FILES = (
 )
 _LICENCE_LINES = 29
 _NOUN_FILES = (
-    "Tops act animal artifact attribute body cognition communication event feeling food group location motive object "
-    "person phenomenon plant possession process quantity relation shape state substance time"
-).split()
+    "Tops act animal artifact attribute body cognition communication event feeling food group location motive "
+    "object person phenomenon plant possession process quantity relation shape state substance time"
+)
 _VERB_FILES = (
     "body change cognition communication competition consumption contact creation emotion motion perception "
     "possession social stative weather"
-).split()
+)
 
 
 @dataclass(frozen=True)
 class Synset:
-    """One line of data.noun. `head` is all between the offset and the pointer count: file number, type, words."""
+    """One line of data.noun. `head` is what stands between offset and pointer count: file, type, words."""
 
     head: str
     words: tuple[str, ...]
@@ -53,7 +53,7 @@ class Synset:
 
 
 def write_extract(source: Path, out: Path, lemmas: Iterable[str]) -> None:
-    """Write the extract around `lemmas` (underscores for spaces) from the full database at `source` into `out`."""
+    """Write the extract around `lemmas` (underscores for spaces) from the full database at `source`."""
     covered = sorted(set(lemmas))
     index = _read_index(source / "index.noun")
     synsets = _read_neighbourhood(source / "data.noun", [index[lemma] for lemma in covered])
@@ -109,7 +109,7 @@ def _read_synset(data: bytes, offset: int) -> Synset:
 
 
 def _assign_offsets(synsets: Mapping[int, Synset], first: int) -> dict[int, int]:
-    """Return old → new offset. An address has 8 digits whatever it is, so the lengths are known beforehand."""
+    """Return old → new offset. An address always has 8 digits, so the lengths are known beforehand."""
     placeholder = dict.fromkeys(synsets, 0)
     offsets, position = {}, first
     for old, synset in synsets.items():
@@ -145,7 +145,9 @@ def _licence(path: Path) -> str:
     with path.open(encoding="utf-8") as lines:
         licence = [next(lines) for _ in range(_LICENCE_LINES)]
     if not re.match(r" +1 This software and database", licence[0]) or not licence[-1].startswith("  29 "):
-        raise SystemExit(f"{path} does not begin with WordNet 3.0's licence in {_LICENCE_LINES} numbered lines")
+        raise SystemExit(
+            f"{path} does not begin with WordNet 3.0's licence in {_LICENCE_LINES} numbered lines"
+        )
     return "".join(licence)
 
 
@@ -155,8 +157,8 @@ def _unnumbered(line: str) -> str:
 
 def _lexnames() -> str:
     """Return lexnames(5WN), the file that Debian's package leaves out: 45 lexicographer files by number."""
-    nouns = [f"noun.{name}" for name in _NOUN_FILES]
-    verbs = [f"verb.{name}" for name in _VERB_FILES]
+    nouns = [f"noun.{name}" for name in _NOUN_FILES.split()]
+    verbs = [f"verb.{name}" for name in _VERB_FILES.split()]
     parts = {"adj": 3, "adv": 4, "noun": 1, "verb": 2}
     names = ["adj.all", "adj.pert", "adv.all", *nouns, *verbs, "adj.ppl"]
     return "".join(f"{i:02d}\t{name}\t{parts[name.split('.')[0]]}\n" for i, name in enumerate(names))
@@ -165,7 +167,9 @@ def _lexnames() -> str:
 def main() -> None:
     """Write the extract from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--source", type=Path, required=True, help="a folder with WordNet 3.0's database files")
+    parser.add_argument(
+        "--source", type=Path, required=True, help="a folder with WordNet 3.0's database files"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     lemmas = [name.replace(" ", "_") for name in OBJECTS.values()]

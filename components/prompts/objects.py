@@ -29,7 +29,8 @@ OBJECTS: Mapping[str, str] = MappingProxyType(
         "pushpins": "pushpin",
         "screw_bag": "bag",
         "splicing_connectors": "connector",
-        # BTAD numbers three industrial products and names none of them. These names are ours, by what the pictures
+        # BTAD numbers three industrial products and names none of them. These names are ours, by what the
+        # pictures
         # look like (a round part, a striped flat surface, a round part with a hole): override them to taste.
         "01": "disk",
         "02": "panel",
@@ -49,8 +50,8 @@ OBJECTS: Mapping[str, str] = MappingProxyType(
 def object_for(category: str, overrides: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the object name of a category: `overrides` first, then the table, then the category's own name.
 
-    Underscores in a category that is in neither become spaces. The name serves as WordNet lemma and in the prompt.
-    Raises `BadInput` for an empty name.
+    Underscores in a category that is in neither become spaces. The name serves as WordNet lemma and in the
+    prompt. Raises `BadInput` for an empty name.
     """
     name = overrides.get(category) or OBJECTS.get(category) or category.replace("_", " ")
     if not name.strip() or (category in overrides and not overrides[category].strip()):

@@ -30,11 +30,11 @@ NAIVE = "a photo of a {object}"
 class PromptConfig(Config):
     """How an object's name becomes ranked prompts.
 
-    `hops` and `relations` choose the words, `wordnet` where they are read from; `template` makes a prompt of object
-    and word. Stage 1 keeps the prompts whose distance to the images is greater (`keep` "farther", as the paper
-    prints it) or less ("nearer") than `threshold`, an L2 distance between unit vectors, hence in [0, 2]. With CLIP
-    the distances are 1.16 to 1.29 and with ConSE 1.0 to 1.3: the printed rule (farther than 0.5) keeps everything,
-    and its reverse at 0.5 nothing.
+    `hops` and `relations` choose the words, `wordnet` where they are read from; `template` makes a prompt
+    of object and word. Stage 1 keeps the prompts whose distance to the images is greater (`keep` "farther",
+    as the paper prints it) or less ("nearer") than `threshold`, an L2 distance between unit vectors, hence
+    in [0, 2]. With CLIP the distances are 1.16 to 1.29 and with ConSE 1.0 to 1.3: the printed rule (farther
+    than 0.5) keeps everything, and its reverse at 0.5 nothing.
     """
 
     hops: int = Field(default=1, ge=1, le=3)
@@ -48,7 +48,9 @@ class PromptConfig(Config):
     @classmethod
     def _names_both(cls, template: str) -> str:
         if template.count("{object}") != 1 or template.count("{word}") != 1 or template.count("{") != 2:
-            raise ValueError(f"template {template!r} must hold {{object}} and {{word}} once each, no other braces")
+            raise ValueError(
+                f"template {template!r} must hold {{object}} and {{word}} once each, no other braces"
+            )
         return template
 
     @field_validator("relations")
@@ -82,7 +84,7 @@ class RankedPrompt(Prompt):
 
 
 class Ranking(Config):
-    """All candidates of one support by falling cosine (Fig. 8 plots it), and the two comparators without a word."""
+    """All candidates of one support by falling cosine (Fig. 8), and the two comparators without a word."""
 
     object_name: str
     encoder: str
@@ -139,12 +141,13 @@ def rank(
 ) -> Ranking:
     """Rank candidate prompts for one support.
 
-    image_embeddings: (K, d), unit rows, of the K originals by the same `encoder`; f(I^o) is their normalised mean.
-    Stage 1 drops outliers by distance (see `PromptConfig`: with CLIP and ConSE the printed rule keeps everything),
-    stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators are not subject to stage 1.
+    image_embeddings: (K, d), unit rows, of the K originals by the same `encoder`; f(I^o) is their
+    normalised mean. Stage 1 drops outliers by distance (see `PromptConfig`: with CLIP and ConSE the printed
+    rule keeps everything), stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators are
+    not subject to stage 1.
 
-    Raises `BadInput` without images or candidates, for embeddings that are not finite unit rows of length d, and
-    where stage 1 keeps nothing (naming the distances and the field to change).
+    Raises `BadInput` without images or candidates, for embeddings that are not finite unit rows of length
+    d, and where stage 1 keeps nothing (naming the distances and the field to change).
     """
     chosen = sorted(set(candidates), key=lambda candidate: (candidate.prompt, candidate.word))
     if not chosen:
@@ -171,10 +174,11 @@ def _mean_direction(image_embeddings: Tensor, dim: int) -> Tensor:
     # written so that NaN fails too
     if not (embeddings.norm(dim=1) - 1).abs().max() < 1e-3:
         raise BadInput("image embeddings must be finite unit rows")
-    mean = embeddings.mean(dim=0)
+    mean: Tensor = embeddings.mean(dim=0)
     if mean.norm() < 1e-6:
         raise BadInput("the image embeddings cancel out: their mean has no direction")
-    return mean / mean.norm()
+    direction: Tensor = mean / mean.norm()
+    return direction
 
 
 def _score(image: Tensor, prompts: list[str], encoder: Encoder) -> list[Prompt]:

@@ -1,8 +1,9 @@
 """The words that WordNet relates to an object (§4.1.1): from NLTK's data, Debian's, or the embedded extract.
 
-Every source is read by NLTK's own WordNet reader; only the folder differs. For the objects that the extract covers
-the three give the same words, as all hold WordNet 3.0. Nothing is downloaded, and nothing is written: the one file
-that Debian's package lacks (lexnames, a list of 45 constants) is read from the extract.
+Every source is read by NLTK's own WordNet reader; only the folder differs. For the objects that the extract
+covers the three give the same words, as all hold WordNet 3.0. Nothing is downloaded, and nothing is
+written: the one file that Debian's package lacks (lexnames, a list of 45 constants) is read from the
+extract.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ class WordNet:
     _covered: frozenset[str] | None = None
     _hops: int | None = None
 
-    def words(
-        self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS
-    ) -> tuple[str, ...]:
+    def words(self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS) -> tuple[str, ...]:
         """Return the words within `hops` relations of any noun sense of `lemma`, sorted and unique.
 
-        Lower-cased, spaces for underscores, the lemma itself excluded. "synonyms" adds the words of the senses
-        themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins") counts as its base
-        form, and both are excluded.
+        Lower-cased, spaces for underscores, the lemma itself excluded. "synonyms" adds the words of the
+        senses themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins")
+        counts as its base form, and both are excluded.
 
-        Raises `BadInput` for a word that is no noun of this WordNet (with the nearest ones), for `hops` < 1, an
-        unknown relation, and what the extract does not cover.
+        Raises `BadInput` for a word that is no noun of this WordNet (with the nearest ones), for `hops` <
+        1, an unknown relation, and what the extract does not cover.
         """
         if hops < 1 or not set(relations) <= set(RELATIONS):
-            raise BadInput(f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}")
+            raise BadInput(
+                f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}"
+            )
         base = self._base_form(lemma, hops)
         senses = [s for s in self._reader.synsets(base, "n") if base in map(str.lower, s.lemma_names())]
         found = _names(senses) if "synonyms" in relations else set()
@@ -78,8 +79,9 @@ class WordNet:
         base = self._reader.morphy(name, "n") if name else None
         if self._covered is not None and (base not in self._covered or hops > (self._hops or 0)):
             raise BadInput(
-                f"{lemma!r} at {hops} hops is not in the embedded extract of WordNet ({self._hops} hops around "
-                f"{', '.join(sorted(self._covered))}); name one of these as the object, or install {_FULL}"
+                f"{lemma!r} at {hops} hops is not in the embedded extract of WordNet "
+                f"({self._hops} hops around {', '.join(sorted(self._covered))}); "
+                f"name one of these as the object, or install {_FULL}"
             )
         if base is None:
             raise BadInput(
@@ -92,9 +94,9 @@ class WordNet:
         nouns = self._reader.all_lemma_names(pos="n")
         # a comparison with all 117,000 takes seconds; the nearest are of a similar length
         similar = [noun for noun in nouns if abs(len(noun) - len(name)) <= 3]
-        head = name.rpartition("_")[2]
-        parts = [head] if head != name and self._reader.morphy(head, "n") else []
-        nearest = parts + get_close_matches(name, similar, n=5, cutoff=0.6)
+        # of a compound that WordNet lacks, its last noun says best what it is
+        head = self._reader.morphy(name.rpartition("_")[2], "n") if "_" in name else None
+        nearest = ([head] if head else []) + get_close_matches(name, similar, n=5, cutoff=0.6)
         return ", ".join(word.replace("_", " ") for word in nearest[:5]) or "none"
 
 
@@ -135,7 +137,9 @@ def _nltk_root() -> str | None:
 
     for name in ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"):
         try:
-            return str(nltk.data.find(name))
+            root = str(nltk.data.find(name))
+            # str() drops the slash by which NLTK knows a folder inside an archive
+            return f"{root}/" if ".zip" in root else root
         except LookupError:
             continue
     return None

@@ -1,0 +1,157 @@
+"""open_clip models behind the encoder's door, with a tiny model of our own: published ones are not here."""
+
+import json
+import time
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.functional import to_pil_image
+
+from components.encoders import Encoder, build_encoder, check_encoder, encoder_identity
+from components.encoders.catalogue import published_tags
+from components.encoders.openclip import prepare
+from components.errors import BadInput, MissingWeights
+
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    config = tmp_path_factory.mktemp("configs") / "goodshot-tiny.json"
+    config.write_text(json.dumps(TINY))
+    open_clip.add_model_config(config)
+    return "open_clip:goodshot-tiny:random"
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny: str) -> Encoder:
+    torch.manual_seed(7)
+    return build_encoder(tiny, allow_random=True)
+
+
+@pytest.fixture(scope="module")
+def direct() -> torch.nn.Module:
+    torch.manual_seed(7)
+    model: torch.nn.Module = open_clip.create_model("goodshot-tiny").eval()
+    return model
+
+
+def images(count: int = 5, size: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_equals_open_clip_itself(encoder: Encoder, direct: torch.nn.Module) -> None:
+    texts = ["a pill", "a photo of a hazelnut"]
+    expected_text = direct.encode_text(open_clip.tokenize(texts), normalize=True)  # type: ignore[operator]
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    expected_image = direct.encode_image((images() - mean) / std, normalize=True)  # type: ignore[operator]
+    assert torch.allclose(encoder.encode_texts(texts), expected_text, atol=1e-5)
+    assert torch.allclose(encoder.encode_images(images()), expected_image, atol=1e-5)
+    assert (encoder.dim, encoder.name) == (32, "open_clip:goodshot-tiny:random")
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_preprocessing_equals_open_clips_transform(direct: torch.nn.Module, mode: str) -> None:
+    pixels = torch.nn.functional.interpolate(images(1, 12), (120, 90), mode="bicubic").clamp(0, 1)
+    picture: Image.Image = to_pil_image(pixels[0])
+    config = {**direct.visual.preprocess_cfg, "resize_mode": mode}  # type: ignore[union-attr,dict-item]
+    transform = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**config), is_train=False
+    )
+    # open_clip rounds to 8 bits before and after resizing: two steps of 1/255, divided by std ≈ 0.27
+    assert (prepare(pixels, config)[0] - transform(picture)).abs().max() < 0.03
+
+
+def test_rows_do_not_depend_on_their_batch(encoder: Encoder) -> None:
+    alone = torch.cat([encoder.encode_images(image[None]) for image in images(7)])
+    assert torch.allclose(encoder.encode_images(images(7)), alone, atol=1e-6)
+    texts = [f"a bottle number {i}" for i in range(40)]
+    assert torch.allclose(encoder.encode_texts(texts)[3:4], encoder.encode_texts(texts[3:4]), atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_local_file_gives_its_weights(
+    encoder: Encoder, direct: torch.nn.Module, tmp_path: Path, suffix: str
+) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(direct.state_dict(), path)
+    name = f"open_clip:goodshot-tiny:{path}"
+    torch.manual_seed(1)
+    assert torch.equal(build_encoder(name).encode_images(images()), encoder.encode_images(images()))
+    identity = encoder_identity(name)
+    assert str(tmp_path) not in json.dumps(identity)
+    assert (identity["encoder"], len(identity["weights_sha256"])) == ("open_clip:goodshot-tiny", 64)
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(BadInput, match=r"open_clip cannot build it from .*weights\.pt"):
+        build_encoder(f"open_clip:goodshot-tiny:{path}")
+
+
+def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    path = tmp_path / "weights.pt"
+    torch.save({"state_dict": Payload()}, path)
+    with pytest.raises(BadInput):
+        build_encoder(f"open_clip:goodshot-tiny:{path}")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_random_weights_are_refused(tiny: str) -> None:
+    for refuse in (build_encoder, check_encoder, encoder_identity):
+        with pytest.raises(BadInput, match="a study refuses random weights"):
+            refuse(tiny)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32:laion2b_s34b_b79k", "RN50:cc12m", "ViT-B-16-SigLIP:webli"])
+def test_a_tag_that_is_not_here_fails_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants, file_download
+
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path), raising=False)
+    start = time.perf_counter()
+    for refuse in (build_encoder, check_encoder, encoder_identity):
+        with pytest.raises(
+            MissingWeights, match=r"its weights .* are not in the hub cache .*remedy: goodshot fetch"
+        ):
+            refuse(f"open_clip:{name}")
+    assert time.perf_counter() - start < 1
+
+
+def test_missing_file_unknown_model_and_tag_name_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match=r"no weight file .*absent\.safetensors"):
+        build_encoder(f"open_clip:goodshot-tiny:{tmp_path / 'absent.safetensors'}")
+    with pytest.raises(BadInput, match=r"unknown open_clip model 'ViT-B32'; nearest: .*ViT-B-32"):
+        build_encoder("open_clip:ViT-B32:openai")
+    with pytest.raises(BadInput, match="unknown pretrained tag of ViT-B-32 'opnai'; nearest: openai"):
+        build_encoder("open_clip:ViT-B-32:opnai")
+    with pytest.raises(BadInput, match="must read open_clip:<model>:<pretrained tag or weight file>"):
+        build_encoder("open_clip:ViT-B-32")
+
+
+def test_the_catalogue_equals_open_clips_table() -> None:
+    published = {(model, tag) for model, tags in published_tags().items() for tag in tags}
+    assert published == set(open_clip.list_pretrained())
+    for model, name in published:
+        tag, theirs = published_tags()[model][name], open_clip.get_pretrained_cfg(model, name)
+        assert (tag.hub, tag.url) == (theirs["hf_hub"], theirs["url"])
+        assert tag.quick_gelu == theirs.get("quick_gelu", False)
