@@ -1,0 +1,1 @@
+"""Measured performance, as ratios against a peer in the same run: ``make bench``."""

@@ -71,8 +71,5 @@ def choose(trace: Trace, text: np.ndarray | None, copies: int, iterations: int, 
     if within == 0:
         raise BadInput(f"iterations = {iterations}: no iteration was scored up to it; score_every must divide it")
     scores = np.full(within, np.nan) if text is None else similarities(trace, text, copies)[:within]
-    if select == "last" or text is None:
-        best = within - 1
-    else:
-        best = int(scores.argmax())
+    best = within - 1 if select == "last" or text is None else int(scores.argmax())
     return Choice(int(trace.iterations[best]), float(scores[best]))

@@ -99,9 +99,7 @@ def resolve(name: str) -> Weight:
 def _locate(name: str, origin: _Origin) -> Path:
     spec = find_spec(origin.package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingWeights(
-            f"weight {name} is missing: no Python package {origin.package}; remedy: {origin.install}"
-        )
+        raise MissingWeights(f"weight {name} is missing: no Python package {origin.package}; remedy: {origin.install}")
     path = Path(spec.submodule_search_locations[0]) / origin.file
     if not path.is_file():
         raise MissingWeights(f"weight {name} is missing: no file {path}; remedy: {origin.install}")
@@ -174,8 +172,8 @@ def load_efficientnet_lite0(features: tuple[str, ...] | None = None) -> nn.Modul
 
     Its input is RGB (B, 3, H, W) in [−1, 1] (`LITE0_MEAN`, `LITE0_STD`). Without `features` its output is
     the logits (B, 1000); with them (timm's module names, shallow to deep) a list of feature maps (B, C, h,
-    w) in that order. Gradients flow to the input. Raises `BadInput` for an unknown layer, and as `resolve`
-    does.
+    w) in that order. Gradients flow to the input. Raises `BadInput` for an unknown layer or another order,
+    and as `resolve` does.
     """
     import timm
 
@@ -183,9 +181,10 @@ def load_efficientnet_lite0(features: tuple[str, ...] | None = None) -> nn.Modul
     if features is not None:
         if unknown := [name for name in features if name not in _LITE0_LEVELS]:
             raise BadInput(
-                f"EfficientNet-Lite0 has no layer {', '.join(unknown)} to read; "
-                f"choose from {', '.join(_LITE0_LEVELS)}"
+                f"EfficientNet-Lite0 has no layer {', '.join(unknown)} to read; choose from {', '.join(_LITE0_LEVELS)}"
             )
+        if sorted(features, key=_LITE0_LEVELS.__getitem__) != list(features):
+            raise BadInput(f"layers must go from shallow to deep; got {', '.join(features)}")
         options = {"features_only": True, "out_indices": tuple(_LITE0_LEVELS[name] for name in features)}
     network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
     weights = efficientnet_lite0_state_dict()

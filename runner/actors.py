@@ -35,9 +35,7 @@ class GeneratorActor:
         originals = read_support(stage.support, self.store)
 
         def start() -> Generator:
-            return Generator(
-                originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device
-            )
+            return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device)
 
         def on_step(steps: int, seconds: float) -> None:
             broker.add_steps.remote(steps, seconds)

@@ -188,9 +188,9 @@ class Broker:
         if len(actors) < max(1, self.cpus // max(1, self._categories_training())):
             resources = self.resources
             device = "cuda" if resources.generator_gpus else "cpu"
-            actor = GeneratorActor.options(
-                num_cpus=resources.generator_cpus, num_gpus=resources.generator_gpus
-            ).remote(self.store_uri, device, int(resources.generator_cpus))
+            actor = GeneratorActor.options(num_cpus=resources.generator_cpus, num_gpus=resources.generator_gpus).remote(
+                self.store_uri, device, int(resources.generator_cpus)
+            )
             actors.append(_Held(actor))
             return actors[-1]
         return min(actors, key=lambda held: held.pending)
@@ -217,9 +217,7 @@ class Broker:
         kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
         lines = str(cause).strip().splitlines() or ["no message"]
         log = str(error) if isinstance(error, RayTaskError) else traceback.format_exc()
-        self.results.append_failure(
-            planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log
-        )
+        self.results.append_failure(planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
 

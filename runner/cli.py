@@ -25,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# A log file has no width of its own; this one fits the tables.
+PLAIN_WIDTH = 160
+
 Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
 StoreURI = Annotated[
     str | None, typer.Option(help="Where artifacts that studies share go (default: OUT/store).", metavar="URI")
@@ -89,7 +92,9 @@ def _run(studies: Sequence[Study], options: Options) -> None:
 
     from runner.execute import run_studies
 
-    console = Console(soft_wrap=True)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
     try:
         plan, run = run_studies(studies, options, console)
     except KeyboardInterrupt:

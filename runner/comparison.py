@@ -15,6 +15,13 @@ VARIANT = (
 )  # fmt: skip
 TABLE = ("dataset", "category", "shots", "detector", "image_size")
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
+USUAL = {
+    "prompt_kind": "best",
+    "select": "text",
+    "variance": "estimated",
+    "detail": "none",
+    "post_augment": "none",
+}
 CLAIM_SEEDS = 14
 
 
@@ -34,9 +41,11 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """The arm, and for added images how many."""
+        """The arm, how many images it adds, and what is varied within it away from the default."""
         copies = self.variant["copies"]
-        return f"{self.variant['arm']} +{copies}" if copies else str(self.variant["arm"])
+        added = [f"+{copies}"] if copies else []
+        varied = [str(self.variant[c]) for c, default in USUAL.items() if self.variant[c] not in (None, default)]
+        return " ".join([str(self.variant["arm"]), *added, *varied])
 
 
 def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:

@@ -109,9 +109,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     return plan, run
 
 
-def _execute(
-    plan: Plan, studies: Sequence[Study], missing: list[str], options: Options, console: Console
-) -> Run:
+def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: Options, console: Console) -> Run:
     # Imported here: a finished study is reported without starting Ray.
     from runner.cluster import cluster
 
@@ -140,9 +138,7 @@ def _execute(
     )
 
 
-def _sweep_or_wait(
-    study: Study, plan: Plan, missing: list[str], broker: Any, tracker: Any, options: Options
-) -> None:
+def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tracker: Any, options: Options) -> None:
     """Several points: Ray Tune. One point: wait for the rows without Tune's cost, and log them as one run."""
     import ray
 

@@ -186,7 +186,7 @@ class ImageSets:
 
     def _read_texts(self) -> dict[tuple[str, str], np.ndarray]:
         """z_t of every prompt kind that is asked for."""
-        texts = {}
+        texts: dict[tuple[str, str], np.ndarray] = {}
         for image_set in self.missing:
             embeddings = self.store.get(image_set.prompt).arrays("embeddings.safetensors")
             texts[image_set.prompt, image_set.prompt_kind] = embeddings[image_set.prompt_kind]
@@ -210,6 +210,4 @@ def _checkpoint_part(updates: int) -> str:
 
 def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
     columns = {name: arrays[f"loss_{name}"] for name in StepLosses.__dataclass_fields__}
-    return [
-        StepLosses(int(row[0]), *(float(v) for v in row[1:])) for row in zip(*columns.values(), strict=True)
-    ]
+    return [StepLosses(int(row[0]), *(float(v) for v in row[1:])) for row in zip(*columns.values(), strict=True)]

@@ -175,8 +175,8 @@ class _Planner:
             policy = POLICIES[self.study.control_policy].model_dump(mode="json")
             return {"augmented": policy, "copies": cell.copies, "seed": cell.seed}
         post = cell.generation.post_augment if cell.generation else "none"
-        policy = POLICIES[post].model_dump(mode="json") if post != "none" else None
-        return {"image_set": image_set, "post_augment": policy, "seed": cell.seed if policy else None}
+        post_policy = POLICIES[post].model_dump(mode="json") if post != "none" else None
+        return {"image_set": image_set, "post_augment": post_policy, "seed": cell.seed if post_policy else None}
 
     def _prompt(self, cell: Cell, support: Support) -> PromptStage:
         assert self.wordnet is not None  # noqa: S101 - a study with a generated arm has opened it
@@ -189,9 +189,7 @@ class _Planner:
         stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
         return self.plan.prompts.setdefault(key, stage)
 
-    def _generator(
-        self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage
-    ) -> tuple[str, str]:
+    def _generator(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> tuple[str, str]:
         study = self.study
         config = study.generator.model_copy(update={"variance": generation.variance})
         options = {

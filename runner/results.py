@@ -19,14 +19,54 @@ import pyarrow.parquet as pq
 
 from runner.files import Files
 
-_TEXT = (
-    "study dataset category shots arm prompt_kind select prompt variance detail post_augment augmentation preset init "
-    "detector backbone encoder perceptual wordnet_source objective device fingerprint commit versions"
-).split()
-_WHOLE = "support_seed seed image_size resolution train_samples copies iterations chosen_iteration n_test".split()
-_REAL = (
-    "vq_weight similarity image_auroc pixel_auroc aupro seconds_prompt seconds_generator seconds_fit seconds_score"
-).split()
+_TEXT = [
+    "study",
+    "dataset",
+    "category",
+    "shots",
+    "arm",
+    "prompt_kind",
+    "select",
+    "prompt",
+    "variance",
+    "detail",
+    "post_augment",
+    "augmentation",
+    "preset",
+    "init",
+    "detector",
+    "backbone",
+    "encoder",
+    "perceptual",
+    "wordnet_source",
+    "objective",
+    "device",
+    "fingerprint",
+    "commit",
+    "versions",
+]
+_WHOLE = [
+    "support_seed",
+    "seed",
+    "image_size",
+    "resolution",
+    "train_samples",
+    "copies",
+    "iterations",
+    "chosen_iteration",
+    "n_test",
+]
+_REAL = [
+    "vq_weight",
+    "similarity",
+    "image_auroc",
+    "pixel_auroc",
+    "aupro",
+    "seconds_prompt",
+    "seconds_generator",
+    "seconds_fit",
+    "seconds_score",
+]
 ROW = pa.schema(
     [pa.field(name, pa.string()) for name in _TEXT]
     + [pa.field(name, pa.int64()) for name in _WHOLE]

@@ -98,7 +98,9 @@ def _check_key(model: type[BaseModel] | None, part: str, key: str) -> type[BaseM
     if model is None:
         return None
     if part not in model.model_fields:
-        raise BadInput(f"--set {key}: {part!r} is no field of {_model_name(model)}; {_did_you_mean(part, model.model_fields)}")
+        raise BadInput(
+            f"--set {key}: {part!r} is no field of {_model_name(model)}; {_did_you_mean(part, model.model_fields)}"
+        )
     annotation = model.model_fields[part].annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 

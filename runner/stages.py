@@ -114,7 +114,8 @@ def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None
         "seconds_generator": artifact.info["seconds"],
     }
     if planned.prompt:
-        facts["prompt"] = store.get(planned.prompt).info["prompts"][cell.generation.prompt_kind]
+        ranking = store.get(planned.prompt).info
+        facts |= {"prompt": ranking["prompts"][cell.generation.prompt_kind], "seconds_prompt": ranking["seconds"]}
     return _post_augmented(images, cell.generation.post_augment, cell.seed), facts
 
 

@@ -179,9 +179,7 @@ class Study(Config):
         """All cells over these categories, or those of one point (with the baselines it is compared to)."""
         points = self.points if point is None else (point,)
         found: dict[Cell, None] = {}
-        for category, (support_seed, seed), detector in itertools.product(
-            categories, self.seeds(), self.detectors
-        ):
+        for category, (support_seed, seed), detector in itertools.product(categories, self.seeds(), self.detectors):
             for arm, copies, generation in self._arm_variants(points):
                 found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,7 @@ def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker:
     Returns:
         The number of trials. Trials report the mean similarity, the study's objective: test labels choose nothing.
     """
-    trainable = tune.with_parameters(
-        _trial, study=study.name, cells=cells, broker=broker, tracker=tracker
-    )
+    trainable = tune.with_parameters(_trial, study=study.name, cells=cells, broker=broker, tracker=tracker)
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])),
         param_space={

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,35 +21,43 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
     comparisons = compare(rows)
     if not comparisons:
         return
-    several_points = len({(c.variant["vq_weight"], c.variant["iterations"]) for c in comparisons}) > 2
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("category")
-    table.add_column("arm")
-    if several_points:
-        table.add_column("λ", justify="right")
-        table.add_column("L", justify="right")
-    table.add_column("image AUROC", justify="right")
-    table.add_column("pixel AUROC", justify="right")
-    table.add_column("AUPRO", justify="right")
-    table.add_column("− original", justify="right")
-    if any("augmented" in c.against for c in comparisons):
-        table.add_column("− augmented", justify="right")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = [c for c in COLUMNS if any(c.text(row) for row in comparisons)]
+    for column in columns:
+        table.add_column(column.title, justify=column.justify, no_wrap=True)
     last = None
-    for c in comparisons:
-        category = c.table["category"]
+    for comparison in comparisons:
+        category = comparison.table["category"]
         if last not in (None, category):
             table.add_section()
-        point = [_or_dash(c.variant["vq_weight"]), _or_dash(c.variant["iterations"])] if several_points else []
-        differences = [difference(c.against.get("original"))]
-        if len(table.columns) > 6 + len(point):
-            differences.append(difference(c.against.get("augmented")))
-        table.add_row(
-            category if category != last else "", c.label, *point,
-            *(mean_std_text(c.metrics[m]) for m in ("image_auroc", "pixel_auroc", "aupro")), *differences,
-        )  # fmt: skip
+        cells = [column.text(comparison) for column in columns]
+        table.add_row(category if category != last else "", *cells[1:])
         last = category
     console.print(table)
-    console.print(seeds_note(comparisons), style="dim", highlight=False)
+    console.print(seeds_note(comparisons), style="dim", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: shown only if some row has a text for it."""
+
+    title: str
+    text: Callable[[Comparison], str]
+    justify: Literal["left", "right"] = "right"
+
+
+COLUMNS = (
+    Column("category", lambda c: str(c.table["category"]), "left"),
+    Column("arm", lambda c: c.label, "left"),
+    Column("λ", lambda c: _or_blank(c.variant["vq_weight"])),
+    Column("L", lambda c: _or_blank(c.variant["iterations"])),
+    Column("image AUROC", lambda c: mean_std_text(c.metrics["image_auroc"])),
+    Column("pixel AUROC", lambda c: mean_std_text(c.metrics["pixel_auroc"])),
+    Column("AUPRO", lambda c: mean_std_text(c.metrics["aupro"])),
+    Column("− original", lambda c: difference(c.against.get("original"))),
+    Column("− augmented", lambda c: difference(c.against.get("augmented"))),
+    Column("similarity", lambda c: "" if math.isnan(c.similarity.mean) else mean_std_text(c.similarity)),
+)
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
@@ -85,5 +95,5 @@ def seeds_note(comparisons: Sequence[Comparison]) -> str:
     return note if seeds >= CLAIM_SEEDS else f"{note}; fewer than {CLAIM_SEEDS} supports: a report, not a claim"
 
 
-def _or_dash(value: Any) -> str:
-    return "–" if value is None else f"{value:g}"
+def _or_blank(value: Any) -> str:
+    return "" if value is None else f"{value:g}"

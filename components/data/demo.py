@@ -64,9 +64,7 @@ def write_demo(out: Path, seed: int = 0) -> Path:
     if _is_complete(out, seed):
         return out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(
-            f"{out}: is not this demo (recipe {RECIPE_VERSION}, seed {seed}); remove it or choose another"
-        )
+        raise BadInput(f"{out}: is not this demo (recipe {RECIPE_VERSION}, seed {seed}); remove it or choose another")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch_folder:
@@ -137,9 +135,7 @@ def shots(category: str, split: SplitName, count: int, rng: np.random.Generator)
     for i in range(count):
         donor = donors[i % len(donors)]
         yield (
-            _coin(coins[i % len(coins)], donor, rng)
-            if category == "coin"
-            else _texture(category, split, donor, rng)
+            _coin(coins[i % len(coins)], donor, rng) if category == "coin" else _texture(category, split, donor, rng)
         )
 
 

@@ -65,9 +65,7 @@ def _category_folder(root: Path, category: str) -> Path:
     if category in names:
         return root / category
     if _is_folder(root / "train"):
-        raise BadInput(
-            f"{root}: is a category itself, not a folder of categories; give its parent {root.parent}"
-        )
+        raise BadInput(f"{root}: is a category itself, not a folder of categories; give its parent {root.parent}")
     if not names:
         raise BadInput(f"{root}: holds no category; {_LAYOUT.replace(' in it', ' in each category')}")
     near = difflib.get_close_matches(category, names, n=1)
@@ -92,9 +90,7 @@ def _test(folder: Path) -> list[_Entry]:
         raise BadInput(f"{test}: no test images; put them in test/{GOOD} and test/<defect>")
     used = {entry.mask for entry in entries}
     for mask in (m for of_type in masks.values() for m in of_type.values() if m not in used):
-        raise BadInput(
-            f"{mask}: mask without image; add {test / mask.parent.name}/{_stem(mask)}.* or remove the mask"
-        )
+        raise BadInput(f"{mask}: mask without image; add {test / mask.parent.name}/{_stem(mask)}.* or remove the mask")
     return entries
 
 

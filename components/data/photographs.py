@@ -96,9 +96,7 @@ def texture_view(category: str, split: SplitName, rng: np.random.Generator) -> V
     top, left, bottom, right = region(category, split)
     angle = float(np.deg2rad(rng.uniform(-TURN[category], TURN[category])))
     reach = View(0, 0, 1.0, angle).reach()
-    return View(
-        rng.uniform(top + reach, bottom - reach), rng.uniform(left + reach, right - reach), 1.0, angle
-    )
+    return View(rng.uniform(top + reach, bottom - reach), rng.uniform(left + reach, right - reach), 1.0, angle)
 
 
 def coin_view(coin: int, rng: np.random.Generator) -> View:
@@ -195,7 +193,5 @@ def _resample(photo: Gray, view: View) -> Gray:
     c, s = view.scale * np.cos(view.angle), view.scale * np.sin(view.angle)
     x, y, half = view.column + pad, view.row + pad, SIZE / 2
     affine = (c, -s, x - half * (c - s), s, c, y - half * (s + c))
-    image = Image.fromarray(padded).transform(
-        (SIZE, SIZE), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC
-    )
+    image = Image.fromarray(padded).transform((SIZE, SIZE), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)

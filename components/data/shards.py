@@ -78,9 +78,7 @@ def write_split(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile
     chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.image_id)
     if not chosen:
         raise BadInput(f"no {split} images among the {len(samples)} samples; scan the category again")
-    with pq.ParquetWriter(
-        sink, SCHEMA, compression="NONE", use_dictionary=False, write_statistics=False
-    ) as out:
+    with pq.ParquetWriter(sink, SCHEMA, compression="NONE", use_dictionary=False, write_statistics=False) as out:
         for batch in _batches(chosen):
             rows = [_row(sample) for sample in batch]
             out.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), row_group_size=ROW_GROUP)
@@ -166,9 +164,7 @@ def _bytes(path: Path, expected: str | None) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be read any more ({error.strerror}); scan the category again"
-        ) from error
+        raise BadInput(f"{path}: cannot be read any more ({error.strerror}); scan the category again") from error
     if hashlib.sha256(data).hexdigest() != expected:
         raise BadInput(f"{path}: changed since it was scanned; scan the category again")
     return data
@@ -198,9 +194,7 @@ def _read(shard: pq.ParquetFile, columns: list[str], image_ids: Sequence[str] | 
 
 def _verify(table: pa.Table, name: str) -> None:
     for column in (c for c in _HASH_OF if c in table.column_names):
-        for image_id, data, expected in zip(
-            table["image_id"], table[column], table[_HASH_OF[column]], strict=True
-        ):
+        for image_id, data, expected in zip(table["image_id"], table[column], table[_HASH_OF[column]], strict=True):
             # A view of the buffer: hashing a shard must not double its memory.
             if data.is_valid and hashlib.sha256(data.as_buffer()).hexdigest() != expected.as_py():
                 raise BadInput(f"{name}: the {column} of {image_id} is damaged; write the shard again")

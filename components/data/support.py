@@ -25,8 +25,6 @@ def select_support(train_ids: Sequence[str], shots: Shots, seed: int) -> tuple[s
     if shots == "full":
         return tuple(ids)
     if not 1 <= shots <= len(ids):
-        raise BadInput(
-            f"shots is {shots}, and there are {len(ids)} train images; use 1 to {len(ids)} or 'full'"
-        )
+        raise BadInput(f"shots is {shots}, and there are {len(ids)} train images; use 1 to {len(ids)} or 'full'")
     order = np.random.default_rng(seed).permutation(len(ids))
     return tuple(ids[i] for i in order[:shots])

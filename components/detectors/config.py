@@ -35,9 +35,7 @@ class DetectorConfig(Config):
     @classmethod
     def _only_the_embedded_backbone(cls, backbone: str) -> str:
         if backbone != EMBEDDED_BACKBONE:
-            raise BadInput(
-                f"only the embedded {EMBEDDED_BACKBONE} backbone is available; {backbone!r} is not"
-            )
+            raise BadInput(f"only the embedded {EMBEDDED_BACKBONE} backbone is available; {backbone!r} is not")
         return backbone
 
     @field_validator("layers")
@@ -46,9 +44,7 @@ class DetectorConfig(Config):
         """Refuse what anomalib would drop with a warning, or pair with another layer's features."""
         in_order = tuple(layer for layer in LITE0_LAYERS if layer in layers)
         if not layers or layers != in_order:
-            raise BadInput(
-                f"layers {list(layers)} must be some of {list(LITE0_LAYERS)}, each once, in this order"
-            )
+            raise BadInput(f"layers {list(layers)} must be some of {list(LITE0_LAYERS)}, each once, in this order")
         return layers
 
     @property

@@ -31,9 +31,7 @@ class AugmentationPolicy(Config):
 
 
 MILD = AugmentationPolicy(rotation=4, shift=0.02, scale=0.03, brightness=0.04, contrast=0.08, colour=0.03)
-STRONG = AugmentationPolicy(
-    rotation=20, shift=0.05, scale=0.1, brightness=0.1, contrast=0.2, colour=0.1, flips=True
-)
+STRONG = AugmentationPolicy(rotation=20, shift=0.05, scale=0.1, brightness=0.1, contrast=0.2, colour=0.1, flips=True)
 POLICIES: Final[dict[str, AugmentationPolicy]] = {"mild": MILD, "strong": STRONG}
 
 

@@ -200,7 +200,7 @@ class Generator:
     def _decode(self, latents: Tensor) -> Tensor:
         model: VarianceAwareVQGAN = self._accelerator.unwrap_model(self._model)
         images = []
-        for chunk in latents.split(DECODE_CHUNK):
+        for chunk in torch.split(latents, DECODE_CHUNK):
             padding = chunk[-1:].expand(DECODE_CHUNK - len(chunk), *chunk.shape[1:])
             images.append(model.vqgan.decode(torch.cat([chunk, padding]))[: len(chunk)])
         return torch.cat(images)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -76,12 +75,12 @@ class Encoder(nn.Module):
         width_in = ch
         for level, width in enumerate(widths):
             attend = resolution // 2**level in config.attention_resolutions
-            stage = _stage(width_in, width, config.res_blocks, groups, attend)
+            stage = Stage(width_in, width, config.res_blocks, groups, attend)
             if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
+                stage.add_module("downsample", Downsample(width))
             self.down.append(stage)
             width_in = width
-        self.mid = _middle(width_in, groups)
+        self.mid = Middle(width_in, groups)
         self.norm_out = nn.GroupNorm(groups, width_in, eps=1e-6)
         self.conv_out = nn.Conv2d(width_in, config.latent_channels, 3, padding=1)
 
@@ -89,10 +88,8 @@ class Encoder(nn.Module):
         """(B, 3, H, W) → (B, C, h, w)."""
         x = self.conv_in(x)
         for stage in self.down:
-            x = _run_stage(stage, x)
-            if hasattr(stage, "downsample"):
-                x = stage.downsample(x)
-        x = _run_middle(self.mid, x)
+            x = stage(x)
+        x = self.mid(x)
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return out
 
@@ -106,13 +103,13 @@ class Decoder(nn.Module):
         widths = [config.channels * m for m in config.channel_multipliers]
         width_in = widths[-1]
         self.conv_in = nn.Conv2d(config.latent_channels, width_in, 3, padding=1)
-        self.mid = _middle(width_in, groups)
+        self.mid = Middle(width_in, groups)
         stages: list[nn.Module] = []
         for level in reversed(range(len(widths))):
             attend = resolution // 2**level in config.attention_resolutions
-            stage = _stage(width_in, widths[level], config.res_blocks + 1, groups, attend)
+            stage = Stage(width_in, widths[level], config.res_blocks + 1, groups, attend)
             if level > 0:
-                stage.upsample = Upsample(widths[level])
+                stage.add_module("upsample", Upsample(widths[level]))
             stages.insert(0, stage)
             width_in = widths[level]
         self.up = nn.ModuleList(stages)
@@ -121,19 +118,11 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 3, H, W)."""
-        x = _run_middle(self.mid, self.conv_in(z))
+        x = self.mid(self.conv_in(z))
         for stage in reversed(self.up):
-            x = _run_stage(stage, x)
-            if hasattr(stage, "upsample"):
-                x = stage.upsample(x)
+            x = stage(x)
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return out
-
-    @property
-    def last_layer(self) -> nn.Parameter:
-        """The weight at which an adversarial loss balances its gradient against the reconstruction's."""
-        weight: nn.Parameter = self.conv_out.weight
-        return weight
 
 
 class ResnetBlock(nn.Module):
@@ -152,7 +141,8 @@ class ResnetBlock(nn.Module):
         """(B, C_in, H, W) → (B, C_out, H, W)."""
         y = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
         shortcut: Tensor = self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x
-        return shortcut + y
+        out: Tensor = shortcut + y
+        return out
 
 
 class AttentionBlock(nn.Module):
@@ -172,7 +162,8 @@ class AttentionBlock(nn.Module):
         y = self.norm(x)
         q, k, v = (conv(y).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
         attended = F.scaled_dot_product_attention(q, k, v)
-        return x + self.proj_out(attended.transpose(1, 2).reshape(b, c, h, w))
+        out: Tensor = x + self.proj_out(attended.transpose(1, 2).reshape(b, c, h, w))
+        return out
 
 
 class Downsample(nn.Module):
@@ -201,31 +192,37 @@ class Upsample(nn.Module):
         return out
 
 
-def _stage(width_in: int, width: int, blocks: int, groups: int, attend: bool) -> nn.Module:
-    """One resolution level: ``block`` and ``attn`` lists, as the checkpoints name them."""
-    stage = nn.Module()
-    widths = [width_in] + [width] * blocks
-    stage.block = nn.ModuleList(ResnetBlock(widths[i], width, groups) for i in range(blocks))
-    stage.attn = nn.ModuleList(AttentionBlock(width, groups) for _ in range(blocks if attend else 0))
-    return stage
+class Stage(nn.Module):
+    """One resolution: residual blocks, each followed by attention if ``attend``, then what changes the resolution."""
+
+    def __init__(self, width_in: int, width: int, blocks: int, groups: int, attend: bool) -> None:
+        super().__init__()
+        widths = [width_in] + [width] * blocks
+        self.block = nn.ModuleList(ResnetBlock(widths[i], width, groups) for i in range(blocks))
+        self.attn = nn.ModuleList(AttentionBlock(width, groups) for _ in range(blocks if attend else 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) → (B, C_out, H', W')."""
+        for i, block in enumerate(self.block):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[i](x)
+        for name in ("downsample", "upsample"):
+            resample = self._modules.get(name)
+            x = x if resample is None else resample(x)
+        return x
 
 
-def _run_stage(stage: nn.Module, x: Tensor) -> Tensor:
-    for i, block in enumerate(stage.block):  # type: ignore[arg-type]
-        x = block(x)
-        if len(stage.attn):  # type: ignore[arg-type]
-            x = stage.attn[i](x)  # type: ignore[index]
-    return x
+class Middle(nn.Module):
+    """The lowest resolution: block, attention, block."""
 
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(width, width, groups)
+        self.attn_1 = AttentionBlock(width, groups)
+        self.block_2 = ResnetBlock(width, width, groups)
 
-def _middle(width: int, groups: int) -> nn.Module:
-    middle = nn.Module()
-    middle.block_1 = ResnetBlock(width, width, groups)
-    middle.attn_1 = AttentionBlock(width, groups)
-    middle.block_2 = ResnetBlock(width, width, groups)
-    return middle
-
-
-def _run_middle(middle: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = middle.block_2(middle.attn_1(middle.block_1(x)))  # type: ignore[operator]
-    return out
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → the same shape."""
+        out: Tensor = self.block_2(self.attn_1(self.block_1(x)))
+        return out

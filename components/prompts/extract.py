@@ -28,8 +28,8 @@ EMPTY_FILES = (
 )
 _LICENCE_LINES = 29
 _NOUN_FILES = (
-    "Tops act animal artifact attribute body cognition communication event feeling food group location motive "
-    "object person phenomenon plant possession process quantity relation shape state substance time"
+    "Tops act animal artifact attribute body cognition communication event feeling food group location "
+    "motive object person phenomenon plant possession process quantity relation shape state substance time"
 )
 _VERB_FILES = (
     "body change cognition communication competition consumption contact creation emotion motion perception "

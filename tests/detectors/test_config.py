@@ -9,9 +9,7 @@ from components.errors import BadInput
 
 
 def test_another_backbone_is_refused_in_one_line() -> None:
-    with pytest.raises(
-        ValidationError, match="only the embedded efficientnet_lite0 backbone is available"
-    ) as caught:
+    with pytest.raises(ValidationError, match="only the embedded efficientnet_lite0 backbone is available") as caught:
         DetectorConfig(backbone="wide_resnet50_2")
     cause = caught.value.errors()[0]["ctx"]["error"]
     assert isinstance(cause, BadInput)

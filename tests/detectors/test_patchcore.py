@@ -104,9 +104,7 @@ def test_a_planted_defect_scores_higher_than_the_clean_crop_and_there(
     assert 50 <= column < 100
 
 
-def test_a_score_depends_on_no_other_test_image_bit_for_bit(
-    fitted: PatchCore, crops: NDArray[np.uint8]
-) -> None:
+def test_a_score_depends_on_no_other_test_image_bit_for_bit(fitted: PatchCore, crops: NDArray[np.uint8]) -> None:
     together = fitted.score(crops)
     backwards = fitted.score(crops[::-1])
     alone = [fitted.score(crops[i : i + 1]) for i in range(len(crops))]

@@ -33,9 +33,7 @@ def test_one_hazelnut_finds_the_painted_ones() -> None:
 @pytest.mark.slow
 def test_one_shot_pill_reaches_what_was_measured() -> None:
     """Eight supports of 80, four seconds each: single supports range from 0.69 to 0.86."""
-    metrics = [
-        one_shot(("mvtec_ad_256", "pill"), support=s, per_type=None, size=256) for s in range(0, 80, 10)
-    ]
+    metrics = [one_shot(("mvtec_ad_256", "pill"), support=s, per_type=None, size=256) for s in range(0, 80, 10)]
     assert np.mean([m.image_auroc for m in metrics]) == pytest.approx(0.764, abs=0.01)
     assert all(m.pixel_auroc > 0.92 for m in metrics)
     assert all(m.aupro > 0.8 for m in metrics)

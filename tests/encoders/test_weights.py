@@ -55,6 +55,8 @@ def test_features_come_from_shallow_to_deep_and_pass_gradients() -> None:
     assert images.grad is not None
     with pytest.raises(BadInput, match=r"no layer blocks\.9"):
         weights.load_efficientnet_lite0(("blocks.9",))
+    with pytest.raises(BadInput, match="from shallow to deep"):
+        weights.load_efficientnet_lite0(("blocks.4", "blocks.2"))
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

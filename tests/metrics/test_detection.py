@@ -26,9 +26,7 @@ def score_maps(draw: st.DrawFn) -> NDArray[np.float32]:
     return draw(arrays(np.int64, SHAPE, elements=st.integers(0, levels))).astype(np.float32) + 30
 
 
-def aupro_threshold_by_threshold(
-    maps: NDArray[np.float32], masks: NDArray[np.bool_], max_fpr: float
-) -> float:
+def aupro_threshold_by_threshold(maps: NDArray[np.float32], masks: NDArray[np.bool_], max_fpr: float) -> float:
     """The definition, one threshold and one region at a time, integrated on a line through the points."""
     regions = []
     for index, mask in enumerate(masks):
@@ -51,15 +49,11 @@ def aupro_threshold_by_threshold(
 
 @settings(deadline=None)
 @given(score_maps(), MASKS, LIMITS)
-def test_aupro_equals_the_definition(
-    maps: NDArray[np.float32], masks: NDArray[np.bool_], limit: float
-) -> None:
+def test_aupro_equals_the_definition(maps: NDArray[np.float32], masks: NDArray[np.bool_], limit: float) -> None:
     if masks.all() or not masks.any():
         assert np.isnan(aupro(maps, masks, limit))
     else:
-        assert aupro(maps, masks, limit) == pytest.approx(
-            aupro_threshold_by_threshold(maps, masks, limit), abs=1e-9
-        )
+        assert aupro(maps, masks, limit) == pytest.approx(aupro_threshold_by_threshold(maps, masks, limit), abs=1e-9)
 
 
 @settings(deadline=None)
@@ -133,9 +127,7 @@ def test_anomalibs_auroc_squashes_raw_scores_and_ours_does_not() -> None:
     raw, labels = np.float32([28, 29, 30, 31, 32, 33]), np.array([0, 0, 1, 0, 1, 1])
     metric = AUROC(fields=["pred_score", "gt_label"])
     images = torch.zeros(6, 3, 4, 4)
-    metric.update(
-        ImageBatch(image=images, pred_score=torch.from_numpy(raw), gt_label=torch.from_numpy(labels))
-    )
+    metric.update(ImageBatch(image=images, pred_score=torch.from_numpy(raw), gt_label=torch.from_numpy(labels)))
     assert float(metric.compute()) == pytest.approx(0.5)
     assert image_auroc(raw, labels) == pytest.approx(roc_auc_score(labels, raw))
     assert image_auroc(raw, labels) == pytest.approx(8 / 9)
