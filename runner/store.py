@@ -1,8 +1,8 @@
 """Content-addressed artifacts that studies share.
 
-An artifact is a few named files under ``<stage>/<fingerprint>[/<part>]``. They are written below a fresh attempt key and
-become visible by one small commit object, ``commit.json``; readers trust nothing else. Two writers of one artifact do
-no harm: both attempts are complete, the last commit wins, and equal fingerprints mean equal content.
+An artifact is a few named files under ``<stage>/<fingerprint>[/<part>]``. They are written below a fresh attempt key
+and become visible by one small commit object, ``commit.json``; readers trust nothing else. Two writers of one artifact
+do no harm: both attempts are complete, the last commit wins, and equal fingerprints mean equal content.
 """
 
 from __future__ import annotations

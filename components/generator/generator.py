@@ -103,7 +103,8 @@ class Generator:
         if not torch.isfinite(terms.total):
             raise GoodshotError(
                 f"generator: the loss became {float(terms.total)} at iteration {self.iteration} "
-                f"(vq_weight {self.vq_weight}, learning_rate {self.config.learning_rate}); lower generator.learning_rate"
+                f"(vq_weight {self.vq_weight}, learning_rate {self.config.learning_rate}); "
+                "lower generator.learning_rate"
             )
         self._optimiser.zero_grad(set_to_none=True)
         self._accelerator.backward(terms.total)

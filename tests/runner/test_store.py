@@ -36,7 +36,7 @@ def test_a_flipped_byte_is_named(tmp_path: Path) -> None:
     store.put("maps/ab", {"maps.bin": b"12345"}, {})
     (path,) = tmp_path.glob("maps/ab/*/maps.bin")
     path.write_bytes(b"12346")
-    with pytest.raises(GoodshotError, match="maps.bin: bytes differ"):
+    with pytest.raises(GoodshotError, match=r"maps\.bin: bytes differ"):
         store.get("maps/ab").read("maps.bin")
 
 
