@@ -197,7 +197,7 @@ def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
     """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d), in chunks of fixed size."""
     chunks = []
     for begin in range(0, len(images), EMBED_CHUNK):
-        batch = torch.from_numpy(images[begin : begin + EMBED_CHUNK]).permute(0, 3, 1, 2).float() / 255
+        batch = torch.from_numpy(images[begin : begin + EMBED_CHUNK].copy()).permute(0, 3, 1, 2).float() / 255
         padded = torch.cat([batch, batch[-1:].expand(EMBED_CHUNK - len(batch), -1, -1, -1)])
         with torch.no_grad():
             chunks.append(encoder.encode_images(padded)[: len(batch)].float().cpu().numpy())

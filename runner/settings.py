@@ -116,7 +116,9 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
+    # pydantic names the branch of a union in the path ("constrained-int"); it is no field of ours.
+    parts = [str(part) for part in problem["loc"]]
+    path = ".".join(part for part in parts if part.isidentifier() or part.isdigit())
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         name = str(problem["loc"][-1])

@@ -71,7 +71,7 @@ def detect(planned: PlannedCell, store: Store, results: Results, device: str) ->
     cell = planned.cell
     extra, facts = _extra_images(planned, store)
     train = [image[None] for image in read_support(planned.support, store)] + ([extra] if extra is not None else [])
-    test = _test_split(store.uri, planned.support.shard, cell.detector.image_size)
+    test = test_split(store.uri, planned.support.shard, cell.detector.image_size)
     detector = build_detector(cell.detector, cell.seed, device)
     began = time.perf_counter()
     detector.fit(train)
@@ -91,7 +91,7 @@ def cached_encoder(name: str, device: str = "cpu") -> Encoder:
 
 
 @lru_cache(maxsize=4)
-def _test_split(store_uri: str, shard: str, size: int) -> Split:
+def test_split(store_uri: str, shard: str, size: int) -> Split:
     """A category's test images at one size, decoded once a process."""
     table = read_split(Store(store_uri).get(shard).open("test.parquet"))
     return decode(table, size)

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config
-from components.data.support import Shots
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
@@ -114,7 +113,7 @@ class Study(Config):
     objects: dict[str, str] = Field(default={}, description="category → object name, where the table's is wrong")
     dev: Several[str] = Field(default=("bottle", "pill", "hazelnut_toy"), description="rows tagged dev")
 
-    shots: Shots = 1
+    shots: Count | Literal["full"] = 1
     support_seeds: AtLeastOne[Seed] = (0, 1, 2)
     seed: Seed | None = Field(default=None, description="training and sampling; default: the support's seed")
     arms: AtLeastOne[Arm] = ("original", "augmented", "generated")

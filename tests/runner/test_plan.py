@@ -1,0 +1,111 @@
+"""The plan: what is shared, what identifies it, and that identity ignores where and how it runs."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.errors import BadInput
+from runner.execute import Options, plan_studies
+from runner.plan import Plan, unshared_steps
+from runner.study import Study
+
+
+def plan_of(study: Study, out: Path) -> Plan:
+    return plan_studies([study], Options(str(out)))
+
+
+def test_a_sweep_trains_one_generator_per_weight_and_support(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    study = tiny_study(
+        support_seeds=[0, 1, 2], vq_weight=[0.1, 1.0], copies=[1, 2, 3], iterations=[2, 4], detail=["none", "residual"]
+    )
+    plan = plan_of(study, tmp_path)
+    assert len(plan.generators) == 2 * 3
+    assert len(plan.prompts) == 3
+    assert {len(g.image_sets) for g in plan.generators.values()} == {3 * 2 * 2}
+    assert {g.iterations for g in plan.generators.values()} == {4}
+    assert unshared_steps(plan.cells.values()) == 2 * 3 * 3 * 2 * (1 + 3)
+
+
+def test_what_changes_no_number_changes_no_identity(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    base = plan_of(tiny_study(), tmp_path)
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_study().dataset.root or "", moved)
+    other = tiny_study(
+        name="other", title="x", dataset={"name": "mvtec_ad", "root": str(moved)}, resources={"detector_cpus": 2}
+    )
+    assert list(plan_of(other, tmp_path).cells) == list(base.cells)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vq_weight": [0.5]},
+        {"generator": {"learning_rate": 2e-3}},
+        {"variance": ["unit"]},
+        {"augmentation": "strong"},
+        {"prompt_kind": ["worst"]},
+        {"select": ["last"]},
+        {"score_every": 1},
+        {"seed": 9},
+        {"detail": ["residual"]},
+        {"copies": [3]},
+        {"iterations": [6]},
+        {"objects": {"coin": "medal"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_the_generated_numbers_changes_their_identity(
+    change: dict[str, object], tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    def generated(study: Study) -> set[str]:
+        return {f for f, p in plan_of(study, tmp_path).cells.items() if p.cell.arm == "generated"}
+
+    assert not generated(tiny_study()) & generated(tiny_study(**change))
+
+
+def test_prompts_and_copies_do_not_change_the_generator(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    keys = [
+        {g.key for g in plan_of(study, tmp_path).generators.values()}
+        for study in (
+            tiny_study(),
+            tiny_study(prompt_kind=["worst"], select=["last"], detail=["residual"], copies=[5], iterations=[8]),
+        )
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_a_changed_test_image_changes_only_detection(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    before = plan_of(tiny_study(), tmp_path)
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_study().dataset.root or "", root)
+    good = sorted((root / "coin/test/good").glob("*.png"))
+    shutil.copy(good[0], good[1])
+    after = plan_of(tiny_study(dataset={"name": "demo", "root": str(root)}), tmp_path)
+    assert not set(before.cells) & set(after.cells)
+    assert {g.key for g in before.generators.values()} == {g.key for g in after.generators.values()}
+
+
+BAD = {
+    "no root": ({"dataset": {"name": "mvtec_ad"}}, r"dataset\.root"),
+    "missing folder": ({"dataset": {"name": "mvtec_ad", "root": "/nowhere/at/all"}}, "/nowhere/at/all"),
+    "unknown category": ({"categories": ["coins"]}, "coin"),
+    "too many shots": ({"shots": 500}, "500"),
+    "unknown encoder": ({"encoder": "clip"}, "conse-lite0-minilm"),
+    "random encoder": ({"encoder": "open_clip:ViT-B-32:random"}, "random"),
+    "missing encoder": ({"encoder": "open_clip:ViT-B-32:laion2b_s34b_b79k"}, "laion2b_s34b_b79k"),
+    "unknown object": ({"objects": {"coin": "coinn"}}, "coin"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_before_anything_is_written(
+    name: str, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    fields, pattern = BAD[name]
+    out = tmp_path / "out"
+    with pytest.raises(BadInput, match=pattern) as caught:
+        plan_of(tiny_study(**fields), out)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
