@@ -13,7 +13,21 @@ from components.data.demo import write_demo
 from runner.settings import validate
 from runner.study import Study
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "categories": ["coin"],
+    "support_seeds": [0],
+    "vq_weight": [1.0],
+    "copies": [2],
+    "iterations": [4],
+    "score_every": 2,
+    "generator": {
+        "resolution": 32,
+        "perceptual": "none",
+        "vqgan": {"channels": 8, "channel_multipliers": [1, 2], "latent_channels": 8, "codebook_size": 32},
+    },
+    "detectors": [{"image_size": 64}],
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,27 +47,6 @@ def tiny_study(photographs: Path) -> Callable[..., Study]:
     """A study that trains a tiny generator for seconds; keyword arguments replace its fields."""
 
     def make(**fields: Any) -> Study:
-        values: dict[str, Any] = {
-            "name": "tiny",
-            "dataset": {"name": "demo", "root": str(photographs)},
-            "categories": ["coin"],
-            "support_seeds": [0],
-            "vq_weight": [1.0],
-            "copies": [2],
-            "iterations": [4],
-            "score_every": 2,
-            "generator": {
-                "resolution": 32,
-                "perceptual": "none",
-                "vqgan": {
-                    "channels": 8,
-                    "channel_multipliers": [1, 2],
-                    "latent_channels": 8,
-                    "codebook_size": 32,
-                },
-            },
-            "detectors": [{"image_size": 64}],
-        }
-        return validate({**values, **fields}, "tiny")
+        return validate({**TINY, "dataset": {"name": "demo", "root": str(photographs)}, **fields}, "tiny")
 
     return make

@@ -11,9 +11,7 @@ from components.encoders import build_encoder, check_encoder, encoder_identity
 from components.encoders.conse import ConseEncoder, class_cache, class_names
 from components.errors import BadInput
 
-OBJECTS = (
-    "coffee cat rocket coin brick grass gravel hazelnut bottle pill carpet toothbrush zipper screw dog car"
-)
+OBJECTS = "coffee cat rocket coin brick grass gravel hazelnut bottle pill carpet toothbrush zipper screw dog car"
 WORDS = OBJECTS.split()
 
 
@@ -141,7 +139,5 @@ def test_identity_is_plain_and_names_both_weights() -> None:
 
 def test_an_unknown_encoder_lists_what_is_allowed() -> None:
     for refuse in (build_encoder, check_encoder, encoder_identity):
-        with pytest.raises(
-            BadInput, match=r"unknown encoder 'clip'; allowed: conse-lite0-minilm, open_clip:"
-        ):
+        with pytest.raises(BadInput, match=r"unknown encoder 'clip'; allowed: conse-lite0-minilm, open_clip:"):
             refuse("clip")

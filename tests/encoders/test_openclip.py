@@ -51,9 +51,7 @@ def images(count: int = 5, size: int = 32) -> torch.Tensor:
 def test_equals_open_clip_itself(encoder: Encoder, direct: torch.nn.Module) -> None:
     texts = ["a pill", "a photo of a hazelnut"]
     expected_text = direct.encode_text(open_clip.tokenize(texts), normalize=True)  # type: ignore[operator]
-    mean, std = (
-        torch.tensor(v)[:, None, None] for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
+    mean, std = (torch.tensor(v)[:, None, None] for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     expected_image = direct.encode_image((images() - mean) / std, normalize=True)  # type: ignore[operator]
     assert torch.allclose(encoder.encode_texts(texts), expected_text, atol=1e-5)
     assert torch.allclose(encoder.encode_images(images()), expected_image, atol=1e-5)
@@ -65,9 +63,7 @@ def test_preprocessing_equals_open_clips_transform(direct: torch.nn.Module, mode
     pixels = torch.nn.functional.interpolate(images(1, 12), (120, 90), mode="bicubic").clamp(0, 1)
     picture: Image.Image = to_pil_image(pixels[0])
     config = {**direct.visual.preprocess_cfg, "resize_mode": mode}  # type: ignore[union-attr,dict-item]
-    transform = open_clip.transform.image_transform_v2(
-        open_clip.transform.PreprocessCfg(**config), is_train=False
-    )
+    transform = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**config), is_train=False)
     # open_clip rounds to 8 bits before and after resizing: two steps of 1/255, divided by std ≈ 0.27
     assert (prepare(pixels, config)[0] - transform(picture)).abs().max() < 0.03
 
@@ -80,9 +76,7 @@ def test_rows_do_not_depend_on_their_batch(encoder: Encoder) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_a_local_file_gives_its_weights(
-    encoder: Encoder, direct: torch.nn.Module, tmp_path: Path, suffix: str
-) -> None:
+def test_a_local_file_gives_its_weights(encoder: Encoder, direct: torch.nn.Module, tmp_path: Path, suffix: str) -> None:
     from safetensors.torch import save_file
 
     path = tmp_path / f"weights{suffix}"
@@ -121,18 +115,14 @@ def test_random_weights_are_refused(tiny: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32:laion2b_s34b_b79k", "RN50:cc12m", "ViT-B-16-SigLIP:webli"])
-def test_a_tag_that_is_not_here_fails_at_once(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_tag_that_is_not_here_fails_at_once(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants, file_download
 
     for module in (constants, file_download):
         monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path), raising=False)
     start = time.perf_counter()
     for refuse in (build_encoder, check_encoder, encoder_identity):
-        with pytest.raises(
-            MissingWeights, match=r"its weights .* are not in the hub cache .*remedy: goodshot fetch"
-        ):
+        with pytest.raises(MissingWeights, match=r"its weights .* are not in the hub cache .*remedy: goodshot fetch"):
             refuse(f"open_clip:{name}")
     assert time.perf_counter() - start < 1
 

@@ -118,9 +118,7 @@ def test_an_inflected_name_counts_as_its_base_form(extract: WordNet) -> None:
 
 
 def test_refusals(extract: WordNet) -> None:
-    with pytest.raises(
-        BadInput, match=r"'cat' at 1 hops is not in the embedded extract .*apt install wordnet-base"
-    ):
+    with pytest.raises(BadInput, match=r"'cat' at 1 hops is not in the embedded extract .*apt install wordnet-base"):
         extract.words("cat")
     with pytest.raises(BadInput, match="at 3 hops is not in the embedded extract"):
         extract.words("pill", hops=3)

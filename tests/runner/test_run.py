@@ -15,22 +15,9 @@ from sklearn.metrics import roc_auc_score
 from runner.cli import main
 from runner.results import Results
 from runner.store import Store
+from tests.conftest import TINY
 
-SWEEP = {
-    "name": "tiny_sweep",
-    "categories": ["coin"],
-    "support_seeds": [0],
-    "vq_weight": [0.5, 1.0],
-    "copies": [2, 3],
-    "iterations": [4, 8],
-    "score_every": 2,
-    "generator": {
-        "resolution": 32,
-        "perceptual": "none",
-        "vqgan": {"channels": 8, "channel_multipliers": [1, 2], "latent_channels": 8, "codebook_size": 32},
-    },
-    "detectors": [{"image_size": 64}],
-}
+SWEEP = {**TINY, "name": "tiny_sweep", "vq_weight": [0.5, 1.0], "copies": [2, 3], "iterations": [4, 8]}
 
 
 @dataclass(frozen=True)

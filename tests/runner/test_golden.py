@@ -1,0 +1,130 @@
+"""Every stage's fingerprint and a golden output per stage version.
+
+If a fingerprint here changes, stored results are orphaned; if an output changes while its fingerprint does not, stored
+results lie. In both cases raise the stage's version in ``runner/plan.py`` (or ``catalogue.py``) and pin anew.
+The photograph is cut from scikit-image's coffee cup and stored as BMP, so its bytes depend on no compressor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from components.encoders import build_encoder
+from components.generator.generator import Generator
+from runner.execute import Options, plan_studies
+from runner.image_sets import ImageSets
+from runner.plan import Plan
+from runner.results import Results
+from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support
+from runner.store import Store
+from runner.study import Study
+
+FINGERPRINTS = {
+    "shard": "afd9cc3d5efe01da",
+    "prompt": "7407bef4f7ef9023",
+    "generator": "6cca641a2fa564e3",
+    "image_set": "98f77e90bcd6da43",
+    "detection original": "59db55cddfd1703c",
+    "detection augmented": "98433e39dcaa30ef",
+    "detection generated": "58c8bbdfc061ee00",
+}
+
+
+SCORES = {
+    ("generated", "test/good/0.bmp"): 16.166,
+    ("generated", "test/hole/0.bmp"): 45.484,
+    ("original", "test/good/0.bmp"): 16.166,
+    ("original", "test/hole/0.bmp"): 45.484,
+    ("augmented", "test/good/0.bmp"): 14.997,
+    ("augmented", "test/hole/0.bmp"): 44.054,
+}
+
+
+@pytest.fixture(scope="module")
+def cups(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One category in MVTec's layout: a cup to learn from, the same cup shifted, and with a hole planted."""
+    root = tmp_path_factory.mktemp("cups")
+    photo = np.asarray(skimage.data.coffee())
+    crop, shifted = photo[100:228, 200:328], photo[104:232, 196:324]
+    broken = shifted.copy()
+    broken[40:60, 50:80] = 255
+    mask = np.zeros((128, 128), np.uint8)
+    mask[40:60, 50:80] = 255
+    for name, pixels in {
+        "train/good/0.bmp": crop,
+        "test/good/0.bmp": shifted,
+        "test/hole/0.bmp": broken,
+        "ground_truth/hole/0_mask.bmp": mask,
+    }.items():
+        path = root / "cup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Results]:
+    from tests.conftest import TINY
+
+    fields = {"dataset": {"name": "mvtec_ad", "root": str(cups)}, "categories": ["cup"], "objects": {"cup": "coin"}}
+    study = Study.model_validate({**TINY, **fields})
+    out = tmp_path_factory.mktemp("golden")
+    plan = plan_studies([study], Options(str(out)))
+    store, results = Store(str(out / "store")), Results(str(out))
+    (category,) = plan.categories.values()
+    (prompt,) = plan.prompts.values()
+    (stage,) = plan.generators.values()
+    make_shards(category.samples, category.shard, store)
+    rank_prompts(prompt, store)
+
+    def start() -> Generator:
+        return Generator(read_support(stage.support, store), stage.config, stage.vq_weight, stage.seed)
+
+    ImageSets(stage, store, build_encoder(stage.encoder), start, lambda steps, seconds: None).make()
+    for planned in plan.cells.values():
+        detect(planned, store, results, "cpu")
+    return plan, store, results
+
+
+def test_fingerprints(made: tuple[Plan, Store, Results]) -> None:
+    plan, _, _ = made
+    (stage,) = plan.generators.values()
+    found = {
+        "shard": next(iter(plan.categories)),
+        "prompt": next(iter(plan.prompts)),
+        "generator": stage.key,
+        "image_set": stage.image_sets[0].key,
+        **{f"detection {planned.cell.arm}": f for f, planned in plan.cells.items()},
+    }
+    assert {name: key.rpartition("/")[2][:16] for name, key in found.items()} == FINGERPRINTS
+
+
+def test_prompt_v1(made: tuple[Plan, Store, Results]) -> None:
+    plan, store, _ = made
+    best = max(ranking_of(next(iter(plan.prompts)), store)["rows"], key=lambda row: row["cosine"])
+    assert best["prompt"] == "a coin with bezzant"
+    assert best["cosine"] == pytest.approx(0.2624, abs=2e-3)
+
+
+def test_generator_and_image_set_v1(made: tuple[Plan, Store, Results]) -> None:
+    plan, store, _ = made
+    (stage,) = plan.generators.values()
+    artifact = store.get(stage.image_sets[0].key)
+    images = artifact.arrays("images.safetensors")["images"]
+    losses = store.get(f"{stage.key}/{artifact.info['trace']}").arrays("trace.safetensors")["loss_total"]
+    assert losses == pytest.approx([1.06742, 0.93951, 0.80084], rel=1e-3)
+    assert artifact.info["iteration"] == 4
+    assert artifact.info["similarity"] == pytest.approx(0.2779, abs=2e-3)
+    assert images.mean(axis=(0, 1, 2)) == pytest.approx([154.45, 129.47, 99.72], abs=0.5)
+
+
+def test_detection_v1(made: tuple[Plan, Store, Results]) -> None:
+    plan, _, results = made
+    arms = {f: planned.cell.arm for f, planned in plan.cells.items()}
+    scores = {(arms[s["fingerprint"]], s["image_id"]): s["score"] for s in results.read("scores").to_pylist()}
+    assert scores == pytest.approx(SCORES, rel=1e-3)
