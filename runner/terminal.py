@@ -21,8 +21,19 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
     comparisons = compare(rows)
     if not comparisons:
         return
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     columns = [c for c in COLUMNS if any(c.text(row) for row in comparisons)]
+    table = _table(title, columns, comparisons)
+    for title_dropped in DROPPED_FIRST:
+        if console.measure(table).minimum <= console.width:
+            break
+        columns = [c for c in columns if c.title != title_dropped]
+        table = _table(title, columns, comparisons)
+    console.print(table)
+    console.print(seeds_note(comparisons), style="dim", highlight=False, soft_wrap=True)
+
+
+def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparison]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column.title, justify=column.justify, no_wrap=True)
     last = None
@@ -33,8 +44,7 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
         cells = [column.text(comparison) for column in columns]
         table.add_row(category if category != last else "", *cells[1:])
         last = category
-    console.print(table)
-    console.print(seeds_note(comparisons), style="dim", highlight=False, soft_wrap=True)
+    return table
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,9 @@ COLUMNS = (
     Column("− augmented", lambda c: difference(c.against.get("augmented"))),
     Column("similarity", lambda c: "" if math.isnan(c.similarity.mean) else mean_std_text(c.similarity)),
 )
+
+# What a narrow terminal does without; the report has it all.
+DROPPED_FIRST = ("similarity", "AUPRO", "pixel AUROC", "L", "λ")
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
