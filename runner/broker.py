@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +17,14 @@ from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
 from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage
+from runner.pool import GeneratorPool
 from runner.results import Results
 from runner.stages import detect, make_shards, rank_prompts
 from runner.store import Store
 from runner.study import Resources
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -36,10 +41,10 @@ class Progress:
     executed: Counter[str] = field(default_factory=Counter)
     steps_of: dict[str, int] = field(default_factory=dict)
 
-    def seconds_left(self, parallel: int) -> float | None:
-        """Expected seconds to the end on ``parallel`` CPUs; None before anything was measured."""
+    def seconds_left(self, parallel: float) -> float | None:
+        """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
         finished = self.cells_done - self.cells_failed
-        if not finished and not self.steps_done:
+        if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
             return None
         per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
         per_cell = self.cell_seconds / finished if finished else 2.0
@@ -66,14 +71,6 @@ def _detect(planned: PlannedCell, store_uri: str, out: str, device: str, threads
     return detect(planned, Store(store_uri), Results(out), device)
 
 
-@dataclass
-class _Held:
-    """A generator actor and the stages it still has to make."""
-
-    actor: Any
-    pending: int = 0
-
-
 @ray.remote(num_cpus=0, max_concurrency=100_000)
 class Broker:
     """One flight per stage key; whoever asks for a stage that is under way waits for that flight.
@@ -82,14 +79,15 @@ class Broker:
     needs one would wait for ever.
     """
 
-    def __init__(self, plan: Plan, store_uri: str, out: str, resources: Resources, cpus: int) -> None:
+    def __init__(self, plan: Plan, store_uri: str, out: str, resources: Resources, cpus: float, gpus: float) -> None:
         self.plan, self.store_uri, self.out = plan, store_uri, out
-        self.resources, self.cpus = resources, cpus
+        self.resources = resources
         self.store, self.results = Store(store_uri), Results(out)
         self.rows = self.results.rows()
         self.progress = Progress()
         self._flights: dict[str, asyncio.Future[Any]] = {}
-        self._actors: defaultdict[str, list[_Held]] = defaultdict(list)
+        slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
+        self._pool = GeneratorPool(int(slots), self._start_generator_actor)
 
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
@@ -171,37 +169,13 @@ class Broker:
     async def _generator(self, flight: str, stage: GeneratorStage) -> None:
         if all(self.store.has(s.key) for s in stage.image_sets):
             return
-        held = self._actor(stage.support.shard)
-        held.pending += 1
-        try:
-            steps = await held.actor.make.remote(stage, ray.get_runtime_context().current_actor)
-            self.progress.steps_of[flight] = steps
-            self.progress.executed["generator"] += 1
-        finally:
-            held.pending -= 1
-            if not held.pending:
-                self._release(stage.support.shard, held)
+        self.progress.steps_of[flight] = await self._pool.make(stage, ray.get_runtime_context().current_actor)
+        self.progress.executed["generator"] += 1
 
-    def _actor(self, shard: str) -> _Held:
-        """An actor of this category: a new one while the queue asks for it, then the least busy one."""
-        actors = self._actors[shard]
-        if len(actors) < max(1, self.cpus // max(1, self._categories_training())):
-            resources = self.resources
-            device = "cuda" if resources.generator_gpus else "cpu"
-            actor = GeneratorActor.options(num_cpus=resources.generator_cpus, num_gpus=resources.generator_gpus).remote(
-                self.store_uri, device, int(resources.generator_cpus)
-            )
-            actors.append(_Held(actor))
-            return actors[-1]
-        return min(actors, key=lambda held: held.pending)
-
-    def _categories_training(self) -> int:
-        return len({stage.support.shard for stage in self.plan.generators.values()})
-
-    def _release(self, shard: str, held: _Held) -> None:
-        """An idle actor gives its CPU to the stages that queue for one; its state is in the store."""
-        self._actors[shard].remove(held)
-        ray.kill(held.actor)
+    def _start_generator_actor(self) -> Any:
+        cpus, gpus = self.resources.generator_cpus, self.resources.generator_gpus
+        device = "cuda" if gpus else "cpu"
+        return GeneratorActor.options(num_cpus=cpus, num_gpus=gpus).remote(self.store_uri, device, int(cpus))
 
     def _expect(self, fingerprints: list[str]) -> None:
         """Count what these cells will take, for the progress bars."""
@@ -216,7 +190,7 @@ class Broker:
         cause = error.cause if isinstance(error, RayTaskError) else error
         kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
         lines = str(cause).strip().splitlines() or ["no message"]
-        log = str(error) if isinstance(error, RayTaskError) else traceback.format_exc()
+        log = COLOUR.sub("", str(error)) if isinstance(error, RayTaskError) else traceback.format_exc()
         self.results.append_failure(planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1

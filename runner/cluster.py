@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,16 @@ OBJECT_STORE_BYTES = 512 * 2**20
 
 
 @contextmanager
-def cluster(address: str | None, cpus: int | None = None) -> Iterator[int]:
-    """A Ray connection for the time of a ``with``; yields the number of CPUs of the cluster.
+def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, float]]:
+    """A Ray connection for the time of a ``with``; yields the cluster's resources by name (``CPU``, ``GPU`` …).
 
     Args:
         address: a running cluster's address; None starts one on this machine alone and stops it afterwards.
         cpus: logical CPUs of the local one (default: this machine's).
     """
     quiet_environment()
+    if address is None:
+        _require_token()
     import ray
 
     if address is None:
@@ -42,9 +45,18 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[int]:
             problem = str(error).splitlines()[0]
             raise GoodshotError(f"--address {address}: no Ray cluster answers there ({problem})") from None
     try:
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _require_token() -> None:
+    """A cluster of this process alone answers only who knows its token: Ray runs commands for whoever reaches it.
+
+    The token lives in this process's environment, which its workers inherit, and is written nowhere.
+    """
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def quiet_environment() -> None:

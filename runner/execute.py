@@ -113,13 +113,16 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
     # Imported here: a finished study is reported without starting Ray.
     from runner.cluster import cluster
 
-    with cluster(options.address, options.cpus) as cpus:
+    with cluster(options.address, options.cpus) as available:
         import ray
 
         from runner.broker import Broker
         from runner.progress import shown
 
-        broker = Broker.remote(plan, options.store_uri, options.out, studies[0].resources, cpus)
+        cpus = available.get("CPU", 1)
+        broker = Broker.remote(
+            plan, options.store_uri, options.out, studies[0].resources, cpus, available.get("GPU", 0)
+        )
         tracker = _tracker(options)
         everything = broker.run.remote(_longest_first(plan, missing))
         with shown(console, lambda: ray.get(broker.snapshot.remote()), cpus):

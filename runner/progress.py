@@ -18,7 +18,7 @@ LINE_EVERY_SECONDS = 15.0
 
 
 @contextmanager
-def shown(console: Console, poll: Callable[[], Progress], parallel: int) -> Iterator[None]:
+def shown(console: Console, poll: Callable[[], Progress], parallel: float) -> Iterator[None]:
     """Show the progress that ``poll`` returns until the ``with`` ends.
 
     Args:
