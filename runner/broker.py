@@ -23,7 +23,6 @@ from runner.stages import detect, make_shards, rank_prompts
 from runner.store import Store
 from runner.study import Resources
 
-
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

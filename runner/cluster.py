@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     """
     quiet_environment()
     if address is None:
-        _require_token()
+        require_token()
     import ray
 
     if address is None:
@@ -50,11 +51,14 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         ray.shutdown()
 
 
-def _require_token() -> None:
+def require_token() -> None:
     """A cluster of this process alone answers only who knows its token: Ray runs commands for whoever reaches it.
 
-    The token lives in this process's environment, which its workers inherit, and is written nowhere.
+    The token lives in this process's environment, which its workers inherit, and is written nowhere. Ray reads it
+    when it is imported, so a process that has imported Ray before keeps the mode that it chose then.
     """
+    if "ray" in sys.modules:
+        return
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

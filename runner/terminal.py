@@ -96,8 +96,8 @@ def difference(value: PairedDifference | None) -> str:
     if value is None or math.isnan(value.mean):
         return ""
     if math.isnan(value.low):
-        return f"{value.mean:+.3f}"
-    return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}]"
+        return _signed(value.mean)
+    return f"{_signed(value.mean)} [{_signed(value.low)}, {_signed(value.high)}]"
 
 
 def seeds_note(comparisons: Sequence[Comparison]) -> str:
@@ -105,8 +105,12 @@ def seeds_note(comparisons: Sequence[Comparison]) -> str:
     seeds = max(len(c.seeds) for c in comparisons)
     note = f"mean ± std over {seeds} support{'s' * (seeds != 1)}"
     if seeds > 1:
-        note += "; − : paired difference of image AUROC with its 95 % interval"
+        note += "; “−”: paired difference of image AUROC with its 95 % interval"
     return note if seeds >= CLAIM_SEEDS else f"{note}; fewer than {CLAIM_SEEDS} supports: a report, not a claim"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def _or_blank(value: Any) -> str:

@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from components.data.demo import write_demo
+from runner.cluster import require_token
 from runner.settings import validate
 from runner.study import Study
+
+# Before any test module imports Ray, as the command line does.
+require_token()
 
 TINY: dict[str, Any] = {
     "name": "tiny",

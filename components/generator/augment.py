@@ -83,7 +83,7 @@ def augmented_set(originals: list[np.ndarray], policy: AugmentationPolicy, copie
     views = []
     for m in range(copies):
         original = originals[m % len(originals)]
-        tensor = torch.from_numpy(np.ascontiguousarray(original)).permute(2, 0, 1).float() / 255
+        tensor = torch.from_numpy(np.array(original)).permute(2, 0, 1).float() / 255
         views.append(augment(tensor, policy, 1, seed, (m,))[0])
     return to_uint8(torch.stack(views))
 

@@ -1,7 +1,8 @@
-"""One self-contained HTML page of a study's results."""
+"""One self-contained HTML page of a study's results.
 
-from runner.execute import Options
+``gather`` reads ``--out`` and the store · ``figures`` draws · ``render`` puts both into ``page.html.j2``.
+"""
 
+from runner.report.render import write_readme_figure, write_report
 
-def write_report(options: Options) -> str:
-    return options.out + "/report.html"
+__all__ = ["write_readme_figure", "write_report"]
