@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="goodshot",
     help="Generate good product images from one photograph, and measure what they are worth to an anomaly detector.",
+    epilog="Add --debug to any command for the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -16,7 +16,7 @@ from components.errors import BadInput
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
 from runner.fingerprint import fingerprint
-from runner.plan import Plan, make_plan, unshared_steps
+from runner.plan import Plan, PlannedCell, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
 from runner.study import Point, Study
@@ -152,25 +152,26 @@ def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tr
         from runner.sweep import run_sweep
 
         cells = {point: _cells_of_point(plan, study, point) for point in study.points}
-        run_sweep(study, cells, broker, tracker, options.local_folder / "tune")
+        run_sweep(study, cells, broker, tracker, options.store_uri, options.local_folder / "tune")
         return
-    rows = [row for row in ray.get(broker.cells.remote(fingerprints)) if row is not None]
+    rows = ray.get(broker.cells.remote(fingerprints))
     if tracker is not None:
-        from runner.tracking import Trial, summarise
+        from runner.store import Store
+        from runner.tracking import trial_of
 
-        point = study.points[0]
-        tracker.log.remote(Trial(study.name, point.label(), asdict(point), summarise(rows)))
+        planned = [plan.cells[f] for f in fingerprints]
+        tracker.log.remote(trial_of(study.name, study.points[0], planned, rows, Store(options.store_uri)))
 
 
-def _cells_of_point(plan: Plan, study: Study, point: Point) -> list[str]:
+def _cells_of_point(plan: Plan, study: Study, point: Point) -> list[PlannedCell]:
     """The cells of a trial: its generated ones and the baselines they are compared to."""
     found = []
-    for fingerprint_ in plan.cells_of[study.name]:
-        cell = plan.cells[fingerprint_].cell
+    for planned in (plan.cells[f] for f in plan.cells_of[study.name]):
+        cell = planned.cell
         same_point = cell.generation is not None and cell.generation.point == point
         baseline = cell.arm == "original" or (cell.arm == "augmented" and cell.copies == point.copies)
         if same_point or baseline:
-            found.append(fingerprint_)
+            found.append(planned)
     return found
 
 

@@ -9,8 +9,12 @@ import ray
 from ray import tune
 
 from components.errors import GoodshotError
+from runner.plan import PlannedCell
+from runner.store import Store
 from runner.study import Point, Study
-from runner.tracking import Trial, summarise
+from runner.tracking import summarise, trial_of
+
+Cells = dict[Point, list[PlannedCell]]
 
 CONCURRENT_TRIALS = 4
 # A trial only waits, so it takes no CPU and no GPU: one that did would starve the stages it waits for. Tune wants
@@ -18,17 +22,19 @@ CONCURRENT_TRIALS = 4
 TRIAL_MEMORY = 256 * 2**20
 
 
-def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker: Any, folder: Path) -> int:
+def run_sweep(study: Study, cells: Cells, broker: Any, tracker: Any, store_uri: str, folder: Path) -> int:
     """Run every point of the study as a trial of Ray Tune's grid.
 
     Args:
-        cells: per point, the fingerprints of the cells that a trial waits for.
+        cells: per point, the cells that a trial waits for.
         folder: where Tune keeps its own state.
 
     Returns:
         The number of trials. Trials report the mean similarity, the study's objective: test labels choose nothing.
     """
-    trainable = tune.with_parameters(_trial, study=study.name, cells=cells, broker=broker, tracker=tracker)
+    trainable = tune.with_parameters(
+        _trial, study=study.name, cells=cells, broker=broker, tracker=tracker, store_uri=store_uri
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])),
         param_space={
@@ -48,13 +54,13 @@ def run_sweep(study: Study, cells: dict[Point, list[str]], broker: Any, tracker:
     return len(grid)
 
 
-def _trial(config: dict[str, Any], study: str, cells: dict[Point, list[str]], broker: Any, tracker: Any) -> None:
+def _trial(config: dict[str, Any], study: str, cells: Cells, broker: Any, tracker: Any, store_uri: str) -> None:
     """One trial: wait, without resources, for the point's rows; log and report them."""
     point = Point(**config)
-    rows = [row for row in ray.get(broker.cells.remote(cells[point])) if row is not None]
-    summary = summarise(rows)
+    found = ray.get(broker.cells.remote([planned.fingerprint for planned in cells[point]]))
     if tracker is not None:
-        tracker.log.remote(Trial(study, point.label(), dict(config), summary))
+        tracker.log.remote(trial_of(study, point, cells[point], found, Store(store_uri)))
+    rows = [row for row in found if row is not None]
     generated = [row["similarity"] for row in rows if row["arm"] == "generated" and row["similarity"] is not None]
     similarity = sum(generated) / len(generated) if generated else float("nan")
-    tune.report({"similarity": similarity, "rows": len(rows), **summary})
+    tune.report({"similarity": similarity, "rows": len(rows), **summarise(rows)})

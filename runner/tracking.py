@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
+
+from runner.plan import PlannedCell
+from runner.store import Store
+from runner.study import Point
+from runner.traces import read_curve
+
+Rows = Sequence[Mapping[str, Any] | None]
 
 
 def tracking_mode() -> str:
@@ -24,7 +31,20 @@ class Trial:
     name: str
     config: Mapping[str, Any]
     summary: Mapping[str, float]
-    curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[int, float]]
+
+
+def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows, store: Store) -> Trial:
+    """The W&B run of one point: its mean values, and each training's similarity over the scored iterations."""
+    curves = {}
+    for planned, row in zip(cells, rows, strict=True):
+        if row is not None and planned.image_set and planned.prompt and planned.cell.generation:
+            curve = read_curve(store, planned.image_set, planned.prompt, planned.cell.generation.prompt_kind)
+            values = zip(curve.iterations, curve.similarity, strict=True)
+            name = f"{planned.cell.category}/support_{planned.cell.support_seed}/similarity"
+            curves[name] = {int(iteration): float(value) for iteration, value in values}
+    finished = [row for row in rows if row is not None]
+    return Trial(study, point.label(), asdict(point), summarise(finished), curves)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

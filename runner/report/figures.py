@@ -84,12 +84,15 @@ def curves(category: str, trainings: Sequence[Curve]) -> str:
         figure = Figure(figsize=(9.4, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
         for colour, c in zip(SERIES, trainings, strict=False):
-            left.plot(c.iterations, c.similarity, color=colour, marker=".", label=f"support {c.seed}")
-            at = int(np.flatnonzero(c.iterations == c.chosen)[0])
-            left.scatter([c.chosen], [c.similarity[at]], s=90, facecolors="none", edgecolors=colour, linewidths=1.8)
+            training = c.training
+            left.plot(training.iterations, training.similarity, color=colour, marker=".", label=f"support {c.seed}")
+            at = int(np.flatnonzero(training.iterations == training.chosen)[0])
+            left.scatter(
+                [training.chosen], [training.similarity[at]], s=90, facecolors="none", edgecolors=colour, linewidths=1.8
+            )
         left.set(title=f"{category}: similarity", xlabel="iteration l", ylabel="cos(prompt, images)")
         left.legend(fontsize=8, frameon=False)
-        losses = trainings[0].losses
+        losses = trainings[0].training.losses
         for colour, name in zip(SERIES, ("total", "mse", "reconstruction", "perceptual", "codebook"), strict=False):
             if np.any(losses[name] > 0):
                 right.plot(losses["iteration"], losses[name], color=colour, linewidth=1.2, label=name)

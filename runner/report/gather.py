@@ -12,12 +12,12 @@ import numpy as np
 from components.data.images import decode_rgb
 from components.data.shards import read_split
 from components.errors import BadInput, GoodshotError
-from components.integrator import Trace, similarities
 from components.prompts import Ranking
 from runner.comparison import Comparison, compare
 from runner.record import CellRecord, StudyRecord, read_records
 from runner.results import Results
 from runner.store import Store
+from runner.traces import TrainingCurve, read_curve
 
 SHOWN_IMAGES = 8
 T = TypeVar("T")
@@ -46,14 +46,11 @@ class MapPanel:
 
 @dataclass(frozen=True)
 class Curve:
-    """One training: cos(z_t, z_v^l) over the scored iterations (S,), the chosen one, and the losses by name."""
+    """One training of a category: how similar its image sets were to the prompt, and its losses."""
 
     category: str
     seed: int
-    iterations: np.ndarray
-    similarity: np.ndarray
-    chosen: int
-    losses: Mapping[str, np.ndarray]
+    training: TrainingCurve
 
 
 @dataclass(frozen=True)
@@ -166,14 +163,9 @@ class _Gatherer:
         return PromptView(cell.category, cell.seed, ranking)
 
     def _curve(self, cell: CellRecord) -> Curve:
-        info = self.store.get(cell.image_set or "").info
-        arrays = self.store.get(f"{info['generator']}/{info['trace']}").arrays("trace.safetensors")
-        texts = self.store.get(cell.prompt or "").arrays("embeddings.safetensors")
-        text = texts[str(self._row(cell)["prompt_kind"])]
-        trace = Trace(arrays["iterations"], arrays["embeddings"])
-        losses = {name.removeprefix("loss_"): arrays[name] for name in sorted(arrays) if name.startswith("loss_")}
-        scores = similarities(trace, text, info["copies"])
-        return Curve(cell.category, cell.seed, trace.iterations, scores, int(info["iteration"]), losses)
+        kind = str(self._row(cell)["prompt_kind"])
+        training = read_curve(self.store, cell.image_set or "", cell.prompt or "", kind)
+        return Curve(cell.category, cell.seed, training)
 
     def _panel(self, category: str, shown: Sequence[CellRecord]) -> MapPanel | None:
         maps: dict[str, np.ndarray] = {}
