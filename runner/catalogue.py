@@ -12,7 +12,7 @@ from components.errors import BadInput
 from runner.fingerprint import fingerprint
 from runner.study import DatasetConfig
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from components.data.demo import DEMO_CATEGORIES, write_demo
 from components.data.images import decode_many, decode_mask, decode_rgb, encode_png
 from components.data.mvtec import list_categories, scan
 from components.data.planting import PLANTERS, Scene
-from components.data.sample import GOOD, Sample, SplitName, category_fingerprint
-from components.data.shards import SCHEMA, Split, decode, read_split, samples_of, write_split
+from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
+from components.data.shards import SCHEMA, Split, decode, defects_of, read_split, samples_of, write_split
 from components.data.support import Shots, select_support
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "GOOD",
     "PLANTERS",
     "SCHEMA",
+    "SPLITS",
+    "MaskFile",
     "Sample",
     "Scene",
     "Shots",
@@ -30,6 +32,7 @@ __all__ = [
     "decode_many",
     "decode_mask",
     "decode_rgb",
+    "defects_of",
     "encode_png",
     "list_categories",
     "read_split",

@@ -50,20 +50,37 @@ def decode_rgb(data: bytes, size: int | None = None) -> RGB:
     return np.asarray(image, dtype=np.uint8)
 
 
-def decode_mask(data: bytes, size: int | None = None) -> Mask:
+def decode_mask(data: bytes, size: int | None = None, defect_id: int | None = None) -> Mask:
     """Returns the mask as bool (H, W), or (size, size) by a nearest-neighbour square resize.
 
     A pixel is marked above half of the file's range (127 of 255, 32767 of 65535). Masks stored as 0 and 1
-    are marked above 0.
+    are marked above 0. With a `defect_id`, the pixels of that value are.
 
     Raises:
         BadInput: the bytes are not a readable image, or no value says clearly what is marked.
     """
-    marked = _marked(_open(data))
+    image = _open(data)
+    marked = _marked(image) if defect_id is None else np.asarray(image) == defect_id
     if size is None:
         return marked
     resized = Image.fromarray(marked.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(resized) > 0
+
+
+def defect_id_of(data: bytes) -> int:
+    """Returns the one pixel value besides 0 in a mask, which names the kind of its defect.
+
+    Raises:
+        BadInput: the bytes are not a readable greyscale image, or hold no or several such values.
+    """
+    image = _open(data)
+    if image.mode not in ("L", "P", "1", *_SIXTEEN_BIT):
+        raise BadInput(f"the mask has {image.mode} pixels; store one value a pixel (8-bit greyscale)")
+    values = sorted({int(v) for v in np.unique(np.asarray(image))} - {0})
+    if len(values) != 1:
+        found = ", ".join(map(str, values)) or "none"
+        raise BadInput(f"a defect's mask holds 0 and one other value, this one: {found}; store one defect a mask")
+    return values[0]
 
 
 def decode_many(data: Sequence[bytes], size: int, threads: int = 4) -> RGB:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.data.images import check_image, decode_mask
-from components.data.sample import GOOD, Sample, SplitName
+from components.data.sample import GOOD, MaskFile, Sample, SplitName
 from components.errors import BadInput
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -146,11 +146,10 @@ def _sample(entry: _Entry, folder: Path, category: str, dataset: str) -> Sample:
         defect_type=entry.defect_type,
         label=int(entry.defect_type != GOOD),
         image_path=entry.image,
-        mask_path=entry.mask,
         width=width,
         height=height,
         sha256=hashlib.sha256(data).hexdigest(),
-        mask_sha256=_mask_sha256(entry, width, height) if entry.mask else None,
+        masks=(MaskFile(entry.mask, _mask_sha256(entry, width, height)),) if entry.mask else (),
     )
 
 

@@ -7,10 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SplitName = Literal["train", "test"]
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 GOOD = "good"
 """The defect type of a normal image."""
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """One ground-truth mask of an image, as stored.
+
+    `defect_id` is the pixel value that marks the defect in the file and names its kind (MVTec LOCO); None
+    where any pixel above half of the range is marked.
+    """
+
+    path: Path
+    sha256: str
+    defect_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,8 @@ class Sample:
 
     `image_id` is the posix path relative to the category folder ("test/scratch/000.png"): unique in a
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
-    rotation applied). `sha256` and `mask_sha256` are over the files' bytes as stored.
+    rotation applied). `sha256` (of the image and of each mask) is over the file's bytes as stored. A normal
+    image has no mask; an anomalous one has none, one, or one for each of its defects.
     """
 
     image_id: str
@@ -29,11 +44,10 @@ class Sample:
     defect_type: str
     label: int
     image_path: Path
-    mask_path: Path | None
     width: int
     height: int
     sha256: str
-    mask_sha256: str | None
+    masks: tuple[MaskFile, ...] = ()
 
 
 def category_fingerprint(samples: Iterable[Sample]) -> str:
@@ -42,5 +56,10 @@ def category_fingerprint(samples: Iterable[Sample]) -> str:
     Paths, the dataset's name and the order of the samples do not count, so that a copied dataset keeps its
     identity.
     """
-    rows = sorted((s.image_id, s.label, s.defect_type, s.sha256, s.mask_sha256 or "") for s in samples)
+    rows = sorted((s.image_id, s.label, s.defect_type, s.sha256, _masks(s)) for s in samples)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _masks(sample: Sample) -> str:
+    # A single plain mask is its hash alone, so that a dataset of such masks keeps the identity it always had.
+    return ",".join(m.sha256 if m.defect_id is None else f"{m.sha256}:{m.defect_id}" for m in sample.masks)

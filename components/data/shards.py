@@ -21,13 +21,20 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from components.data.images import RGB, Mask, decode_many, decode_mask
-from components.data.sample import Sample, SplitName
+from components.data.sample import MaskFile, Sample, SplitName
 from components.errors import BadInput
 
 ROW_GROUP = 32
 """Images a row group: what a writer holds in memory, and the least that a reader of a few images reads."""
 
 # 64-bit offsets: a split of full-size images passes the 2 GiB that `binary` can address.
+_MASK = pa.struct(
+    [
+        pa.field("image", pa.large_binary(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("defect_id", pa.int32()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -39,22 +46,21 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
-        pa.field("mask_sha256", pa.string()),
         pa.field("image", pa.large_binary(), nullable=False),
-        pa.field("mask", pa.large_binary()),
+        pa.field("masks", pa.list_(pa.field("element", _MASK, nullable=False)), nullable=False),
     ]
 )
-METADATA = tuple(name for name in SCHEMA.names if name not in ("image", "mask"))
-"""The columns without the files' bytes: cheap to read."""
-
-_HASH_OF = {"image": "sha256", "mask": "mask_sha256"}
+_PLAIN = tuple(name for name in SCHEMA.names if name not in ("image", "masks"))
+METADATA = (*_PLAIN, "masks.list.element.sha256", "masks.list.element.defect_id")
+"""The columns without the files' bytes, nested ones by their Parquet path: cheap to read."""
 
 
 @dataclass(frozen=True)
 class Split:
     """Decoded images: `images` uint8 (N, S, S, 3), `masks` bool (N, S, S), `labels` int64 (N,) of 0 and 1.
 
-    A normal image's mask is False everywhere.
+    A normal image's mask is False everywhere; several masks of one image are joined (`defects_of` keeps them
+    apart).
     """
 
     image_ids: tuple[str, ...]
@@ -103,11 +109,11 @@ def read_split(
         BadInput: the shard is missing or damaged, an id or column is not in it, or an image's bytes changed.
     """
     name = str(source) if isinstance(source, str | Path) else "the shard"
-    unknown = sorted(set(columns or ()) - set(SCHEMA.names))
+    unknown = sorted({_root(c) for c in columns or ()} - set(SCHEMA.names))
     if unknown:
         raise BadInput(f"{name}: has no column {unknown[0]}; there are: {', '.join(SCHEMA.names)}")
     wanted = list(columns if columns is not None else SCHEMA.names)
-    hashes = [_HASH_OF[c] for c in wanted if verify and c in _HASH_OF]
+    hashes = ["sha256"] if verify and "image" in wanted else []
     try:
         with _opened(source, filesystem) as shard:
             table = _read(shard, [*dict.fromkeys([*wanted, *hashes, "image_id"])], image_ids, name)
@@ -116,7 +122,7 @@ def read_split(
         raise BadInput(f"{name}: cannot be read as a shard ({reason}); write it again") from error
     if verify:
         _verify(table, name)
-    return table.select(wanted)
+    return table.select(list(dict.fromkeys(map(_root, wanted))))
 
 
 def samples_of(table: pa.Table) -> list[Sample]:
@@ -124,8 +130,18 @@ def samples_of(table: pa.Table) -> list[Sample]:
 
     They carry all of the data's identity: `category_fingerprint` gives what scanning the folder gave.
     """
-    rows = table.select(list(METADATA)).to_pylist()
-    return [Sample(**row, image_path=Path(row["image_id"]), mask_path=None) for row in rows]
+    return [_from_row(row) for row in table.select(list(dict.fromkeys(map(_root, METADATA)))).to_pylist()]
+
+
+def defects_of(table: pa.Table, size: int | None = None) -> Iterator[list[tuple[int | None, Mask]]]:
+    """Yields, image by image, its (defect id, mask) pairs in stored order: what a per-region overlap needs.
+
+    Raises:
+        BadInput: a mask cannot be decoded.
+    """
+    for masks in table["masks"]:
+        found = [mask.as_py() for mask in masks]
+        yield [(m["defect_id"], decode_mask(m["image"], size, m["defect_id"])) for m in found]
 
 
 def decode(table: pa.Table, size: int, threads: int = 4) -> Split:
@@ -135,9 +151,9 @@ def decode(table: pa.Table, size: int, threads: int = 4) -> Split:
         BadInput: an image or mask cannot be decoded.
     """
     masks = np.zeros((table.num_rows, size, size), dtype=np.bool_)
-    for i, mask in enumerate(table["mask"]):
-        if mask.is_valid:
-            masks[i] = decode_mask(mask.as_py(), size)
+    for i, defects in enumerate(defects_of(table, size)):
+        for _, mask in defects:
+            masks[i] |= mask
     return Split(
         image_ids=tuple(table["image_id"].to_pylist()),
         images=decode_many(table["image"].to_pylist(), size, threads),
@@ -154,10 +170,22 @@ def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 
 
 def _row(sample: Sample) -> dict[str, Any]:
-    row = {name: getattr(sample, name) for name in METADATA}
+    row = {name: getattr(sample, name) for name in _PLAIN}
     row["image"] = _bytes(sample.image_path, sample.sha256)
-    row["mask"] = _bytes(sample.mask_path, sample.mask_sha256) if sample.mask_path else None
+    row["masks"] = [
+        {"image": _bytes(m.path, m.sha256), "sha256": m.sha256, "defect_id": m.defect_id} for m in sample.masks
+    ]
     return row
+
+
+def _from_row(row: dict[str, Any]) -> Sample:
+    here = Path(row["image_id"])
+    masks = tuple(MaskFile(here, mask["sha256"], mask["defect_id"]) for mask in row.pop("masks"))
+    return Sample(**row, image_path=here, masks=masks)
+
+
+def _root(column: str) -> str:
+    return column.partition(".")[0]
 
 
 def _bytes(path: Path, expected: str | None) -> bytes:
@@ -193,8 +221,16 @@ def _read(shard: pq.ParquetFile, columns: list[str], image_ids: Sequence[str] | 
 
 
 def _verify(table: pa.Table, name: str) -> None:
-    for column in (c for c in _HASH_OF if c in table.column_names):
-        for image_id, data, expected in zip(table["image_id"], table[column], table[_HASH_OF[column]], strict=True):
-            # A view of the buffer: hashing a shard must not double its memory.
-            if data.is_valid and hashlib.sha256(data.as_buffer()).hexdigest() != expected.as_py():
-                raise BadInput(f"{name}: the {column} of {image_id} is damaged; write the shard again")
+    if "image" in table.column_names:
+        for image_id, data, expected in zip(table["image_id"], table["image"], table["sha256"], strict=True):
+            _check(data, expected, f"{name}: the image of {image_id}")
+    if "masks" in table.column_names:
+        for image_id, masks in zip(table["image_id"], table["masks"], strict=True):
+            for mask in (m for m in masks if "image" in m):
+                _check(mask["image"], mask["sha256"], f"{name}: the mask of {image_id}")
+
+
+def _check(data: pa.Scalar, expected: pa.Scalar, what: str) -> None:
+    # A view of the buffer: hashing a shard must not double its memory.
+    if hashlib.sha256(data.as_buffer()).hexdigest() != expected.as_py():
+        raise BadInput(f"{what} is damaged; write the shard again")

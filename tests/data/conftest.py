@@ -1,12 +1,14 @@
 """Small real datasets: the demo, written once a session, and the photographs beside the repository."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from components.data import write_demo
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+# Where the repository is checked out elsewhere (a second worktree), the variable says where they are.
+SHARED = Path(os.environ.get("GOODSHOT_SHARED_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_recipe_1_never_changes(demo: Path, category: str, brightness: float, ma
     assert RECIPE_VERSION == 1
     samples = scan(demo, category, "demo")
     pixels = np.stack([decode_rgb(s.image_path.read_bytes()) for s in samples])
-    masks = [decode_mask(s.mask_path.read_bytes()) for s in samples if s.mask_path]
+    masks = [decode_mask(s.masks[0].path.read_bytes()) for s in samples if s.masks]
     assert pixels.mean() == pytest.approx(brightness, abs=0.05)
     assert sum(int(m.sum()) for m in masks) == pytest.approx(marked, abs=30)
 
@@ -107,10 +107,9 @@ def test_masks_are_exactly_the_changed_pixels(category: str, kind: str) -> None:
 
 
 def test_written_masks_mark_what_can_be_seen(demo: Path) -> None:
-    for sample in (s for s in scan(demo, "gravel", "demo") if s.mask_path):
-        assert sample.mask_path is not None
-        assert set(np.unique(decode_rgb(sample.mask_path.read_bytes()))) == {0, 255}
-        assert decode_mask(sample.mask_path.read_bytes()).any()
+    for sample in (s for s in scan(demo, "gravel", "demo") if s.masks):
+        assert set(np.unique(decode_rgb(sample.masks[0].path.read_bytes()))) == {0, 255}
+        assert decode_mask(sample.masks[0].path.read_bytes()).any()
 
 
 @pytest.mark.parametrize("kind", PLANTERS)

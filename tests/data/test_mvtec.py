@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import category_fingerprint, encode_png, list_categories, scan
+from components.data import MaskFile, category_fingerprint, encode_png, list_categories, scan
 from components.errors import BadInput
 
 
@@ -36,7 +36,7 @@ def test_real_categories_are_counted(
         ("test", 0): good,
         ("test", 1): defective,
     }
-    assert all((s.mask_path is not None) == (s.label == 1) == (s.mask_sha256 is not None) for s in samples)
+    assert all(len(s.masks) == s.label for s in samples)
     assert [s.image_id for s in samples] == sorted(s.image_id for s in samples)
 
 
@@ -51,7 +51,7 @@ def test_a_sample_says_all_about_its_image(root: Path) -> None:
     assert (sample.dataset, sample.category, sample.split) == ("demo", "brick", "test")
     assert (sample.defect_type, sample.label, sample.width, sample.height) == ("scratch", 1, 128, 128)
     assert sample.image_path == root / "brick/test/scratch/002.png"
-    assert sample.mask_path == root / "brick/ground_truth/scratch/002_mask.png"
+    assert [m.path for m in sample.masks] == [root / "brick/ground_truth/scratch/002_mask.png"]
 
 
 def test_fingerprint_is_the_data_and_not_the_place(root: Path, demo: Path) -> None:
@@ -60,7 +60,7 @@ def test_fingerprint_is_the_data_and_not_the_place(root: Path, demo: Path) -> No
     for change in (
         {"label": 7},
         {"sha256": "0"},
-        {"mask_sha256": "0"},
+        {"masks": (MaskFile(Path("m"), "0"),)},
         {"defect_type": "x"},
         {"image_id": "x"},
     ):

@@ -40,7 +40,7 @@ def test_round_trip_gives_the_files_bytes(samples: list[Sample], shard: Path) ->
     assert [row["image_id"] for row in rows] == [s.image_id for s in test]
     for row, sample in zip(rows, test, strict=True):
         assert row["image"] == sample.image_path.read_bytes()
-        assert row["mask"] == (sample.mask_path.read_bytes() if sample.mask_path else None)
+        assert [m["image"] for m in row["masks"]] == [m.path.read_bytes() for m in sample.masks]
 
 
 def test_a_shard_carries_the_datas_identity(samples: list[Sample], shard: Path) -> None:
@@ -83,15 +83,13 @@ def test_decoded_arrays_are_the_images(samples: list[Sample], shard: Path) -> No
     at = split.image_ids.index(sample.image_id)
     assert split.defect_types[at] == "missing"
     assert (split.images[at] == decode_rgb(sample.image_path.read_bytes(), 48)).all()
-    assert sample.mask_path is not None
-    assert (split.masks[at] == decode_mask(sample.mask_path.read_bytes(), 48)).all()
+    assert (split.masks[at] == decode_mask(sample.masks[0].path.read_bytes(), 48)).all()
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])
 def test_a_flipped_byte_is_named(samples: list[Sample], shard: Path, kind: str) -> None:
     sample = next(s for s in samples if s.image_id == "test/scratch/001.png")
-    path = sample.image_path if kind == "image" else sample.mask_path
-    assert path is not None
+    path = sample.image_path if kind == "image" else sample.masks[0].path
     data, original = bytearray(shard.read_bytes()), path.read_bytes()
     data[data.index(original) + len(original) // 2] ^= 1
     shard.write_bytes(bytes(data))

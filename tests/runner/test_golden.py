@@ -25,7 +25,7 @@ from runner.store import Store
 from runner.study import Study
 
 FINGERPRINTS = {
-    "shard": "afd9cc3d5efe01da",
+    "shard": "9c32e52d1f6ce7ba",
     "prompt": "7407bef4f7ef9023",
     "generator": "6cca641a2fa564e3",
     "image_set": "98f77e90bcd6da43",
