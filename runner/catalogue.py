@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from components.data.mvtec import list_categories, scan
+from components.data.datasets import categories_of, read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
 from runner.fingerprint import fingerprint
@@ -55,10 +55,14 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
         BadInput: the first problem of the data.
     """
     root = _root(dataset, demo_root)
-    names = categories or list_categories(root)
+    names = categories or categories_of(dataset.name, root)
     if not names:
-        raise BadInput(f"{root}: holds no category folder (one with train/good inside); set dataset.root")
-    return {name: Category(dataset.name, name, tuple(scan(root, name, dataset.name))) for name in names}
+        raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
+    found = {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
+    for name, category in found.items():
+        if not any(s.split == "test" for s in category.samples):
+            raise BadInput(f"{root}: {name} has no test images to measure a detector on; add some in {root / 'bad'}")
+    return found
 
 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:

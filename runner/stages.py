@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from components.data.images import decode_rgb
-from components.data.sample import Sample
+from components.data.sample import SPLITS, Sample
 from components.data.shards import Split, decode, read_split, write_split
 from components.detectors import Scores, build_detector
 from components.encoders import Encoder, build_encoder
@@ -31,9 +31,12 @@ MAPS_KEPT = 8
 
 
 def make_shards(samples: Sequence[Sample], key: str, store: Store) -> None:
-    """Write a category's two splits as Arrow shards and commit them."""
-    files, counts = {}, {}
-    for split in ("train", "test"):
+    """Write a category's splits, those that it has, as Arrow shards and commit them."""
+    files: dict[str, bytes] = {}
+    counts: dict[str, int] = {}
+    for split in SPLITS:
+        if all(s.split != split for s in samples):
+            continue
         buffer = io.BytesIO()
         with pa.PythonFile(buffer, mode="w") as sink:
             counts[split] = write_split(samples, split, sink)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config
+from components.data.datasets import DatasetName
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
@@ -43,9 +44,9 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class DatasetConfig(Config):
-    """Where the photographs are. ``root`` is the folder that holds the category folders (``mvtec_ad`` layout)."""
+    """Where the photographs are. ``root`` is the folder that holds the category folders, in the dataset's layout."""
 
-    name: Literal["demo", "mvtec_ad"] = "mvtec_ad"
+    name: DatasetName = "mvtec_ad"
     root: str | None = None
 
 

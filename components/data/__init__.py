@@ -1,32 +1,50 @@
 """Datasets: from a folder of photographs to arrays, with an identity that does not depend on where they lie.
 
-`mvtec.scan` reads and verifies a category and gives `Sample`s (metadata, no pixels). `select_support` chooses
+`read_dataset` reads and verifies a category of any dataset and gives `Sample`s (metadata, no pixels); `verify`
+lists everything that is wrong. `select_support` chooses
 the originals a detector may see. `shards` writes a category's split as one Parquet file and decodes it into a
 `Split` of arrays. `demo.write_demo` makes a small real dataset offline; `planting` paints its defects.
 
 Nothing here imports torch: the driver, which never touches a pixel, imports this room.
 """
 
+from components.data.datasets import (
+    DATASETS,
+    DatasetName,
+    Report,
+    categories_of,
+    read_dataset,
+    scan,
+    verify,
+)
 from components.data.demo import DEMO_CATEGORIES, write_demo
 from components.data.images import decode_many, decode_mask, decode_rgb, encode_png
-from components.data.mvtec import list_categories, scan
+from components.data.layout import Finding
+from components.data.loco import Defect, read_defects
+from components.data.mvtec import list_categories
 from components.data.planting import PLANTERS, Scene
 from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
 from components.data.shards import SCHEMA, Split, decode, defects_of, read_split, samples_of, write_split
 from components.data.support import Shots, select_support
 
 __all__ = [
+    "DATASETS",
     "DEMO_CATEGORIES",
     "GOOD",
     "PLANTERS",
     "SCHEMA",
     "SPLITS",
+    "DatasetName",
+    "Defect",
+    "Finding",
     "MaskFile",
+    "Report",
     "Sample",
     "Scene",
     "Shots",
     "Split",
     "SplitName",
+    "categories_of",
     "category_fingerprint",
     "decode",
     "decode_many",
@@ -35,10 +53,13 @@ __all__ = [
     "defects_of",
     "encode_png",
     "list_categories",
+    "read_dataset",
+    "read_defects",
     "read_split",
     "samples_of",
     "scan",
     "select_support",
+    "verify",
     "write_demo",
     "write_split",
 ]

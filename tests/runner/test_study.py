@@ -68,7 +68,7 @@ MISTAKES = {
     "generator.resolution=100": "multiple of the network's f = 8",
     "generator.variance=unit": "set the study's own field variance",
     "arms=[originals]": r"arms\.0: .*'original', 'augmented' or 'generated'",
-    "dataset.name=mvtec": r"dataset\.name: .*'demo' or 'mvtec_ad'",
+    "dataset.name=mvtec": r"dataset\.name: .*'demo', 'mvtec_ad', 'mvtec_loco', 'btad' or 'folder'",
     "detectors=[{image_size: 64}, {image_size: 128}]": "two are called patchcore-lite0",
     "detectors=[{backbone: resnet18}]": "only the embedded efficientnet_lite0",
     "detectors=[{coreset: 0.1}]": "coreset: no such field",

@@ -1,0 +1,114 @@
+"""A category as a table: `index.csv` (with a header) or `index.json` (a list of objects).
+
+path         the image, relative to the index, inside its folder
+split        train, validation or test
+label        0 or good, 1 or bad
+defect_type  optional: the kind of defect
+mask         optional: the mask, relative to the index
+"""
+
+import csv
+import io
+import json
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from components.config import Config
+from components.data.layout import Entry, Finding, Listing, duplicates
+from components.data.sample import GOOD, SplitName
+from components.errors import BadInput
+
+INDEXES = ("index.csv", "index.json")
+_LABELS = {"0": 0, "good": 0, "1": 1, "bad": 1}
+
+
+class _Row(Config):
+    path: str = Field(min_length=1)
+    split: SplitName
+    label: Literal["0", "1", "good", "bad"]
+    defect_type: str = ""
+    mask: str = ""
+
+
+def list_index(index: Path) -> Listing:
+    """Returns the listing that the index gives.
+
+    Raises:
+        BadInput: the index cannot be read as such a table, or a path in it leads out of its folder.
+    """
+    folder = index.parent
+    entries, findings = [], []
+    for number, row in enumerate(_rows(index), start=1):
+        entry = _entry(index, number, row)
+        findings += _problems(entry, index, number)
+        entries.append(entry)
+    if not any(e.split == "train" for e in entries):
+        findings.append(Finding("missing", index, "no train images", "give at least one row the split train"))
+    bad = [e for e in entries if e.label]
+    if any(e.masks for e in bad):
+        # With some masks missing, pixel metrics would count defects as good.
+        remedy = f"give it a mask in {index.name}, or none to any image"
+        findings += [Finding("missing", e.image, "its mask is missing", remedy) for e in bad if not e.masks]
+    seen: set[Path] = set()
+    for entry in entries:
+        if entry.image in seen:
+            findings.append(Finding("mismatched", entry.image, "stands twice in the index", f"correct {index}"))
+        seen.add(entry.image)
+    present = {e.image: e for e in reversed(entries) if e.image.exists() or e.image.is_symlink()}
+    return Listing(folder, tuple(present.values()), (*findings, *duplicates(sorted(seen))))
+
+
+def inside(folder: Path, path: str, where: str) -> Path:
+    """Returns `path` below `folder`.
+
+    Raises:
+        BadInput: it is absolute, climbs out by `..`, or a link leads out.
+    """
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
+    found = folder / path
+    if absolute or ".." in parts or not found.resolve(strict=False).is_relative_to(folder.resolve()):
+        raise BadInput(f"{where}: {path} leads out of {folder}; give paths inside that folder")
+    return found
+
+
+def _entry(index: Path, number: int, row: _Row) -> Entry:
+    where = f"{index} row {number}"
+    label = _LABELS[row.label]
+    image = inside(index.parent, row.path, where)
+    masks = (inside(index.parent, row.mask, where),) if row.mask else ()
+    return Entry(row.split, (row.defect_type or "bad") if label else GOOD, label, image, masks)
+
+
+def _problems(entry: Entry, index: Path, number: int) -> list[Finding]:
+    found = []
+    if not (entry.image.exists() or entry.image.is_symlink()):
+        found.append(Finding("missing", entry.image, f"row {number} of {index.name} has no such file", "add the file"))
+    if entry.label and entry.split != "test":
+        found.append(Finding("mismatched", entry.image, f"is bad and in {entry.split}", f"correct row {number}"))
+    if not entry.label and entry.masks:
+        found.append(Finding("mismatched", entry.image, "is good and has a mask", f"correct row {number}"))
+    return found
+
+
+def _rows(index: Path) -> list[_Row]:
+    try:
+        text = index.read_text(encoding="utf-8-sig")
+        rows = json.loads(text) if index.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{index}: cannot be read as a table ({error}); write it as UTF-8") from error
+    if not isinstance(rows, list) or not rows:
+        raise BadInput(f"{index}: holds no rows; give one an image, with path, split and label")
+    return [_row(index, number, row) for number, row in enumerate(rows, start=1)]
+
+
+def _row(index: Path, number: int, row: Any) -> _Row:
+    try:
+        values = {key: "" if value is None else str(value).strip() for key, value in dict(row).items()}
+        return _Row.model_validate(values)
+    except (TypeError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "is no object"}
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"{index} row {number}: {field} {first['msg']}; see the columns in README.md") from error

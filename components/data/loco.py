@@ -1,0 +1,90 @@
+"""The reader of MVTec LOCO: a folder of masks per image, one mask per defect, and how much of it must be found.
+
+    <root>/<category>/train/good/*.png    validation/good/*.png
+    <root>/<category>/test/{good,logical_anomalies,structural_anomalies}/*.png
+    <root>/<category>/ground_truth/<type>/<stem>/000.png …     the pixel value says which defect it is
+    <root>/<category>/defects_config.json                      what each value means, and its saturation
+
+Bergmann et al., "Beyond Dents and Scratches", IJCV 2022.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+
+from components.config import Config
+from components.data.layout import Finding, Listing, images, is_folder, listed, subfolders
+from components.data.mvtec import Masks, category_folder, list_splits
+from components.data.sample import GOOD
+from components.errors import BadInput
+
+CONFIG = "defects_config.json"
+
+
+class Defect(Config):
+    """One kind of defect. Finding its saturation area of pixels counts as finding it whole (sPRO)."""
+
+    defect_name: str
+    pixel_value: int = Field(ge=1, le=255)
+    saturation_threshold: float = Field(gt=0)
+    relative_saturation: bool
+
+    @model_validator(mode="after")
+    def _relative_is_a_share(self) -> "Defect":
+        if self.relative_saturation and self.saturation_threshold > 1:
+            raise ValueError("a relative saturation_threshold is a share of the defect's area, at most 1")
+        return self
+
+    def saturation_area(self, defect_area: int) -> int:
+        """Returns how many of a defect's `defect_area` pixels have to be found for an overlap of 1."""
+        if self.relative_saturation:
+            return int(self.saturation_threshold * defect_area)
+        return min(int(self.saturation_threshold), defect_area)
+
+
+def read_defects(root: Path, category: str) -> dict[int, Defect]:
+    """Returns pixel value -> defect, as `defects_config.json` says.
+
+    Raises:
+        BadInput: the file is missing, is not what it should be, or gives one value twice.
+    """
+    path = category_folder(root, category) / CONFIG
+    try:
+        found = TypeAdapter(list[Defect]).validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); copy it from the dataset") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"{path}: {where} {first['msg']}; copy the file again") from error
+    by_value = {defect.pixel_value: defect for defect in found}
+    if len(by_value) != len(found):
+        raise BadInput(f"{path}: a pixel_value stands there twice; copy the file again")
+    return by_value
+
+
+def list_category(root: Path, category: str) -> Listing:
+    """Returns the category's listing; validation images are a split of their own.
+
+    Raises:
+        BadInput: there is no such category, or a folder cannot be listed.
+    """
+    folder = category_folder(root, category)
+    findings: list[Finding] = []
+    try:
+        values = frozenset(read_defects(root, category))
+    except BadInput as error:
+        values, findings = frozenset(range(1, 256)), [_config_finding(folder, error)]
+    return list_splits(
+        folder, _masks(folder / "ground_truth"), GOOD, more=("validation",), defects=values, findings=findings
+    )
+
+
+def _masks(truth: Path) -> Masks:
+    kinds = [p for p in subfolders(truth) if p.name != GOOD] if is_folder(truth) else []
+    return {(kind.name, stem.name): tuple(images(stem)) for kind in kinds for stem in listed(kind) if is_folder(stem)}
+
+
+def _config_finding(folder: Path, error: BadInput) -> Finding:
+    problem, _, remedy = str(error).removeprefix(f"{folder / CONFIG}: ").partition("; ")
+    return Finding("broken" if (folder / CONFIG).exists() else "missing", folder / CONFIG, problem, remedy)

@@ -1,0 +1,229 @@
+"""Readers at their one door, and the report that lists everything wrong, on miniatures in the exact layouts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components.data import (
+    SPLITS,
+    Sample,
+    SplitName,
+    categories_of,
+    category_fingerprint,
+    decode,
+    decode_mask,
+    defects_of,
+    read_defects,
+    read_split,
+    samples_of,
+    verify,
+    write_split,
+)
+from components.data.datasets import read_dataset
+from components.data.shards import METADATA
+from components.errors import BadInput
+from tests.data import miniatures
+
+
+def counted(samples: list[Sample]) -> dict[tuple[str, str], int]:
+    return dict(Counter((s.split, s.defect_type) for s in samples))
+
+
+def shard(samples: list[Sample], split: SplitName) -> bytes:
+    sink = pa.BufferOutputStream()
+    write_split(samples, split, sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def opened(samples: list[Sample], split: SplitName) -> pa.NativeFile:
+    return pa.BufferReader(shard(samples, split))
+
+
+def test_loco_keeps_every_defect_apart(tmp_path: Path) -> None:
+    samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
+    assert counted(samples) == {
+        ("train", "good"): 3,
+        ("validation", "good"): 2,
+        ("test", "good"): 2,
+        ("test", "logical_anomalies"): 2,
+        ("test", "structural_anomalies"): 1,
+    }
+    by_id = {s.image_id: [m.defect_id for m in s.masks] for s in samples if s.label}
+    assert by_id["test/structural_anomalies/000.png"] == [254, 254, 100]
+    table = read_split(opened(samples, "test"))
+    apart = dict(zip(table["image_id"].to_pylist(), defects_of(table), strict=True))
+    areas = [(value, int(mask.sum())) for value, mask in apart["test/structural_anomalies/000.png"]]
+    assert areas == [(254, 40), (254, 40), (100, 100)]
+    split = decode(table, miniatures.SIDE)
+    assert split.masks[split.image_ids.index("test/structural_anomalies/000.png")].sum() == 180
+    assert not split.masks[split.labels == 0].any()
+
+
+def test_a_shard_of_several_masks_keeps_its_identity(tmp_path: Path) -> None:
+    samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
+    rows = [read_split(opened(samples, s), METADATA) for s in SPLITS]
+    again = [sample for table in rows for sample in samples_of(table)]
+    assert category_fingerprint(again) == category_fingerprint(samples)
+
+
+def test_a_damaged_mask_among_several_is_named(tmp_path: Path) -> None:
+    samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
+    (last,) = (s.masks[2].path for s in samples if len(s.masks) == 3)
+    data, original = bytearray(shard(samples, "test")), last.read_bytes()
+    data[data.index(original) + len(original) // 2] ^= 1
+    with pytest.raises(BadInput, match=r"mask of test/structural_anomalies/000\.png is damaged"):
+        read_split(pa.BufferReader(bytes(data)))
+
+
+def test_loco_says_when_a_defect_is_found_whole(tmp_path: Path) -> None:
+    defects = read_defects(miniatures.loco(tmp_path), "pushpins")
+    assert {value: d.saturation_area(100) for value, d in defects.items()} == {255: 60, 254: 50, 100: 100}
+    assert defects[255].saturation_area(30) == 30
+    config = tmp_path / "pushpins/defects_config.json"
+    config.write_text(json.dumps([{**miniatures.DEFECTS[1], "saturation_threshold": 3}]))
+    with pytest.raises(BadInput, match=r"defects_config\.json: 0 .*at most 1"):
+        read_defects(tmp_path, "pushpins")
+    config.unlink()
+    with pytest.raises(BadInput, match=r"defects_config\.json: cannot be read"):
+        read_dataset("mvtec_loco", tmp_path, "pushpins")
+
+
+def test_a_value_that_the_configuration_does_not_know_is_named(tmp_path: Path) -> None:
+    miniatures.mask(
+        miniatures.loco(tmp_path) / "pushpins/ground_truth/logical_anomalies/001/000.png",
+        (slice(0, 9), slice(0, 9)),
+        77,
+    )
+    with pytest.raises(BadInput, match=r"001/000\.png: marks its defect with 77"):
+        read_dataset("mvtec_loco", tmp_path, "pushpins")
+
+
+@pytest.mark.parametrize("category", ["01", "02", "03"])
+def test_btad_reads_bmp_and_png(category: str, tmp_path: Path) -> None:
+    root = miniatures.btad(tmp_path)
+    assert categories_of("btad", root) == ("01", "02", "03")
+    samples = read_dataset("btad", root, category)
+    assert counted(samples) == {("train", "good"): 3, ("test", "good"): 2, ("test", "ko"): 2}
+    assert all(len(s.masks) == s.label for s in samples)
+
+
+def test_good_alone_is_all_to_learn_from(tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "my part")
+    assert categories_of("folder", root) == ("my part",)
+    assert counted(read_dataset("folder", root, "my part")) == {("train", "good"): 9}
+
+
+def test_with_bad_a_third_of_the_good_is_held_out_by_content(tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "parts" / "bolt", bad=4, masked=True)
+    copy = root / "good" / "copy.png"
+    copy.write_bytes((root / "good" / "part 3 – größe.png").read_bytes())
+    samples = read_dataset("folder", tmp_path / "parts", "bolt")
+    assert Counter((s.split, s.label) for s in samples if s.image_path != copy)["test", 1] == 4
+    assert {s.defect_type for s in samples if s.label} == {"bad", "scratch"}
+    sides = {side: {s.sha256 for s in samples if s.split == side and not s.label} for side in ("train", "test")}
+    assert (len(sides["train"]), len(sides["test"])) == (6, 3)
+    assert max(sides["train"]) < min(sides["test"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_an_index_says_it_all(kind: str, tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "bolt", good=3, bad=2, masked=True)
+    names = sorted(p.name for p in (root / "good").iterdir())
+    rows = [
+        *(
+            {"path": f"good/{n}", "split": s, "label": 0}
+            for n, s in zip(names, ("train", "train", "test"), strict=True)
+        ),
+        {"path": "bad/1.png", "split": "test", "label": "bad", "defect_type": "dent", "mask": "masks/1.png"},
+    ]
+    keys = ["path", "split", "label", "defect_type", "mask"]
+    lines = [",".join(keys), *(",".join(str(row.get(k, "")) for k in keys) for row in rows)]
+    (root / f"index.{kind}").write_text(json.dumps(rows) if kind == "json" else "\n".join(lines))
+    samples = read_dataset("folder", tmp_path, "bolt")
+    assert counted(samples) == {("train", "good"): 2, ("test", "good"): 1, ("test", "dent"): 1}
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "/etc/passwd", "good/../../outside.png", "..\\x.png", "out/x.png"])
+def test_a_path_that_leads_out_of_the_folder_is_refused(path: str, tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "bolt")
+    miniatures.photo(tmp_path / "elsewhere" / "x.png", 0)
+    (root / "out").symlink_to(tmp_path / "elsewhere")
+    (root / "index.json").write_text(json.dumps([{"path": path, "split": "train", "label": 0}]))
+    with pytest.raises(BadInput, match=r"index\.json row 1: .* leads out of"):
+        read_dataset("folder", tmp_path, "bolt")
+
+
+def test_the_report_lists_everything_and_loses_nothing(tmp_path: Path) -> None:
+    root = miniatures.btad(tmp_path)
+    folder = root / "01"
+    (folder / "train/ok/0000.bmp").write_text("not an image")
+    truncated = folder / "ground_truth/ko/0000.png"
+    truncated.write_bytes(truncated.read_bytes()[:-20])
+    (folder / "ground_truth/ko/0001.png").unlink()
+    miniatures.mask(folder / "ground_truth/ko/0007.png", (slice(0, 4), slice(0, 4)))
+    miniatures.photo(folder / "test/ok/0000.PNG", 3)
+    (folder / "test/ok/notes.txt").write_text("x")
+    (folder / "train/ok/loop.bmp").symlink_to("loop.bmp")
+    (folder / "train/up").symlink_to("..")
+    report = verify("btad", root)
+    found = {(f.kind, f.path.relative_to(folder).as_posix()) for f in report.findings}
+    assert found == {
+        ("broken", "train/ok/0000.bmp"),
+        ("broken", "ground_truth/ko/0000.png"),
+        ("missing", "test/ko/0001.bmp"),
+        ("missing", "ground_truth/ko/0007.png"),
+        ("unexpected", "test/ok/0000.bmp"),
+        ("unexpected", "test/ok/notes.txt"),
+        ("broken", "train/ok/loop.bmp"),
+        ("unexpected", "train/up"),
+    }
+    assert all(f.remedy and "\n" not in str(f) for f in report.findings)
+    assert counted([s for s in report.samples if s.category == "01"]) == {("train", "good"): 2, ("test", "good"): 3}
+    assert len([s for s in report.samples if s.category != "01"]) == 14
+
+
+def test_an_empty_category_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "empty/train/good").mkdir(parents=True)
+    problems = {f.problem for f in verify("mvtec_ad", tmp_path).findings}
+    assert problems == {"no train images", "no test images"}
+
+
+@pytest.mark.real
+def test_the_real_photographs_have_no_findings(shared: Path) -> None:
+    report = verify("mvtec_ad", shared / "mvtec_ad_256")
+    assert not report.findings
+    assert len(report.samples) == 80 + 26 + 141 + 60 + 20 + 63
+
+
+def test_counts_labels_and_masks_are_anomalibs(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    from anomalib.data.datasets.image.btech import make_btech_dataset
+    from anomalib.data.datasets.image.mvtec_loco import make_dataset
+    from anomalib.data.utils import read_mask
+
+    with pd.option_context("future.infer_string", False):
+        theirs = make_dataset(miniatures.loco(tmp_path / "loco") / "pushpins")
+    ours = {str(s.image_path): s for s in read_dataset("mvtec_loco", tmp_path / "loco", "pushpins")}
+    assert set(theirs.image_path) == set(ours)
+    for row in theirs.itertuples():
+        sample = ours[row.image_path]
+        assert sample.label == row.label_index
+        assert [str(m.path) for m in sample.masks] == (sorted(row.mask_path) if row.mask_path else [])
+        for mask in sample.masks:
+            marked = decode_mask(mask.path.read_bytes(), defect_id=mask.defect_id)
+            np.testing.assert_array_equal(marked, read_mask(mask.path) > 0)
+    miniatures.btad(tmp_path / "btad")
+    for category in ("01", "02"):
+        theirs = make_btech_dataset(tmp_path / "btad" / category)
+        samples = read_dataset("btad", tmp_path / "btad", category)
+        assert {(s.image_path.as_posix(), s.label) for s in samples} == set(
+            zip(theirs.image_path, theirs.label_index, strict=True)
+        )
+        bad = theirs[theirs.label_index == 1]
+        assert {str(s.masks[0].path) for s in samples if s.masks} == set(bad.mask_path)
