@@ -59,9 +59,9 @@ def _rank_prompts(stage: PromptStage, store_uri: str) -> None:
 
 
 @ray.remote
-def _make_shards(samples: Any, key: str, store_uri: str) -> None:
+def _make_shards(samples: Any, key: str, store_uri: str, source: str | None) -> None:
     start_worker(1)
-    make_shards(samples, key, Store(store_uri))
+    make_shards(samples, key, Store(store_uri), source)
 
 
 @ray.remote
@@ -157,7 +157,8 @@ class Broker:
 
     async def _shard(self, key: str) -> None:
         if not self.store.has(key):
-            await _make_shards.remote(self.plan.category(key).samples, key, self.store_uri)
+            category = self.plan.category(key)
+            await _make_shards.remote(category.samples, key, self.store_uri, category.source)
             self.progress.executed["shard"] += 1
 
     async def _prompt(self, stage: PromptStage) -> None:

@@ -10,6 +10,7 @@ from components.data.datasets import categories_of, read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
 from runner.fingerprint import fingerprint
+from runner.sharding import has_shards, read_manifest, shard_samples
 from runner.study import DatasetConfig
 
 SHARD_VERSION = 2
@@ -22,6 +23,8 @@ class Category:
     dataset: str
     name: str
     samples: tuple[Sample, ...]
+    source: str | None = None
+    """Where `goodshot shard` wrote the category, if that is where it was read."""
 
     @cached_property
     def train_ids(self) -> tuple[str, ...]:
@@ -54,6 +57,8 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
     Raises:
         BadInput: the first problem of the data.
     """
+    if dataset.root is not None and has_shards(dataset.root):
+        return _from_shards(dataset, dataset.root, categories)
     root = _root(dataset, demo_root)
     names = categories or categories_of(dataset.name, root)
     if not names:
@@ -63,6 +68,15 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
         if not any(s.split == "test" for s in category.samples):
             raise BadInput(f"{root}: {name} has no test images to measure a detector on; add some in {root / 'bad'}")
     return found
+
+
+def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) -> dict[str, Category]:
+    manifest = read_manifest(uri)
+    held = manifest["dataset"]
+    if held != dataset.name:
+        raise BadInput(f"{uri}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
+    names = categories or tuple(sorted(manifest["categories"]))
+    return {name: Category(held, name, tuple(shard_samples(uri, name)), uri) for name in names}
 
 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:

@@ -67,6 +67,27 @@ def sweep(
 
 
 @app.command()
+def shard(
+    dataset: Annotated[str, typer.Argument(help="demo, mvtec_ad, mvtec_loco, btad or folder.")],
+    root: Annotated[str, typer.Option(help="The folder that holds the category folders.", metavar="DIR")],
+    out: Annotated[str, typer.Option(help="Folder or URI for the shards; the same again continues.", metavar="URI")],
+    category: Annotated[list[str] | None, typer.Option(help="Only this category; repeatable.")] = None,
+    strict: Annotated[bool, typer.Option(help="Fail on any finding, instead of leaving the file out.")] = False,
+) -> None:
+    """Verify a dataset, name everything wrong with it, and write it as Parquet shards with a manifest."""
+    from pathlib import Path
+
+    from runner.sharding import verified, write_shards
+
+    report = verified(dataset, Path(root).expanduser(), category or ())
+    for finding in report.findings:
+        typer.echo(f"{finding.kind}: {finding}")
+    if strict and report.findings:
+        raise BadInput(f"{len(report.findings)} findings, listed above; correct them or leave out --strict")
+    write_shards(dataset, report, out, typer.echo)
+
+
+@app.command()
 def studies() -> None:
     """The studies in experiments/, with what they are for."""
     from runner.settings import study_names

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,6 +68,28 @@ class Files:
             Path(temporary).unlink(missing_ok=True)
             raise
 
+    def write_stream(self, name: str, write: Callable[[pa.NativeFile], object]) -> str:
+        """Write a file in pieces, whole or not at all, and return its SHA-256. ``write`` gets the open file.
+
+        If ``write`` raises, an object store may show the pieces for a moment before they are deleted: names have to
+        be of a fresh attempt that nothing refers to yet.
+        """
+        target = self.path(name)
+        self._make_parent(target)
+        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}" if self._local else target
+        try:
+            with self.filesystem.open_output_stream(written) as stream:
+                hashing = _Hashing(stream)
+                with pa.PythonFile(hashing, mode="w") as sink:
+                    write(sink)
+            if self._local:
+                self.filesystem.move(written, target)
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_file(written)
+            raise
+        return hashing.digest.hexdigest()
+
     def names(self, folder: str, suffix: str = "", recursive: bool = False) -> list[str]:
         """Names of the files below ``folder``, sorted; temporary ones are left out. Empty if there is no folder."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=recursive)
@@ -90,6 +115,24 @@ class Files:
     def _make_parent(self, path: str) -> None:
         if self._local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+class _Hashing:
+    """What Arrow writes to: hands the bytes on and hashes them."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self.stream, self.digest, self.closed = stream, hashlib.sha256(), False
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def _as_uri(uri: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 import torch
 
 from components.data.images import decode_rgb
-from components.data.sample import SPLITS, Sample
+from components.data.sample import SPLITS, Sample, SplitName
 from components.data.shards import Split, decode, read_split, write_split
 from components.detectors import Scores, build_detector
 from components.encoders import Encoder, build_encoder
@@ -25,24 +24,27 @@ from components.prompts import candidates, rank
 from runner.image_sets import embed
 from runner.plan import PlannedCell, PromptStage, Support
 from runner.results import Results, software
+from runner.sharding import copy_shard
 from runner.store import Store, arrays_bytes
 
 MAPS_KEPT = 8
 
 
-def make_shards(samples: Sequence[Sample], key: str, store: Store) -> None:
-    """Write a category's splits, those that it has, as Arrow shards and commit them."""
-    files: dict[str, bytes] = {}
-    counts: dict[str, int] = {}
-    for split in SPLITS:
-        if all(s.split != split for s in samples):
-            continue
-        buffer = io.BytesIO()
-        with pa.PythonFile(buffer, mode="w") as sink:
-            counts[split] = write_split(samples, split, sink)
-            files[f"{split}.parquet"] = buffer.getvalue()
+def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str | None = None) -> None:
+    """Write a category's splits, those that it has, as Arrow shards and commit them; copied if ``source`` has them."""
     first = samples[0]
-    store.put(key, files, {"dataset": first.dataset, "category": first.category, **counts})
+    counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
+    present = [split for split in SPLITS if counts[split]]
+    if source is not None:
+        files = {f"{split}.parquet": copy_shard(source, first.category, split) for split in present}
+    else:
+        files = {f"{split}.parquet": partial(_write_shard, samples, split) for split in present}
+    facts: dict[str, int] = {split: counts[split] for split in present}
+    store.put(key, files, {"dataset": first.dataset, "category": first.category, **facts})
+
+
+def _write_shard(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile) -> None:
+    write_split(samples, split, sink)
 
 
 def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:

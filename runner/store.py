@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,15 +78,21 @@ class Store:
             raise GoodshotError(f"{self.uri}: no artifact {key}; run the study again to make it") from None
         return Artifact(key, commit["info"], self._files, f"{key}/{commit['attempt']}", commit["files"])
 
-    def put(self, key: str, files: Mapping[str, bytes], info: Mapping[str, Any]) -> Artifact:
-        """Write the files under a new attempt, then commit them."""
+    def put(
+        self, key: str, files: Mapping[str, bytes | Callable[[pa.NativeFile], object]], info: Mapping[str, Any]
+    ) -> Artifact:
+        """Write the files (their bytes, or what writes them in pieces) under a new attempt, then commit them."""
         attempt = uuid.uuid4().hex[:12]
-        for name, data in files.items():
-            self._files.write(f"{key}/{attempt}/{name}", data)
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        hashes = {name: self._write(f"{key}/{attempt}/{name}", data) for name, data in files.items()}
         commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
         self._files.write(f"{key}/{COMMIT}", json.dumps(commit, indent=1).encode())
         return self.get(key)
+
+    def _write(self, name: str, data: bytes | Callable[[pa.NativeFile], object]) -> str:
+        if not isinstance(data, bytes):
+            return self._files.write_stream(name, data)
+        self._files.write(name, data)
+        return hashlib.sha256(data).hexdigest()
 
     def parts(self, key: str) -> list[str]:
         """Names of the committed parts directly below ``key``, sorted."""

@@ -1,0 +1,91 @@
+"""`goodshot shard`: verified, whole or not at all, resumable, and enough to plan and run a study without the files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.errors import BadInput
+from runner.cli import main
+from runner.execute import Options, plan_studies
+from runner.files import Files
+from runner.stages import make_shards, read_support, test_split
+from runner.store import Store
+from runner.study import Study
+from tests.data import miniatures
+
+test_split.__test__ = False  # type: ignore[attr-defined]
+
+
+def shard(name: str, root: Path, out: Path, *more: str) -> int:
+    return main(["shard", name, "--root", str(root), "--out", str(out), *more])
+
+
+def test_a_study_from_shards_is_the_same_study(
+    photographs: Path, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "shards"
+    shutil.copytree(photographs, copy)
+    assert shard("demo", copy, out, "--category", "coin") == 0
+    shutil.rmtree(copy)
+    direct = plan_studies([tiny_study()], Options(str(tmp_path / "a")))
+    plan = plan_studies([tiny_study(dataset={"name": "demo", "root": str(out)})], Options(str(tmp_path / "b")))
+    assert list(plan.cells) == list(direct.cells)
+    assert list(plan.categories) == list(direct.categories)
+    (category,) = plan.categories.values()
+    store = Store(str(tmp_path / "store"))
+    make_shards(category.samples, category.shard, store, category.source)
+    assert len(test_split(store.uri, category.shard, 32)) == 28
+    assert len(read_support(next(iter(plan.cells.values())).support, store)) == 1
+    (test,) = out.glob("coin/*/test.parquet")
+    data = bytearray(test.read_bytes())
+    data[len(data) // 2] ^= 1
+    test.write_bytes(bytes(data))
+    with pytest.raises(BadInput, match=r"test\.parquet: is damaged"):
+        make_shards(category.samples, "shard/other", store, category.source)
+    assert not store.has("shard/other")
+
+
+def test_a_finished_category_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = miniatures.btad(tmp_path / "btad"), tmp_path / "out"
+    assert shard("btad", root, out) == 0
+    first = {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")}
+    miniatures.photo(root / "02/train/ok/0009.png", 40)
+    capsys.readouterr()
+    assert shard("btad", root, out) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "01: unchanged, 7 images",
+        "02: written, 8 images",
+        "03: unchanged, 7 images",
+    ]
+    assert all(p.stat().st_mtime_ns == when for p, when in first.items())
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["categories"]["02"]["files"]["train"]["images"] == 4
+    assert "NC" in manifest["licence"]
+
+
+def test_findings_are_listed_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = miniatures.loco(tmp_path / "loco")
+    (root / "pushpins/train/good/000.png").write_text("text")
+    (root / "pushpins/test/good/001.png").write_bytes(b"")
+    assert shard("mvtec_loco", root, tmp_path / "out", "--strict") == 2
+    listed = capsys.readouterr()
+    assert listed.out.count("broken: ") == 2
+    assert "2 findings" in listed.err
+    assert not (tmp_path / "out").exists()
+    assert shard("mvtec_loco", root, tmp_path / "out") == 0
+    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["left_out"]) == 2
+
+
+def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(sink: object) -> None:
+        sink.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        Files(str(tmp_path)).write_stream("a/b.parquet", fail)
+    assert not list((tmp_path / "a").iterdir())
