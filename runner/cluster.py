@@ -14,6 +14,7 @@ from components.errors import GoodshotError
 from components.weights import forbid_downloads
 
 OBJECT_STORE_BYTES = 512 * 2**20
+WORKER_BYTES = 2 * 2**30
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
 
     Args:
         address: a running cluster's address; None starts one on this machine alone and stops it afterwards.
-        cpus: logical CPUs of the local one (default: this machine's).
+        cpus: logical CPUs of the local one (default: :func:`usable_cpus`).
     """
     quiet_environment()
     if address is None:
@@ -32,7 +33,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     if address is None:
         ray.init(
             "local",
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            num_cpus=cpus or usable_cpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -49,6 +50,12 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def usable_cpus() -> int:
+    """This process's CPUs, but no more than the machine has memory for: a worker takes up to 2 GB (measured 1.6)."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
 
 
 def require_token() -> None:

@@ -44,7 +44,8 @@ class Comparison:
         """The arm, how many images it adds, and what is varied within it away from the default."""
         copies = self.variant["copies"]
         added = [f"+{copies}"] if copies else []
-        varied = [str(self.variant[c]) for c, default in USUAL.items() if self.variant[c] not in (None, default)]
+        values = {c: self.variant[c] for c in USUAL}
+        varied = [f"{c}={value}" for c, value in values.items() if value not in (None, USUAL[c])]
         return " ".join([str(self.variant["arm"]), *added, *varied])
 
 

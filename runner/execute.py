@@ -15,11 +15,12 @@ from rich.console import Console
 from components.errors import BadInput
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
+from runner.files import absolute
 from runner.fingerprint import fingerprint
-from runner.plan import Plan, PlannedCell, make_plan, unshared_steps
+from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
-from runner.study import Point, Study
+from runner.study import Study
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,14 @@ class Options:
     cpus: int | None = None
 
     @property
+    def out_uri(self) -> str:
+        """``--out`` as every process of a cluster can read it."""
+        return absolute(self.out)
+
+    @property
     def store_uri(self) -> str:
         """Where artifacts go: ``--store``, or ``store`` below ``--out``."""
-        return self.store or f"{self.out.rstrip('/')}/store"
+        return absolute(self.store) if self.store else f"{self.out_uri.rstrip('/')}/store"
 
     @property
     def local_folder(self) -> Path:
@@ -121,7 +127,7 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
 
         cpus = available.get("CPU", 1)
         broker = Broker.remote(
-            plan, options.store_uri, options.out, studies[0].resources, cpus, available.get("GPU", 0)
+            plan, options.store_uri, options.out_uri, studies[0].resources, cpus, available.get("GPU", 0)
         )
         tracker = _tracker(options)
         everything = broker.run.remote(_longest_first(plan, missing))
@@ -151,7 +157,8 @@ def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tr
     if len(study.points) > 1:
         from runner.sweep import run_sweep
 
-        cells = {point: _cells_of_point(plan, study, point) for point in study.points}
+        planned = [plan.cells[f] for f in fingerprints]
+        cells = {point: [p for p in planned if p.cell.serves(point)] for point in study.points}
         run_sweep(study, cells, broker, tracker, options.store_uri, options.local_folder / "tune")
         return
     rows = ray.get(broker.cells.remote(fingerprints))
@@ -161,18 +168,6 @@ def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tr
 
         planned = [plan.cells[f] for f in fingerprints]
         tracker.log.remote(trial_of(study.name, study.points[0], planned, rows, Store(options.store_uri)))
-
-
-def _cells_of_point(plan: Plan, study: Study, point: Point) -> list[PlannedCell]:
-    """The cells of a trial: its generated ones and the baselines they are compared to."""
-    found = []
-    for planned in (plan.cells[f] for f in plan.cells_of[study.name]):
-        cell = planned.cell
-        same_point = cell.generation is not None and cell.generation.point == point
-        baseline = cell.arm == "original" or (cell.arm == "augmented" and cell.copies == point.copies)
-        if same_point or baseline:
-            found.append(planned)
-    return found
 
 
 def _longest_first(plan: Plan, fingerprints: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ class Files:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         try:
-            self.filesystem, self.base = fs.FileSystem.from_uri(_as_uri(uri))
+            self.filesystem, self.base = fs.FileSystem.from_uri(absolute(uri))
         except (pa.ArrowInvalid, OSError) as error:
             raise BadInput(f"{uri}: not a folder or a URI that can be opened ({_line(error)})") from None
         self._local = isinstance(self.filesystem, fs.LocalFileSystem)
@@ -135,7 +135,8 @@ class _Hashing:
         self.closed = True
 
 
-def _as_uri(uri: str) -> str:
+def absolute(uri: str) -> str:
+    """A path or URI that means the same in every process: a path without its scheme is made absolute."""
     return uri if "://" in uri else Path(uri).expanduser().absolute().as_uri()
 
 

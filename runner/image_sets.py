@@ -26,7 +26,6 @@ from components.integrator import EMPTY, Choice, Trace, choose
 from runner.plan import GeneratorStage, ImageSetStage
 from runner.store import Store, arrays_bytes
 
-EMBED_CHUNK = 10
 REPORT_EVERY = 5
 
 
@@ -194,14 +193,10 @@ class ImageSets:
 
 
 def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
-    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d), in chunks of fixed size."""
-    chunks = []
-    for begin in range(0, len(images), EMBED_CHUNK):
-        batch = torch.from_numpy(images[begin : begin + EMBED_CHUNK].copy()).permute(0, 3, 1, 2).float() / 255
-        padded = torch.cat([batch, batch[-1:].expand(EMBED_CHUNK - len(batch), -1, -1, -1)])
-        with torch.no_grad():
-            chunks.append(encoder.encode_images(padded)[: len(batch)].float().cpu().numpy())
-    return np.concatenate(chunks)
+    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d); the encoder batches them itself."""
+    tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
+    embeddings: np.ndarray = encoder.encode_images(tensor).numpy()
+    return embeddings
 
 
 def _checkpoint_part(updates: int) -> str:

@@ -99,6 +99,12 @@ class Cell:
     detector: DetectorConfig
     generation: Generation | None = None
 
+    def serves(self, point: Point) -> bool:
+        """Whether a trial of this point needs the cell: its own generated ones, and the baselines they meet."""
+        if self.generation is not None:
+            return self.generation.point == point
+        return self.arm == "original" or self.copies == point.copies
+
 
 class Study(Config):
     """A set of cells: the product of every field that takes several values.
@@ -175,22 +181,21 @@ class Study(Config):
             return tuple((None, seed) for seed in self.support_seeds)
         return tuple((s, s if self.seed is None else self.seed) for s in self.support_seeds)
 
-    def cells(self, categories: tuple[str, ...], point: Point | None = None) -> list[Cell]:
-        """All cells over these categories, or those of one point (with the baselines it is compared to)."""
-        points = self.points if point is None else (point,)
+    def cells(self, categories: tuple[str, ...]) -> list[Cell]:
+        """All cells over these categories, each once."""
         found: dict[Cell, None] = {}
         for category, (support_seed, seed), detector in itertools.product(categories, self.seeds(), self.detectors):
-            for arm, copies, generation in self._arm_variants(points):
+            for arm, copies, generation in self._arm_variants():
                 found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)
 
-    def _arm_variants(self, points: tuple[Point, ...]) -> Iterator[tuple[Arm, int, Generation | None]]:
+    def _arm_variants(self) -> Iterator[tuple[Arm, int, Generation | None]]:
         if "original" in self.arms:
             yield "original", 0, None
         if "augmented" in self.arms:
-            yield from (("augmented", point.copies, None) for point in points)
+            yield from (("augmented", point.copies, None) for point in self.points)
         if "generated" in self.arms:
             options = itertools.product(
-                points, self.variance, self.prompt_kind, self.select, self.detail, self.post_augment
+                self.points, self.variance, self.prompt_kind, self.select, self.detail, self.post_augment
             )
             yield from (("generated", o[0].copies, Generation(*o)) for o in options)

@@ -59,7 +59,8 @@ def _trial(config: dict[str, Any], study: str, cells: Cells, broker: Any, tracke
     point = Point(**config)
     found = ray.get(broker.cells.remote([planned.fingerprint for planned in cells[point]]))
     if tracker is not None:
-        tracker.log.remote(trial_of(study, point, cells[point], found, Store(store_uri)))
+        # Waited for, so that no run is still on its way when the cluster stops.
+        ray.get(tracker.log.remote(trial_of(study, point, cells[point], found, Store(store_uri))))
     rows = [row for row in found if row is not None]
     generated = [row["similarity"] for row in rows if row["arm"] == "generated" and row["similarity"] is not None]
     similarity = sum(generated) / len(generated) if generated else float("nan")

@@ -110,7 +110,8 @@ def seeds_note(comparisons: Sequence[Comparison]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    # "z" turns a rounded −0 into 0.
+    return f"{value:+z.3f}".replace("-", "−")
 
 
 def _or_blank(value: Any) -> str:

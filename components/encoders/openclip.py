@@ -76,15 +76,11 @@ def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
     target = [size, size] if isinstance(size, int) else list(size)
     mode = preprocess["resize_mode"]
     if mode not in ("shortest", "squash"):
-        raise BadInput(
-            f"open_clip preprocessing resize_mode {mode!r} is not supported; shortest and squash are"
-        )
+        raise BadInput(f"open_clip preprocessing resize_mode {mode!r} is not supported; shortest and squash are")
     if list(images.shape[-2:]) != target:
         goal = _shortest_side(images, target) if mode == "shortest" else target
         interpolation = transforms.InterpolationMode(preprocess["interpolation"])
-        images = transforms.center_crop(
-            transforms.resize(images, goal, interpolation, antialias=True), target
-        )
+        images = transforms.center_crop(transforms.resize(images, goal, interpolation, antialias=True), target)
     mean, std = list(preprocess["mean"]), list(preprocess["std"])
     prepared: Tensor = transforms.normalize(images.clamp(0, 1), mean, std)
     return prepared

@@ -145,9 +145,7 @@ def _licence(path: Path) -> str:
     with path.open(encoding="utf-8") as lines:
         licence = [next(lines) for _ in range(_LICENCE_LINES)]
     if not re.match(r" +1 This software and database", licence[0]) or not licence[-1].startswith("  29 "):
-        raise SystemExit(
-            f"{path} does not begin with WordNet 3.0's licence in {_LICENCE_LINES} numbered lines"
-        )
+        raise SystemExit(f"{path} does not begin with WordNet 3.0's licence in {_LICENCE_LINES} numbered lines")
     return "".join(licence)
 
 
@@ -167,9 +165,7 @@ def _lexnames() -> str:
 def main() -> None:
     """Write the extract from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--source", type=Path, required=True, help="a folder with WordNet 3.0's database files"
-    )
+    parser.add_argument("--source", type=Path, required=True, help="a folder with WordNet 3.0's database files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     lemmas = [name.replace(" ", "_") for name in OBJECTS.values()]

@@ -48,9 +48,7 @@ class PromptConfig(Config):
     @classmethod
     def _names_both(cls, template: str) -> str:
         if template.count("{object}") != 1 or template.count("{word}") != 1 or template.count("{") != 2:
-            raise ValueError(
-                f"template {template!r} must hold {{object}} and {{word}} once each, no other braces"
-            )
+            raise ValueError(f"template {template!r} must hold {{object}} and {{word}} once each, no other braces")
         return template
 
     @field_validator("relations")
@@ -125,9 +123,7 @@ class Ranking(Config):
         return [row for row in self.rows if row.kept]
 
 
-def candidates(
-    object_name: str, words: Iterable[str], template: str = "a {object} with {word}"
-) -> list[Candidate]:
+def candidates(object_name: str, words: Iterable[str], template: str = "a {object} with {word}") -> list[Candidate]:
     """Return one candidate prompt a word, in the words' order: "a hazelnut with cobnut"."""
     return [Candidate(template.format(object=object_name, word=word), word) for word in words]
 

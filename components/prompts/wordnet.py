@@ -61,9 +61,7 @@ class WordNet:
         1, an unknown relation, and what the extract does not cover.
         """
         if hops < 1 or not set(relations) <= set(RELATIONS):
-            raise BadInput(
-                f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}"
-            )
+            raise BadInput(f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}")
         base = self._base_form(lemma, hops)
         senses = [s for s in self._reader.synsets(base, "n") if base in map(str.lower, s.lemma_names())]
         found = _names(senses) if "synonyms" in relations else set()

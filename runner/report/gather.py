@@ -1,11 +1,11 @@
-"""What the report shows, read from ``--out`` and the store into plain values: no dataset, no Ray, no torch."""
+"""Reads ``--out`` and the store into a page of plain values: no dataset, no Ray, no torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,77 +13,27 @@ from components.data.images import decode_rgb
 from components.data.shards import read_split
 from components.errors import BadInput, GoodshotError
 from components.prompts import Ranking
-from runner.comparison import Comparison, compare
+from runner.comparison import compare
 from runner.record import CellRecord, StudyRecord, read_records
+from runner.report.page import (
+    Curve,
+    Gallery,
+    MapPanel,
+    Page,
+    PromptView,
+    Row,
+    Steps,
+    StudyView,
+    support_label,
+    variant_label,
+)
 from runner.results import Results
 from runner.store import Store
-from runner.traces import TrainingCurve, read_curve
+from runner.traces import read_curve
 
+SHOWN_ORIGINALS = 4
 SHOWN_IMAGES = 8
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """A support's originals, uint8 (H, W, 3) each, beside the image set that was chosen for it, uint8 (M, R, R, 3)."""
-
-    category: str
-    row: Mapping[str, Any]
-    originals: tuple[np.ndarray, ...]
-    images: np.ndarray
-
-
-@dataclass(frozen=True)
-class MapPanel:
-    """Test images uint8 (n, S, S, 3), masks bool and, per variant, anomaly maps (n, S, S) of one category."""
-
-    category: str
-    image_ids: tuple[str, ...]
-    images: np.ndarray
-    masks: np.ndarray
-    maps: Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One training of a category: how similar its image sets were to the prompt, and its losses."""
-
-    category: str
-    seed: int
-    training: TrainingCurve
-
-
-@dataclass(frozen=True)
-class PromptView:
-    """The ranking of one support's prompts."""
-
-    category: str
-    seed: int
-    ranking: Ranking
-
-
-@dataclass
-class StudyView:
-    """One study's part of the page. ``missing`` names what is no longer in the store."""
-
-    record: StudyRecord
-    rows: list[dict[str, Any]]
-    comparisons: list[Comparison]
-    galleries: list[Gallery] = field(default_factory=list)
-    panels: list[MapPanel] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
-    prompts: list[PromptView] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Page:
-    """Everything the report shows."""
-
-    studies: Sequence[StudyView]
-    failures: Sequence[Mapping[str, Any]]
-    runs: Sequence[Mapping[str, Any]]
-    out: str
 
 
 def gather(out: str, store_uri: str) -> Page:
@@ -97,54 +47,119 @@ def gather(out: str, store_uri: str) -> Page:
     if not records:
         raise BadInput(f"{out}: holds no study; give the folder that 'goodshot sweep' or 'demo' was told with --out")
     rows = results.rows()
-    runs = [json.loads(results.files.read(name)) for name in results.files.names("runs", ".json")]
-    views = [_Gatherer(record, rows, store).view() for record in records]
-    return Page(views, results.read("failures").to_pylist(), runs, out)
+    runs = tuple(json.loads(results.files.read(name)) for name in results.files.names("runs", ".json"))
+    seen: set[str] = set()
+    views = tuple(_Gatherer(record, rows, store, seen).view(runs) for record in records)
+    return Page(views, tuple(results.read("failures").to_pylist()), runs)
 
 
 class _Gatherer:
-    """Reads one study's artifacts, noting the missing ones instead of failing."""
+    """Reads one study's artifacts, noting the missing ones instead of failing.
 
-    def __init__(self, record: StudyRecord, rows: Mapping[str, dict[str, Any]], store: Store) -> None:
-        self.store, self.rows = store, rows
+    Args:
+        seen: store keys whose pictures an earlier study shows; extended.
+    """
+
+    def __init__(self, record: StudyRecord, rows: Mapping[str, Row], store: Store, seen: set[str]) -> None:
+        self.record, self.store, self.rows, self.seen = record, store, rows, seen
         self.cells = [cell for cell in record.cells if cell.fingerprint in rows]
-        own = [rows[cell.fingerprint] for cell in self.cells]
-        self.result = StudyView(record, own, compare(own))
+        self.missing: list[str] = []
+        self.repeated = False
 
-    def view(self) -> StudyView:
-        """The whole view; pictures are shown for the last declared point and the first support."""
-        view = self.result
-        shown = [cell for cell in self.cells if self._is_shown(cell)]
+    def view(self, runs: Sequence[Row]) -> StudyView:
+        """The whole view; pictures are of the last declared point and of the supports that kept their maps."""
+        own = tuple(self._row(cell) for cell in self.cells)
+        shown = [cell for cell in self.cells if cell.has_maps and self._is_last_point(cell)]
         generated = [cell for cell in shown if cell.image_set]
-        view.galleries = self._each(generated, self._gallery)
-        view.prompts = self._each(_first_of(generated, lambda c: c.prompt), self._prompts)
-        trained = [c for c in self.cells if c.image_set and self._is_last_point(c) and self._row(c)["detail"] == "none"]
-        view.curves = self._each(_first_of(trained, lambda c: c.generator), self._curve)
-        for category in dict.fromkeys(cell.category for cell in shown):
-            panel = self._try(f"anomaly maps of {category}", lambda c=category: self._panel(c, shown))  # type: ignore[misc]
-            if panel is not None:
-                view.panels.append(panel)
-        return view
+        return StudyView(
+            record=self.record,
+            rows=own,
+            comparisons=tuple(compare(own)),
+            steps=self._steps(runs),
+            galleries=self._each("gallery", self._new(generated, lambda c: c.image_set), self._gallery),
+            panels=self._panels(shown),
+            curves=self._each("similarity", self._trainings(), self._curve),
+            prompts=self._each("prompts", self._new(generated, lambda c: c.prompt), self._prompts),
+            missing=tuple(self.missing),
+            repeated=self.repeated,
+        )
 
-    def _each(self, cells: Sequence[CellRecord], read: Callable[[CellRecord], T]) -> list[T]:
-        found = [self._try(f"{read.__name__.strip('_')} of {c.category}", lambda c=c: read(c)) for c in cells]  # type: ignore[misc]
-        return [item for item in found if item is not None]
+    def _steps(self, runs: Sequence[Row]) -> Steps:
+        """Counted as :func:`runner.execute.sharing` does, from what the runs wrote down."""
+        keys = {cell.generator for cell in self.cells if cell.generator}
+        counts = (item for run in runs for item in run["generator_steps"].items())
+        trained = {cell.image_set: int(self._row(cell)["iterations"]) for cell in self.cells if cell.image_set}
+        return Steps(
+            executed=sum(steps for flight, steps in counts if flight.partition("?")[0] in keys),
+            unshared=sum(iterations - 1 for iterations in trained.values()),
+        )
+
+    def _new(self, cells: Iterable[CellRecord], key: Callable[[CellRecord], str | None]) -> list[CellRecord]:
+        """The first cell of each key that no earlier study shows."""
+        firsts = {str(key(cell)): cell for cell in reversed(list(cells))}
+        fresh = [cell for name, cell in reversed(firsts.items()) if name not in self.seen]
+        self.repeated = self.repeated or len(fresh) < len(firsts)
+        self.seen.update(firsts)
+        return fresh
+
+    def _trainings(self) -> list[CellRecord]:
+        """A cell of every training to draw: of a sweep, the first support's; otherwise every support's."""
+        study = self.record.study
+        last, first = study.points[-1], study.seeds()[0]
+        longest = (
+            cell
+            for cell in self.cells
+            if cell.image_set
+            and self._row(cell)["detail"] == "none"
+            and (self._row(cell)["copies"], self._row(cell)["iterations"]) == (last.copies, last.iterations)
+            and (len(study.points) == 1 or (self._row(cell)["support_seed"], cell.seed) == first)
+        )
+        return list({cell.generator: cell for cell in reversed(list(longest))}.values())[::-1]
+
+    def _panels(self, shown: Sequence[CellRecord]) -> tuple[MapPanel, ...]:
+        groups: dict[tuple[str, str], list[CellRecord]] = {}
+        for cell in shown:
+            groups.setdefault((cell.category, str(self._row(cell)["detector"])), []).append(cell)
+        new = [g for g in groups.values() if self._new(g, lambda c: f"maps/{c.fingerprint}")]
+        return tuple(panel for panel in map(self._panel, new) if panel is not None)
+
+    def _panel(self, cells: Sequence[CellRecord]) -> MapPanel | None:
+        """One category's and detector's maps; a variant whose maps are gone is left out."""
+        kept: dict[str, tuple[tuple[str, ...], dict[str, np.ndarray]]] = {}
+        for cell in cells:
+            label = variant_label(self._row(cell))
+            read = self._try(f"anomaly maps of {cell.category}, {label}", partial(self._maps, cell))
+            if read is not None:
+                kept.setdefault(label, read)
+        if not kept:
+            return None
+        ids, arrays = next(iter(kept.values()))
+        maps = {label: own["maps"].astype(np.float32) for label, (_, own) in kept.items()}
+        detector = str(self._row(cells[0])["detector"])
+        return MapPanel(cells[0].category, detector, ids, arrays["images"], arrays["masks"], maps)
+
+    def _maps(self, cell: CellRecord) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+        artifact = self.store.get(f"maps/{cell.fingerprint}")
+        return tuple(artifact.info["image_ids"]), artifact.arrays("maps.safetensors")
+
+    def _each(self, what: str, cells: Sequence[CellRecord], read: Callable[[CellRecord], T]) -> tuple[T, ...]:
+        names = [f"{what} of {cell.category}, {support_label(self._row(cell))}" for cell in cells]
+        found = [self._try(name, partial(read, cell)) for name, cell in zip(names, cells, strict=True)]
+        return tuple(item for item in found if item is not None)
 
     def _try(self, name: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except (GoodshotError, FileNotFoundError, KeyError) as error:
-            self.result.missing.append(f"{name}: {str(error).splitlines()[0]}")
+        except (GoodshotError, FileNotFoundError) as error:
+            reason = str(error).splitlines()[0].removeprefix(f"{self.store.uri}: ")
+            self.missing.append(f"{name}: {reason}")
             return None
 
-    def _row(self, cell: CellRecord) -> dict[str, Any]:
+    def _row(self, cell: CellRecord) -> Row:
         return self.rows[cell.fingerprint]
 
-    def _is_shown(self, cell: CellRecord) -> bool:
-        return cell.has_maps and self._is_last_point(cell)
-
     def _is_last_point(self, cell: CellRecord) -> bool:
-        point, row = self.result.record.study.points[-1], self._row(cell)
+        point, row = self.record.study.points[-1], self._row(cell)
         if cell.arm == "original":
             return True
         if cell.arm == "augmented":
@@ -152,39 +167,21 @@ class _Gatherer:
         return (row["vq_weight"], row["copies"], row["iterations"]) == (point.vq_weight, point.copies, point.iterations)
 
     def _gallery(self, cell: CellRecord) -> Gallery:
+        images = self.store.get(str(cell.image_set)).arrays("images.safetensors")["images"]
         source = self.store.get(cell.shard).open("train.parquet")
-        table = read_split(source, columns=["image_id", "sha256", "image"], image_ids=list(cell.support_ids[:1]))
+        table = read_split(source, columns=["image"], image_ids=list(cell.support_ids[:SHOWN_ORIGINALS]))
         originals = tuple(decode_rgb(image.as_py()) for image in table["image"])
-        images = self.store.get(cell.image_set or "").arrays("images.safetensors")["images"]
-        return Gallery(cell.category, self._row(cell), originals, images[:SHOWN_IMAGES])
+        row = self._row(cell)
+        return Gallery(cell.category, row, variant_label(row), originals, images[:SHOWN_IMAGES])
 
     def _prompts(self, cell: CellRecord) -> PromptView:
-        ranking = Ranking.from_json(self.store.get(cell.prompt or "").read("ranking.json"))
-        return PromptView(cell.category, cell.seed, ranking)
+        ranking = Ranking.from_json(self.store.get(str(cell.prompt)).read("ranking.json"))
+        return PromptView(cell.category, support_label(self._row(cell)), ranking)
 
     def _curve(self, cell: CellRecord) -> Curve:
-        kind = str(self._row(cell)["prompt_kind"])
-        training = read_curve(self.store, cell.image_set or "", cell.prompt or "", kind)
-        return Curve(cell.category, cell.seed, training)
-
-    def _panel(self, category: str, shown: Sequence[CellRecord]) -> MapPanel | None:
-        maps: dict[str, np.ndarray] = {}
-        first = None
-        for cell in shown:
-            if cell.category != category:
-                continue
-            artifact = self.store.get(f"maps/{cell.fingerprint}")
-            arrays = artifact.arrays("maps.safetensors")
-            first = first or (tuple(artifact.info["image_ids"]), arrays["images"], arrays["masks"])
-            # The first detector's maps: another one has a scale of its own.
-            maps.setdefault(_label(self._row(cell)), arrays["maps"].astype(np.float32))
-        return MapPanel(category, *first, maps) if first else None
-
-
-def _label(row: Mapping[str, Any]) -> str:
-    return f"{row['arm']} {row['detail']}" if row["detail"] not in (None, "none") else str(row["arm"])
-
-
-def _first_of(cells: Sequence[CellRecord], key: Callable[[CellRecord], Any]) -> list[CellRecord]:
-    """The first cell of each key, in order."""
-    return list({key(cell): cell for cell in reversed(cells)}.values())[::-1]
+        row = self._row(cell)
+        training = read_curve(self.store, str(cell.image_set), str(cell.prompt), str(row["prompt_kind"]))
+        sweep = len(self.record.study.points) > 1
+        label = f"λ = {row['vq_weight']:g}" if sweep else support_label(row)
+        varied = "" if row["variance"] == "estimated" else f", variance {row['variance']}"
+        return Curve(cell.category, label + varied, training)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from components.data.images import encode_png
+from components.data.shards import SCHEMA
 from components.errors import BadInput
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from runner.execute import Options
 from runner.record import CellRecord
-from runner.report import write_readme_figure, write_report
+from runner.report import readme_figure, write_readme_figure, write_report
+from runner.report.charts import listed_prompts
+from runner.report.page import PromptView
 from runner.results import Results
 from runner.settings import to_yaml, validate
 from runner.store import Store, arrays_bytes
@@ -95,13 +104,6 @@ def record(fingerprint: str, category: str, arm: str, seed: int) -> CellRecord:
 
 
 def put_shared(store: Store, category: str, rng: np.random.Generator) -> None:
-    import hashlib
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from components.data.shards import SCHEMA
-
     data = encode_png(pixels(rng, 1)[0])
     values = {name: None for name in SCHEMA.names} | {
         "image_id": "train/good/0.png",
@@ -138,19 +140,31 @@ def page_of(out: Path) -> str:
     return (out / "report.html").read_text()
 
 
+def redeclare(out: Path, name: str, **fields: object) -> None:
+    """Write the study's record anew under that name with some fields replaced."""
+    study = validate({**TINY, "dataset": {"name": "demo"}, "support_seeds": [0, 1], "name": name, **fields}, name)
+    (out / f"studies/{name}.yaml").write_text(to_yaml(study))
+    (out / f"studies/{name}.cells.json").write_bytes((out / "studies/tiny.cells.json").read_bytes())
+
+
 def test_the_page_holds_the_numbers_and_the_pictures(out: Path) -> None:
     page = page_of(out)
     assert "0.705 ± 0.007" in page
     assert "0.805 ± 0.007" in page
-    assert "+0.100" in page
-    assert "over 4 pairs" in page
+    assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs (4 better, 0 worse, 0 equal)" in page
+    assert "excludes zero" in page
     assert "a report, not a claim" in page
-    assert page.count("data:image/") == 2 * (1 + 3 + 1 + 1 + 1)
+    assert "iteration α = 2 of L = 4" in page
+    assert re.search(r"difference from the maps of original: augmented 0\.\d+, generated 0\.\d+\.", page)
+    spread, gallery, maps, curves, prompts = 1, 3, 1, 2, 1
+    assert page.count("data:image/") == 2 * (spread + gallery + maps + curves + prompts)
+    assert page.count("<img") == page.count(" alt=")
 
 
 def test_it_stands_alone_and_escapes_what_it_is_given(out: Path) -> None:
     page = page_of(out)
-    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    assert not re.search(r"https?://", page)
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -162,14 +176,24 @@ def test_substitutes_and_planted_defects_are_named(out: Path) -> None:
 
 
 def test_what_is_gone_from_the_store_is_named_and_the_rest_shown(out: Path) -> None:
-    for commit in (out / "store/maps").rglob("commit.json"):
+    for commit in (out / "store/maps").glob("brick-*/commit.json"):
         commit.unlink()
     (out / "store/image_set/coin/commit.json").unlink()
+    (out / "store/maps/coin-0-original/commit.json").unlink()
     page = page_of(out)
-    assert "Not in the store any more" in page
-    assert "anomaly maps of brick" in page
-    assert "gallery of coin" in page
+    assert "the store does not hold it" in page
+    assert "anomaly maps of brick, original: no artifact maps/brick-0-original" in page
+    assert "gallery of coin, support 0" in page
+    assert "by augmented, generated" in page
     assert "0.805 ± 0.007" in page
+
+
+def test_a_half_finished_study_compares_what_there_is(out: Path) -> None:
+    (out / "results/coin-1-original.parquet").unlink()
+    page = page_of(out)
+    assert "11 of 12 cells finished" in page
+    assert "over 2 categories, 3 cells per arm" in page
+    assert "over 3 pairs" in page
 
 
 def test_a_study_without_rows_says_so(out: Path) -> None:
@@ -178,11 +202,66 @@ def test_a_study_without_rows_says_so(out: Path) -> None:
     assert "No cell of this study has finished yet" in page_of(out)
 
 
+def test_a_sweep_shows_heatmaps_its_choice_and_the_shared_steps(out: Path) -> None:
+    redeclare(out, "tiny", vq_weight=[0.3, 1.0])
+    (out / "runs").mkdir()
+    run = {"generator_steps": {"generator/brick-0?encoder=conse": 2, "generator/elsewhere?": 9}, "seconds": 1.0}
+    (out / "runs/1.json").write_text(json.dumps(run))
+    page = page_of(out)
+    assert "Heatmap: image AUROC, patchcore-lite0" in page
+    assert "prefers λ = 1, copies = 2, L = 4" in page
+    assert "Generator steps: 2 executed" in page
+    assert "its own takes 6 (3.0 times as many)" in page
+
+
+def test_a_picture_is_shown_once_on_a_page(out: Path) -> None:
+    once = page_of(out)
+    redeclare(out, "tiny_again")
+    twice = page_of(out)
+    assert "are not repeated" in twice
+    assert "are not repeated" not in once
+    assert twice.count("Generated image") == once.count("Generated image")
+
+
+def test_a_long_ranking_keeps_its_ends_and_names_the_comparators() -> None:
+    rows = tuple(
+        RankedPrompt(prompt=f"a coin with {i}", word=str(i), distance=1.1, cosine=0.5 - i / 100, kept=True)
+        for i in range(40)
+    )
+    only_word, naive = (Prompt(prompt=text, distance=1.2, cosine=c) for text, c in (("a coin", 0.6), ("a photo", 0.0)))
+    ranking = Ranking(object_name="coin", encoder="conse", rows=rows, only_word=only_word, naive=naive)
+    listed = listed_prompts(PromptView("coin", "support 0", ranking))
+    assert [kind for kind, _ in listed] == ["only word", "best", *[""] * 13, "worst", "naive"]
+    assert [prompt.prompt for _, prompt in listed[1:-1]] == [f"a coin with {i}" for i in (*range(10), *range(35, 40))]
+
+
+def test_failures_are_named_by_their_first_line(out: Path) -> None:
+    Results(str(out)).append_failure("f", "tiny", "coin generated 2", "BadInput: no <b>space</b>\nsecond line", "log")
+    page = page_of(out)
+    assert "1 cell failed" in page
+    assert "coin generated 2: BadInput: no &lt;b&gt;space&lt;/b&gt;" in page
+    assert "second line" not in page
+
+
 def test_an_empty_folder_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no study"):
         write_report(Options(str(tmp_path)))
 
 
-def test_the_readme_picture_is_a_png(out: Path, tmp_path: Path) -> None:
+def test_the_readme_picture_is_a_small_png(out: Path, tmp_path: Path) -> None:
     write_readme_figure(Options(str(out)), tmp_path / "demo.png")
-    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "demo.png").read_bytes() == readme_figure(Options(str(out)))
+    with Image.open(tmp_path / "demo.png") as image:
+        assert (image.format, image.width) == ("PNG", 1200)
+
+
+def test_the_readme_picture_needs_maps(out: Path) -> None:
+    for commit in (out / "store/maps").rglob("commit.json"):
+        commit.unlink()
+    with pytest.raises(BadInput, match="anomaly maps"):
+        readme_figure(Options(str(out)))
+
+
+def test_a_report_starts_neither_ray_nor_torch() -> None:
+    code = "import runner.report, sys; sys.exit(bool({'ray', 'torch'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,143 @@
+"""What the rows say, in words that a reader may quote: the study in a sentence, and its honest headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.metrics.summary import PairedDifference, mean_std, paired_difference
+from runner.comparison import CLAIM_SEEDS
+from runner.report.page import Row, StudyView, variant_label
+from runner.terminal import difference
+
+# (category, support_seed, seed): what two arms are paired by.
+Unit = tuple[Any, ...]
+Scores = Mapping[Unit, float]
+
+SUBSTITUTES = {
+    "patchcore-lite0": "PatchCore stands on EfficientNet-Lite0 features, the embedded substitute for the paper's "
+    "wide ResNet-50: its numbers are not comparable with published ones.",
+    "conse-lite0-minilm": "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded "
+    "substitute for CLIP; it is weak on textures.",
+}
+PLANTED = (
+    "The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set on these "
+    "very images: the demo shows the pipeline, it is no evidence for the method."
+)
+ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One detector's mean image AUROC by variant, over the cells that all variants have, and the paired verdicts."""
+
+    detector: str
+    means: tuple[tuple[str, float], ...]
+    over: str
+    verdicts: tuple[str, ...]
+
+
+def summary(view: StudyView) -> str:
+    """The study in one sentence."""
+    study = view.record.study
+    categories = list(dict.fromkeys(cell.category for cell in view.record.cells))
+    detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
+    originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
+    text = f", images chosen by {study.encoder}" if "generated" in study.arms else ""
+    return (
+        f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category: "
+        f"{_listed(study.arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
+        f"{_count(len(study.points), 'hyperparameter point')}, {len(view.rows)} of {len(view.record.cells)} cells "
+        "finished."
+    )
+
+
+def headlines(view: StudyView) -> list[Headline]:
+    """A headline per detector of a study with one point; none where no cell is shared by all variants."""
+    if view.is_sweep:
+        return []
+    by_detector: dict[str, dict[str, dict[Unit, float]]] = {}
+    for row in view.rows:
+        arms = by_detector.setdefault(str(row["detector"]), {})
+        arms.setdefault(variant_label(row), {})[_unit(row)] = float(row["image_auroc"])
+    found = (_headline(detector, arms) for detector, arms in by_detector.items())
+    return [headline for headline in found if headline is not None]
+
+
+def caution(view: StudyView) -> str:
+    """What the number of supports allows one to say."""
+    supports = len({(row["support_seed"], row["seed"]) for row in view.rows})
+    pairs = "Pairs of one category share its test images, so the pooled interval may be too narrow."
+    if supports >= CLAIM_SEEDS:
+        return pairs
+    few = f"{_count(supports, 'support')} per category, fewer than {CLAIM_SEEDS}: a report, not a claim."
+    return f"{few} {pairs}" if supports > 1 and not view.is_sweep else few
+
+
+def chosen_point(view: StudyView) -> str:
+    """Of a sweep: the point that the text similarity prefers, test labels unseen. Empty if nothing was generated."""
+    points: dict[tuple[float, int, int], list[Row]] = {}
+    for row in view.rows:
+        if row["arm"] == "generated" and row["similarity"] is not None:
+            points.setdefault((row["vq_weight"], row["copies"], row["iterations"]), []).append(row)
+    if not points:
+        return ""
+    best = max(points, key=lambda p: mean_std(row["similarity"] for row in points[p]).mean)
+    similarity, auroc = (mean_std(row[c] for row in points[best]).mean for c in ("similarity", "image_auroc"))
+    originals = [row["image_auroc"] for row in view.rows if row["arm"] == "original"]
+    baseline = f", original {mean_std(originals).mean:.3f}" if originals else ""
+    return (
+        f"Similarity to the text, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, L = {best[2]} "
+        f"(similarity {similarity:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
+        "Test labels chose nothing."
+    )
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader must know before comparing these numbers with others."""
+    used = {str(row[column]) for row in rows for column in ("detector", "encoder")}
+    found = [text for name, text in SUBSTITUTES.items() if name in used]
+    found += [PLANTED] if any(row["dataset"] == "demo" for row in rows) else []
+    return found + ([ORACLE] if any(row["oracle"] for row in rows) else [])
+
+
+def _headline(detector: str, arms: Mapping[str, Scores]) -> Headline | None:
+    common = set.intersection(*(set(scores) for scores in arms.values()))
+    if not common:
+        return None
+    categories = sorted({unit[0] for unit in common})
+    means = tuple((label, _mean_over(categories, scores, common)) for label, scores in arms.items())
+    over = f"{_count(len(categories), 'category', 'categories')}, {_count(len(common), 'cell')} per arm"
+    pairs = ((a, b) for a in arms if a.startswith("generated") for b in ("original", "augmented") if b in arms)
+    verdicts = tuple(_verdict(a, b, paired_difference(arms[a], arms[b])) for a, b in pairs)
+    return Headline(detector, means, over, verdicts)
+
+
+def _mean_over(categories: Sequence[str], scores: Scores, common: set[Unit]) -> float:
+    """The mean over categories of the mean over their supports."""
+    by_category = ([scores[unit] for unit in sorted(common, key=str) if unit[0] == c] for c in categories)
+    return mean_std(mean_std(values).mean for values in by_category).mean
+
+
+def _verdict(arm: str, baseline: str, value: PairedDifference) -> str:
+    counts = f"{value.wins} better, {value.losses} worse, {value.ties} equal"
+    if value.n < 2:
+        return f"{arm} vs {baseline}: {difference(value) or '–'} in {_count(value.n, 'pair')}, so without an interval."
+    reading = "includes" if value.low <= 0 <= value.high else "excludes"
+    return (
+        f"{arm} vs {baseline}: {difference(value)} over {value.n} pairs ({counts}); the 95 % interval {reading} zero."
+    )
+
+
+def _unit(row: Row) -> Unit:
+    return row["category"], row["support_seed"], row["seed"]
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,110 @@
+"""What the report shows, as plain values: a page of studies, each with its rows and what explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.prompts import Ranking
+from runner.comparison import USUAL, Comparison
+from runner.record import StudyRecord
+from runner.traces import TrainingCurve
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A support's first originals, uint8 (H, W, 3) each, beside the chosen image set's first, uint8 (M, R, R, 3)."""
+
+    category: str
+    row: Row
+    label: str
+    originals: tuple[np.ndarray, ...]
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
+class MapPanel:
+    """One category's and detector's test images uint8 (n, S, S, 3), masks bool (n, S, S), and maps alike by variant."""
+
+    category: str
+    detector: str
+    image_ids: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+    maps: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training of a category: how similar its image sets were to the prompt, and its losses."""
+
+    category: str
+    label: str
+    training: TrainingCurve
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """The ranking of one support's prompts."""
+
+    category: str
+    support: str
+    ranking: Ranking
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Generator steps executed for a study in all runs into this ``--out``, and what a plain sweep would take."""
+
+    executed: int
+    unshared: int
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """One study's part of the page.
+
+    ``missing`` names what is no longer in the store; ``repeated`` tells that an earlier study shows some of its
+    pictures.
+    """
+
+    record: StudyRecord
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    steps: Steps
+    galleries: tuple[Gallery, ...]
+    panels: tuple[MapPanel, ...]
+    curves: tuple[Curve, ...]
+    prompts: tuple[PromptView, ...]
+    missing: tuple[str, ...]
+    repeated: bool
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it has several hyperparameter points."""
+        return len(self.record.study.points) > 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the report shows."""
+
+    studies: tuple[StudyView, ...]
+    failures: tuple[Row, ...]
+    runs: tuple[Row, ...]
+
+
+def variant_label(row: Row) -> str:
+    """The arm, and what is varied within it away from the default: ``generated worst``."""
+    varied = [str(row[column]) for column, default in USUAL.items() if row[column] not in (None, default)]
+    return " ".join([str(row["arm"]), *varied])
+
+
+def support_label(row: Row) -> str:
+    """``support 0``; a ``full`` support has no seed of its own, its rows differ by the training's."""
+    return f"seed {row['seed']}" if row["support_seed"] is None else f"support {row['support_seed']}"
