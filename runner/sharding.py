@@ -42,18 +42,17 @@ def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
 def write_shards(name: str, report: Report, out: str, done: Callable[[str], None] = lambda message: None) -> None:
     """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
 
-    Files with a finding are not among them, and the manifest names those.
+    Files with a finding are not among them, and the category's entry in the manifest names those.
 
     Raises:
         BadInput: ``out`` cannot be used, or a category has no sound train images.
     """
     files = Files(out)
     manifest = _manifest_for(name, files)
-    left_out = [str(f) for f in report.findings if f.kind != "unexpected"]
-    manifest["left_out"] = left_out
     for category in dict.fromkeys(s.category for s in report.samples):
         samples = [s for s in report.samples if s.category == category]
-        done(_shard_category(category, samples, files, manifest))
+        left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
+        done(_shard_category(category, samples, left_out, files, manifest))
 
 
 def has_shards(uri: str) -> bool:
@@ -109,7 +108,9 @@ def _manifest_for(name: str, files: Files) -> dict[str, Any]:
     return manifest
 
 
-def _shard_category(category: str, samples: Sequence[Sample], files: Files, manifest: dict[str, Any]) -> str:
+def _shard_category(
+    category: str, samples: Sequence[Sample], left_out: list[str], files: Files, manifest: dict[str, Any]
+) -> str:
     if not _count(samples, "train"):
         raise BadInput(f"{category}: has no sound train images; correct the findings above")
     fingerprint = category_fingerprint(samples)
@@ -123,6 +124,7 @@ def _shard_category(category: str, samples: Sequence[Sample], files: Files, mani
     manifest["categories"][category] = {
         "fingerprint": fingerprint,
         "files": written,
+        "left_out": left_out,
     }
     files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
     return f"{category}: written, {len(samples)} images"
