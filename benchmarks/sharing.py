@@ -94,7 +94,7 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
     from components.detectors import build_detector
     from components.metrics.detection import evaluate
     from runner.cluster import start_worker
-    from runner.stages import read_support, test_split
+    from runner.stages import read_support, read_test
     from runner.store import Store
     from runner.study import Point
 
@@ -104,7 +104,7 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
     images = _chosen_images(planned, plan, originals, store)
     detector = build_detector(planned.cell.detector, planned.cell.seed)
     detector.fit([*(o[None] for o in originals), images])
-    test = test_split(store_uri, planned.support.shard, planned.cell.detector.image_size)
+    test = read_test(store, planned.support.shard, planned.cell.detector.image_size)
     metrics = evaluate(detector.score(test.images), test.labels, test.masks)
     tune.report({"image_auroc": metrics.image_auroc, "fingerprint": planned.fingerprint})
 

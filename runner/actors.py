@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import ray
 
 from components.generator.generator import Generator
 from runner.cluster import start_worker
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage
-from runner.stages import cached_encoder, read_support
+from runner.stages import cached_encoder
 from runner.store import Store
 
 WARM_GENERATORS = 2
@@ -30,9 +32,8 @@ class GeneratorActor:
         self.store, self.device = Store(store_uri), device
         self._warm: OrderedDict[str, Generator] = OrderedDict()
 
-    def make(self, stage: GeneratorStage, broker: Any) -> int:
+    def make(self, stage: GeneratorStage, originals: Sequence[np.ndarray], broker: Any) -> int:
         """Commit the stage's missing image sets. Returns the generator steps executed."""
-        originals = read_support(stage.support, self.store)
 
         def start() -> Generator:
             return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device)

@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
+from components.data.shards import Split
 from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
+from runner.decoded import DecodedImages
 from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage
 from runner.pool import GeneratorPool
 from runner.results import Results
@@ -53,9 +56,9 @@ class Progress:
 
 
 @ray.remote
-def _rank_prompts(stage: PromptStage, store_uri: str) -> None:
+def _rank_prompts(stage: PromptStage, originals: list[np.ndarray], store_uri: str) -> None:
     start_worker(1)
-    rank_prompts(stage, Store(store_uri))
+    rank_prompts(stage, originals, Store(store_uri))
 
 
 @ray.remote
@@ -65,9 +68,17 @@ def _make_shards(samples: Any, key: str, store_uri: str, source: str | None) -> 
 
 
 @ray.remote
-def _detect(planned: PlannedCell, store_uri: str, out: str, device: str, threads: int) -> dict[str, Any]:
+def _detect(
+    planned: PlannedCell,
+    originals: list[np.ndarray],
+    test: Split,
+    store_uri: str,
+    out: str,
+    device: str,
+    threads: int,
+) -> dict[str, Any]:
     start_worker(threads)
-    return detect(planned, Store(store_uri), Results(out), device)
+    return detect(planned, originals, test, Store(store_uri), Results(out), device)
 
 
 @ray.remote(num_cpus=0, max_concurrency=100_000)
@@ -84,6 +95,7 @@ class Broker:
         self.store, self.results = Store(store_uri), Results(out)
         self.rows = self.results.rows()
         self.progress = Progress()
+        self._decoded = DecodedImages(store_uri)
         self._flights: dict[str, asyncio.Future[Any]] = {}
         slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
         self._pool = GeneratorPool(int(slots), self._start_generator_actor)
@@ -128,6 +140,8 @@ class Broker:
                 num_cpus=self.resources.detector_cpus, num_gpus=self.resources.detector_gpus
             ).remote(
                 planned,
+                self._decoded.support(planned.support),
+                self._decoded.test(planned.support.shard, planned.cell.detector.image_size),
                 self.store_uri,
                 self.out,
                 "cuda" if self.resources.detector_gpus else "cpu",
@@ -136,6 +150,8 @@ class Broker:
         except Exception as error:
             self._record_failure(planned, error)
             return None
+        finally:
+            self._decoded.release(planned)
         self.rows[fingerprint] = row
         self.results.forget_failure(fingerprint)
         self.progress.executed["detection"] += 1
@@ -163,13 +179,16 @@ class Broker:
 
     async def _prompt(self, stage: PromptStage) -> None:
         if not self.store.has(stage.key):
-            await _rank_prompts.remote(stage, self.store_uri)
+            await _rank_prompts.remote(stage, self._decoded.support(stage.support), self.store_uri)
             self.progress.executed["prompt"] += 1
 
     async def _generator(self, flight: str, stage: GeneratorStage) -> None:
         if all(self.store.has(s.key) for s in stage.image_sets):
             return
-        self.progress.steps_of[flight] = await self._pool.make(stage, ray.get_runtime_context().current_actor)
+        originals = self._decoded.support(stage.support)
+        self.progress.steps_of[flight] = await self._pool.make(
+            stage, originals, ray.get_runtime_context().current_actor
+        )
         self.progress.executed["generator"] += 1
 
     def _start_generator_actor(self) -> Any:
@@ -181,6 +200,7 @@ class Broker:
         """Count what these cells will take, for the progress bars."""
         planned = [self.plan.cells[f] for f in fingerprints]
         self.progress.cells_total += len(planned)
+        self._decoded.expect(planned)
         for flight in {p.generator for p in planned if p.generator}:
             missing = [s.iterations for s in self.plan.generators[flight].image_sets if not self.store.has(s.key)]
             self.progress.steps_total += max(missing, default=1) - 1

@@ -73,8 +73,11 @@ def shard(
     out: Annotated[str, typer.Option(help="Folder or URI for the shards; the same again continues.", metavar="URI")],
     category: Annotated[list[str] | None, typer.Option(help="Only this category; repeatable.")] = None,
     strict: Annotated[bool, typer.Option(help="Fail on any finding, instead of leaving the file out.")] = False,
+    resolution: Annotated[
+        int | None, typer.Option(help="Store images as squares of this side (default: as they are).", min=8, max=4096)
+    ] = None,
 ) -> None:
-    """Verify a dataset, name everything wrong with it, and write it as Parquet shards with a manifest."""
+    """Verify a dataset, name everything wrong with it, and write it as Arrow shards with a manifest."""
     from pathlib import Path
 
     from runner.sharding import verified, write_shards
@@ -84,7 +87,7 @@ def shard(
         typer.echo(f"{finding.kind}: {finding}")
     if strict and report.findings:
         raise BadInput(f"{len(report.findings)} findings, listed above; correct them or leave out --strict")
-    write_shards(dataset, report, out, typer.echo)
+    write_shards(dataset, report, out, resolution, typer.echo)
 
 
 @app.command()

@@ -11,6 +11,8 @@ import ray
 
 from runner.plan import GeneratorStage
 
+Waiting = tuple[GeneratorStage, Any, "asyncio.Future[int]"]
+
 
 class GeneratorPool:
     """Hands generator stages to actors.
@@ -26,13 +28,13 @@ class GeneratorPool:
 
     def __init__(self, slots: int, start: Callable[[], Any]) -> None:
         self._slots, self._start = max(1, slots), start
-        self._queues: defaultdict[str, deque[tuple[GeneratorStage, asyncio.Future[int]]]] = defaultdict(deque)
+        self._queues: defaultdict[str, deque[Waiting]] = defaultdict(deque)
         self._working: set[asyncio.Task[None] | None] = set()
 
-    async def make(self, stage: GeneratorStage, broker: Any) -> int:
-        """Run one stage. Returns the generator steps executed; raises what the stage raised."""
+    async def make(self, stage: GeneratorStage, originals: Any, broker: Any) -> int:
+        """Run one stage on its originals (a reference). Returns the steps executed; raises what the stage raised."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queues[stage.support.shard].append((stage, done))
+        self._queues[stage.support.shard].append((stage, originals, done))
         if len(self._working) < self._slots:
             self._working.add(asyncio.create_task(self._work(broker)))
         return await done
@@ -41,19 +43,19 @@ class GeneratorPool:
         """One slot: stage after stage until no queue has any."""
         actor, category = None, ""
         while queue := self._next_queue(category):
-            stage, done = queue.popleft()
+            stage, originals, done = queue.popleft()
             if actor is None or stage.support.shard != category:
                 _stop(actor)
                 actor, category = self._start(), stage.support.shard
             try:
-                done.set_result(await actor.make.remote(stage, broker))
+                done.set_result(await actor.make.remote(stage, originals, broker))
             except Exception as error:
                 done.set_exception(error)
         # In the same breath as finding nothing to do: a stage that comes later must find the slot free.
         self._working.discard(asyncio.current_task())
         _stop(actor)
 
-    def _next_queue(self, category: str) -> deque[tuple[GeneratorStage, asyncio.Future[int]]] | None:
+    def _next_queue(self, category: str) -> deque[Waiting] | None:
         if self._queues[category]:
             return self._queues[category]
         return max(self._queues.values(), key=len) or None

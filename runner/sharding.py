@@ -1,4 +1,4 @@
-"""A verified dataset as Parquet shards below one URI, and a study's data read back from them.
+"""A verified dataset as Arrow shards below one URI, and a study's data read back from them.
 
 `manifest.json` is the only door: shards lie in a folder of their own attempt and count once the manifest names
 them, so a killed run leaves nothing that is read. It is written again after every category; one writer at a time.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from components.data.datasets import Report, dataset, verify
-from components.data.sample import SPLITS, Sample, category_fingerprint
-from components.data.shards import METADATA, read_split, samples_of, write_split
+from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
+from components.data.shards import METADATA, SUFFIX, read_split, samples_of, write_split
 from components.errors import BadInput
 from runner.files import Files
 
@@ -26,33 +26,37 @@ MANIFEST = "manifest.json"
 
 def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
     """Verify the categories under a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     listings = dataset(name)
     names = tuple(categories) or listings.categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
     total = sum(len(listings.list_category(root, category).entries) for category in names)
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("verifying", total=total)
-        return verify(name, root, names, lambda: bar.advance(task))
+    with _bar("verifying", total) as advance:
+        return verify(name, root, names, lambda: advance(1))
 
 
-def write_shards(name: str, report: Report, out: str, done: Callable[[str], None] = lambda message: None) -> None:
+def write_shards(
+    name: str,
+    report: Report,
+    out: str,
+    resolution: int | None = None,
+    done: Callable[[str], None] = lambda message: None,
+) -> None:
     """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
 
-    Files with a finding are not among them, and the category's entry in the manifest names those.
+    Files with a finding are not among them, and the category's entry in the manifest names those. With a
+    ``resolution``, images and masks are stored square-resized to it.
 
     Raises:
         BadInput: ``out`` cannot be used, or a category has no sound train images.
     """
     files = Files(out)
-    manifest = _manifest_for(name, files)
-    for category in dict.fromkeys(s.category for s in report.samples):
-        samples = [s for s in report.samples if s.category == category]
-        left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
-        done(_shard_category(category, samples, left_out, files, manifest))
+    manifest = _manifest_for(name, resolution, files)
+    with _bar("writing", len(report.samples)) as advance:
+        for category in dict.fromkeys(s.category for s in report.samples):
+            samples = [s for s in report.samples if s.category == category]
+            left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
+            done(_Category(category, samples, files, resolution, advance).shard(left_out, manifest))
 
 
 def has_shards(uri: str) -> bool:
@@ -97,43 +101,76 @@ def copy_shard(uri: str, category: str, split: str) -> Callable[[Any], None]:
     return copy
 
 
-def _manifest_for(name: str, files: Files) -> dict[str, Any]:
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal's stderr; yields what counts on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda images: bar.advance(task, images)
+
+
+def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, Any]:
     known = dataset(name)
     if not files.exists(MANIFEST):
         files.check_writable()
-        return {"dataset": name, "licence": known.licence, "source": known.source, "categories": {}}
+        head = {"dataset": name, "licence": known.licence, "source": known.source, "resolution": resolution}
+        return {**head, "categories": {}}
     manifest = read_manifest(files.uri)
     if manifest["dataset"] != name:
         raise BadInput(f"{files.uri}: holds shards of {manifest['dataset']}; choose another folder for {name}")
+    held = manifest["resolution"]
+    if held != resolution:
+        size = f"--resolution {held}" if held else "images as they were"
+        raise BadInput(f"{files.uri}: was written with {size}; choose another folder, or the same resolution")
     return manifest
 
 
-def _shard_category(
-    category: str, samples: Sequence[Sample], left_out: list[str], files: Files, manifest: dict[str, Any]
-) -> str:
-    if not _count(samples, "train"):
-        raise BadInput(f"{category}: has no sound train images; correct the findings above")
-    fingerprint = category_fingerprint(samples)
-    present = manifest["categories"].get(category)
-    if present and present["fingerprint"] == fingerprint:
-        return f"{category}: unchanged, {len(samples)} images"
-    attempt = f"{category}/{fingerprint[:12]}-{uuid.uuid4().hex[:8]}"
-    written = {split: _write(samples, split, attempt, files) for split in SPLITS if _count(samples, split)}
-    if category_fingerprint(_samples(files, written)) != fingerprint:
-        raise BadInput(f"{files.uri}/{attempt}: reads back other than it was written; run the command again")
-    manifest["categories"][category] = {
-        "fingerprint": fingerprint,
-        "files": written,
-        "left_out": left_out,
-    }
-    files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    return f"{category}: written, {len(samples)} images"
+@dataclass
+class _Category:
+    """One category on its way into shards."""
 
+    name: str
+    samples: Sequence[Sample]
+    files: Files
+    resolution: int | None
+    advance: Callable[[int], None]
 
-def _write(samples: Sequence[Sample], split: Any, attempt: str, files: Files) -> dict[str, Any]:
-    path = f"{attempt}/{split}.parquet"
-    digest = files.write_stream(path, lambda sink: write_split(samples, split, sink))
-    return {"path": path, "images": _count(samples, split), "sha256": digest}
+    def shard(self, left_out: list[str], manifest: dict[str, Any]) -> str:
+        """Write what has changed, name it in the manifest, and say what was done."""
+        if not _count(self.samples, "train"):
+            raise BadInput(f"{self.name}: has no sound train images; correct the findings above")
+        original = category_fingerprint(self.samples)
+        present = manifest["categories"].get(self.name)
+        if present and present["original"] == original:
+            self.advance(len(self.samples))
+            return f"{self.name}: unchanged, {len(self.samples)} images"
+        attempt = f"{self.name}/{original[:12]}-{uuid.uuid4().hex[:8]}"
+        stored: list[Sample] = []
+        entries = {split: self._write(split, attempt, stored) for split in SPLITS if _count(self.samples, split)}
+        fingerprint = category_fingerprint(stored)
+        if category_fingerprint(_samples(self.files, entries)) != fingerprint:
+            raise BadInput(f"{self.files.uri}/{attempt}: reads back other than it was written; run the command again")
+        manifest["categories"][self.name] = {
+            "fingerprint": fingerprint,
+            "original": original,
+            "files": entries,
+            "left_out": left_out,
+        }
+        self.files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        return f"{self.name}: written, {len(self.samples)} images"
+
+    def _write(self, split: SplitName, attempt: str, stored: list[Sample]) -> dict[str, Any]:
+        path = f"{attempt}/{split}{SUFFIX}"
+
+        def write(sink: Any) -> None:
+            stored.extend(write_split(self.samples, split, sink, self.resolution, self.advance))
+
+        digest = self.files.write_stream(path, write)
+        return {"path": path, "images": _count(self.samples, split), "sha256": digest}
 
 
 def _count(samples: Sequence[Sample], split: str) -> int:

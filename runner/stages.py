@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from components.data.images import decode_rgb
 from components.data.sample import SPLITS, Sample, SplitName
-from components.data.shards import Split, decode, read_split, write_split
+from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
 from components.detectors import Scores, build_detector
 from components.encoders import Encoder, build_encoder
 from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
@@ -36,9 +35,9 @@ def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str |
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
     present = [split for split in SPLITS if counts[split]]
     if source is not None:
-        files = {f"{split}.parquet": copy_shard(source, first.category, split) for split in present}
+        files = {f"{split}{SUFFIX}": copy_shard(source, first.category, split) for split in present}
     else:
-        files = {f"{split}.parquet": partial(_write_shard, samples, split) for split in present}
+        files = {f"{split}{SUFFIX}": partial(_write_shard, samples, split) for split in present}
     facts: dict[str, int] = {split: counts[split] for split in present}
     store.put(key, files, {"dataset": first.dataset, "category": first.category, **facts})
 
@@ -49,17 +48,23 @@ def _write_shard(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFil
 
 def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:
     """The originals as uint8 (H, W, 3), in the support's order; square-resized if ``size`` is given."""
-    source = store.get(support.shard).open("train.parquet")
-    table = read_split(source, columns=["image_id", "sha256", "image"], image_ids=list(support.ids))
-    return [decode_rgb(image.as_py(), size) for image in table["image"]]
+    shard = store.get(support.shard)
+    path = shard.path(f"train{SUFFIX}")
+    table = read_split(path, columns=["image"], image_ids=support.ids, filesystem=shard.filesystem)
+    return decode_originals(table, size)
 
 
-def rank_prompts(stage: PromptStage, store: Store) -> None:
-    """Rank the candidates against the support's embedding (eq. 1); keep the ranking and each kind's z_t."""
+def read_test(store: Store, shard: str, size: int) -> Split:
+    """A category's test images, square-resized."""
+    artifact = store.get(shard)
+    return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size)
+
+
+def rank_prompts(stage: PromptStage, originals: Sequence[np.ndarray], store: Store) -> None:
+    """Rank the candidates against the originals' embedding (eq. 1); keep the ranking and each kind's z_t."""
     began = time.perf_counter()
     encoder = cached_encoder(stage.encoder)
-    originals = [embed(encoder, image[None]) for image in read_support(stage.support, store)]
-    images = torch.from_numpy(np.concatenate(originals))
+    images = torch.from_numpy(np.concatenate([embed(encoder, image[None]) for image in originals]))
     found = candidates(stage.object_name, stage.words, stage.config.template)
     ranking = rank(images, found, encoder, stage.object_name, stage.config)
     prompts = {kind: ranking.prompt(kind) for kind in ("best", "only_word", "naive", "worst")}
@@ -71,12 +76,13 @@ def rank_prompts(stage: PromptStage, store: Store) -> None:
     store.put(stage.key, files, {"prompts": prompts, "seconds": time.perf_counter() - began})
 
 
-def detect(planned: PlannedCell, store: Store, results: Results, device: str) -> dict[str, Any]:
+def detect(
+    planned: PlannedCell, originals: Sequence[np.ndarray], test: Split, store: Store, results: Results, device: str
+) -> dict[str, Any]:
     """Train the cell's detector on its arm, score the test images, and append the cell's rows. Returns the row."""
     cell = planned.cell
     extra, facts = _extra_images(planned, store)
-    train = [image[None] for image in read_support(planned.support, store)] + ([extra] if extra is not None else [])
-    test = test_split(store.uri, planned.support.shard, cell.detector.image_size)
+    train = [image[None] for image in originals] + ([extra] if extra is not None else [])
     detector = build_detector(cell.detector, cell.seed, device)
     began = time.perf_counter()
     detector.fit(train)
@@ -93,13 +99,6 @@ def detect(planned: PlannedCell, store: Store, results: Results, device: str) ->
 def cached_encoder(name: str, device: str = "cpu") -> Encoder:
     """One encoder a process; building one costs seconds."""
     return build_encoder(name, device)
-
-
-@lru_cache(maxsize=4)
-def test_split(store_uri: str, shard: str, size: int) -> Split:
-    """A category's test images at one size, decoded once a process."""
-    table = read_split(Store(store_uri).get(shard).open("test.parquet"))
-    return decode(table, size)
 
 
 def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None, dict[str, Any]]:

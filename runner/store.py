@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import fs
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -54,9 +55,14 @@ class Artifact:
         """A JSON file's value."""
         return json.loads(self.read(name))
 
-    def open(self, name: str) -> pa.NativeFile:
-        """A seekable file for range reads; not hash-checked as a whole."""
-        return self._files.open(f"{self._attempt}/{name}")
+    def path(self, name: str) -> str:
+        """Where the file is on :attr:`filesystem`, for range reads; not hash-checked as a whole."""
+        return self._files.path(f"{self._attempt}/{name}")
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """What :meth:`path` is a path of."""
+        return self._files.filesystem
 
 
 class Store:

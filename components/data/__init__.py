@@ -2,7 +2,7 @@
 
 `read_dataset` reads and verifies a category of any dataset and gives `Sample`s (metadata, no pixels); `verify`
 lists everything that is wrong. `select_support` chooses
-the originals a detector may see. `shards` writes a category's split as one Parquet file and decodes it into a
+the originals a detector may see. `shards` writes a category's split as one Arrow file and decodes it into a
 `Split` of arrays. `demo.write_demo` makes a small real dataset offline; `planting` paints its defects.
 
 Nothing here imports torch: the driver, which never touches a pixel, imports this room.
@@ -24,7 +24,16 @@ from components.data.loco import Defect, read_defects
 from components.data.mvtec import list_categories
 from components.data.planting import PLANTERS, Scene
 from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
-from components.data.shards import SCHEMA, Split, decode, defects_of, read_split, samples_of, write_split
+from components.data.shards import (
+    SCHEMA,
+    Split,
+    decode,
+    decode_originals,
+    defects_of,
+    read_split,
+    samples_of,
+    write_split,
+)
 from components.data.support import Shots, select_support
 
 __all__ = [
@@ -49,6 +58,7 @@ __all__ = [
     "decode",
     "decode_many",
     "decode_mask",
+    "decode_originals",
     "decode_rgb",
     "defects_of",
     "encode_png",

@@ -17,6 +17,8 @@ from components.errors import BadInput
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Encoded = bytes | memoryview
+"""A file's bytes, as read or where they are mapped."""
 
 # All that Pillow raises on damaged files, plugin by plugin.
 _UNREADABLE = (
@@ -34,7 +36,7 @@ _SIXTEEN_TO_EIGHT = 65535 / 255
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def decode_rgb(data: bytes, size: int | None = None) -> RGB:
+def decode_rgb(data: Encoded, size: int | None = None) -> RGB:
     """Returns the image as uint8 RGB (H, W, 3), or (size, size, 3) by an antialiased bicubic square resize.
 
     Greyscale and palette images become RGB; 16-bit greyscale is scaled by 255/65535; an alpha channel is
@@ -50,7 +52,7 @@ def decode_rgb(data: bytes, size: int | None = None) -> RGB:
     return np.asarray(image, dtype=np.uint8)
 
 
-def decode_mask(data: bytes, size: int | None = None, defect_id: int | None = None) -> Mask:
+def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = None) -> Mask:
     """Returns the mask as bool (H, W), or (size, size) by a nearest-neighbour square resize.
 
     A pixel is marked above half of the file's range (127 of 255, 32767 of 65535). Masks stored as 0 and 1
@@ -83,7 +85,7 @@ def defect_id_of(data: bytes) -> int:
     return values[0]
 
 
-def decode_many(data: Sequence[bytes], size: int, threads: int = 4) -> RGB:
+def decode_many(data: Sequence[Encoded], size: int, threads: int = 4) -> RGB:
     """Returns the images as uint8 (N, size, size, 3), decoded by `threads` threads in the order given.
 
     Raises:
@@ -96,12 +98,20 @@ def decode_many(data: Sequence[bytes], size: int, threads: int = 4) -> RGB:
     return out
 
 
-def encode_png(array: NDArray[np.uint8] | Mask) -> bytes:
-    """Returns a PNG of a uint8 image (H, W, 3) or (H, W), or of a bool mask (H, W) as 0 and 255."""
+def encode_png(array: NDArray[np.uint8] | NDArray[np.uint16] | Mask) -> bytes:
+    """Returns a PNG of a uint8 image (H, W, 3) or (H, W), a uint16 one (H, W), or a bool mask (H, W) as 0 and 255."""
     pixels = array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(out, format="PNG")
     return out.getvalue()
+
+
+def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
+    """Returns a PNG of a mask (H, W) as 0 and 255, or as 0 and `defect_id`: what `decode_mask` reads back."""
+    if defect_id is None:
+        return encode_png(mask)
+    values = np.where(mask, defect_id, 0)
+    return encode_png(values.astype(np.uint8)) if defect_id < 256 else encode_png(values.astype(np.uint16))
 
 
 def check_image(data: bytes) -> tuple[int, int]:
@@ -132,7 +142,7 @@ def _verify_png(data: bytes) -> None:
         image.verify()
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: Encoded) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()

@@ -1,40 +1,38 @@
-"""A category's split as one Parquet file: metadata and the files' own bytes, hashed on the way in and out.
+"""A category's split as one Arrow file: metadata and the files' own bytes, hashed on the way in and out.
 
 The bytes are stored as they are (a PNG gains nothing from a second compression), so that a shard is as
 exact as the folder it was made from, and one read replaces thousands of small ones on a shared filesystem.
+The format is Arrow's own on disk (IPC, uncompressed): a local shard is mapped and its columns are read
+without a copy, a remote one is read by ranges, column by column and batch by batch.
 
 Letters: N images, S the side they are resized to.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
+import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from components.data.images import RGB, Mask, decode_many, decode_mask
+from components.data.images import RGB, Mask, decode_many, decode_mask, decode_rgb, encode_mask, encode_png
 from components.data.sample import MaskFile, Sample, SplitName
 from components.errors import BadInput
 
-ROW_GROUP = 32
-"""Images a row group: what a writer holds in memory, and the least that a reader of a few images reads."""
+BATCH = 32
+"""Images a record batch: what a writer holds in memory, and the least that a reader of a few images reads."""
+
+SUFFIX = ".arrow"
 
 # 64-bit offsets: a split of full-size images passes the 2 GiB that `binary` can address.
-_MASK = pa.struct(
-    [
-        pa.field("image", pa.large_binary(), nullable=False),
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("defect_id", pa.int32()),
-    ]
-)
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -47,12 +45,18 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("image", pa.large_binary(), nullable=False),
-        pa.field("masks", pa.list_(pa.field("element", _MASK, nullable=False)), nullable=False),
+        # The three lists of an image's masks have one length. A defect id is null where any marked pixel counts.
+        pa.field("masks", pa.list_(pa.field("element", pa.large_binary(), nullable=False)), nullable=False),
+        pa.field("mask_sha256", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+        pa.field("mask_defect_ids", pa.list_(pa.int32()), nullable=False),
+        # Over all of the row but the files, whose hashes are in it: a label is as safe as an image.
+        pa.field("row_sha256", pa.string(), nullable=False),
     ]
 )
-_PLAIN = tuple(name for name in SCHEMA.names if name not in ("image", "masks"))
-METADATA = (*_PLAIN, "masks.list.element.sha256", "masks.list.element.defect_id")
-"""The columns without the files' bytes, nested ones by their Parquet path: cheap to read."""
+METADATA = tuple(name for name in SCHEMA.names if name not in ("image", "masks", "row_sha256"))
+"""The columns without the files' bytes: cheap to read."""
+
+_OF_SAMPLE = tuple(name for name in METADATA if not name.startswith("mask_"))
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,18 @@ class Split:
         return len(self.image_ids)
 
 
-def write_split(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile) -> int:
-    """Writes the samples of `split` to `sink`, sorted by id, and returns how many there were.
+def write_split(
+    samples: Sequence[Sample],
+    split: SplitName,
+    sink: pa.NativeFile,
+    resolution: int | None = None,
+    done: Callable[[int], None] = lambda images: None,
+) -> list[Sample]:
+    """Writes the samples of `split` to `sink`, sorted by id, and returns them as they are stored.
 
-    Holds `ROW_GROUP` images in memory at a time. The same samples give the same bytes.
+    With a `resolution`, images and masks are stored as PNG files of that side (see `decode_rgb`, `decode_mask`),
+    with the size and hashes of those. Holds `BATCH` images in memory at a time, and calls `done` with the number
+    of images after each batch. The same samples give the same bytes.
 
     Raises:
         BadInput: there is no sample of that split, or a file is gone or changed since it was scanned.
@@ -84,15 +96,18 @@ def write_split(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile
     chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.image_id)
     if not chosen:
         raise BadInput(f"no {split} images among the {len(samples)} samples; scan the category again")
-    with pq.ParquetWriter(sink, SCHEMA, compression="NONE", use_dictionary=False, write_statistics=False) as out:
+    stored = []
+    with ipc.new_file(sink, SCHEMA) as out:
         for batch in _batches(chosen):
-            rows = [_row(sample) for sample in batch]
-            out.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), row_group_size=ROW_GROUP)
-    return len(chosen)
+            rows = [_row(sample, resolution) for sample in batch]
+            out.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
+            stored += [_sample(row) for row in rows]
+            done(len(rows))
+    return stored
 
 
 def read_split(
-    source: pa.NativeFile | str | Path,
+    path: str | Path,
     columns: Sequence[str] | None = None,
     image_ids: Sequence[str] | None = None,
     *,
@@ -101,28 +116,30 @@ def read_split(
 ) -> pa.Table:
     """Returns the shard's rows as a table of `SCHEMA`'s columns (or the `columns` named).
 
-    `source` is an open input file, or a path on `filesystem` (default: the local one). With `image_ids`,
-    those rows in that order, and only their row groups are read. With `verify`, the images and masks
-    that are read are hashed again.
+    `path` is on `filesystem` (default: the local one). A local file is mapped, and the table refers to it. With
+    `image_ids`, those rows in that order, and only the batches that hold them are read. With `verify`, all that is
+    read is hashed again.
 
     Raises:
         BadInput: the shard is missing or damaged, an id or column is not in it, or an image's bytes changed.
     """
-    name = str(source) if isinstance(source, str | Path) else "the shard"
-    unknown = sorted({_root(c) for c in columns or ()} - set(SCHEMA.names))
+    unknown = sorted({*(columns or ())} - set(SCHEMA.names))
     if unknown:
-        raise BadInput(f"{name}: has no column {unknown[0]}; there are: {', '.join(SCHEMA.names)}")
+        raise BadInput(f"{path}: has no column {unknown[0]}; there are: {', '.join(SCHEMA.names)}")
     wanted = list(columns if columns is not None else SCHEMA.names)
-    hashes = ["sha256"] if verify and "image" in wanted else []
+    asked = [*dict.fromkeys([*wanted, *(METADATA if verify else ()), *(["row_sha256"] if verify else [])])]
+    if filesystem is None or isinstance(filesystem, fs.LocalFileSystem):
+        filesystem = fs.LocalFileSystem(use_mmap=True)
     try:
-        with _opened(source, filesystem) as shard:
-            table = _read(shard, [*dict.fromkeys([*wanted, *hashes, "image_id"])], image_ids, name)
+        table = _read(str(path), filesystem, asked, image_ids)
+        # A damaged file can hold offsets that lead out of it.
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{name}: cannot be read as a shard ({reason}); write it again") from error
+        raise BadInput(f"{path}: cannot be read as a shard ({reason}); write it again") from error
     if verify:
-        _verify(table, name)
-    return table.select(list(dict.fromkeys(map(_root, wanted))))
+        _verify(table, str(path))
+    return table.select(wanted)
 
 
 def samples_of(table: pa.Table) -> list[Sample]:
@@ -130,7 +147,7 @@ def samples_of(table: pa.Table) -> list[Sample]:
 
     They carry all of the data's identity: `category_fingerprint` gives what scanning the folder gave.
     """
-    return [_from_row(row) for row in table.select(list(dict.fromkeys(map(_root, METADATA)))).to_pylist()]
+    return [_sample(row) for row in table.select(METADATA).to_pylist()]
 
 
 def defects_of(table: pa.Table, size: int | None = None) -> Iterator[list[tuple[int | None, Mask]]]:
@@ -139,9 +156,8 @@ def defects_of(table: pa.Table, size: int | None = None) -> Iterator[list[tuple[
     Raises:
         BadInput: a mask cannot be decoded.
     """
-    for masks in table["masks"]:
-        found = [mask.as_py() for mask in masks]
-        yield [(m["defect_id"], decode_mask(m["image"], size, m["defect_id"])) for m in found]
+    for masks, ids in zip(table["masks"], table["mask_defect_ids"].to_pylist(), strict=True):
+        yield [(i, decode_mask(_view(m), size, i)) for m, i in zip(masks, ids, strict=True)]
 
 
 def decode(table: pa.Table, size: int, threads: int = 4) -> Split:
@@ -156,36 +172,60 @@ def decode(table: pa.Table, size: int, threads: int = 4) -> Split:
             masks[i] |= mask
     return Split(
         image_ids=tuple(table["image_id"].to_pylist()),
-        images=decode_many(table["image"].to_pylist(), size, threads),
+        images=decode_many([_view(image) for image in table["image"]], size, threads),
         masks=masks,
         labels=np.asarray(table["label"].to_pylist(), dtype=np.int64),
         defect_types=tuple(table["defect_type"].to_pylist()),
     )
 
 
+def decode_originals(table: pa.Table, size: int | None = None) -> list[RGB]:
+    """Returns the table's images as uint8 (H, W, 3), each of its own size unless they are resized to `size`.
+
+    Raises:
+        BadInput: an image cannot be decoded.
+    """
+    return [decode_rgb(_view(image), size) for image in table["image"]]
+
+
 def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
     rest = iter(samples)
-    while batch := list(islice(rest, ROW_GROUP)):
+    while batch := list(islice(rest, BATCH)):
         yield batch
 
 
-def _row(sample: Sample) -> dict[str, Any]:
-    row = {name: getattr(sample, name) for name in _PLAIN}
-    row["image"] = _bytes(sample.image_path, sample.sha256)
-    row["masks"] = [
-        {"image": _bytes(m.path, m.sha256), "sha256": m.sha256, "defect_id": m.defect_id} for m in sample.masks
-    ]
-    return row
+def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
+    image = _bytes(sample.image_path, sample.sha256)
+    masks = [_bytes(m.path, m.sha256) for m in sample.masks]
+    if resolution is not None:
+        sample, image, masks = _resized(sample, image, masks, resolution)
+    row = {
+        **{name: getattr(sample, name) for name in _OF_SAMPLE},
+        "mask_sha256": [m.sha256 for m in sample.masks],
+        "mask_defect_ids": [m.defect_id for m in sample.masks],
+    }
+    return {**row, "image": image, "masks": masks, "row_sha256": _seal(row)}
 
 
-def _from_row(row: dict[str, Any]) -> Sample:
+def _resized(sample: Sample, image: bytes, masks: list[bytes], side: int) -> tuple[Sample, bytes, list[bytes]]:
+    image = encode_png(decode_rgb(image, side))
+    files = list(sample.masks)
+    for i, (file, data) in enumerate(zip(sample.masks, masks, strict=True)):
+        masks[i] = encode_mask(decode_mask(data, side, file.defect_id), file.defect_id)
+        files[i] = replace(file, sha256=hashlib.sha256(masks[i]).hexdigest())
+    sha256 = hashlib.sha256(image).hexdigest()
+    return replace(sample, width=side, height=side, sha256=sha256, masks=tuple(files)), image, masks
+
+
+def _seal(row: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([row[name] for name in METADATA]).encode()).hexdigest()
+
+
+def _sample(row: dict[str, Any]) -> Sample:
     here = Path(row["image_id"])
-    masks = tuple(MaskFile(here, mask["sha256"], mask["defect_id"]) for mask in row.pop("masks"))
-    return Sample(**row, image_path=here, masks=masks)
-
-
-def _root(column: str) -> str:
-    return column.partition(".")[0]
+    masks = zip(row["mask_sha256"], row["mask_defect_ids"], strict=True)
+    fields = {name: row[name] for name in _OF_SAMPLE}
+    return Sample(**fields, image_path=here, masks=tuple(MaskFile(here, *mask) for mask in masks))
 
 
 def _bytes(path: Path, expected: str | None) -> bytes:
@@ -198,39 +238,54 @@ def _bytes(path: Path, expected: str | None) -> bytes:
     return data
 
 
-@contextmanager
-def _opened(source: pa.NativeFile | str | Path, filesystem: fs.FileSystem | None) -> Iterator[pq.ParquetFile]:
-    if not isinstance(source, str | Path):
-        yield pq.ParquetFile(source)
-        return
-    with (filesystem or fs.LocalFileSystem()).open_input_file(str(source)) as file:
-        yield pq.ParquetFile(file)
-
-
-def _read(shard: pq.ParquetFile, columns: list[str], image_ids: Sequence[str] | None, name: str) -> pa.Table:
+def _read(path: str, filesystem: fs.FileSystem, columns: list[str], image_ids: Sequence[str] | None) -> pa.Table:
+    shard = ds.dataset(path, format="ipc", filesystem=filesystem)
+    if not shard.schema.equals(SCHEMA):
+        raise BadInput(f"{path}: holds other columns than a shard of this version; write it again")
     if image_ids is None:
-        return shard.read(columns=columns)
-    groups = [shard.read_row_group(g, columns=["image_id"])["image_id"] for g in range(shard.num_row_groups)]
-    where = {image_id: g for g, ids in enumerate(groups) for image_id in ids.to_pylist()}
+        return shard.to_table(columns=columns)
+    with filesystem.open_input_file(path) as file:
+        return _chosen(file, columns, image_ids, path)
+
+
+def _chosen(file: pa.NativeFile, columns: list[str], image_ids: Sequence[str], path: str) -> pa.Table:
+    """Some rows, in the order asked. Not by a filter on the dataset, which would read every batch whole."""
+    ids = [batch["image_id"].to_pylist() for batch in _batches_of(file, ["image_id"])]
+    where = {image_id: (b, row) for b, batch in enumerate(ids) for row, image_id in enumerate(batch)}
     for image_id in image_ids:
         if image_id not in where:
-            raise BadInput(f"{name}: has no image {image_id} (it holds {len(where)}); write the shard again")
-    table = shard.read_row_groups(sorted({where[i] for i in image_ids}), columns=columns)
-    row_of = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
-    return table.take(pa.array([row_of[i] for i in image_ids], pa.int64()))
+            raise BadInput(f"{path}: has no image {image_id} (it holds {len(where)}); write the shard again")
+    needed = sorted({where[i][0] for i in image_ids})
+    schema = pa.schema([SCHEMA.field(name) for name in sorted(columns, key=SCHEMA.get_field_index)])
+    table = pa.Table.from_batches(_batches_of(file, columns, needed), schema=schema)
+    start = dict(zip(needed, np.cumsum([0, *(len(ids[b]) for b in needed)]), strict=False))
+    return table.take(pa.array([start[b] + row for b, row in (where[i] for i in image_ids)], pa.int64()))
 
 
-def _verify(table: pa.Table, name: str) -> None:
+def _batches_of(file: pa.NativeFile, columns: list[str], which: Iterable[int] | None = None) -> list[pa.RecordBatch]:
+    fields = [SCHEMA.get_field_index(name) for name in columns]
+    reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=fields))
+    return [reader.get_batch(b) for b in (range(reader.num_record_batches) if which is None else which)]
+
+
+def _verify(table: pa.Table, path: str) -> None:
+    for number, row in enumerate(table.select([*METADATA, "row_sha256"]).to_pylist()):
+        if _seal(row) != row["row_sha256"]:
+            raise BadInput(f"{path}: row {number}, {row['image_id']}, is damaged; write the shard again")
     if "image" in table.column_names:
         for image_id, data, expected in zip(table["image_id"], table["image"], table["sha256"], strict=True):
-            _check(data, expected, f"{name}: the image of {image_id}")
+            _check(data, expected, f"{path}: the image of {image_id}")
     if "masks" in table.column_names:
-        for image_id, masks in zip(table["image_id"], table["masks"], strict=True):
-            for mask in (m for m in masks if "image" in m):
-                _check(mask["image"], mask["sha256"], f"{name}: the mask of {image_id}")
+        for image_id, masks, hashes in zip(table["image_id"], table["masks"], table["mask_sha256"], strict=True):
+            for data, expected in zip(masks, hashes, strict=True):
+                _check(data, expected, f"{path}: the mask of {image_id}")
 
 
 def _check(data: pa.Scalar, expected: pa.Scalar, what: str) -> None:
-    # A view of the buffer: hashing a shard must not double its memory.
-    if hashlib.sha256(data.as_buffer()).hexdigest() != expected.as_py():
+    if hashlib.sha256(_view(data)).hexdigest() != expected.as_py():
         raise BadInput(f"{what} is damaged; write the shard again")
+
+
+def _view(data: pa.Scalar) -> memoryview:
+    """The bytes where they are: in the mapped file, or in the buffer that was read."""
+    return memoryview(data.as_buffer())

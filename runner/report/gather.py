@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from components.data.images import decode_rgb
-from components.data.shards import read_split
+from components.data.shards import SUFFIX, decode_originals, read_split
 from components.errors import BadInput, GoodshotError
 from components.prompts import Ranking
 from runner.comparison import compare
@@ -168,9 +167,10 @@ class _Gatherer:
 
     def _gallery(self, cell: CellRecord) -> Gallery:
         images = self.store.get(str(cell.image_set)).arrays("images.safetensors")["images"]
-        source = self.store.get(cell.shard).open("train.parquet")
-        table = read_split(source, columns=["image"], image_ids=list(cell.support_ids[:SHOWN_ORIGINALS]))
-        originals = tuple(decode_rgb(image.as_py()) for image in table["image"])
+        shard, ids = self.store.get(cell.shard), cell.support_ids[:SHOWN_ORIGINALS]
+        path = shard.path(f"train{SUFFIX}")
+        table = read_split(path, columns=["image"], image_ids=ids, filesystem=shard.filesystem)
+        originals = tuple(decode_originals(table))
         row = self._row(cell)
         return Gallery(cell.category, row, variant_label(row), originals, images[:SHOWN_IMAGES])
 

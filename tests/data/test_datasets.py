@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from pyarrow import fs
 
 from components.data import (
     SPLITS,
@@ -35,14 +35,11 @@ def counted(samples: list[Sample]) -> dict[tuple[str, str], int]:
     return dict(Counter((s.split, s.defect_type) for s in samples))
 
 
-def shard(samples: list[Sample], split: SplitName) -> bytes:
-    sink = pa.BufferOutputStream()
-    write_split(samples, split, sink)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def opened(samples: list[Sample], split: SplitName) -> pa.NativeFile:
-    return pa.BufferReader(shard(samples, split))
+def shard(samples: list[Sample], split: SplitName, folder: Path, resolution: int | None = None) -> Path:
+    path = folder / f"{split}.arrow"
+    with fs.LocalFileSystem().open_output_stream(str(path)) as sink:
+        write_split(samples, split, sink, resolution)
+    return path
 
 
 def test_loco_keeps_every_defect_apart(tmp_path: Path) -> None:
@@ -56,7 +53,7 @@ def test_loco_keeps_every_defect_apart(tmp_path: Path) -> None:
     }
     by_id = {s.image_id: [m.defect_id for m in s.masks] for s in samples if s.label}
     assert by_id["test/structural_anomalies/000.png"] == [254, 254, 100]
-    table = read_split(opened(samples, "test"))
+    table = read_split(shard(samples, "test", tmp_path))
     apart = dict(zip(table["image_id"].to_pylist(), defects_of(table), strict=True))
     areas = [(value, int(mask.sum())) for value, mask in apart["test/structural_anomalies/000.png"]]
     assert areas == [(254, 40), (254, 40), (100, 100)]
@@ -67,7 +64,7 @@ def test_loco_keeps_every_defect_apart(tmp_path: Path) -> None:
 
 def test_a_shard_of_several_masks_keeps_its_identity(tmp_path: Path) -> None:
     samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
-    rows = [read_split(opened(samples, s), METADATA) for s in SPLITS]
+    rows = [read_split(shard(samples, s, tmp_path), METADATA) for s in SPLITS]
     again = [sample for table in rows for sample in samples_of(table)]
     assert category_fingerprint(again) == category_fingerprint(samples)
 
@@ -75,10 +72,12 @@ def test_a_shard_of_several_masks_keeps_its_identity(tmp_path: Path) -> None:
 def test_a_damaged_mask_among_several_is_named(tmp_path: Path) -> None:
     samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
     (last,) = (s.masks[2].path for s in samples if len(s.masks) == 3)
-    data, original = bytearray(shard(samples, "test")), last.read_bytes()
+    path = shard(samples, "test", tmp_path)
+    data, original = bytearray(path.read_bytes()), last.read_bytes()
     data[data.index(original) + len(original) // 2] ^= 1
+    path.write_bytes(bytes(data))
     with pytest.raises(BadInput, match=r"mask of test/structural_anomalies/000\.png is damaged"):
-        read_split(pa.BufferReader(bytes(data)))
+        read_split(path)
 
 
 def test_loco_says_when_a_defect_is_found_whole(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from runner.execute import Options, plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import Plan
 from runner.results import Results
-from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support
+from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support, read_test
 from runner.store import Store
 from runner.study import Study
 
 FINGERPRINTS = {
-    "shard": "9c32e52d1f6ce7ba",
+    "shard": "b76458ffb5ef071a",
     "prompt": "7407bef4f7ef9023",
     "generator": "6cca641a2fa564e3",
     "image_set": "98f77e90bcd6da43",
@@ -80,14 +80,16 @@ def made(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, St
     (prompt,) = plan.prompts.values()
     (stage,) = plan.generators.values()
     make_shards(category.samples, category.shard, store)
-    rank_prompts(prompt, store)
+    originals = read_support(prompt.support, store)
+    rank_prompts(prompt, originals, store)
 
     def start() -> Generator:
-        return Generator(read_support(stage.support, store), stage.config, stage.vq_weight, stage.seed)
+        return Generator(originals, stage.config, stage.vq_weight, stage.seed)
 
     ImageSets(stage, store, build_encoder(stage.encoder), start, lambda steps, seconds: None).make()
     for planned in plan.cells.values():
-        detect(planned, store, results, "cpu")
+        test = read_test(store, category.shard, planned.cell.detector.image_size)
+        detect(planned, originals, test, store, results, "cpu")
     return plan, store, results
 
 

@@ -32,7 +32,7 @@ def stage_of(study: Study, store: Store, tmp_path: Path) -> GeneratorStage:
             make_shards(category.samples, category.shard, store)
     for prompt in plan.prompts.values():
         if not store.has(prompt.key):
-            rank_prompts(prompt, store)
+            rank_prompts(prompt, read_support(prompt.support, store), store)
     (stage,) = plan.generators.values()
     return stage
 

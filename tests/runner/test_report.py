@@ -11,13 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from components.data.images import encode_png
-from components.data.shards import SCHEMA
+from components.data.sample import Sample
+from components.data.shards import write_split
 from components.errors import BadInput
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from runner.execute import Options
@@ -66,7 +65,7 @@ def out(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     cells = []
     for category in ("brick", "coin"):
-        put_shared(store, category, rng)
+        put_shared(store, category, rng, tmp_path)
         for seed in (0, 1):
             for arm in AUROC:
                 fingerprint = f"{category}-{seed}-{arm}"
@@ -103,23 +102,14 @@ def record(fingerprint: str, category: str, arm: str, seed: int) -> CellRecord:
     )
 
 
-def put_shared(store: Store, category: str, rng: np.random.Generator) -> None:
+def put_shared(store: Store, category: str, rng: np.random.Generator, tmp_path: Path) -> None:
     data = encode_png(pixels(rng, 1)[0])
-    values = {name: None for name in SCHEMA.names} | {
-        "image_id": "train/good/0.png",
-        "dataset": "demo",
-        "category": category,
-        "split": "train",
-        "defect_type": "good",
-        "label": 0,
-        "width": 16,
-        "height": 16,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "image": data,
-    }
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([values], schema=SCHEMA), sink)
-    store.put(f"shard/{category}", {"train.parquet": sink.getvalue().to_pybytes()}, {})
+    image_id = "train/good/0.png"
+    file = tmp_path / image_id.replace("/", "-")
+    file.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    sample = Sample(image_id, "demo", category, "train", "good", 0, file, 16, 16, sha256)
+    store.put(f"shard/{category}", {"train.arrow": lambda sink: write_split([sample], "train", sink)}, {})
     ranked = RankedPrompt(prompt=EVIL, word="coin", distance=1.1, cosine=0.4, kept=True)
     plain = Prompt(prompt="a coin", distance=1.2, cosine=0.3)
     ranking = Ranking(object_name="coin", encoder="conse", rows=(ranked,), only_word=plain, naive=plain)

@@ -13,12 +13,10 @@ from components.errors import BadInput
 from runner.cli import main
 from runner.execute import Options, plan_studies
 from runner.files import Files
-from runner.stages import make_shards, read_support, test_split
+from runner.stages import make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
 from tests.data import miniatures
-
-test_split.__test__ = False  # type: ignore[attr-defined]
 
 
 def shard(name: str, root: Path, out: Path, *more: str) -> int:
@@ -39,13 +37,13 @@ def test_a_study_from_shards_is_the_same_study(
     (category,) = plan.categories.values()
     store = Store(str(tmp_path / "store"))
     make_shards(category.samples, category.shard, store, category.source)
-    assert len(test_split(store.uri, category.shard, 32)) == 28
+    assert len(read_test(store, category.shard, 32)) == 28
     assert len(read_support(next(iter(plan.cells.values())).support, store)) == 1
-    (test,) = out.glob("coin/*/test.parquet")
+    (test,) = out.glob("coin/*/test.arrow")
     data = bytearray(test.read_bytes())
     data[len(data) // 2] ^= 1
     test.write_bytes(bytes(data))
-    with pytest.raises(BadInput, match=r"test\.parquet: is damaged"):
+    with pytest.raises(BadInput, match=r"test\.arrow: is damaged"):
         make_shards(category.samples, "shard/other", store, category.source)
     assert not store.has("shard/other")
 
@@ -53,7 +51,7 @@ def test_a_study_from_shards_is_the_same_study(
 def test_a_finished_category_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, out = miniatures.btad(tmp_path / "btad"), tmp_path / "out"
     assert shard("btad", root, out) == 0
-    first = {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")}
+    first = {p: p.stat().st_mtime_ns for p in out.rglob("*.arrow")}
     miniatures.photo(root / "02/train/ok/0009.png", 40)
     capsys.readouterr()
     assert shard("btad", root, out) == 0
@@ -88,5 +86,5 @@ def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        Files(str(tmp_path)).write_stream("a/b.parquet", fail)
+        Files(str(tmp_path)).write_stream("a/b.arrow", fail)
     assert not list((tmp_path / "a").iterdir())

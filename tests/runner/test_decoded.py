@@ -1,0 +1,46 @@
+"""Photographs in the object store: decoded once, one memory for all readers, given back after the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from runner.execute import Options, plan_studies
+from runner.stages import make_shards, read_support, read_test
+from runner.store import Store
+from runner.study import Study
+
+
+def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_studies([tiny_study()], Options(str(tmp_path)))
+    (category,) = plan.categories.values()
+    store = Store(str(tmp_path / "store"))
+    make_shards(category.samples, category.shard, store, category.source)
+    cells = list(plan.cells.values())
+    size = cells[0].cell.detector.image_size
+
+    from runner.cluster import cluster
+
+    with cluster(None, 1):
+        import ray
+
+        from runner.decoded import DecodedImages
+
+        decoded = DecodedImages(store.uri)
+        decoded.expect(cells)
+        first = decoded.test(category.shard, size)
+        split, again = ray.get(first), ray.get(decoded.test(category.shard, size))
+        assert split.images.ctypes.data == again.images.ctypes.data
+        assert not split.images.flags.writeable
+        expected = read_test(store, category.shard, size)
+        np.testing.assert_array_equal(split.images, expected.images)
+        np.testing.assert_array_equal(split.masks, expected.masks)
+        (original,) = ray.get(decoded.support(cells[0].support))
+        np.testing.assert_array_equal(original, read_support(cells[0].support, store)[0])
+        for planned in cells[:-1]:
+            decoded.release(planned)
+        assert decoded.test(category.shard, size) == first
+        decoded.release(cells[-1])
+        assert decoded.test(category.shard, size) != first
