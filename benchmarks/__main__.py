@@ -1,6 +1,10 @@
-"""``make bench``: run every benchmark of this folder and print its ratios."""
+"""``make bench``: run every benchmark of this folder, or those named, and print their ratios."""
 
-from benchmarks import sharing
+import importlib
+import sys
+
+ALL = ("reading", "sharing")
 
 if __name__ == "__main__":
-    print(sharing.main())
+    for name in sys.argv[1:] or ALL:
+        print(importlib.import_module(f"benchmarks.{name}").main(), flush=True)

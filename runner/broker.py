@@ -95,7 +95,7 @@ class Broker:
         self.store, self.results = Store(store_uri), Results(out)
         self.rows = self.results.rows()
         self.progress = Progress()
-        self._decoded = DecodedImages(store_uri)
+        self._decoded = DecodedImages(store_uri, resources.detector_cpus)
         self._flights: dict[str, asyncio.Future[Any]] = {}
         slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
         self._pool = GeneratorPool(int(slots), self._start_generator_actor)

@@ -29,20 +29,23 @@ def _decode_support(support: Support, store_uri: str) -> list[np.ndarray]:
 
 
 @ray.remote
-def _decode_test(shard: str, size: int, store_uri: str) -> Split:
-    start_worker(1)
-    return read_test(Store(store_uri), shard, size)
+def _decode_test(shard: str, size: int, store_uri: str, threads: int) -> Split:
+    start_worker(threads)
+    return read_test(Store(store_uri), shard, size, threads)
 
 
 class DecodedImages:
     """References to the originals and test splits of a run's cells; each is decoded when it is first asked for.
 
     A process only ever reads its own category's shard, and of that the one split: :func:`read_support` takes the
-    batches that hold the support, :func:`read_test` the test split.
+    batches that hold the support, :func:`read_test` the test split, with a thread a CPU.
+
+    Args:
+        cpus: CPUs that decoding a test split takes.
     """
 
-    def __init__(self, store_uri: str) -> None:
-        self._store_uri = store_uri
+    def __init__(self, store_uri: str, cpus: float) -> None:
+        self._store_uri, self._cpus = store_uri, cpus
         self._users: Counter[Key] = Counter()
         self._refs: dict[Key, Any] = {}
 
@@ -62,7 +65,9 @@ class DecodedImages:
         """Reference to the :class:`Split` of the test images at ``size``."""
         key = ("test", (shard, size))
         if key not in self._refs:
-            self._refs[key] = _decode_test.remote(shard, size, self._store_uri)
+            self._refs[key] = _decode_test.options(num_cpus=self._cpus).remote(
+                shard, size, self._store_uri, max(1, int(self._cpus))
+            )
         return self._refs[key]
 
     def release(self, planned: PlannedCell) -> None:

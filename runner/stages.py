@@ -54,10 +54,10 @@ def read_support(support: Support, store: Store, size: int | None = None) -> lis
     return decode_originals(table, size)
 
 
-def read_test(store: Store, shard: str, size: int) -> Split:
-    """A category's test images, square-resized."""
+def read_test(store: Store, shard: str, size: int, threads: int = 1) -> Split:
+    """A category's test images, square-resized, decoded by so many threads."""
     artifact = store.get(shard)
-    return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size)
+    return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size, threads)
 
 
 def rank_prompts(stage: PromptStage, originals: Sequence[np.ndarray], store: Store) -> None:

@@ -18,7 +18,7 @@ from components.data.datasets import (
     verify,
 )
 from components.data.demo import DEMO_CATEGORIES, write_demo
-from components.data.images import decode_many, decode_mask, decode_rgb, encode_png
+from components.data.images import decode_mask, decode_rgb, encode_png
 from components.data.layout import Finding
 from components.data.loco import Defect, read_defects
 from components.data.mvtec import list_categories
@@ -28,6 +28,7 @@ from components.data.shards import (
     SCHEMA,
     Split,
     decode,
+    decode_batches,
     decode_originals,
     defects_of,
     read_split,
@@ -56,7 +57,7 @@ __all__ = [
     "categories_of",
     "category_fingerprint",
     "decode",
-    "decode_many",
+    "decode_batches",
     "decode_mask",
     "decode_originals",
     "decode_rgb",

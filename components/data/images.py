@@ -1,14 +1,13 @@
 """Bytes to pixels: every consumer sees 8-bit RGB and boolean masks, whatever the files hold.
 
-Letters: H, W height and width; N images; S the side of a square resize.
+Letters: H, W height and width.
 """
 
 import io
 import struct
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -30,6 +29,10 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_PNG_HEADER = 33
+"""Bytes of the signature and the first chunk: size, depth, colour type, interlace."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _SIXTEEN_TO_EIGHT = 65535 / 255
@@ -46,7 +49,10 @@ def decode_rgb(data: Encoded, size: int | None = None) -> RGB:
     Raises:
         BadInput: the bytes are not a readable image, or hold floating-point pixels.
     """
-    image = _eight_bit(_open(data)).convert("RGB")
+    plain = _plain_png(data)
+    if plain is not None and plain.shape[2:] and (size is None or plain.shape[:2] == (size, size)):
+        return plain
+    image = _eight_bit(_open(data) if plain is None else Image.fromarray(plain)).convert("RGB")
     if size is not None:
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
@@ -61,7 +67,8 @@ def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = 
     Raises:
         BadInput: the bytes are not a readable image, or no value says clearly what is marked.
     """
-    image = _open(data)
+    plain = _plain_png(data)
+    image = _open(data) if plain is None else Image.fromarray(plain)
     marked = _marked(image) if defect_id is None else np.asarray(image) == defect_id
     if size is None:
         return marked
@@ -83,19 +90,6 @@ def defect_id_of(data: bytes) -> int:
         found = ", ".join(map(str, values)) or "none"
         raise BadInput(f"a defect's mask holds 0 and one other value, this one: {found}; store one defect a mask")
     return values[0]
-
-
-def decode_many(data: Sequence[Encoded], size: int, threads: int = 4) -> RGB:
-    """Returns the images as uint8 (N, size, size, 3), decoded by `threads` threads in the order given.
-
-    Raises:
-        BadInput: as `decode_rgb`.
-    """
-    out = np.empty((len(data), size, size, 3), dtype=np.uint8)
-    with ThreadPoolExecutor(threads) as pool:
-        for i, image in enumerate(pool.map(lambda d: decode_rgb(d, size), data)):
-            out[i] = image
-    return out
 
 
 def encode_png(array: NDArray[np.uint8] | NDArray[np.uint16] | Mask) -> bytes:
@@ -134,6 +128,34 @@ def check_image(data: bytes) -> tuple[int, int]:
     except _UNREADABLE as error:
         raise BadInput(f"not a readable image ({_reason(error)})") from error
     return (height, width) if sideways else (width, height)
+
+
+def _plain_png(data: Encoded) -> NDArray[np.uint8] | None:
+    """The pixels (H, W) or (H, W, 3) of the commonest kind of file, which libspng decodes a quarter faster than Pillow.
+
+    8-bit grey or RGB, not interlaced, with no chunk that changes what is seen (transparency, rotation, a palette).
+    None for all others and for damaged files, of which Pillow then says what is wrong.
+    """
+    view = memoryview(data).cast("B")
+    if len(view) < _PNG_HEADER or bytes(view[:8]) != _PNG:
+        return None
+    depth, colour, interlace = view[24], view[25], view[28]
+    if depth != 8 or colour not in (0, 2) or interlace or not _chunks(view) <= _PLAIN_CHUNKS:
+        return None
+    try:
+        pixels: NDArray[np.uint8] = imagecodecs.spng_decode(np.frombuffer(view, np.uint8))  # type: ignore[arg-type]
+    except (ValueError, RuntimeError):
+        return None
+    return pixels
+
+
+def _chunks(png: memoryview) -> set[bytes]:
+    """The names of all chunks; an empty one besides where the file ends inside a chunk."""
+    at, names = 8, set()
+    while at < len(png):
+        names.add(bytes(png[at + 4 : at + 8]))
+        at += 12 + int.from_bytes(png[at : at + 4], "big")
+    return names if at == len(png) else names | {b""}
 
 
 def _verify_png(data: bytes) -> None:

@@ -10,7 +10,9 @@ Letters: N images, S the side they are resized to.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +25,7 @@ import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from components.data.images import RGB, Mask, decode_many, decode_mask, decode_rgb, encode_mask, encode_png
+from components.data.images import RGB, Mask, decode_mask, decode_rgb, encode_mask, encode_png
 from components.data.sample import MaskFile, Sample, SplitName
 from components.errors import BadInput
 
@@ -156,27 +158,35 @@ def defects_of(table: pa.Table, size: int | None = None) -> Iterator[list[tuple[
     Raises:
         BadInput: a mask cannot be decoded.
     """
-    for masks, ids in zip(table["masks"], table["mask_defect_ids"].to_pylist(), strict=True):
-        yield [(i, decode_mask(_view(m), size, i)) for m, i in zip(masks, ids, strict=True)]
+    for masks in _masks_of(table):
+        yield [(defect_id, decode_mask(data, size, defect_id)) for defect_id, data in masks]
 
 
-def decode(table: pa.Table, size: int, threads: int = 4) -> Split:
-    """Returns the table's images and masks, resized to `size`; see `images.decode_rgb` and `decode_mask`.
+def decode(table: pa.Table, size: int, threads: int = 2) -> Split:
+    """Returns the table's images and masks, resized to `size`, decoded by `threads` threads.
+
+    See `images.decode_rgb` and `decode_mask`.
 
     Raises:
         BadInput: an image or mask cannot be decoded.
     """
-    masks = np.zeros((table.num_rows, size, size), dtype=np.bool_)
-    for i, defects in enumerate(defects_of(table, size)):
-        for _, mask in defects:
-            masks[i] |= mask
-    return Split(
-        image_ids=tuple(table["image_id"].to_pylist()),
-        images=decode_many([_view(image) for image in table["image"]], size, threads),
-        masks=masks,
-        labels=np.asarray(table["label"].to_pylist(), dtype=np.int64),
-        defect_types=tuple(table["defect_type"].to_pylist()),
-    )
+    with ThreadPoolExecutor(threads) as pool:
+        return _decoding(table, size, pool).result()
+
+
+def decode_batches(table: pa.Table, size: int, batch: int = BATCH, threads: int = 2) -> Iterator[Split]:
+    """Yields what `decode` gives in batches of `batch` images; the next one is decoded meanwhile.
+
+    Raises:
+        BadInput: an image or mask cannot be decoded.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[_Decoding] = deque()
+        for start in range(0, table.num_rows, batch):
+            ahead.append(_decoding(table.slice(start, batch), size, pool))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        yield from (last.result() for last in ahead)
 
 
 def decode_originals(table: pa.Table, size: int | None = None) -> list[RGB]:
@@ -186,6 +196,42 @@ def decode_originals(table: pa.Table, size: int | None = None) -> list[RGB]:
         BadInput: an image cannot be decoded.
     """
     return [decode_rgb(_view(image), size) for image in table["image"]]
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """A split whose pixels threads are filling in."""
+
+    split: Split
+    rows: list[Future[None]]
+
+    def result(self) -> Split:
+        for row in self.rows:
+            row.result()
+        return self.split
+
+
+def _decoding(table: pa.Table, size: int, pool: ThreadPoolExecutor) -> _Decoding:
+    split = Split(
+        image_ids=tuple(table["image_id"].to_pylist()),
+        images=np.empty((table.num_rows, size, size, 3), dtype=np.uint8),
+        masks=np.zeros((table.num_rows, size, size), dtype=np.bool_),
+        labels=np.asarray(table["label"].to_pylist(), dtype=np.int64),
+        defect_types=tuple(table["defect_type"].to_pylist()),
+    )
+
+    def fill(row: int, image: memoryview, defects: list[tuple[int | None, memoryview]]) -> None:
+        split.images[row] = decode_rgb(image, size)
+        for defect_id, data in defects:
+            split.masks[row] |= decode_mask(data, size, defect_id)
+
+    files = zip(table["image"], _masks_of(table), strict=True)
+    return _Decoding(split, [pool.submit(fill, row, _view(i), m) for row, (i, m) in enumerate(files)])
+
+
+def _masks_of(table: pa.Table) -> Iterator[list[tuple[int | None, memoryview]]]:
+    for masks, ids in zip(table["masks"], table["mask_defect_ids"].to_pylist(), strict=True):
+        yield [(defect_id, _view(mask)) for defect_id, mask in zip(ids, masks, strict=True)]
 
 
 def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
@@ -288,4 +334,4 @@ def _check(data: pa.Scalar, expected: pa.Scalar, what: str) -> None:
 
 def _view(data: pa.Scalar) -> memoryview:
     """The bytes where they are: in the mapped file, or in the buffer that was read."""
-    return memoryview(data.as_buffer())
+    return memoryview(data.as_buffer()).cast("B")

@@ -2,9 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from components.data import decode_many, decode_mask, decode_rgb, encode_png
+from components.data import decode_mask, decode_rgb, encode_png
 from components.data.images import check_image
 from components.data.photographs import donors, photograph
 from components.errors import BadInput
@@ -84,8 +84,25 @@ def test_masks_are_resized_by_nearest_neighbour() -> None:
     assert (decode_mask(encode_png(truth), 128) == np.kron(truth, np.ones((2, 2), dtype=np.bool_))).all()
 
 
-def test_many_keep_their_order() -> None:
-    data = [encode_png(COLOUR[i:]) for i in range(8)]
-    many = decode_many(data, 32, threads=3)
-    assert many.shape == (8, 32, 32, 3)
-    assert all((image == decode_rgb(d, 32)).all() for image, d in zip(many, data, strict=True))
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA"])
+def test_every_kind_of_png_is_what_pillow_reads(mode: str) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", (45455).to_bytes(4, "big"))
+    chunks.add_text("Title", "a part")
+    image = Image.fromarray(COLOUR).convert(mode)
+    options: list[dict[str, object]] = [{}, {"pnginfo": chunks}, {"compress_level": 0}]
+    options += [{"transparency": 0}] if mode in ("L", "P") else []
+    options += [{"transparency": (1, 2, 3)}] if mode == "RGB" else []
+    for option in options:
+        data = _save(image, "PNG", **option)
+        with Image.open(io.BytesIO(data)) as read:
+            expected = np.asarray(read.convert("RGB"))
+        assert (decode_rgb(data) == expected).all(), option
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_png_is_refused_wherever_it_ends(mode: str) -> None:
+    data = _save(Image.fromarray(COLOUR).convert(mode))
+    for length in (0, 7, 20, 40, len(data) // 2, len(data) - 13, len(data) - 5):
+        with pytest.raises(BadInput, match="not a readable image"):
+            decode_rgb(data[:length])

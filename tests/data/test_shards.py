@@ -11,6 +11,7 @@ from components.data import (
     SplitName,
     category_fingerprint,
     decode,
+    decode_batches,
     decode_mask,
     decode_rgb,
     read_split,
@@ -105,6 +106,15 @@ def test_decoded_arrays_are_the_images(samples: list[Sample], shard: Path) -> No
     assert split.defect_types[at] == "missing"
     assert (split.images[at] == decode_rgb(sample.image_path.read_bytes(), 48)).all()
     assert (split.masks[at] == decode_mask(sample.masks[0].path.read_bytes(), 48)).all()
+
+
+def test_batches_are_the_split_in_pieces(shard: Path) -> None:
+    table = read_split(shard)
+    whole, pieces = decode(table, 48), list(decode_batches(table, 48, batch=12, threads=2))
+    assert [len(piece) for piece in pieces] == [12, 12, 4]
+    assert (np.concatenate([piece.images for piece in pieces]) == whole.images).all()
+    assert (np.concatenate([piece.masks for piece in pieces]) == whole.masks).all()
+    assert sum((piece.image_ids for piece in pieces), ()) == whole.image_ids
 
 
 @pytest.mark.parametrize("kind", ["image", "mask"])

@@ -28,7 +28,7 @@ def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[.
 
         from runner.decoded import DecodedImages
 
-        decoded = DecodedImages(store.uri)
+        decoded = DecodedImages(store.uri, 1)
         decoded.expect(cells)
         first = decoded.test(category.shard, size)
         split, again = ray.get(first), ray.get(decoded.test(category.shard, size))
