@@ -39,7 +39,7 @@ class GeneratorActor:
             return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device)
 
         def on_step(steps: int, seconds: float) -> None:
-            broker.add_steps.remote(steps, seconds)
+            broker.add_steps.remote(stage.flight, steps, seconds)
 
         encoder = cached_encoder(stage.encoder, self.device)
         making = ImageSets(stage, self.store, encoder, start, on_step, warm=self._warm.pop(stage.key, None))

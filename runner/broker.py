@@ -7,6 +7,7 @@ import re
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,8 +119,9 @@ class Broker:
         """Several cells' rows, in order."""
         return list(await asyncio.gather(*(self.cell(f) for f in fingerprints)))
 
-    async def add_steps(self, steps: int, seconds: float) -> None:
-        """Told by generator actors while they train."""
+    async def add_steps(self, flight: str, steps: int, seconds: float) -> None:
+        """Told by generator actors while they train, so that steps of a failed or stopped training count too."""
+        self.progress.steps_of[flight] = self.progress.steps_of.get(flight, 0) + steps
         self.progress.steps_done += steps
         self.progress.step_seconds += seconds
 
@@ -153,7 +155,8 @@ class Broker:
         finally:
             self._decoded.release(planned)
         self.rows[fingerprint] = row
-        self.results.forget_failure(fingerprint)
+        with suppress(OSError):
+            self.results.forget_failure(fingerprint)
         self.progress.executed["detection"] += 1
         self.progress.cells_done += 1
         self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
@@ -169,7 +172,7 @@ class Broker:
         if planned.generator is not None:
             stage = self.plan.generators[planned.generator]
             flight = planned.generator
-            await self._once(flight, lambda: self._generator(flight, stage))
+            await self._once(flight, lambda: self._generator(stage))
 
     async def _shard(self, key: str) -> None:
         if not self.store.has(key):
@@ -182,13 +185,11 @@ class Broker:
             await _rank_prompts.remote(stage, self._decoded.support(stage.support), self.store_uri)
             self.progress.executed["prompt"] += 1
 
-    async def _generator(self, flight: str, stage: GeneratorStage) -> None:
+    async def _generator(self, stage: GeneratorStage) -> None:
         if all(self.store.has(s.key) for s in stage.image_sets):
             return
         originals = self._decoded.support(stage.support)
-        self.progress.steps_of[flight] = await self._pool.make(
-            stage, originals, ray.get_runtime_context().current_actor
-        )
+        await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
         self.progress.executed["generator"] += 1
 
     def _start_generator_actor(self) -> Any:
@@ -211,7 +212,9 @@ class Broker:
         kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
         lines = str(cause).strip().splitlines() or ["no message"]
         log = COLOUR.sub("", str(error)) if isinstance(error, RayTaskError) else traceback.format_exc()
-        self.results.append_failure(planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log)
+        # Where even this cannot be written, the count still says that the cell failed, and the others go on.
+        with suppress(OSError, GoodshotError):
+            self.results.append_failure(planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
 

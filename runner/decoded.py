@@ -22,7 +22,8 @@ from runner.store import Store
 Key = tuple[str, object]
 
 
-@ray.remote
+# No CPU: a generator actor that holds the last one waits for this.
+@ray.remote(num_cpus=0)
 def _decode_support(support: Support, store_uri: str) -> list[np.ndarray]:
     start_worker(1)
     return read_support(support, Store(store_uri))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from runner.fingerprint import fingerprint
 from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
-from runner.study import Study
+from runner.study import Resources, Study
+
+SNAPSHOT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Run:
     failed: int = 0
     seconds: float = 0.0
     tracked: int = 0
+    untracked: int = 0
 
     @property
     def stages(self) -> int:
@@ -107,12 +111,25 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         highlight=False,
     )
     run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing))
-    if missing:
-        run = _execute(plan, studies, missing, options, console)
-    run = Run(**{**asdict(run), "seconds": time.perf_counter() - began})
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
+    try:
+        if missing:
+            run = _execute(plan, studies, missing, options, console)
+    except _Stopped as stopped:
+        run = stopped.run
+        raise stopped.reason from None
+    finally:
+        run = replace(run, seconds=time.perf_counter() - began)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
     return plan, run
+
+
+class _Stopped(Exception):
+    """An execution that ended early, with what it had done: its generator steps count as much as any others."""
+
+    def __init__(self, run: Run, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.run, self.reason = run, reason
 
 
 def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: Options, console: Console) -> Run:
@@ -121,6 +138,9 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
 
     with cluster(options.address, options.cpus) as available:
         import ray
+        from ray.exceptions import RayError
+
+        _check_room(studies[0].resources, ray.nodes())
 
         from runner.broker import Broker
         from runner.progress import shown
@@ -130,21 +150,45 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
             plan, options.store_uri, options.out_uri, studies[0].resources, cpus, available.get("GPU", 0)
         )
         tracker = _tracker(options)
+        logged = unlogged = 0
+
+        def done() -> Run:
+            run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing), tracked=logged, untracked=unlogged)
+            # Where the cluster is what failed, its counts went with it.
+            with suppress(RayError):
+                progress = ray.get(broker.snapshot.remote(), timeout=SNAPSHOT_SECONDS)
+                run = replace(
+                    run,
+                    executed=dict(progress.executed),
+                    generator_steps=dict(progress.steps_of),
+                    failed=progress.cells_failed,
+                )
+            return run
+
         everything = broker.run.remote(_longest_first(plan, missing))
-        with shown(console, lambda: ray.get(broker.snapshot.remote()), cpus):
-            for study in studies:
-                _sweep_or_wait(study, plan, missing, broker, tracker, options)
-            failed = ray.get(everything)
-            logged = ray.get(tracker.finish.remote())[0] if tracker is not None else 0
-        progress = ray.get(broker.snapshot.remote())
-    return Run(
-        executed=dict(progress.executed),
-        generator_steps=dict(progress.steps_of),
-        cells=len(plan.cells),
-        reused=len(plan.cells) - len(missing),
-        failed=failed,
-        tracked=logged,
-    )
+        try:
+            with shown(console, lambda: ray.get(broker.snapshot.remote()), cpus):
+                for study in studies:
+                    _sweep_or_wait(study, plan, missing, broker, tracker, options)
+                ray.get(everything)
+                if tracker is not None:
+                    logged, unlogged = ray.get(tracker.finish.remote())
+        except BaseException as reason:
+            raise _Stopped(done(), reason) from reason
+        return done()
+
+
+def _check_room(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """A stage that no node has room for would wait for ever. Raises :class:`BadInput`."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    for kind in ("generator", "detector"):
+        cpus, gpus = getattr(resources, f"{kind}_cpus"), getattr(resources, f"{kind}_gpus")
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in alive):
+            most = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in alive}))
+            raise BadInput(
+                f"resources: a {kind} asks for {cpus:g} CPUs and {gpus:g} GPUs, and the nodes have {most}; "
+                f"lower resources.{kind}_cpus or resources.{kind}_gpus"
+            )
 
 
 def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tracker: Any, options: Options) -> None:

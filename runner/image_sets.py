@@ -1,15 +1,14 @@
 """The generator stage: train once, score as it goes, and leave every image set that was asked for (METHOD: prefixes).
 
 In the store, below ``generator/<fingerprint>/``: checkpoints by updates made, and traces (losses and the embeddings of
-the scored iterations) by encoder. A later call that asks for more iterations continues from the last checkpoint whose
-trace it can use; a set whose images are gone is made again from the nearest checkpoint.
+the scored iterations) by encoder and sample count. A later call that asks for more iterations continues from the last
+checkpoint whose trace it can use; a set whose images are gone is made again from the nearest checkpoint.
 
 # S scored iterations, M samples, d embedding size
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +26,8 @@ from runner.plan import GeneratorStage, ImageSetStage
 from runner.store import Store, arrays_bytes
 
 REPORT_EVERY = 5
+CHECKPOINT_SECONDS = 120.0
+"""What a killed process loses at most, besides the iterations between two scored ones."""
 
 
 class ImageSets:
@@ -53,7 +54,10 @@ class ImageSets:
         self.missing = [s for s in stage.image_sets if not store.has(s.key)]
         self.steps = 0
         self._kept: dict[tuple[Detail, int], np.ndarray] = {}
+        self._traces: dict[Detail, str] = {}
         self._losses: list[StepLosses] = []
+        self._saved, self._passing = time.monotonic(), ""
+        self._passing_traces: list[str] = []
         self._began = time.perf_counter()
 
     def make(self) -> int:
@@ -76,6 +80,8 @@ class ImageSets:
             if iteration in declared:
                 self._save(generator, traces)
                 self._leave(generator, traces, [s for s in self.missing if s.iterations == iteration])
+            elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save(generator, traces, passing=True)
         return self.steps
 
     def _advance(self, generator: Generator, to: int) -> None:
@@ -111,13 +117,12 @@ class ImageSets:
         for image_set in image_sets:
             choice = self._choose(image_set, traces, image_set.iterations)
             images = self._images(image_set.detail, choice.iteration)[: image_set.copies]
-            trace = traces[image_set.detail]
             files = {"images.safetensors": arrays_bytes({"images": images})}
             info = {
                 **asdict(choice),
                 "copies": image_set.copies,
                 "generator": self.stage.key,
-                "trace": self._trace_part(image_set.detail, int(trace.iterations[-1])),
+                "trace": self._traces[image_set.detail],
                 "seconds": time.perf_counter() - self._began,
             }
             self.store.put(image_set.key, files, info)
@@ -133,38 +138,52 @@ class ImageSets:
             self._kept[detail, iteration] = replay.sample(self._copies, detail)
         return self._kept[detail, iteration]
 
-    def _save(self, generator: Generator, traces: dict[Detail, Trace]) -> None:
-        """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use."""
+    def _save(self, generator: Generator, traces: dict[Detail, Trace], passing: bool = False) -> None:
+        """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use.
+
+        A ``passing`` one only saves work if the process dies; the next save makes it superfluous.
+        """
         losses = {name: np.array(column) for name, column in losses_table(self._losses).items()}
         for detail, trace in traces.items():
             arrays = {"iterations": trace.iterations, "embeddings": trace.embeddings}
             arrays |= {f"loss_{name}": column for name, column in losses.items()}
-            part = self._trace_part(detail, int(trace.iterations[-1]))
+            part = f"{self._trace_prefix(detail)}{trace.embeddings.shape[1]:05d}-{int(trace.iterations[-1]):06d}"
             info = {"copies": int(trace.embeddings.shape[1]), "detail": detail}
             self.store.put(f"{self.stage.key}/{part}", {"trace.safetensors": arrays_bytes(arrays)}, info)
+            self._traces[detail] = part
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "checkpoint.safetensors"
             generator.save(path)
             part = _checkpoint_part(generator.iteration)
             self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, {"updates": generator.iteration})
+        superfluous = [self._passing, *self._passing_traces] if self._passing else []
+        for name in superfluous:
+            self.store.discard(f"{self.stage.key}/{name}")
+        self._passing, self._passing_traces = (part, list(self._traces.values())) if passing else ("", [])
+        self._saved = time.monotonic()
 
     def _resume(self) -> tuple[Generator, dict[Detail, Trace]]:
         """The furthest checkpoint that has a usable trace for every detail asked for; else a fresh start."""
-        parts = set(self.store.parts(self.stage.key))
+        parts = self.store.parts(self.stage.key)
         last = max(s.iterations for s in self.missing)
         for updates in sorted(self._checkpoints(), reverse=True):
-            names = {d: self._trace_part(d, updates + 1) for d in self._details}
-            if updates + 1 > last or not parts.issuperset(names.values()):
+            names = {d: self._usable_trace(parts, d, updates + 1) for d in self._details}
+            if updates + 1 > last or not all(names.values()):
                 continue
-            artifacts = {d: self.store.get(f"{self.stage.key}/{name}") for d, name in names.items()}
-            if any(a.info["copies"] < self._copies for a in artifacts.values()):
-                continue
-            self._copies = max(a.info["copies"] for a in artifacts.values())
-            arrays = {d: a.arrays("trace.safetensors") for d, a in artifacts.items()}
+            self._traces = {d: str(name) for d, name in names.items()}
+            stored = {d: self.store.get(f"{self.stage.key}/{name}") for d, name in self._traces.items()}
+            arrays = {d: artifact.arrays("trace.safetensors") for d, artifact in stored.items()}
             self._losses = _losses_of(next(iter(arrays.values())))
             traces = {d: Trace(a["iterations"], a["embeddings"][:, : self._copies]) for d, a in arrays.items()}
             return self._restored(updates), traces
         return self.start(), dict.fromkeys(self._details, EMPTY)
+
+    def _usable_trace(self, parts: Iterable[str], detail: Detail, iteration: int) -> str | None:
+        """A stored trace up to this iteration with at least the samples asked for."""
+        prefix, suffix = self._trace_prefix(detail), f"-{iteration:06d}"
+        found = [p for p in parts if p.startswith(prefix) and p.endswith(suffix)]
+        enough = [p for p in found if int(p.removeprefix(prefix).removesuffix(suffix)) >= self._copies]
+        return min(enough, default=None)
 
     def _restored(self, updates: int) -> Generator:
         if self.generator is not None and self.generator.iteration == updates:
@@ -179,9 +198,8 @@ class ImageSets:
         parts = self.store.parts(self.stage.key)
         return [int(p.removeprefix("checkpoint-")) for p in parts if p.startswith("checkpoint-")]
 
-    def _trace_part(self, detail: Detail, iteration: int) -> str:
-        scoring = hashlib.sha256(f"{self.stage.encoder}/{self.stage.score_every}".encode()).hexdigest()[:8]
-        return f"trace-{scoring}-{detail}-{iteration:06d}"
+    def _trace_prefix(self, detail: Detail) -> str:
+        return f"trace-{self.stage.scoring}-{detail}-"
 
     def _read_texts(self) -> dict[tuple[str, str], np.ndarray]:
         """z_t of every prompt kind that is asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.data.support import select_support
@@ -18,8 +18,8 @@ from runner.study import Cell, Generation, PromptKind, Study
 
 # Raise a stage's version whenever its code changes what it returns; tests pin a golden output per version.
 PROMPT_VERSION = 1
-GENERATOR_VERSION = 1
-IMAGE_SET_VERSION = 1
+GENERATOR_VERSION = 2
+IMAGE_SET_VERSION = 2
 DETECTION_VERSION = 1
 
 
@@ -72,8 +72,15 @@ class GeneratorStage:
     seed: int
     augmentation: str
     encoder: str
+    scoring: str
+    """Digest of what the embeddings of a trace depend on: the encoder's identity and which iterations are scored."""
     score_every: int
     image_sets: tuple[ImageSetStage, ...]
+
+    @property
+    def flight(self) -> str:
+        """One training scored in one way: two studies may score it with different encoders."""
+        return f"{self.key}?scoring={self.scoring}"
 
     @property
     def iterations(self) -> int:
@@ -199,11 +206,8 @@ class _Planner:
         }
         key = f"generator/{fingerprint('generator', GENERATOR_VERSION, options, {'support': list(support.content)})}"
         image_set = self._image_set(key, generation, prompt)
-        # Two studies may score one training with different encoders: that is two stages over one generator.
-        flight = f"{key}?encoder={study.encoder}&score_every={study.score_every}"
-        known = self.plan.generators.get(flight)
-        image_sets = {s.key: s for s in (known.image_sets if known else ())} | {image_set.key: image_set}
-        self.plan.generators[flight] = GeneratorStage(
+        scored = {"encoder": dict(self.encoder_id), "score_every": study.score_every}
+        stage = GeneratorStage(
             key=key,
             category=cell.category,
             support=support,
@@ -212,10 +216,14 @@ class _Planner:
             seed=cell.seed,
             augmentation=study.augmentation,
             encoder=study.encoder,
+            scoring=fingerprint("scoring", 1, scored, {})[:8],
             score_every=study.score_every,
-            image_sets=tuple(image_sets.values()),
+            image_sets=(image_set,),
         )
-        return flight, image_set.key
+        known = self.plan.generators.get(stage.flight)
+        image_sets = {s.key: s for s in (*(known.image_sets if known else ()), image_set)}
+        self.plan.generators[stage.flight] = replace(stage, image_sets=tuple(image_sets.values()))
+        return stage.flight, image_set.key
 
     def _image_set(self, generator: str, generation: Generation, prompt: PromptStage) -> ImageSetStage:
         point = generation.point
@@ -226,9 +234,9 @@ class _Planner:
             "select": generation.select,
             "detail": generation.detail,
         }
-        inputs: dict[str, Any] = {"generator": generator}
-        if generation.select == "text":
-            inputs |= {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": dict(self.encoder_id)}
+        # The last set is the same whatever the text, but the similarity that is recorded of it is not.
+        text = {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": dict(self.encoder_id)}
+        inputs: dict[str, Any] = {"generator": generator, **text}
         key = f"image_set/{fingerprint('image_set', IMAGE_SET_VERSION, options, inputs)}"
         return ImageSetStage(
             key=key,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from runner.plan import GeneratorStage
 
@@ -44,13 +45,17 @@ class GeneratorPool:
         actor, category = None, ""
         while queue := self._next_queue(category):
             stage, originals, done = queue.popleft()
-            if actor is None or stage.support.shard != category:
-                _stop(actor)
-                actor, category = self._start(), stage.support.shard
             try:
+                if actor is None or stage.support.shard != category:
+                    _stop(actor)
+                    actor, category = None, stage.support.shard
+                    actor = self._start()
                 done.set_result(await actor.make.remote(stage, originals, broker))
             except Exception as error:
                 done.set_exception(error)
+                if isinstance(error, RayActorError):
+                    # Gone for good: the next stage must not fail for this one's sake.
+                    actor = None
         # In the same breath as finding nothing to do: a stage that comes later must find the slot free.
         self._working.discard(asyncio.current_task())
         _stop(actor)

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,10 @@ class Results:
     def forget_failure(self, fingerprint: str) -> None:
         """Drop a failure's record once its cell has finished."""
         name = f"failures/{fingerprint}.parquet"
-        if self.files.exists(name):
-            self.files.filesystem.delete_file(self.files.path(name))
+        # Another driver on the same folder may have dropped it between the question and the deed.
+        with suppress(FileNotFoundError):
+            if self.files.exists(name):
+                self.files.filesystem.delete_file(self.files.path(name))
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
@@ -139,7 +142,11 @@ class Results:
     def read(self, table: str) -> pa.Table:
         """One of the tables ``results``, ``scores``, ``metrics``, ``failures``; empty if nothing was written."""
         names = self.files.names(table, ".parquet")
-        parts = [pq.read_table(self.files.open(name), schema=SCHEMAS[table]) for name in names]
+        parts = []
+        for name in names:
+            # A failure may be forgotten by another driver after it was listed.
+            with suppress(FileNotFoundError):
+                parts.append(pq.read_table(self.files.open(name), schema=SCHEMAS[table]))
         return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
 
     def rows(self) -> dict[str, dict[str, Any]]:

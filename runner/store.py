@@ -11,6 +11,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,14 @@ class Store:
         commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
         self._files.write(f"{key}/{COMMIT}", json.dumps(commit, indent=1).encode())
         return self.get(key)
+
+    def discard(self, key: str) -> None:
+        """Remove an artifact, if there is one: its commit first, so that nobody reads a part of it."""
+        files = self._files
+        with suppress(FileNotFoundError):
+            files.filesystem.delete_file(files.path(f"{key}/{COMMIT}"))
+        with suppress(FileNotFoundError):
+            files.filesystem.delete_dir(files.path(key))
 
     def _write(self, name: str, data: bytes | Callable[[pa.NativeFile], object]) -> str:
         if not isinstance(data, bytes):

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from components.errors import GoodshotError
 from runner.plan import PlannedCell
 from runner.store import Store
 from runner.study import Point
@@ -39,7 +40,11 @@ def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows,
     curves = {}
     for planned, row in zip(cells, rows, strict=True):
         if row is not None and planned.image_set and planned.prompt and planned.cell.generation:
-            curve = read_curve(store, planned.image_set, planned.prompt, planned.cell.generation.prompt_kind)
+            try:
+                curve = read_curve(store, planned.image_set, planned.prompt, planned.cell.generation.prompt_kind)
+            except (GoodshotError, OSError):
+                # A row may outlive the artifacts it was made from; it is worth logging all the same.
+                continue
             values = zip(curve.iterations, curve.similarity, strict=True)
             name = f"{planned.cell.category}/support_{planned.cell.support_seed}/similarity"
             curves[name] = {int(iteration): float(value) for iteration, value in values}

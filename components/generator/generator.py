@@ -177,12 +177,16 @@ class Generator:
         return weights
 
     def _originals_of_step(self) -> list[int]:
-        """All originals, or ``originals_per_step`` of them drawn by (seed, l)."""
+        """All originals, or ``originals_per_step`` of them drawn by (seed, l).
+
+        The first ``train_samples`` of them are the targets of eq. 6, so they take turns.
+        """
         count, wanted = len(self._originals), self.config.originals_per_step
         if count <= wanted:
-            return list(range(count))
+            first = self.iteration * self.config.train_samples
+            return [(first + k) % count for k in range(count)]
         rng = np.random.default_rng((self.seed, 0x0B, self.iteration))
-        return sorted(int(k) for k in rng.choice(count, wanted, replace=False))
+        return [int(k) for k in rng.choice(count, wanted, replace=False)]
 
     def _views(self, original: int) -> Tensor:
         """(N, 3, R, R) in [0, 1]."""

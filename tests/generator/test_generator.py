@@ -106,6 +106,15 @@ def test_several_originals_take_turns(coffee: np.ndarray) -> None:
     assert max(alike) < crossed
 
 
+def test_every_original_is_a_target_however_few_samples_a_step_takes() -> None:
+    # vq_weight 0 leaves eq. 6 alone: an original that never is its target is never learnt.
+    greys = [np.full((32, 32, 3), value, np.uint8) for value in (40, 60, 220)]
+    assert len(greys) > TINY.train_samples
+    generator = Generator(greys, TINY, 0.0, 0)
+    generator.advance(120)
+    assert generator.sample(len(greys))[2].mean() > 120  # 54 where only the first two are
+
+
 def test_residual_detail_keeps_the_originals_sharpness(coffee: np.ndarray) -> None:
     generator = make(coffee)
     generator.advance(20)

@@ -44,3 +44,28 @@ def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[.
         assert decoded.test(category.shard, size) == first
         decoded.release(cells[-1])
         assert decoded.test(category.shard, size) != first
+
+
+def test_originals_reach_an_actor_that_holds_the_last_cpu(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_studies([tiny_study()], Options(str(tmp_path)))
+    (category,) = plan.categories.values()
+    store = Store(str(tmp_path / "store"))
+    make_shards(category.samples, category.shard, store, category.source)
+    support = next(iter(plan.cells.values())).support
+
+    from runner.cluster import cluster
+
+    with cluster(None, 1):
+        import ray
+
+        from runner.decoded import DecodedImages
+
+        @ray.remote(num_cpus=1)
+        class Holder:
+            def count(self, originals: list[np.ndarray]) -> int:
+                return len(originals)
+
+        holder = Holder.remote()
+        ray.get(holder.__ray_ready__.remote())
+        reference = DecodedImages(store.uri, 1).support(support)
+        assert ray.get(holder.count.remote(reference), timeout=60) == 1

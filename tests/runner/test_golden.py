@@ -27,11 +27,11 @@ from runner.study import Study
 FINGERPRINTS = {
     "shard": "b76458ffb5ef071a",
     "prompt": "7407bef4f7ef9023",
-    "generator": "6cca641a2fa564e3",
-    "image_set": "98f77e90bcd6da43",
+    "generator": "d7f9f730d51783fb",
+    "image_set": "4c1cf494d6cdeea3",
     "detection original": "59db55cddfd1703c",
     "detection augmented": "98433e39dcaa30ef",
-    "detection generated": "58c8bbdfc061ee00",
+    "detection generated": "e4a19b1e4835f1ca",
 }
 
 
@@ -113,7 +113,7 @@ def test_prompt_v1(made: tuple[Plan, Store, Results]) -> None:
     assert best["cosine"] == pytest.approx(0.2624, abs=2e-3)
 
 
-def test_generator_and_image_set_v1(made: tuple[Plan, Store, Results]) -> None:
+def test_generator_and_image_set_v2(made: tuple[Plan, Store, Results]) -> None:
     plan, store, _ = made
     (stage,) = plan.generators.values()
     artifact = store.get(stage.image_sets[0].key)

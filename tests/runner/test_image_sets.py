@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from runner.plan import GeneratorStage
 from runner.stages import make_shards, rank_prompts, read_support
 from runner.store import Store
 from runner.study import Study
+from runner.traces import read_curve
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +159,53 @@ def test_similarity_uses_only_the_first_copies(
     for copies in (2, 5):
         curve = similarities(Trace(arrays["iterations"], arrays["embeddings"]), text, copies)
         assert info[copies]["similarity"] == pytest.approx(curve.max(), abs=1e-6)
+
+
+def curve_lengths(stage: GeneratorStage, store: Store) -> list[int]:
+    return [len(read_curve(store, s.key, s.prompt, s.prompt_kind).iterations) for s in stage.image_sets]
+
+
+def test_studies_of_other_details_and_copies_leave_each_others_traces_alone(
+    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
+) -> None:
+    store = Store(str(tmp_path / "store"))
+    first = stage_of(tiny_study(copies=[5], iterations=[4]), store, tmp_path)
+    make(first, store, encoder)
+    make(stage_of(tiny_study(copies=[2], iterations=[4], detail=["none", "residual"]), store, tmp_path), store, encoder)
+    assert curve_lengths(first, store) == [2]
+    longer = stage_of(tiny_study(copies=[2], iterations=[8], detail=["none", "residual"]), store, tmp_path)
+    make(longer, store, encoder)
+    alone_store = Store(str(tmp_path / "alone"))
+    alone = stage_of(tiny_study(copies=[2], iterations=[8], detail=["none", "residual"]), alone_store, tmp_path)
+    make(alone, alone_store, encoder)
+    assert_same(images_of(longer, store), images_of(alone, alone_store))
+    assert curve_lengths(longer, store) == [4, 4]
+
+
+def test_another_encoder_of_the_same_name_scores_anew(
+    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
+) -> None:
+    store = Store(str(tmp_path / "store"))
+    stage = stage_of(tiny_study(iterations=[4]), store, tmp_path)
+    make(stage, store, encoder)
+    (image_set,) = stage.image_sets
+    other = replace(stage, scoring="other", image_sets=(replace(image_set, key="image_set/other"),))
+    assert other.flight != stage.flight
+    assert make(other, store, encoder) == 3
+
+
+def test_a_long_training_is_saved_on_the_way(
+    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, straight_store = Store(str(tmp_path / "store")), Store(str(tmp_path / "straight"))
+    monkeypatch.setattr("runner.image_sets.CHECKPOINT_SECONDS", -1.0)
+    stage = stage_of(tiny_study(iterations=[12]), store, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        make(stage, store, encoder, stop_after=8)
+    assert [p for p in store.parts(stage.key) if p.startswith("checkpoint")] == ["checkpoint-000007"]
+    # 4 steps to go on from 7 to 11; replaying the chosen set may cost some of the first 7
+    assert make(stage, store, encoder) < 11
+    straight = stage_of(tiny_study(iterations=[12]), straight_store, tmp_path)
+    make(straight, straight_store, encoder)
+    assert_same(images_of(stage, store), images_of(straight, straight_store))
+    assert curve_lengths(stage, store) == [6]
