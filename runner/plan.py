@@ -8,6 +8,7 @@ from typing import Any
 
 from components.data.support import select_support
 from components.encoders import check_encoder, encoder_identity
+from components.errors import BadInput
 from components.generator.augment import POLICIES
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
@@ -123,7 +124,7 @@ def make_plan(studies: Sequence[tuple[Study, Mapping[str, Category]]]) -> Plan:
     """Expand studies over their categories. Cells and stages that several studies share are planned once."""
     plan = Plan()
     for study, categories in studies:
-        _check(study)
+        _check(study, categories)
         planner = _Planner(study, plan)
         for category in categories.values():
             plan.categories[category.shard] = category
@@ -150,7 +151,7 @@ class _Planner:
         self.encoder_id = encoder_identity(study.encoder) if "generated" in study.arms else {}
 
     def add(self, cell: Cell, category: Category) -> str:
-        ids = select_support(category.train_ids, self.study.shots, cell.support_seed or 0)
+        ids = select_support(category.train_ids, self.study.shots_of(category.name), cell.support_seed or 0)
         support = Support(category.shard, ids, tuple(category.content(ids)))
         prompt = generator = image_set = None
         if cell.generation is not None:
@@ -256,7 +257,7 @@ class _Planner:
             "dataset": category.dataset,
             "category": cell.category,
             "dev": cell.category in study.dev,
-            "shots": str(study.shots),
+            "shots": "full" if study.shots_of(category.name) == "full" else str(len(support.ids)),
             "support_seed": cell.support_seed,
             "seed": cell.seed,
             "support_ids": list(support.ids),
@@ -291,7 +292,10 @@ class _Planner:
         return columns
 
 
-def _check(study: Study) -> None:
+def _check(study: Study, categories: Mapping[str, Category]) -> None:
     """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
+    unknown = sorted({*study.support} - {*categories})
+    if unknown:
+        raise BadInput(f"support: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
     if "generated" in study.arms:
         check_encoder(study.encoder)

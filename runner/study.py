@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config
 from components.data.datasets import DatasetName
+from components.data.support import Shots
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
@@ -122,6 +123,9 @@ class Study(Config):
 
     shots: Count | Literal["full"] = 1
     support_seeds: AtLeastOne[Seed] = (0, 1, 2)
+    support: dict[str, AtLeastOne[str]] = Field(
+        default={}, description="category → image ids: its originals, instead of drawing `shots` by seed"
+    )
     seed: Seed | None = Field(default=None, description="training and sampling; default: the support's seed")
     arms: AtLeastOne[Arm] = ("original", "augmented", "generated")
 
@@ -175,18 +179,23 @@ class Study(Config):
         strongest = max((self.augmentation, *self.post_augment), key=STRENGTH.index)
         return "strong" if strongest == "strong" else "mild"
 
-    def seeds(self) -> tuple[tuple[int | None, int], ...]:
-        """(support_seed, seed) pairs; a ``full`` support has no seed of its own, its rows differ by ``seed``."""
-        if self.shots == "full":
+    def shots_of(self, category: str) -> Shots:
+        """How the category's originals are chosen: listed ones, all, or so many drawn by seed."""
+        return self.support.get(category, self.shots)
+
+    def seeds(self, category: str) -> tuple[tuple[int | None, int], ...]:
+        """(support_seed, seed) pairs; a ``full`` or listed support has none of its own, its rows differ by ``seed``."""
+        if not isinstance(self.shots_of(category), int):
             return tuple((None, seed) for seed in self.support_seeds)
         return tuple((s, s if self.seed is None else self.seed) for s in self.support_seeds)
 
     def cells(self, categories: tuple[str, ...]) -> list[Cell]:
         """All cells over these categories, each once."""
         found: dict[Cell, None] = {}
-        for category, (support_seed, seed), detector in itertools.product(categories, self.seeds(), self.detectors):
-            for arm, copies, generation in self._arm_variants():
-                found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
+        for category in categories:
+            for (support_seed, seed), detector in itertools.product(self.seeds(category), self.detectors):
+                for arm, copies, generation in self._arm_variants():
+                    found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)
 
     def _arm_variants(self) -> Iterator[tuple[Arm, int, Generation | None]]:

@@ -104,14 +104,16 @@ class _Gatherer:
     def _trainings(self) -> list[CellRecord]:
         """A cell of every training to draw: of a sweep, the first support's; otherwise every support's."""
         study = self.record.study
-        last, first = study.points[-1], study.seeds()[0]
+        last = study.points[-1]
         longest = (
             cell
             for cell in self.cells
             if cell.image_set
             and self._row(cell)["detail"] == "none"
             and (self._row(cell)["copies"], self._row(cell)["iterations"]) == (last.copies, last.iterations)
-            and (len(study.points) == 1 or (self._row(cell)["support_seed"], cell.seed) == first)
+            and (
+                len(study.points) == 1 or (self._row(cell)["support_seed"], cell.seed) == study.seeds(cell.category)[0]
+            )
         )
         return list({cell.generator: cell for cell in reversed(list(longest))}.values())[::-1]
 

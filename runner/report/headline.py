@@ -44,9 +44,10 @@ def summary(view: StudyView) -> str:
     categories = list(dict.fromkeys(cell.category for cell in view.record.cells))
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
+    listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
     text = f", images chosen by {study.encoder}" if "generated" in study.arms else ""
     return (
-        f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category: "
+        f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "
         f"{_listed(study.arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
         f"{_count(len(study.points), 'hyperparameter point')}, {len(view.rows)} of {len(view.record.cells)} cells "
         "finished."

@@ -31,6 +31,15 @@ def test_impossible_shots_say_how_many_there_are(shots: int) -> None:
         select_support(IDS, shots, seed=0)
 
 
+def test_listed_ids_are_taken_as_they_are() -> None:
+    chosen = (IDS[7], IDS[2])
+    assert select_support(IDS, chosen, seed=3) == chosen
+    with pytest.raises(BadInput, match=r"no train image train/good/7\.png .* did you mean train/good/0.7\.png"):
+        select_support(IDS, ("train/good/7.png",), seed=0)
+    with pytest.raises(BadInput, match="each once"):
+        select_support(IDS, (IDS[1], IDS[1]), seed=0)
+
+
 def test_repeated_ids_are_refused() -> None:
     with pytest.raises(BadInput, match="repeated id"):
         select_support([*IDS, IDS[0]], 1, seed=0)

@@ -9,6 +9,7 @@ import pytest
 from components.errors import BadInput
 from runner.execute import Options, plan_studies
 from runner.plan import Plan, unshared_steps
+from runner.settings import load_study, to_yaml
 from runner.study import Study
 
 
@@ -109,3 +110,22 @@ def test_bad_input_is_refused_before_anything_is_written(
         plan_of(tiny_study(**fields), out)
     assert "\n" not in str(caught.value)
     assert not out.exists()
+
+
+def test_listed_originals_replace_drawn_ones(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    ids = ["train/good/003.png", "train/good/001.png"]
+    study = tiny_study(support={"coin": ids}, support_seeds=[0, 1])
+    plan = plan_studies([study], Options(str(tmp_path)))
+    for planned in plan.cells.values():
+        assert planned.columns["support_ids"] == ids
+        assert (planned.columns["shots"], planned.columns["support_seed"]) == ("2", None)
+    assert {planned.cell.seed for planned in plan.cells.values()} == {0, 1}
+    assert load_study(write_yaml(study, tmp_path)) == study
+    with pytest.raises(BadInput, match=r"support: brick is no category of the study; there are: coin"):
+        plan_studies([tiny_study(support={"brick": ids})], Options(str(tmp_path)))
+
+
+def write_yaml(study: Study, folder: Path) -> str:
+    path = folder / "study.yaml"
+    path.write_text(to_yaml(study))
+    return str(path)

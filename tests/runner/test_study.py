@@ -43,7 +43,7 @@ def test_the_control_takes_the_strongest_policy_of_any_generated_arm(tiny_study:
 
 
 def test_a_full_support_has_no_seed_of_its_own(tiny_study: Callable[..., Study]) -> None:
-    assert tiny_study(shots="full", support_seeds=[3, 4]).seeds() == ((None, 3), (None, 4))
+    assert tiny_study(shots="full", support_seeds=[3, 4]).seeds("coin") == ((None, 3), (None, 4))
 
 
 def test_settings_reach_nested_fields_and_single_values_become_lists() -> None:
