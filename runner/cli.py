@@ -67,6 +67,28 @@ def sweep(
 
 
 @app.command()
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="mvtec_ad, mvtec_loco or btad.")],
+    root: Annotated[str, typer.Option(help="Where the category folders go; the same again continues.", metavar="DIR")],
+    archive: Annotated[
+        str | None, typer.Option(help="The publisher's archive, if you have downloaded it by hand.", metavar="FILE")
+    ] = None,
+    keep_archive: Annotated[bool, typer.Option(help="Keep the downloaded archive in DIR/.downloads.")] = False,
+) -> None:
+    """Download a published dataset once, verify its hash and unpack it, with its licence shown before."""
+    from pathlib import Path
+
+    from runner.fetching import fetch_dataset
+
+    given = Path(archive).expanduser() if archive else None
+    try:
+        fetch_dataset(dataset, Path(root).expanduser(), given, keep_archive, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what has arrived is kept, the same command continues")
+        raise typer.Exit(130) from None
+
+
+@app.command()
 def shard(
     dataset: Annotated[str, typer.Argument(help="demo, mvtec_ad, mvtec_loco, btad or folder.")],
     root: Annotated[str, typer.Option(help="The folder that holds the category folders.", metavar="DIR")],

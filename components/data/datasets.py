@@ -16,6 +16,7 @@ DatasetName = Literal["demo", "mvtec_ad", "mvtec_loco", "btad", "folder"]
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 
 _CC = "CC BY-NC-SA 4.0: non-commercial"
+_CC_BTAD = "CC BY-SA 4.0 by its authors' repository, CC BY-NC-SA 4.0 by others: ask before commercial use"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ _OF: dict[DatasetName, Dataset] = {
     "mvtec_ad": Dataset(mvtec.list_category, mvtec.list_categories, _CC, "MVTec AD, Bergmann et al., CVPR 2019"),
     "mvtec_loco": Dataset(loco.list_category, mvtec.list_categories, _CC, "MVTec LOCO AD, Bergmann et al., IJCV 2022"),
     "btad": Dataset(
-        partial(mvtec.list_category, normal="ok"), mvtec.list_categories, _CC, "BTAD, Mishra et al., ISIE 2021"
+        partial(mvtec.list_category, normal="ok"), mvtec.list_categories, _CC_BTAD, "BTAD, Mishra et al., ISIE 2021"
     ),
     "folder": Dataset(folder.list_category, folder.list_categories, "the owner's", "the user's own folder"),
 }

@@ -1,0 +1,315 @@
+"""One file from one URL: resumed where it broke off, verified, downloaded once however many processes ask.
+
+Beside the target lie, while it is under way, `<target>.part` (what has arrived), `<target>.part.json` (which
+version of the file that is) and `<target>.lock`. The target itself appears whole and verified, or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import requests
+from filelock import FileLock, Timeout
+
+from components.errors import BadInput, GoodshotError
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are here and those there will be (None where the server does not say)."""
+
+CHUNK = 1 << 18
+WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further attempt; an attempt that brought something starts the count again."""
+
+_CONNECT_AND_READ_SECONDS = (20, 60)
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class Unavailable(GoodshotError):
+    """The server cannot be reached, or does not give the file."""
+
+
+class _Interrupted(Exception):
+    """This attempt failed in a way that the next may not."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Which version of the file a part belongs to."""
+
+    sha256: str
+    validator: str | None
+    total: int | None
+
+
+def download(
+    url: str, target: Path, sha256: str, size: int | None = None, on_progress: Progress = lambda done, total: None
+) -> None:
+    """Downloads the file with that SHA-256 (and size, where it is known) to `target`, unless it is there.
+
+    The proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are used.
+
+    Raises:
+        Unavailable: the server cannot be reached, or does not give the file; what has arrived is kept.
+        BadInput: `target` cannot be written.
+        GoodshotError: the device is full (what has arrived is kept), or the file is not the one expected.
+    """
+    with locked(target.with_name(f"{target.name}.lock")):
+        if target.is_file() and file_digest(target) == sha256:
+            return
+        part = target.with_name(f"{target.name}.part")
+        with writing(part):
+            _fill(url, part, sha256, size, on_progress)
+            found = file_digest(part)
+            if found != sha256:
+                _discard(part)
+                raise GoodshotError(
+                    f"{url}: SHA-256 expected {sha256}, got {found}; the damaged file is deleted, "
+                    "run the command again, and if that repeats, the publisher has changed the file"
+                )
+            part.replace(target)
+            _beside(part).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds the lock at `path`, whose folder is made; `on_wait` is called if another process holds it first.
+
+    Raises:
+        BadInput: the folder cannot be written, or its file system has no locks.
+    """
+    lock = FileLock(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        except NotImplementedError as error:
+            raise BadInput(f"{path}: its file system has no file locks; choose a folder on another") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError` into one line about `path`: GoodshotError for a full device, else BadInput."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GoodshotError(f"{path}: {error.strerror}; make room, the same command continues") from error
+        raise BadInput(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from error
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of the file's bytes (64 hex digits)."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def readable(count: int) -> str:
+    """Returns a number of bytes as a person reads it: `5.3 GB`."""
+    amount, units = float(count), ["B", "kB", "MB", "GB"]
+    while amount >= 999.5 and len(units) > 1:
+        amount /= 1000
+        units.pop(0)
+    return f"{amount:.0f} {units[0]}" if units[0] in ("B", "kB", "MB") else f"{amount:.1f} {units[0]}"
+
+
+def _fill(url: str, part: Path, sha256: str, size: int | None, on_progress: Progress) -> None:
+    """Brings the part to its full length, by as many requests as that takes."""
+    failures, furthest = 0, _length(part)
+    with requests.Session() as session:
+        while True:
+            try:
+                return _request(session, url, part, sha256, size, on_progress)
+            except _Interrupted as problem:
+                failures = 0 if _length(part) > furthest else failures + 1
+                furthest = max(furthest, _length(part))
+                if failures > len(WAITS):
+                    raise Unavailable(
+                        f"{url}: {problem}, {failures} times in a row; try again later, what has arrived is kept"
+                    ) from problem
+                time.sleep(WAITS[max(failures - 1, 0)])
+
+
+def _request(
+    session: requests.Session, url: str, part: Path, sha256: str, size: int | None, on_progress: Progress
+) -> None:
+    known = _version(part, sha256)
+    start = _length(part) if known else 0
+    if known and known.total is not None and start == known.total:
+        return on_progress(start, start)
+    with _get(session, url, start, known.validator if known else None) as response:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            _discard(part)
+            raise _Interrupted("the server has less than had arrived")
+        total = _total(response, start)
+        _check_answer(url, response, total, size)
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            start = 0
+        _check_space(part, start, total)
+        _note(part, _Version(sha256, _validator(response), total))
+        _append(part, start, _chunks(response), total, on_progress)
+    if total is not None and _length(part) != total:
+        if _length(part) > total:
+            _discard(part)
+        raise _Interrupted(f"the server sent other than the {total} bytes it announced")
+
+
+def _get(session: requests.Session, url: str, start: int, validator: str | None) -> requests.Response:
+    headers = {"Accept-Encoding": "identity", "User-Agent": "goodshot"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if validator:
+            headers["If-Range"] = validator
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=_CONNECT_AND_READ_SECONDS)
+    except requests.exceptions.ProxyError as error:
+        raise Unavailable(f"{url}: the proxy {_proxy(url)} refuses ({_reason(error)}); check the proxy") from error
+    except requests.exceptions.SSLError as error:
+        raise Unavailable(f"{url}: no trusted connection ({_reason(error)}); check the certificates") from error
+    except requests.exceptions.ConnectionError as error:
+        if _aborted(error):
+            raise _Interrupted("the connection was cut") from error
+        raise Unavailable(f"{url}: cannot be reached ({_reason(error)}); check the network or the proxy") from error
+    except requests.exceptions.Timeout as error:
+        raise _Interrupted("the server does not answer in time") from error
+    except requests.exceptions.RequestException as error:
+        raise Unavailable(f"{url}: cannot be downloaded ({_reason(error)}); check the address") from error
+
+
+def _check_answer(url: str, response: requests.Response, total: int | None, size: int | None) -> None:
+    status = response.status_code
+    answer = f"the server answers {status} {response.reason or ''}".strip()
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
+        raise _Interrupted(answer)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        raise Unavailable(f"{url}: the proxy {_proxy(url)} wants a name and password; set them in HTTP_PROXY")
+    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise Unavailable(f"{url}: {answer}; the link may have moved")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise Unavailable(f"{url}: the server sends a web page in place of the file; the link may have moved")
+    if size is not None and total is not None and total != size:
+        raise Unavailable(f"{url}: the server offers {total} bytes, not the {size} published; the link may have moved")
+
+
+def _total(response: requests.Response, start: int) -> int | None:
+    """Returns how long the whole file is, None where the server does not say."""
+    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if not ranged or int(ranged[1]) != start:
+            raise Unavailable(f"{response.url}: answers with another range than asked for; download it by hand")
+        return int(ranged[2])
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    # Some servers label a .tar.gz as encoded with gzip; its bytes are wanted as they are.
+    response.raw.headers.pop("Content-Encoding", None)
+    try:
+        yield from response.iter_content(CHUNK)
+    except requests.exceptions.RequestException as error:
+        raise _Interrupted("the connection was cut") from error
+
+
+def _append(part: Path, start: int, chunks: Iterator[bytes], total: int | None, on_progress: Progress) -> None:
+    done = start
+    with part.open("ab" if start else "wb") as stream:
+        on_progress(done, total)
+        for chunk in chunks:
+            stream.write(chunk)
+            done += len(chunk)
+            on_progress(done, total)
+
+
+def _check_space(part: Path, start: int, total: int | None) -> None:
+    free = shutil.disk_usage(part.parent).free + (0 if start else _length(part))
+    if total is not None and total - start > free:
+        raise GoodshotError(
+            f"{part.parent}: {readable(total - start)} are to come and {readable(free)} are free; "
+            "make room or choose another folder"
+        )
+
+
+def _validator(response: requests.Response) -> str | None:
+    """Returns what If-Range takes: a strong ETag or a date."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _beside(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _version(part: Path, sha256: str) -> _Version | None:
+    """Returns the version that the part belongs to, None if there is nothing to continue."""
+    if not _length(part):
+        return None
+    try:
+        version = _Version(**json.loads(_beside(part).read_text()))
+    except (FileNotFoundError, TypeError, ValueError):
+        return None
+    too_long = version.total is not None and _length(part) > version.total
+    return None if too_long or version.sha256 != sha256 else version
+
+
+def _note(part: Path, version: _Version) -> None:
+    beside = _beside(part)
+    new = beside.with_name(f"{beside.name}.new")
+    new.write_text(json.dumps(asdict(version)))
+    new.replace(beside)
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _beside(part).unlink(missing_ok=True)
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _aborted(error: requests.exceptions.ConnectionError) -> bool:
+    """Whether there was a connection, and it broke; requests tells that by the text alone."""
+    return "Connection aborted" in str(error) or isinstance(error, requests.exceptions.ChunkedEncodingError)
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the innermost cause in one short line: requests nests the message that matters three deep."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or next(iter(error.args[:1]), None)
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        original = getattr(error, "original_error", None) or inner
+        if not isinstance(original, BaseException):
+            break
+        error = original
+    text = re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", str(error).splitlines()[0] if str(error) else "")
+    return text or type(error).__name__
+
+
+def _proxy(url: str) -> str:
+    """Returns host and port of the proxy for `url`, without a user's name and password."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return ""
+    proxy = urlsplit(getproxies().get(parts.scheme) or os.environ.get("ALL_PROXY", ""))
+    return f"{proxy.hostname}:{proxy.port}" if proxy.port else proxy.hostname or ""
