@@ -85,7 +85,7 @@ def _already(name: str, root: Path, publisher: Publisher) -> str:
 
 def _introduction(publisher: Publisher) -> Iterator[str]:
     licence = publisher.licence
-    size = readable(publisher.size) if publisher.size else "its size is not published, the server will say"
+    size = f"about {readable(publisher.size)}" if publisher.size else "its size is not published, the server will say"
     yield publisher.title
     yield f"  published at {publisher.page}"
     yield f"  archive      {publisher.file}, {size}"
@@ -108,7 +108,8 @@ def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
     target = root / DOWNLOADS / publisher.file
     try:
         with _progress(f"downloading {publisher.file}", say) as report:
-            download(publisher.url, target, publisher.sha256, publisher.size, report)
+            # The size is others' word for what the publisher offers; the hash decides.
+            download(publisher.url, target, publisher.sha256, None, report)
     except Unavailable as error:
         by_hand = f"{_command('fetch', name, root)} --archive {publisher.file}"
         raise Unavailable(
