@@ -58,16 +58,21 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
         BadInput: the first problem of the data.
     """
     if dataset.root is not None and has_shards(dataset.root):
-        return _from_shards(dataset, dataset.root, categories)
-    root = _root(dataset, demo_root)
+        found = _from_shards(dataset, dataset.root, categories)
+    else:
+        found = _from_folders(dataset, _root(dataset, demo_root), categories)
+    for name, category in found.items():
+        if not any(s.split == "test" for s in category.samples):
+            where = dataset.root or demo_root
+            raise BadInput(f"{where}: {name} has no test images to measure a detector on; add some and read it again")
+    return found
+
+
+def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
     names = categories or categories_of(dataset.name, root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
-    found = {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
-    for name, category in found.items():
-        if not any(s.split == "test" for s in category.samples):
-            raise BadInput(f"{root}: {name} has no test images to measure a detector on; add some in {root / 'bad'}")
-    return found
+    return {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
 
 
 def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) -> dict[str, Category]:

@@ -13,6 +13,7 @@ from components.errors import BadInput
 from runner.cli import main
 from runner.execute import Options, plan_studies
 from runner.files import Files
+from runner.sharding import shard_samples
 from runner.stages import make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
@@ -88,3 +89,28 @@ def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="stopped"):
         Files(str(tmp_path)).write_stream("a/b.arrow", fail)
     assert not list((tmp_path / "a").iterdir())
+
+
+def test_good_images_alone_are_shards_but_no_study(tmp_path: Path, tiny_study: Callable[..., Study]) -> None:
+    root, out = miniatures.own(tmp_path / "bolt"), tmp_path / "shards"
+    assert shard("folder", root, out) == 0
+    study = tiny_study(dataset={"name": "folder", "root": str(out)}, categories=["bolt"])
+    with pytest.raises(BadInput, match=r"shards: bolt has no test images to measure a detector on"):
+        plan_studies([study], Options(str(tmp_path / "run")))
+
+
+def test_a_resolution_is_kept_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = miniatures.loco(tmp_path / "loco"), tmp_path / "out"
+    assert shard("mvtec_loco", root, out, "--resolution", "16") == 0
+    capsys.readouterr()
+    assert shard("mvtec_loco", root, out, "--resolution", "16") == 0
+    assert "pushpins: unchanged" in capsys.readouterr().out
+    samples = shard_samples(str(out), "pushpins")
+    assert {(s.width, s.height) for s in samples} == {(16, 16)}
+    assert {s.image_id: len(s.masks) for s in samples if s.label} == {
+        "test/logical_anomalies/000.png": 2,
+        "test/logical_anomalies/001.png": 1,
+        "test/structural_anomalies/000.png": 3,
+    }
+    assert shard("mvtec_loco", root, out) == 2
+    assert "written with --resolution 16" in capsys.readouterr().err
