@@ -168,7 +168,10 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
     if run.untracked:
-        console.print(f"{run.untracked} W&B runs could not be written; the results are complete", highlight=False)
+        console.print(
+            f"{run.untracked} W&B runs could not be written ({run.tracking_error}); the results are complete",
+            highlight=False,
+        )
     console.print(f"report: {write_report(options)}", highlight=False)
     if run.failed:
         raise GoodshotError(

@@ -38,6 +38,7 @@ class Run:
     seconds: float = 0.0
     tracked: int = 0
     untracked: int = 0
+    tracking_error: str = ""
 
     @property
     def stages(self) -> int:
@@ -150,10 +151,11 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
             plan, options.store_uri, options.out_uri, studies[0].resources, cpus, available.get("GPU", 0)
         )
         tracker = _tracker(options)
-        logged = unlogged = 0
+        logged: tuple[int, int, str] = (0, 0, "")
 
         def done() -> Run:
-            run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing), tracked=logged, untracked=unlogged)
+            run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing), tracked=logged[0])
+            run = replace(run, untracked=logged[1], tracking_error=logged[2])
             # Where the cluster is what failed, its counts went with it.
             with suppress(RayError):
                 progress = ray.get(broker.snapshot.remote(), timeout=SNAPSHOT_SECONDS)
@@ -172,7 +174,7 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
                     _sweep_or_wait(study, plan, missing, broker, tracker, options)
                 ray.get(everything)
                 if tracker is not None:
-                    logged, unlogged = ray.get(tracker.finish.remote())
+                    logged = ray.get(tracker.finish.remote())
         except BaseException as reason:
             raise _Stopped(done(), reason) from reason
         return done()

@@ -71,7 +71,7 @@ class Tracker:
         # The environment variable decides, not wandb.init's argument: without a key any other state fails.
         os.environ["WANDB_MODE"] = mode
         os.environ["WANDB_DIR"] = folder
-        self.folder, self.logged, self.failed = folder, 0, 0
+        self.folder, self.logged, self.failed, self.error = folder, 0, 0, ""
 
     def log(self, trial: Trial) -> None:
         """One run: configuration, curves, summary."""
@@ -89,11 +89,12 @@ class Tracker:
             for iteration in sorted({i for curve in trial.curves.values() for i in curve}):
                 run.log({k: c[iteration] for k, c in trial.curves.items() if iteration in c}, step=iteration)
             run.summary.update(dict(trial.summary))
-            run.finish(quiet=True)
+            run.finish()
             self.logged += 1
-        except Exception:
+        except Exception as error:
             self.failed += 1
+            self.error = self.error or f"{type(error).__name__}: {error}".splitlines()[0]
 
-    def finish(self) -> tuple[int, int]:
-        """Runs logged and runs that failed, after everything sent before."""
-        return self.logged, self.failed
+    def finish(self) -> tuple[int, int, str]:
+        """Runs logged, runs that failed and the first one's error, after everything sent before."""
+        return self.logged, self.failed, self.error

@@ -102,7 +102,15 @@ def test_longer_image_sets_begin_with_the_shorter_ones_images(sweep: Finished) -
 
 
 def test_a_tracked_run_per_trial(sweep: Finished) -> None:
-    assert len(list((sweep.out / "wandb").glob("offline-run-*"))) == 8
+    runs = list((sweep.out / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == 8
+    for run in runs:
+        written = run.read_bytes()
+        assert all(
+            name in written for name in (b"vq_weight", b"coin/support_0/similarity", b"coin/generated/image_auroc")
+        )
+    counts = [json.loads(path.read_text()) for path in sorted((sweep.out / "runs").glob("*.json"))]
+    assert (counts[0]["tracked"], counts[0]["untracked"]) == (8, 0)
 
 
 def test_the_report_is_there_and_self_contained(sweep: Finished) -> None:
