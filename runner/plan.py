@@ -264,7 +264,7 @@ class _Planner:
             "arm": cell.arm,
             "copies": cell.copies,
             "detector": cell.detector.label,
-            "backbone": cell.detector.backbone,
+            "backbone": cell.detector.uses_backbone(),
             "image_size": cell.detector.image_size,
             "objective": study.objective,
             "oracle": False,

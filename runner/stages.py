@@ -89,7 +89,9 @@ def detect(
     fitted = time.perf_counter()
     scores = detector.score(test.images)
     facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
-    metrics = evaluate(scores, test.labels, test.masks)
+    # Some models of anomalib score images alone.
+    masks = None if np.isnan(scores.maps).all() else test.masks
+    metrics = evaluate(scores, test.labels, masks)
     if planned.keep_maps:
         _keep_maps(planned.fingerprint, test, scores, store)
     return _append(planned, test, scores, metrics, {**facts, "device": device}, results)

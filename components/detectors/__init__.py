@@ -7,7 +7,7 @@ imports happen.
 """
 
 from components.detectors.base import Detector, Images, Scores
-from components.detectors.config import DetectorConfig
+from components.detectors.config import PATCHCORE, DetectorConfig
 
 __all__ = ["Detector", "DetectorConfig", "Images", "Scores", "build_detector"]
 
@@ -15,12 +15,16 @@ __all__ = ["Detector", "DetectorConfig", "Images", "Scores", "build_detector"]
 def build_detector(config: DetectorConfig, seed: int, device: str = "cpu") -> Detector:
     """Return the detector that `config` names, not fitted yet.
 
-    `seed` drives every draw the detector makes (PatchCore: the coreset selection, nothing else); the global
-    random states of torch and numpy are left as they were. `device` is a torch device string and no part of
-    the identity.
+    `seed` drives every draw the detector makes, from its first weights on; the global random states are left as they
+    were. `device` is a torch device string and no part of the identity.
 
-    Raises `MissingWeights` where the backbone's weights are not on this machine.
+    Raises `MissingWeights` where pretrained weights are not on this machine, `BadInput` for arguments that the model
+    refuses.
     """
-    from components.detectors.patchcore import PatchCore
+    if config.name == PATCHCORE:
+        from components.detectors.patchcore import PatchCore
 
-    return PatchCore(config, seed=seed, device=device)
+        return PatchCore(config, seed=seed, device=device)
+    from components.detectors.anomalib_model import AnomalibDetector
+
+    return AnomalibDetector(config, seed=seed, device=device)

@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.detectors import DetectorConfig
+from components.detectors.config import ONLY_PATCHCORE, ONLY_TRAINED
 from components.errors import BadInput
 
 
@@ -38,10 +39,22 @@ def test_the_label_names_the_substitute_backbone() -> None:
 
 def test_the_identity_holds_every_field_and_the_weights_hash() -> None:
     identity = DetectorConfig(num_neighbors=3).identity()
-    assert set(DetectorConfig.model_fields) < set(identity)
+    assert set(DetectorConfig.model_fields) - {"alias", *ONLY_TRAINED} < set(identity)
     assert identity["num_neighbors"] == 3
     assert len(identity["backbone_sha256"]) == 64
     assert int(identity["backbone_sha256"], 16)
+
+
+def test_only_what_a_model_reads_identifies_it() -> None:
+    padim = DetectorConfig(name="padim", args={"n_features": 50})
+    assert padim.identity()["args"] == {"n_features": 50}
+    assert not {"alias", *ONLY_PATCHCORE} & padim.identity().keys()
+    assert DetectorConfig(alias="mine").identity() == DetectorConfig().identity()
+    assert (DetectorConfig(alias="mine").label, padim.label) == ("mine", "padim-lite0")
+    efficient = DetectorConfig(name="efficient_ad", batch_size=1)
+    assert efficient.label == "efficient_ad"
+    assert "backbone_sha256" not in efficient.identity()
+    assert len({padim, DetectorConfig(name="padim", args={"n_features": 50}), efficient}) == 2
 
 
 def test_the_doors_types_and_the_identity_import_nothing_heavy() -> None:

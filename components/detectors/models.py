@@ -1,0 +1,76 @@
+"""Which models anomalib has, and what arguments they take: read from its source, because importing it costs 8–12 s."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from components.errors import BadInput
+
+OURS = frozenset({"self", "args", "kwargs", "pre_processor", "post_processor", "evaluator", "visualizer"})
+"""Arguments that goodshot sets itself: raw scores come out, so nothing post-processes, evaluates or draws."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of anomalib: the package it lies in, its Lightning module's class, and that class's own arguments."""
+
+    name: str
+    module: str
+    cls: str
+    arguments: tuple[str, ...]
+
+
+@lru_cache
+def models() -> dict[str, Model]:
+    """Every image model of the installed anomalib by its name there (``reverse_distillation``), sorted."""
+    spec = find_spec("anomalib")
+    if spec is None or spec.origin is None:
+        raise BadInput("anomalib is not installed; run: pip install anomalib")
+    folder = Path(spec.origin).parent / "models" / "image"
+    found = {}
+    for source in sorted(folder.glob("*/lightning_model.py")):
+        name = source.parent.name
+        for node in ast.parse(source.read_text(encoding="utf-8")).body:
+            # What tells the module itself from its helpers.
+            if isinstance(node, ast.ClassDef) and _method(node, "learning_type"):
+                module = f"anomalib.models.image.{name}.lightning_model"
+                found[name] = Model(name, module, node.name, _arguments(node))
+    return found
+
+
+def find_model(name: str) -> Model:
+    """The model of that name, whatever its case and underscores. Raises BadInput with the nearest name."""
+    known = {_plain(model): model for model in models()}
+    if _plain(name) not in known:
+        near = difflib.get_close_matches(_plain(name), known, n=1)
+        hint = f"did you mean {known[near[0]]}?" if near else f"there are: {', '.join(models())}"
+        raise BadInput(f"detector {name!r}: anomalib has no such model; {hint}")
+    return models()[known[_plain(name)]]
+
+
+def check_arguments(model: Model, arguments: dict[str, object]) -> None:
+    """Raises BadInput, naming it and the nearest one, for an argument that the model does not take."""
+    for argument in arguments:
+        if argument not in model.arguments:
+            near = difflib.get_close_matches(argument, model.arguments, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes: {', '.join(model.arguments) or 'none'}"
+            raise BadInput(f"detector {model.name}: has no argument {argument!r}; {hint}")
+
+
+def _arguments(node: ast.ClassDef) -> tuple[str, ...]:
+    init = _method(node, "__init__")
+    names = [a.arg for a in (*init.args.args, *init.args.kwonlyargs)] if init else []
+    return tuple(name for name in names if name not in OURS)
+
+
+def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
+    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").casefold()
