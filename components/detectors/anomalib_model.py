@@ -36,6 +36,7 @@ class AnomalibDetector:
 
     def __init__(self, config: DetectorConfig, *, seed: int, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, torch.device(device)
+        self._fitted = False
         self._build()
 
     def fit(self, train: Images) -> None:
@@ -104,7 +105,7 @@ class AnomalibDetector:
                 )
                 try:
                     trainer.fit(self.module, datamodule=data)
-                except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+                except (ValueError, KeyError, ArithmeticError, RuntimeError, NotImplementedError) as error:
                     raise GoodshotError(
                         f"{self.config.label}: cannot be trained on these images ({_reason(error)})"
                     ) from error

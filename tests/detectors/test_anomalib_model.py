@@ -31,7 +31,7 @@ CONFIGS = {
     "cflow": {"args": {"coupling_blocks": 2, "fiber_batch_size": 32}, "steps": 3, "batch_size": 2},
     "reverse_distillation": {**RESNET, "steps": 3, "batch_size": 2},
     "stfpm": {**RESNET, "steps": 3, "batch_size": 2},
-    "efficient_ad": {"backbone": None, "layers": None, "steps": 1, "batch_size": 1},
+    "efficient_ad": {"backbone": None, "layers": None, "steps": 2, "batch_size": 1},
 }
 
 
