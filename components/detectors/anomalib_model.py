@@ -129,7 +129,8 @@ class _GoodImages(Dataset[Tensor]):
 def prepared(image: np.ndarray, transform: Any) -> Tensor:
     """One uint8 RGB image (H, W, 3) → the model's input (3, S, S), by the model's own transform."""
     # A copy, because torch will not wrap read-only arrays (shared memory).
-    tensor: Tensor = transform(torch.from_numpy(image.copy(order="C")).permute(2, 0, 1).float() / 255)
+    # Contiguous, because the resize rounds otherwise where channels come last.
+    tensor: Tensor = transform(torch.from_numpy(image.copy(order="C")).permute(2, 0, 1).contiguous().float() / 255)
     return tensor
 
 

@@ -137,6 +137,9 @@ def test_maps_and_scores_are_those_of_anomalibs_engine(
     name: str, crops: NDArray[np.uint8], natural: Path, tmp_path: Path
 ) -> None:
     config = config_of(name, natural)
+    if name == EFFICIENT_AD:
+        # anomalib crops the natural images to the size that files have before its preprocessor; so let them be equal.
+        crops = texture_crops("gravel", 7, config.image_size)
     ours = build_detector(config, seed=5)
     ours.fit(crops[:4])
     scores = ours.score(crops[4:])
