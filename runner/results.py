@@ -128,9 +128,7 @@ class Results:
 
     def forget_failure(self, fingerprint: str) -> None:
         """Drop a failure's record once its cell has finished."""
-        name = f"failures/{fingerprint}.parquet"
-        if self.files.exists(name):
-            self.files.filesystem.delete_file(self.files.path(name))
+        self.files.delete(f"failures/{fingerprint}.parquet")
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
