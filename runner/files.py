@@ -99,10 +99,16 @@ class Files:
         If ``write`` raises, an object store may show the pieces for a moment before they are deleted: names have to
         be of a fresh attempt that nothing refers to yet.
         """
-        with self.reported(name), self._sink(name) as stream:
-            hashing = _Hashing(stream)
-            with pa.PythonFile(hashing, mode="w") as sink:
-                write(sink)
+        try:
+            with self.reported(name), self._sink(name) as stream:
+                hashing = _Hashing(stream)
+                with pa.PythonFile(hashing, mode="w") as sink:
+                    write(sink)
+        except BaseException:
+            if not self._local:
+                with suppress(OSError):
+                    self.filesystem.delete_file(self.path(name))
+            raise
         return hashing.digest.hexdigest()
 
     def delete(self, name: str) -> None:
@@ -146,12 +152,16 @@ class Files:
         target = self.path(name)
         if self._local:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}" if self._local else target
+        else:
+            # Nothing to delete on failure: until the upload is complete, what is there is the file of before.
+            with self.filesystem.open_output_stream(target) as stream:
+                yield stream
+            return
+        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
         try:
             with self.filesystem.open_output_stream(written) as stream:
                 yield stream
-            if self._local:
-                self.filesystem.move(written, target)
+            self.filesystem.move(written, target)
         except BaseException:
             with suppress(OSError):
                 self.filesystem.delete_file(written)

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 KEY, SECRET = "loopback", "s3cr3t-of-the-test"
+REFUSED = b"refuse this"
 OBJECTS: dict[str, dict[str, bytes]] = {}
 UPLOADS: dict[str, dict[int, bytes]] = {}
 SERVED = {"bytes": 0, "reads": 0}
@@ -62,7 +63,11 @@ class Handler(BaseHTTPRequestHandler):
             self.xml(f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>")
         elif "uploadId" in self.query:
             parts = UPLOADS.pop(self.query["uploadId"])
-            OBJECTS[self.bucket][self.key] = b"".join(parts[number] for number in sorted(parts))
+            data = b"".join(parts[number] for number in sorted(parts))
+            if data.startswith(REFUSED):
+                self.fail(403, "AccessDenied", "An upload that begins like this one is refused")
+                return
+            OBJECTS[self.bucket][self.key] = data
             self.xml('<CompleteMultipartUploadResult><ETag>"0"</ETag></CompleteMultipartUploadResult>')
         else:
             for key in re.findall(rb"<Key>(.*?)</Key>", body):

@@ -33,7 +33,7 @@ from runner.store import Store
 from runner.study import Study
 from tests.data import miniatures
 from tests.runner import object_store
-from tests.runner.object_store import KEY, SECRET
+from tests.runner.object_store import KEY, REFUSED, SECRET
 
 # A shard's upload is under way when the second batch of 32 images is being read.
 BLOCKED_CLIENT = """
@@ -191,6 +191,18 @@ def test_store_and_results_on_s3(bucket: Bucket) -> None:
     results.forget_failure("f2")
     results.forget_failure("f2")
     assert results.read("failures").num_rows == 0
+
+
+def test_an_upload_that_fails_leaves_the_file_of_before(bucket: Bucket) -> None:
+    if not bucket.counts:
+        pytest.skip("this server refuses nothing")
+    files = Files(bucket.uri("refused"))
+    files.write("manifest.json", b"sound")
+    with pytest.raises(GoodshotError, match=r"s3://parts/refused/manifest\.json\S*: .*ACCESS_DENIED"):
+        files.write("manifest.json", REFUSED)
+    with pytest.raises(GoodshotError, match="ACCESS_DENIED"):
+        files.write_stream("fresh.arrow", lambda sink: sink.write(REFUSED))
+    assert bucket.objects("refused") == {"manifest.json": b"sound"}
 
 
 def test_the_environment_names_server_and_credentials(
