@@ -9,8 +9,9 @@ from pathlib import Path
 from components.data.datasets import categories_of, read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
+from runner.files import below, public
 from runner.fingerprint import fingerprint
-from runner.sharding import has_shards, read_manifest, shard_samples
+from runner.sharding import MANIFEST, has_shards, read_manifest, shard_samples
 from runner.study import DatasetConfig
 
 SHARD_VERSION = 3
@@ -59,11 +60,16 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
     """
     if dataset.root is not None and has_shards(dataset.root):
         found = _from_shards(dataset, dataset.root, categories)
+    elif dataset.root is not None and "://" in dataset.root:
+        raise BadInput(
+            f"{below(public(dataset.root), MANIFEST)}: is not there; write it with goodshot shard {dataset.name} "
+            "--root FOLDER --out URI, or give a folder of this machine"
+        )
     else:
         found = _from_folders(dataset, _root(dataset, demo_root), categories)
     for name, category in found.items():
         if not any(s.split == "test" for s in category.samples):
-            where = dataset.root or demo_root
+            where = public(dataset.root) if dataset.root else demo_root
             raise BadInput(f"{where}: {name} has no test images to measure a detector on; add some and read it again")
     return found
 
@@ -79,7 +85,7 @@ def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) 
     manifest = read_manifest(uri)
     held = manifest["dataset"]
     if held != dataset.name:
-        raise BadInput(f"{uri}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
+        raise BadInput(f"{public(uri)}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
     names = categories or tuple(sorted(manifest["categories"]))
     return {name: Category(held, name, tuple(shard_samples(uri, name)), uri) for name in names}
 

@@ -153,6 +153,7 @@ def _run(studies: Sequence[Study], options: Options) -> None:
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
     """Print the tables, the account of shared work and where the report is."""
     from runner.execute import sharing
+    from runner.files import below
     from runner.progress import duration
     from runner.report import write_report
     from runner.results import Results
@@ -175,7 +176,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     console.print(f"report: {write_report(options)}", highlight=False)
     if run.failed:
         raise GoodshotError(
-            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {options.out}/failures, "
+            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {below(options.out, 'failures')}, "
             "the same command tries them again"
         )
 
@@ -192,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GoodshotError as error:
         if debug:
             raise
-        return _complain(str(error), 2 if isinstance(error, BadInput) else 1)
+        # Ray puts the traceback of the process that failed into the text; the cause is the line itself.
+        return _complain(str(getattr(error, "cause", error)), 2 if isinstance(error, BadInput) else 1)
     except Exception as error:
         # Typer brings its own copy of click, whose usage errors have no public name there.
         if hasattr(error, "format_message"):
@@ -203,7 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    typer.echo("goodshot: " + " ".join(message.split()), err=True)
+    from runner.files import public
+
+    typer.echo("goodshot: " + " ".join(public(message).split()), err=True)
     return code
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from components.errors import BadInput
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
-from runner.files import absolute
+from runner.files import absolute, below, public
 from runner.fingerprint import fingerprint
 from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
@@ -63,14 +63,14 @@ class Options:
     @property
     def store_uri(self) -> str:
         """Where artifacts go: ``--store``, or ``store`` below ``--out``."""
-        return absolute(self.store) if self.store else f"{self.out_uri.rstrip('/')}/store"
+        return absolute(self.store) if self.store else below(self.out_uri, "store")
 
     @property
     def local_folder(self) -> Path:
         """A local folder for what needs one (Tune's and W&B's own files, the demo's photographs)."""
         if "://" not in self.out:
             return Path(self.out).expanduser()
-        return cache_dir() / "runs" / fingerprint("out", 1, {"uri": self.out}, {})[:16]
+        return cache_dir() / "runs" / fingerprint("out", 1, {"uri": public(self.out)}, {})[:16]
 
 
 def plan_studies(studies: Sequence[Study], options: Options) -> Plan:

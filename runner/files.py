@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import re
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
 
-from components.errors import BadInput
+from components.errors import BadInput, GoodshotError
 
 TEMPORARY = ".tmp-"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_A_URI = ":/?#[]@!$&'()*+,;=%"
+# A secret may hold a slash that should have been percent-encoded: the URI is refused, and not shown either.
+_CREDENTIALS = re.compile(r"""([a-zA-Z][\w+.-]*://)(?:[^/@\s:'"]*:[^\s'"]*|[^/@\s'"]+)@""")
 
 
 class Files:
@@ -23,29 +32,57 @@ class Files:
         self.uri = uri
         try:
             self.filesystem, self.base = fs.FileSystem.from_uri(absolute(uri))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise BadInput(f"{uri}: not a folder or a URI that can be opened ({_line(error)})") from None
+        except pa.ArrowInvalid as error:
+            remedy = "percent-encode what is special in it, and give credentials in the environment"
+            raise BadInput(f"{self.shown}: not a folder or URI that can be read ({_line(error)}); {remedy}") from None
+        except OSError as error:
+            raise BadInput(f"{self.shown}: cannot be opened ({_line(error)}); check it, or add ?region=…") from None
         self._local = isinstance(self.filesystem, fs.LocalFileSystem)
 
     def __reduce__(self) -> tuple[type[Files], tuple[str]]:
         return Files, (self.uri,)
 
+    @property
+    def shown(self) -> str:
+        """The URI as people and files may see it."""
+        return public(self.uri)
+
+    def where(self, name: str) -> str:
+        """A file's URI as people may see it."""
+        return public(below(self.uri, name))
+
     def path(self, name: str) -> str:
         """The name's full path inside the filesystem."""
         return f"{self.base.rstrip('/')}/{name}"
 
+    @contextmanager
+    def reported(self, name: str) -> Iterator[None]:
+        """What the filesystem refuses becomes one line; only FileNotFoundError passes, for the caller to explain.
+
+        Raises:
+            GoodshotError: no space is left, the place is read-only, or an object store does not answer.
+        """
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise GoodshotError(f"{self.where(name)}: {_problem(error)}; the same command then continues") from error
+
     def exists(self, name: str) -> bool:
         """Whether a file of this name is there."""
-        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+        with self.reported(name):
+            return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
-        with self.filesystem.open_input_file(self.path(name)) as file:
+        with self.reported(name), self.filesystem.open_input_file(self.path(name)) as file:
             return bytes(file.read())
 
     def open(self, name: str) -> pa.NativeFile:
         """A seekable file for range reads."""
-        return self.filesystem.open_input_file(self.path(name))
+        with self.reported(name):
+            return self.filesystem.open_input_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file so that no reader ever sees a part of it.
@@ -53,20 +90,8 @@ class Files:
         An object store shows an object only when its upload is complete; on a POSIX filesystem the data goes to
         a temporary sibling that is renamed.
         """
-        target = self.path(name)
-        self._make_parent(target)
-        if not self._local:
-            with self.filesystem.open_output_stream(target) as stream:
-                stream.write(data)
-            return
-        temporary = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
-        try:
-            with self.filesystem.open_output_stream(temporary) as stream:
-                stream.write(data)
-            self.filesystem.move(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with self.reported(name), self._sink(name) as stream:
+            stream.write(data)
 
     def write_stream(self, name: str, write: Callable[[pa.NativeFile], object]) -> str:
         """Write a file in pieces, whole or not at all, and return its SHA-256. ``write`` gets the open file.
@@ -74,47 +99,73 @@ class Files:
         If ``write`` raises, an object store may show the pieces for a moment before they are deleted: names have to
         be of a fresh attempt that nothing refers to yet.
         """
-        target = self.path(name)
-        self._make_parent(target)
-        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}" if self._local else target
         try:
-            with self.filesystem.open_output_stream(written) as stream:
+            with self.reported(name), self._sink(name) as stream:
                 hashing = _Hashing(stream)
                 with pa.PythonFile(hashing, mode="w") as sink:
                     write(sink)
-            if self._local:
-                self.filesystem.move(written, target)
         except BaseException:
-            with suppress(OSError):
-                self.filesystem.delete_file(written)
+            if not self._local:
+                with suppress(OSError):
+                    self.filesystem.delete_file(self.path(name))
             raise
         return hashing.digest.hexdigest()
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with self.reported(name), suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path(name))
+
+    def discard(self, folder: str) -> None:
+        """Delete a folder of an attempt that failed; what cannot be deleted stays, since nothing refers to it."""
+        with suppress(OSError):
+            self.filesystem.delete_dir(self.path(folder))
 
     def names(self, folder: str, suffix: str = "", recursive: bool = False) -> list[str]:
         """Names of the files below ``folder``, sorted; temporary ones are left out. Empty if there is no folder."""
         selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=recursive)
         prefix = self.base.rstrip("/") + "/"
-        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
-        found = [info.path.removeprefix(prefix) for info in infos]
+        with self.reported(folder):
+            infos = self.filesystem.get_file_info(selector)
+        found = [info.path.removeprefix(prefix) for info in infos if info.type == fs.FileType.File]
         return sorted(name for name in found if name.endswith(suffix) and TEMPORARY not in name)
 
     def check_writable(self) -> None:
         """Raise :class:`BadInput` unless a file can be made here. Leaves nothing behind but the folder."""
+        probe = f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            if not self._local:
+            if self._local:
+                Path(self.base).mkdir(parents=True, exist_ok=True)
+                Path(self.path(probe)).touch()
+                Path(self.path(probe)).unlink()
                 return
-            Path(self.base).mkdir(parents=True, exist_ok=True)
-            probe = Path(self.base) / f"{TEMPORARY}{uuid.uuid4().hex}"
-            probe.touch()
-            probe.unlink()
+            self.filesystem.open_output_stream(self.path(probe)).close()
         except OSError as error:
-            raise BadInput(
-                f"{self.uri}: cannot be written ({error.strerror or error}); choose another folder with --out"
-            ) from None
+            reason = error.strerror if self._local and error.strerror else _line(error)
+            raise BadInput(f"{self.shown}: cannot be written ({reason}); choose another folder with --out") from None
+        # Who may write may still not be allowed to delete.
+        with suppress(OSError):
+            self.filesystem.delete_file(self.path(probe))
 
-    def _make_parent(self, path: str) -> None:
+    @contextmanager
+    def _sink(self, name: str) -> Iterator[pa.NativeFile]:
+        target = self.path(name)
         if self._local:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        else:
+            # Nothing to delete on failure: until the upload is complete, what is there is the file of before.
+            with self.filesystem.open_output_stream(target) as stream:
+                yield stream
+            return
+        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with self.filesystem.open_output_stream(written) as stream:
+                yield stream
+            self.filesystem.move(written, target)
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_file(written)
+            raise
 
 
 class _Hashing:
@@ -136,9 +187,32 @@ class _Hashing:
 
 
 def absolute(uri: str) -> str:
-    """A path or URI that means the same in every process: a path without its scheme is made absolute."""
-    return uri if "://" in uri else Path(uri).expanduser().absolute().as_uri()
+    """A path or URI that means the same in every process: a path without its scheme is made absolute.
+
+    Spaces and letters beyond ASCII are percent-encoded where the URI has them bare.
+    """
+    return quote(uri, safe=_OF_A_URI) if "://" in uri else Path(uri).expanduser().absolute().as_uri()
+
+
+def below(uri: str, name: str) -> str:
+    """The path or URI of a file or folder below another one, whose options (``?region=…``) it keeps."""
+    place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
+    return f"{place.rstrip('/')}/{name}{mark}{options}"
+
+
+def public(text: str) -> str:
+    """The text without the credentials of the URIs in it (``s3://key:secret@bucket`` becomes ``s3://bucket``)."""
+    return _CREDENTIALS.sub(r"\1", text)
+
+
+def _problem(error: OSError) -> str:
+    """What the filesystem says, and the remedy."""
+    if error.errno in _FULL:
+        return f"{os.strerror(error.errno).lower()}; make room there, or choose another place"
+    if error.errno:
+        return f"{os.strerror(error.errno).lower()}; check the place and its permissions"
+    return f"{_line(error)}; check the address, the credentials and the connection"
 
 
 def _line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return public(str(error).splitlines()[0]) if str(error) else type(error).__name__

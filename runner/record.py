@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 import yaml
 
+from runner.files import public
 from runner.plan import Plan, PlannedCell
 from runner.results import Results
 from runner.settings import to_yaml, validate
@@ -43,10 +44,10 @@ class StudyRecord:
 
 
 def write_record(study: Study, plan: Plan, results: Results) -> None:
-    """Write the two files, each atomically."""
+    """Write the two files, each atomically and without the credentials of a URI."""
     cells = [asdict(_record(plan.cells[f], plan)) for f in plan.cells_of[study.name]]
     results.files.write(f"studies/{study.name}.cells.json", json.dumps(cells, indent=1).encode())
-    results.files.write(f"studies/{study.name}.yaml", to_yaml(study).encode())
+    results.files.write(f"studies/{study.name}.yaml", public(to_yaml(study)).encode())
 
 
 def read_records(results: Results) -> Sequence[StudyRecord]:

@@ -129,11 +129,7 @@ class Results:
 
     def forget_failure(self, fingerprint: str) -> None:
         """Drop a failure's record once its cell has finished."""
-        name = f"failures/{fingerprint}.parquet"
-        # Another driver on the same folder may have dropped it between the question and the deed.
-        with suppress(FileNotFoundError):
-            if self.files.exists(name):
-                self.files.filesystem.delete_file(self.files.path(name))
+        self.files.delete(f"failures/{fingerprint}.parquet")
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""

@@ -19,7 +19,7 @@ from components.data.datasets import Report, dataset, verify
 from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
 from components.data.shards import METADATA, SUFFIX, read_split, samples_of, write_split
 from components.errors import BadInput
-from runner.files import Files
+from runner.files import Files, public
 
 MANIFEST = "manifest.json"
 
@@ -69,7 +69,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(Files(uri).read(MANIFEST))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{uri}/{MANIFEST}: cannot be read ({error}); write the shards again") from None
+        raise BadInput(f"{Files(uri).where(MANIFEST)}: cannot be read ({error}); write the shards again") from None
     return manifest
 
 
@@ -77,28 +77,35 @@ def shard_samples(uri: str, category: str) -> list[Sample]:
     """The category's samples, read from its shards' metadata columns. Raises :class:`BadInput`."""
     known = read_manifest(uri)["categories"]
     if category not in known:
-        raise BadInput(f"{uri}: no such category {category}; there are: {', '.join(sorted(known))}")
+        raise BadInput(f"{public(uri)}: no such category {category}; there are: {', '.join(sorted(known))}")
     files = Files(uri)
     found = _samples(files, known[category]["files"])
     if category_fingerprint(found) != known[category]["fingerprint"]:
-        raise BadInput(f"{uri}: the shards of {category} are not those in its manifest; write them again")
+        raise BadInput(f"{files.shown}: the shards of {category} are not those in its manifest; write them again")
     return sorted(found, key=lambda s: s.image_id)
 
 
 def copy_shard(uri: str, category: str, split: str) -> Callable[[Any], None]:
     """A writer that copies a shard in pieces and raises :class:`BadInput` unless its SHA-256 is the manifest's."""
     entry = read_manifest(uri)["categories"][category]["files"][split]
+    files = Files(uri)
 
     def copy(sink: Any) -> None:
         digest = hashlib.sha256()
-        with Files(uri).open(entry["path"]) as source:
-            while piece := source.read(1 << 22):
+        with files.open(entry["path"]) as source:
+            while piece := _piece(files, entry["path"], source):
                 digest.update(piece)
                 sink.write(piece)
         if digest.hexdigest() != entry["sha256"]:
-            raise BadInput(f"{uri}/{entry['path']}: is damaged (its hash is not the manifest's); write it again")
+            where = files.where(entry["path"])
+            raise BadInput(f"{where}: is damaged (its hash is not the manifest's); write it again")
 
     return copy
+
+
+def _piece(files: Files, name: str, source: Any) -> bytes:
+    with files.reported(name):
+        return bytes(source.read(1 << 22))
 
 
 @contextmanager
@@ -121,11 +128,11 @@ def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, 
         return {**head, "categories": {}}
     manifest = read_manifest(files.uri)
     if manifest["dataset"] != name:
-        raise BadInput(f"{files.uri}: holds shards of {manifest['dataset']}; choose another folder for {name}")
+        raise BadInput(f"{files.shown}: holds shards of {manifest['dataset']}; choose another folder for {name}")
     held = manifest["resolution"]
     if held != resolution:
         size = f"--resolution {held}" if held else "images as they were"
-        raise BadInput(f"{files.uri}: was written with {size}; choose another folder, or the same resolution")
+        raise BadInput(f"{files.shown}: was written with {size}; choose another folder, or the same resolution")
     return manifest
 
 
@@ -149,19 +156,25 @@ class _Category:
             self.advance(len(self.samples))
             return f"{self.name}: unchanged, {len(self.samples)} images"
         attempt = f"{self.name}/{original[:12]}-{uuid.uuid4().hex[:8]}"
+        try:
+            entry = {**self._written(attempt), "original": original, "left_out": left_out}
+        except BaseException:
+            # Where the disk is full, half an attempt would keep it so.
+            self.files.discard(attempt)
+            raise
+        manifest["categories"][self.name] = entry
+        self.files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        return f"{self.name}: written, {len(self.samples)} images"
+
+    def _written(self, attempt: str) -> dict[str, Any]:
+        """The category's shards, each read back."""
         stored: list[Sample] = []
         entries = {split: self._write(split, attempt, stored) for split in SPLITS if _count(self.samples, split)}
         fingerprint = category_fingerprint(stored)
         if category_fingerprint(_samples(self.files, entries)) != fingerprint:
-            raise BadInput(f"{self.files.uri}/{attempt}: reads back other than it was written; run the command again")
-        manifest["categories"][self.name] = {
-            "fingerprint": fingerprint,
-            "original": original,
-            "files": entries,
-            "left_out": left_out,
-        }
-        self.files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-        return f"{self.name}: written, {len(self.samples)} images"
+            where = self.files.where(attempt)
+            raise BadInput(f"{where}: reads back other than it was written; run the command again")
+        return {"fingerprint": fingerprint, "files": entries}
 
     def _write(self, split: SplitName, attempt: str, stored: list[Sample]) -> dict[str, Any]:
         path = f"{attempt}/{split}{SUFFIX}"

@@ -42,7 +42,7 @@ class Artifact:
         data = self._files.read(f"{self._attempt}/{name}")
         if hashlib.sha256(data).hexdigest() != self._hashes[name]:
             raise GoodshotError(
-                f"{self._files.uri}/{self._attempt}/{name}: bytes differ from those committed; "
+                f"{self._files.where(f'{self._attempt}/{name}')}: bytes differ from those committed; "
                 f"delete the folder {self.key} in the store and run again"
             )
         return data
@@ -82,7 +82,7 @@ class Store:
         try:
             commit = json.loads(self._files.read(f"{key}/{COMMIT}"))
         except FileNotFoundError:
-            raise GoodshotError(f"{self.uri}: no artifact {key}; run the study again to make it") from None
+            raise GoodshotError(f"{self._files.shown}: no artifact {key}; run the study again to make it") from None
         return Artifact(key, commit["info"], self._files, f"{key}/{commit['attempt']}", commit["files"])
 
     def put(
@@ -90,7 +90,12 @@ class Store:
     ) -> Artifact:
         """Write the files (their bytes, or what writes them in pieces) under a new attempt, then commit them."""
         attempt = uuid.uuid4().hex[:12]
-        hashes = {name: self._write(f"{key}/{attempt}/{name}", data) for name, data in files.items()}
+        try:
+            hashes = {name: self._write(f"{key}/{attempt}/{name}", data) for name, data in files.items()}
+        except BaseException:
+            # Where the disk is full, half an attempt would keep it so.
+            self._files.discard(f"{key}/{attempt}")
+            raise
         commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
         self._files.write(f"{key}/{COMMIT}", json.dumps(commit, indent=1).encode())
         return self.get(key)

@@ -13,6 +13,7 @@ from components.data.shards import SUFFIX, decode_originals, read_split
 from components.errors import BadInput, GoodshotError
 from components.prompts import Ranking
 from runner.comparison import compare
+from runner.files import public
 from runner.record import CellRecord, StudyRecord, read_records
 from runner.report.page import (
     Curve,
@@ -44,7 +45,9 @@ def gather(out: str, store_uri: str) -> Page:
     results, store = Results(out), Store(store_uri)
     records = read_records(results)
     if not records:
-        raise BadInput(f"{out}: holds no study; give the folder that 'goodshot sweep' or 'demo' was told with --out")
+        raise BadInput(
+            f"{public(out)}: holds no study; give the folder that 'goodshot sweep' or 'demo' was told with --out"
+        )
     rows = results.rows()
     runs = tuple(json.loads(results.files.read(name)) for name in results.files.names("runs", ".json"))
     seen: set[str] = set()
@@ -152,7 +155,7 @@ class _Gatherer:
         try:
             return read()
         except (GoodshotError, FileNotFoundError) as error:
-            reason = str(error).splitlines()[0].removeprefix(f"{self.store.uri}: ")
+            reason = str(error).splitlines()[0].removeprefix(f"{public(self.store.uri)}: ")
             self.missing.append(f"{name}: {reason}")
             return None
 

@@ -34,8 +34,9 @@ def write_report(options: Options) -> str:
     html = environment.get_template("page.html.j2").render(
         sections=[_section(view) for view in page.studies], failures=_failures(page), provenance=_provenance(page)
     )
-    Results(options.out).files.write(PAGE, html.encode())
-    return f"{options.out.rstrip('/')}/{PAGE}"
+    files = Results(options.out).files
+    files.write(PAGE, html.encode())
+    return files.where(PAGE)
 
 
 def write_readme_figure(options: Options, path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from components.data import read_split
+from components.data.datasets import read_dataset
 from components.errors import BadInput
 from runner.cli import main
 from runner.execute import Options, plan_studies
@@ -79,6 +81,42 @@ def test_findings_are_listed_and_strict_refuses(tmp_path: Path, capsys: pytest.C
     assert shard("mvtec_loco", root, tmp_path / "out") == 0
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert len(manifest["categories"]["pushpins"]["left_out"]) == 2
+
+
+@pytest.mark.parametrize("form", ["path", "file URI", "bare file URI"])
+def test_spaces_and_letters_of_any_language(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = tmp_path / "Prüf teile", tmp_path / "ausgabe für 100% 工場"
+    category = "ünï cödé 工場"
+    miniatures.own(root / category)
+    miniatures.photo(root / category / "good/bild 01.png", 30)
+    uri = {"path": str(out), "file URI": out.as_uri(), "bare file URI": f"file://{out}".replace("%", "%25")}[form]
+    assert main(["shard", "folder", "--root", str(root), "--out", uri]) == 0
+    assert capsys.readouterr().out == f"{category}: written, 10 images\n"
+    (shard,) = out.rglob("train.arrow")
+    assert shard.parent.parent.name == category
+    samples = {s.image_id: s.sha256 for s in shard_samples(uri, category)}
+    assert samples == {s.image_id: s.sha256 for s in read_dataset("folder", root, category)}
+    assert "good/bild 01.png" in samples
+    image = read_split(shard, ["image"], ["good/bild 01.png"])["image"][0].as_py()
+    assert image == (root / category / "good/bild 01.png").read_bytes()
+
+
+def test_links_in_a_circle_are_listed_not_followed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bolt = miniatures.own(tmp_path / "parts/bolt", bad=4)
+    (bolt / "good/all").symlink_to("..")
+    (bolt / "bad/all").symlink_to("..")
+    (bolt / "bad/itself.png").symlink_to("itself.png")
+    (tmp_path / "parts/again").symlink_to(".")
+    assert shard("folder", tmp_path / "parts", tmp_path / "out") == 0
+    *findings, last = capsys.readouterr().out.splitlines()
+    assert last == "bolt: written, 13 images"
+    listed = {(kind, Path(path).relative_to(bolt).as_posix()) for kind, path, *_ in (f.split(": ") for f in findings)}
+    assert listed == {
+        ("unexpected", "good/all"),
+        ("unexpected", "bad/all/good"),
+        ("unexpected", "bad/all/bad"),
+        ("broken", "bad/itself.png"),
+    }
 
 
 def test_a_stream_that_fails_leaves_nothing(tmp_path: Path) -> None:
