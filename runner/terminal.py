@@ -22,6 +22,8 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
     if not comparisons:
         return
     columns = [c for c in COLUMNS if any(c.text(row) for row in comparisons)]
+    if len({row.table["detector"] for row in comparisons}) == 1:
+        columns = [c for c in columns if c.title != "detector"]
     table = _table(title, columns, comparisons)
     for title_dropped in DROPPED_FIRST:
         # Measured as if there were room for everything: the console's own width would cap the answer.
@@ -60,6 +62,7 @@ class Column:
 COLUMNS = (
     Column("category", lambda c: str(c.table["category"]), "left"),
     Column("arm", lambda c: c.label, "left"),
+    Column("detector", lambda c: str(c.table["detector"]), "left"),
     Column("λ", lambda c: _or_blank(c.variant["vq_weight"])),
     Column("L", lambda c: _or_blank(c.variant["iterations"])),
     Column("image AUROC", lambda c: mean_std_text(c.metrics["image_auroc"])),

@@ -36,7 +36,7 @@ class AnomalibDetector:
 
     def __init__(self, config: DetectorConfig, *, seed: int, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, torch.device(device)
-        self._fitted = False
+        self._fitted, self._seen = False, 0
         self._build()
 
     def fit(self, train: Images) -> None:
@@ -52,7 +52,7 @@ class AnomalibDetector:
         with everything_seeded(self.seed, self.device):
             self._train(_GoodImages(images, self._transform))
         self.module.to(self.device).eval()
-        self._fitted = True
+        self._fitted, self._seen = True, len(images)
 
     @torch.no_grad()
     def score(self, images: Images) -> Scores:
@@ -76,7 +76,8 @@ class AnomalibDetector:
         size = self.config.image_size
         output = self.module.model(prepared(image, self._transform)[None].to(self.device))
         if not bool(torch.isfinite(output.pred_score).all()):
-            raise GoodshotError(f"{self.config.label} gave a non-finite score for test image {index}")
+            seen = f"after {self._seen} good images" if self._seen else "without good images"
+            raise GoodshotError(f"{self.config.label} gave a non-finite score for test image {index}, {seen}")
         if output.anomaly_map is None:
             return float(output.pred_score), np.full((size, size), np.nan, np.float32)
         anomaly_map = output.anomaly_map.reshape(1, 1, *output.anomaly_map.shape[-2:]).float()
