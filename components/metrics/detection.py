@@ -5,7 +5,7 @@ The only door to pixels and images: T test images, h × w the map's size. All va
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,8 +24,13 @@ SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 """Those of MVTec LOCO's own evaluation; the headline is 0.05."""
 LOCO_KINDS = ("logical_anomalies", "structural_anomalies")
 
-Regions = Sequence[Sequence[Region]]
-"""(T,): each image's defects apart; none for a good one."""
+
+class Regions(Protocol):
+    """Each of T images' defects apart; none for a good one. A list of lists is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, image: int, /) -> Sequence[Region]: ...
 
 
 @dataclass(frozen=True)

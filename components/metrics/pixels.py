@@ -209,7 +209,7 @@ class _Sorted:
         return distinct if self.ends is None else np.append(0, self.ends)[distinct]
 
 
-_NO = np.empty(0, np.int64)
+_NO = np.empty(0, np.float32)
 
 
 class _Block:
@@ -219,9 +219,10 @@ class _Block:
         self._normals, self._marked = normals, marked
         self.counts = [n.total for n in normals]
         """Normal pixels of each kind."""
-        every = [m.scores for m in marked]
-        self.scores, self._which = np.unique(np.concatenate(every), return_inverse=True) if every else (_NO, _NO)
+        self.scores: NDArray[Any]
         """The distinct scores of marked pixels (K,), rising."""
+        self._which: NDArray[np.intp]
+        self.scores, self._which = np.unique(np.concatenate([_NO, *(m.scores for m in marked)]), return_inverse=True)
 
     @classmethod
     def read(cls, pixels: Pixels, overlaps: Sequence[Overlaps], wanted: _Range, kinds: int) -> "_Block":
@@ -289,10 +290,10 @@ class _Gatherer:
         self._parts.append(scores)
 
     def sorted(self) -> _Sorted:
-        scores = np.concatenate(self._parts) if self._parts else _NO
+        scores = np.concatenate([_NO, *self._parts])
         self._parts = []
-        # Not in place: one part may be the caller's map.
-        return _Sorted(np.sort(scores))
+        scores.sort()
+        return _Sorted(scores)
 
 
 class _Counter:
