@@ -14,7 +14,7 @@ from runner.fingerprint import fingerprint
 from runner.sharding import MANIFEST, has_shards, read_manifest, shard_samples
 from runner.study import DatasetConfig
 
-SHARD_VERSION = 3
+SHARD_VERSION = 4
 
 
 @dataclass(frozen=True)

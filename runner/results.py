@@ -111,15 +111,11 @@ class Results:
         fingerprint: str,
         row: Mapping[str, Any],
         scores: Sequence[Mapping[str, Any]],
-        metrics: Mapping[str, float],
+        metrics: Sequence[Mapping[str, Any]],
     ) -> None:
         """Write one finished cell: scores and metrics first, the row last."""
-        long = [
-            {"fingerprint": fingerprint, "subset": "all", "metric": name, "value": value, "low": None, "high": None}
-            for name, value in metrics.items()
-        ]
         self._write("scores", fingerprint, scores)
-        self._write("metrics", fingerprint, long)
+        self._write("metrics", fingerprint, metrics)
         self._write("results", fingerprint, [{name: row.get(name) for name in ROW.names}])
 
     def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:

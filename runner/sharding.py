@@ -17,7 +17,7 @@ from typing import Any
 
 from components.data.datasets import Report, dataset, verify
 from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
-from components.data.shards import METADATA, SUFFIX, read_split, samples_of, write_split
+from components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
 from components.errors import BadInput
 from runner.files import Files, public
 
@@ -152,12 +152,13 @@ class _Category:
             raise BadInput(f"{self.name}: has no sound train images; correct the findings above")
         original = category_fingerprint(self.samples)
         present = manifest["categories"].get(self.name)
-        if present and present["original"] == original:
+        columns = list(SCHEMA.names)
+        if present and present["original"] == original and present.get("columns") == columns:
             self.advance(len(self.samples))
             return f"{self.name}: unchanged, {len(self.samples)} images"
         attempt = f"{self.name}/{original[:12]}-{uuid.uuid4().hex[:8]}"
         try:
-            entry = {**self._written(attempt), "original": original, "left_out": left_out}
+            entry = {**self._written(attempt), "original": original, "columns": columns, "left_out": left_out}
         except BaseException:
             # Where the disk is full, half an attempt would keep it so.
             self.files.discard(attempt)

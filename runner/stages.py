@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -91,7 +91,7 @@ def detect(
     facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
     # Some models of anomalib score images alone.
     masks = None if np.isnan(scores.maps).all() else test.masks
-    metrics = evaluate(scores, test.labels, masks)
+    metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
     if planned.keep_maps:
         _keep_maps(planned.fingerprint, test, scores, store)
     return _append(planned, test, scores, metrics, {**facts, "device": device}, results)
@@ -142,10 +142,11 @@ def _append(
     facts: dict[str, Any],
     results: Results,
 ) -> dict[str, Any]:
-    values = {f.name: getattr(metrics, f.name) for f in fields(metrics)}
     row = {
         **planned.columns,
-        **values,
+        "image_auroc": metrics.image_auroc,
+        "pixel_auroc": metrics.pixel_auroc,
+        "aupro": metrics.aupro,
         **facts,
         "n_test": len(test.image_ids),
         "fingerprint": planned.fingerprint,
@@ -163,7 +164,8 @@ def _append(
             test.image_ids, test.labels, test.defect_types, scores.image, strict=True
         )
     ]
-    results.append(planned.fingerprint, row, per_image, values)
+    long = [{"fingerprint": planned.fingerprint, **asdict(value)} for value in metrics.values]
+    results.append(planned.fingerprint, row, per_image, long)
     return row
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.data.images import check_image, decode_mask, defect_id_of
-from components.data.layout import Entry, Finding, Kind, Listing
+from components.data.images import Mask, check_image, decode_mask, defect_id_of
+from components.data.layout import Defects, Entry, Finding, Kind, Listing
 from components.data.sample import MaskFile, Sample
 from components.errors import BadInput
 
@@ -69,17 +69,27 @@ def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> MaskFile:
     data = _read(path)
     defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
     try:
-        height, width = decode_mask(data, defect_id=defect_id).shape
+        marked = decode_mask(data, defect_id=defect_id)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace the file") from error
+    height, width = marked.shape
     if (width, height) != size:
         sizes = f"the mask is {width}x{height}, its image {entry.image.name} is {size[0]}x{size[1]}"
         raise _Wrong("mismatched", path, sizes, "resize the mask (nearest neighbour)")
-    return MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id)
+    return MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id, _saturation(marked, defect_id, entry.defects))
 
 
-def _defect_id(path: Path, data: bytes, allowed: frozenset[int]) -> int:
+def _saturation(marked: Mask, defect_id: int | None, defects: Defects | None) -> float | None:
+    needed = defects.get(defect_id) if defects and defect_id is not None else None
+    if needed is None:
+        return None
+    area = int(marked.sum())
+    # A share of a tiny defect may round down to no pixel, of which any map would have found enough.
+    return max(needed(area), 1) / area
+
+
+def _defect_id(path: Path, data: bytes, allowed: Defects) -> int:
     try:
         value = defect_id_of(data)
     except BadInput as error:

@@ -5,7 +5,7 @@ A reader turns one category into a `Listing`: the images it wants read, and what
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,8 @@ from components.errors import BadInput
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 Kind = Literal["broken", "missing", "unexpected", "mismatched"]
+Defects = Mapping[int, Callable[[int], int] | None]
+"""The value in a mask -> how many pixels of a defect of that area have to be found; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Entry:
     label: int
     image: Path
     masks: tuple[Path, ...] = ()
-    defects: frozenset[int] | None = None
+    defects: Defects | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from components.config import Config
-from components.data.layout import Finding, Listing, images, is_folder, listed, subfolders
+from components.data.layout import Defects, Finding, Listing, images, is_folder, listed, subfolders
 from components.data.mvtec import Masks, category_folder, list_splits
 from components.data.sample import GOOD
 from components.errors import BadInput
@@ -72,11 +72,11 @@ def list_category(root: Path, category: str) -> Listing:
     folder = category_folder(root, category)
     findings: list[Finding] = []
     try:
-        values = frozenset(read_defects(root, category))
+        defects: Defects = {value: d.saturation_area for value, d in read_defects(root, category).items()}
     except BadInput as error:
-        values, findings = frozenset(range(1, 256)), [_config_finding(folder, error)]
+        defects, findings = dict.fromkeys(range(1, 256)), [_config_finding(folder, error)]
     return list_splits(
-        folder, _masks(folder / "ground_truth"), GOOD, more=("validation",), defects=values, findings=findings
+        folder, _masks(folder / "ground_truth"), GOOD, more=("validation",), defects=defects, findings=findings
     )
 
 

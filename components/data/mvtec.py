@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.data.layout import (
+    Defects,
     Entry,
     Finding,
     Listing,
@@ -69,7 +70,7 @@ def list_splits(
     normal: str,
     *,
     more: tuple[SplitName, ...] = (),
-    defects: frozenset[int] | None = None,
+    defects: Defects | None = None,
     findings: Iterable[Finding] = (),
 ) -> Listing:
     """Returns the listing of train, test and the `more` splits, matched with the masks that were found."""
@@ -86,7 +87,7 @@ def _no_train(good: Path) -> Finding:
     return Finding("missing", good, "no train images", "put the category's normal images there")
 
 
-def _test(folder: Path, masks: Masks, normal: str, defects: frozenset[int] | None) -> tuple[list[Entry], list[Finding]]:
+def _test(folder: Path, masks: Masks, normal: str, defects: Defects | None) -> tuple[list[Entry], list[Finding]]:
     entries, findings = [], []
     kinds = subfolders(folder / "test") if is_folder(folder / "test") else []
     for kind, image in ((of_kind.name, image) for of_kind in kinds for image in images(of_kind)):

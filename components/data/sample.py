@@ -19,12 +19,14 @@ class MaskFile:
     """One ground-truth mask of an image, as stored.
 
     `defect_id` is the pixel value that marks the defect in the file and names its kind (MVTec LOCO); None
-    where any pixel above half of the range is marked.
+    where any pixel above half of the range is marked. `saturation` is the share of its area, in (0, 1], that has
+    to be found for the defect to count as found whole; it holds at any resolution. None where nothing says so.
     """
 
     path: Path
     sha256: str
     defect_id: int | None = None
+    saturation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,4 +64,8 @@ def category_fingerprint(samples: Iterable[Sample]) -> str:
 
 def _masks(sample: Sample) -> str:
     # A single plain mask is its hash alone, so that a dataset of such masks keeps the identity it always had.
-    return ",".join(m.sha256 if m.defect_id is None else f"{m.sha256}:{m.defect_id}" for m in sample.masks)
+    return ",".join(":".join([m.sha256, *_told(m)]) for m in sample.masks)
+
+
+def _told(mask: MaskFile) -> list[str]:
+    return [repr(value) for value in (mask.defect_id, mask.saturation) if value is not None]

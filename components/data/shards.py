@@ -47,10 +47,12 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("image", pa.large_binary(), nullable=False),
-        # The three lists of an image's masks have one length. A defect id is null where any marked pixel counts.
+        # The lists of an image's masks have one length. A defect id is null where any marked pixel counts; the
+        # share of a defect that has to be found, of its area at any size, where nothing says so.
         pa.field("masks", pa.list_(pa.field("element", pa.large_binary(), nullable=False)), nullable=False),
         pa.field("mask_sha256", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
         pa.field("mask_defect_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("mask_saturation", pa.list_(pa.float64()), nullable=False),
         # Over all of the row but the files, whose hashes are in it: a label is as safe as an image.
         pa.field("row_sha256", pa.string(), nullable=False),
     ]
@@ -62,11 +64,40 @@ _OF_SAMPLE = tuple(name for name in METADATA if not name.startswith("mask_"))
 
 
 @dataclass(frozen=True)
+class Defects:
+    """The D defects of N images: `defects[n]` lists those of image n as (mask bool (S, S), saturation).
+
+    `image` (D,) is the image's number, rising, `ids` (D,) the kind of defect, `saturation` (D,) the share of the
+    mask's area that has to be found; `bits` uint8 (D, ⌈S²/8⌉) are the masks, packed: plain arrays, which
+    processes share as they are.
+    """
+
+    images: int
+    size: int
+    image: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    saturation: NDArray[np.float64]
+    bits: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return self.images
+
+    def __getitem__(self, n: int, /) -> list[tuple[Mask, float]]:
+        if not 0 <= n < self.images:
+            raise IndexError(n)
+        return [(self._mask(int(d)), float(self.saturation[d])) for d in np.flatnonzero(self.image == n)]
+
+    def _mask(self, d: int) -> Mask:
+        flat = np.unpackbits(self.bits[d], count=self.size**2)
+        return flat.reshape(self.size, self.size).astype(np.bool_)
+
+
+@dataclass(frozen=True)
 class Split:
     """Decoded images: `images` uint8 (N, S, S, 3), `masks` bool (N, S, S), `labels` int64 (N,) of 0 and 1.
 
-    A normal image's mask is False everywhere; several masks of one image are joined (`defects_of` keeps them
-    apart).
+    A normal image's mask is False everywhere; several masks of one image are joined. `defects` keeps them apart,
+    where the dataset says how much of each has to be found.
     """
 
     image_ids: tuple[str, ...]
@@ -74,6 +105,7 @@ class Split:
     masks: Mask
     labels: NDArray[np.int64]
     defect_types: tuple[str, ...]
+    defects: "Defects | None" = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -218,15 +250,36 @@ def _decoding(table: pa.Table, size: int, pool: ThreadPoolExecutor) -> _Decoding
         masks=np.zeros((table.num_rows, size, size), dtype=np.bool_),
         labels=np.asarray(table["label"].to_pylist(), dtype=np.int64),
         defect_types=tuple(table["defect_type"].to_pylist()),
+        defects=_defects(table, size),
     )
+    apart = split.defects
 
     def fill(row: int, image: memoryview, defects: list[tuple[int | None, memoryview]]) -> None:
         split.images[row] = decode_rgb(image, size)
-        for defect_id, data in defects:
-            split.masks[row] |= decode_mask(data, size, defect_id)
+        for i, (defect_id, data) in enumerate(defects):
+            mask = decode_mask(data, size, defect_id)
+            split.masks[row] |= mask
+            if apart is not None:
+                apart.bits[np.searchsorted(apart.image, row) + i] = np.packbits(mask)
 
     files = zip(table["image"], _masks_of(table), strict=True)
     return _Decoding(split, [pool.submit(fill, row, _view(i), m) for row, (i, m) in enumerate(files)])
+
+
+def _defects(table: pa.Table, size: int) -> Defects | None:
+    """The table's defects, their masks still empty; None if it has none, or one without a saturation."""
+    shares = table["mask_saturation"].to_pylist()
+    ids = [i for of_image in table["mask_defect_ids"].to_pylist() for i in of_image]
+    if not ids or None in ids or any(share is None for of_image in shares for share in of_image):
+        return None
+    return Defects(
+        images=len(shares),
+        size=size,
+        image=np.repeat(np.arange(len(shares)), [len(of_image) for of_image in shares]),
+        ids=np.asarray(ids, np.int64),
+        saturation=np.asarray([share for of_image in shares for share in of_image], np.float64),
+        bits=np.zeros((len(ids), -(-(size**2) // 8)), np.uint8),
+    )
 
 
 def _masks_of(table: pa.Table) -> Iterator[list[tuple[int | None, memoryview]]]:
@@ -249,6 +302,7 @@ def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
         **{name: getattr(sample, name) for name in _OF_SAMPLE},
         "mask_sha256": [m.sha256 for m in sample.masks],
         "mask_defect_ids": [m.defect_id for m in sample.masks],
+        "mask_saturation": [m.saturation for m in sample.masks],
     }
     return {**row, "image": image, "masks": masks, "row_sha256": _seal(row)}
 
@@ -269,7 +323,7 @@ def _seal(row: dict[str, Any]) -> str:
 
 def _sample(row: dict[str, Any]) -> Sample:
     here = Path(row["image_id"])
-    masks = zip(row["mask_sha256"], row["mask_defect_ids"], strict=True)
+    masks = zip(row["mask_sha256"], row["mask_defect_ids"], row["mask_saturation"], strict=True)
     fields = {name: row[name] for name in _OF_SAMPLE}
     return Sample(**fields, image_path=here, masks=tuple(MaskFile(here, *mask) for mask in masks))
 

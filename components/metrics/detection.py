@@ -1,38 +1,102 @@
-"""Image AUROC, pixel AUROC and AUPRO of one test set, from raw scores.
+"""What a detector's raw scores are worth on one test set: every metric, for every kind of defect.
 
-T test images, h × w the map's size, P = T · h · w pixels. All three are exact, ties included, and cost O(P
-log P).
+The only door to pixels and images: T test images, h × w the map's size. All values are exact, ties included.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from components.detectors.base import Scores
 from components.errors import BadInput, GoodshotError
+from components.metrics.images import RESAMPLES, image_values
+from components.metrics.pixels import Maps, Masks, Overlaps, Pixels, Subset, measure
+from components.metrics.ranking import NAN
+from components.metrics.regions import Region, component_weights, saturated_weights
+
+ALL = "all"
+MEAN = "mean"
+PRO_LIMIT = 0.3
+SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
+"""Those of MVTec LOCO's own evaluation; the headline is 0.05."""
+LOCO_KINDS = ("logical_anomalies", "structural_anomalies")
+
+
+class Regions(Protocol):
+    """Each of T images' defects apart; none for a good one. A list of lists is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, image: int, /) -> Sequence[Region]: ...
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One metric of one subset. NaN where the subset does not define it; low and high NaN without an interval."""
+
+    subset: str
+    metric: str
+    value: float
+    low: float = NAN
+    high: float = NAN
 
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """One test set's values in [0, 1]; NaN where the set does not define one (one class only, no masks)."""
+    """One test set's headline in [0, 1], NaN where undefined (one class only, no masks), and `values`: all of it."""
 
     image_auroc: float
     pixel_auroc: float
     aupro: float
+    values: tuple[MetricValue, ...] = ()
 
 
-def evaluate(scores: Scores, labels: ArrayLike, masks: NDArray[np.bool_] | None) -> DetectionMetrics:
-    """Return the three metrics of raw `scores`.
+def evaluate(
+    scores: Scores,
+    labels: ArrayLike,
+    masks: Masks | None,
+    defect_types: Sequence[str] | None = None,
+    defects: Regions | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> DetectionMetrics:
+    """Return all metrics of raw `scores`.
 
-    labels: (T,), true or 1 for anomalous. masks: bool (T, h, w) at the maps' size, all false for a good
-    image; None for a dataset without masks, whose pixel metrics are NaN.
+    Subsets: `all`, and each defect type's images against all good ones. Image metrics (AUROC, AP, F1-max with its
+    threshold) carry 95 % bootstrap intervals; pixel metrics are the same and AUPRO (FPR ≤ 0.3). With `defects`,
+    AU-sPRO at each of `SPRO_LIMITS` too, and where MVTec LOCO's two types are there, `mean`: that of the two.
+
+    labels: (T,), true or 1 for anomalous. masks: bool (T, h, w) at the maps' size, all false for a good image;
+    None for a dataset without masks, whose pixel metrics are NaN. defect_types: (T,), that of a good image is not
+    looked at. defects: each image's defects apart, within its mask. resamples: 0 for no intervals.
+
+    Raises:
+        BadInput: lengths or sizes differ, a label or mask is neither 0 nor 1, or a good image's mask is not empty.
+        GoodshotError: a score is not finite.
     """
-    auroc = image_auroc(scores.image, labels)
-    if masks is None:
-        return DetectionMetrics(auroc, float("nan"), float("nan"))
-    return DetectionMetrics(auroc, pixel_auroc(scores.maps, masks), aupro(scores.maps, masks))
+    image, anomalous = _images(scores.image, labels)
+    names = [] if defect_types is None else sorted({t for t, bad in zip(defect_types, anomalous, strict=True) if bad})
+    kinds = np.zeros(len(anomalous), np.intp)
+    for g, name in enumerate(names, start=1):
+        kinds[anomalous & (np.asarray(defect_types) == name)] = g
+    subsets = dict(enumerate([ALL, *names]))
+    values: list[MetricValue] = []
+    for g, subset in subsets.items():
+        members = np.isin(kinds, (0, g)) if g else np.ones(len(kinds), bool)
+        found = image_values(image[members], anomalous[members], resamples, seed)
+        values += [MetricValue(subset, metric, v.value, v.low, v.high) for metric, v in found.items()]
+    for g, pixel_values in enumerate(_pixels(scores.maps, masks, anomalous, kinds, defects)):
+        values += [MetricValue(subsets[g], metric, value) for metric, value in pixel_values.items()]
+    if defects is not None and {*names} >= {*LOCO_KINDS}:
+        values += _means(values)
+    headline = {v.metric: v.value for v in values if v.subset == ALL}
+    return DetectionMetrics(
+        headline["image_auroc"], headline.get("pixel_auroc", NAN), headline.get("aupro", NAN), tuple(values)
+    )
 
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
@@ -42,21 +106,16 @@ def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     one class is present. Raises `GoodshotError` on a non-finite score, `BadInput` where the lengths differ or
     a label is neither 0 nor 1.
     """
-    scores, labels = np.asarray(scores), np.asarray(labels)
-    if scores.ndim != 1 or scores.shape != labels.shape:
-        raise BadInput(f"scores and labels must be (T,) alike; got {scores.shape} and {labels.shape}")
-    _require_finite(scores, "image scores")
-    return _auroc(scores, _binary(labels))
+    return image_values(*_images(scores, labels), resamples=0)["image_auroc"].value
 
 
-def pixel_auroc(maps: NDArray[Any], masks: NDArray[np.bool_]) -> float:
+def pixel_auroc(maps: Maps, masks: Masks) -> float:
     """Return the AUROC over all pixels of all images, maps and masks (T, h, w); NaN for one class only."""
-    _check_maps(maps, masks)
-    return _auroc(maps.ravel(), _binary(masks).ravel())
+    return float(measure(Pixels(maps, masks))[0].ranking.auroc)
 
 
-def aupro(maps: NDArray[Any], masks: NDArray[np.bool_], max_fpr: float = 0.3) -> float:
-    """Return the area under the per-region overlap curve up to `max_fpr`, divided by it (Bergmann 2020).
+def aupro(maps: Maps, masks: Masks, max_fpr: float = PRO_LIMIT) -> float:
+    """Return the area under the per-region overlap curve up to `max_fpr`, divided by it (Bergmann 2021).
 
     At each threshold: the share of every defect region that is found, averaged over all regions (8-connected
     components of each mask), against the share of normal pixels (outside every mask, of all images) that is
@@ -65,79 +124,83 @@ def aupro(maps: NDArray[Any], masks: NDArray[np.bool_], max_fpr: float = 0.3) ->
 
     maps, masks: (T, h, w). NaN where there is no region or no normal pixel.
     """
-    _check_maps(maps, masks)
-    if not 0 < max_fpr <= 1:
-        raise BadInput(f"max_fpr must be in (0, 1]; got {max_fpr}")
-    masks = _binary(masks)
-    if masks.all() or not masks.any():
-        return float("nan")
-    fpr, pro = _pro_curve(maps, masks, max_fpr)
-    return _area(fpr, pro, max_fpr) / max_fpr
+    pixels = Pixels(maps, masks)
+    return measure(pixels, [_components(pixels, (max_fpr,))])[0].curves[0].values()[max_fpr]
 
 
-def _auroc(scores: NDArray[Any], positive: NDArray[np.bool_]) -> float:
-    """Mann-Whitney U over the number of pairs; a pair counts 1 if the anomalous is larger, ½ if equal."""
-    good, anomalous = np.sort(scores[~positive]), scores[positive]
-    if not len(good) or not len(anomalous):
-        return float("nan")
-    below = np.searchsorted(good, anomalous, side="left").sum(dtype=np.int64)
-    at_most = np.searchsorted(good, anomalous, side="right").sum(dtype=np.int64)
-    return float((below + at_most) / 2 / (len(good) * len(anomalous)))
+def au_spro(maps: Maps, masks: Masks, defects: Regions, max_fpr: float = 0.05) -> float:
+    """Return the area under the saturated per-region overlap curve up to `max_fpr`, divided by it (Bergmann 2022).
+
+    As `aupro`, but regions are the `defects` as annotated, whatever their components, and the overlap of one is
+    min(pixels found / s, 1): s is its share of the defect's area at the maps' size. NaN where there is no
+    region or no normal pixel.
+    """
+    pixels = Pixels(maps, masks)
+    return measure(pixels, [_saturated(pixels, defects, (max_fpr,))])[0].curves[0].values()[max_fpr]
 
 
-def _pro_curve(
-    maps: NDArray[Any], masks: NDArray[np.bool_], max_fpr: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(FPR, PRO) from (0, 0) at each distinct score, as far as the first point beyond `max_fpr`."""
-    weights = region_weights(masks)
-    normal = maps[~masks]
-    needed = min(len(normal), int(max_fpr * len(normal)) + 1)
-    lowest = np.partition(normal, len(normal) - needed)[len(normal) - needed]
-    kept = maps >= lowest  # scores below come after the limit and cannot change the area
-    scores, weight, is_normal = maps[kept], weights[kept], ~masks[kept]
-    order = np.argsort(-scores)
-    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    fpr = np.cumsum(is_normal[order], dtype=np.int64)[last_of_tie] / len(normal)
-    pro = np.cumsum(weight[order])[last_of_tie]
-    return np.append(0.0, fpr), np.append(0.0, pro)
+def _pixels(
+    maps: Maps,
+    masks: Masks | None,
+    anomalous: NDArray[np.bool_],
+    kinds: NDArray[np.intp],
+    defects: Regions | None,
+) -> list[dict[str, float]]:
+    """Each subset's pixel metrics by name; NaN without masks."""
+    if masks is None:
+        empty = Subset.empty((PRO_LIMIT,), SPRO_LIMITS if defects is not None else ())
+        return [_named(empty)] * (int(kinds.max(initial=0)) + 1)
+    pixels = Pixels(maps, masks, kinds)
+    wrong = np.flatnonzero(~anomalous & (pixels.marked > 0)).tolist()
+    if wrong:
+        raise BadInput(f"image {wrong[0]} is labelled good, but its mask marks {pixels.marked[wrong[0]]} pixels")
+    overlaps = [_components(pixels, (PRO_LIMIT,))]
+    if defects is not None:
+        overlaps.append(_saturated(pixels, defects, SPRO_LIMITS))
+    return [_named(subset) for subset in measure(pixels, overlaps)]
 
 
-def region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (T, h, w): 1 / (regions · area) inside a region, 0 elsewhere; a region sums to 1 / regions."""
-    from scipy import ndimage
-
-    eight_connected = np.ones((3, 3), dtype=bool)
-    weights, regions = np.zeros(masks.shape, np.float64), 0
-    for mask, weight in zip(masks, weights, strict=True):
-        labelled, count = ndimage.label(mask, structure=eight_connected)
-        area = np.bincount(labelled.ravel())
-        weight[mask] = 1 / area[labelled[mask]]
-        regions += count
-    return weights / max(regions, 1)
+def _named(subset: Subset) -> dict[str, float]:
+    ranking, (pro, *spro) = subset.ranking, subset.curves
+    found = {
+        "pixel_auroc": float(ranking.auroc),
+        "pixel_ap": float(ranking.ap),
+        "pixel_f1_max": float(ranking.f1_max),
+        "pixel_f1_threshold": float(ranking.f1_threshold),
+        "aupro": pro.values()[PRO_LIMIT],
+    }
+    return found | {f"au_spro_{limit:g}": v for curve in spro for limit, v in curve.values().items()}
 
 
-def _area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
-    """The trapezoid area under (x, y), x rising from 0, cut at x = limit by interpolation."""
-    inside = int(np.searchsorted(x, limit, side="right"))
-    if inside < len(x):
-        share = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
-        y_limit = y[inside - 1] + share * (y[inside] - y[inside - 1])
-        x, y = np.append(x[:inside], limit), np.append(y[:inside], y_limit)
-    return float(np.trapezoid(y, x))
+def _components(pixels: Pixels, limits: tuple[float, ...]) -> Overlaps:
+    return Overlaps([component_weights(pixels.mask(i)) if n else None for i, n in enumerate(pixels.marked)], limits)
 
 
-def _check_maps(maps: NDArray[Any], masks: NDArray[Any]) -> None:
-    if maps.ndim != 3 or maps.shape != masks.shape:
-        raise BadInput(f"maps {maps.shape} and masks {masks.shape} must both be (T, h, w) of the same size")
-    _require_finite(maps, "anomaly maps")
+def _saturated(pixels: Pixels, defects: Regions, limits: tuple[float, ...]) -> Overlaps:
+    if len(defects) != len(pixels):
+        raise BadInput(f"defects must be those of {len(pixels)} images; got {len(defects)}")
+    weights = [
+        saturated_weights(pixels.map(i), pixels.mask(i), defects[i]) if marked else None
+        for i, marked in enumerate(pixels.marked)
+    ]
+    return Overlaps(weights, limits)
 
 
-def _require_finite(values: NDArray[Any], what: str) -> None:
-    if not np.isfinite(values).all():
-        raise GoodshotError(f"{what} hold {int((~np.isfinite(values)).sum())} non-finite values")
+def _means(values: Sequence[MetricValue]) -> list[MetricValue]:
+    """The mean of LOCO's two types, of every metric but thresholds; NaN where one of them is."""
+    by_metric: dict[str, list[float]] = {}
+    for v in values:
+        if v.subset in LOCO_KINDS and not v.metric.endswith("threshold"):
+            by_metric.setdefault(v.metric, []).append(v.value)
+    return [MetricValue(MEAN, metric, sum(found) / len(LOCO_KINDS)) for metric, found in by_metric.items()]
 
 
-def _binary(values: NDArray[Any]) -> NDArray[np.bool_]:
-    if values.dtype != np.bool_ and not np.isin(values, (0, 1)).all():
+def _images(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.ndim != 1 or scores.shape != labels.shape:
+        raise BadInput(f"scores and labels must be (T,) alike; got {scores.shape} and {labels.shape}")
+    if not np.isfinite(scores).all():
+        raise GoodshotError(f"image scores hold {int((~np.isfinite(scores)).sum())} non-finite values")
+    if labels.dtype != np.bool_ and not np.isin(labels, (0, 1)).all():
         raise BadInput("labels and masks must be bool, or 0 and 1")
-    return values.astype(bool)
+    return scores, labels.astype(bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,44 @@ def test_loco_keeps_every_defect_apart(tmp_path: Path) -> None:
     split = decode(table, miniatures.SIDE)
     assert split.masks[split.image_ids.index("test/structural_anomalies/000.png")].sum() == 180
     assert not split.masks[split.labels == 0].any()
+
+
+def test_how_much_of_a_defect_must_be_found_holds_at_any_size(tmp_path: Path) -> None:
+    samples = read_dataset("mvtec_loco", miniatures.loco(tmp_path), "pushpins")
+    test = [s for s in samples if s.split == "test"]
+    told = {s.image_id: [m.saturation for m in s.masks] for s in test if s.label}
+    # 60 pixels of 100, half of 40; a threshold above the defect's 40 pixels is all of them.
+    assert told["test/logical_anomalies/000.png"] == [0.6, 0.5]
+    assert told["test/logical_anomalies/001.png"] == [1.0]
+    assert told["test/structural_anomalies/000.png"] == [0.5, 0.5, 1.0]
+    for resolution, size in ((None, 48), (24, 24), (None, 24)):
+        table = read_split(shard(samples, "test", tmp_path, resolution))
+        assert {s.image_id: [m.saturation for m in s.masks] for s in samples_of(table) if s.label} == told
+        split = decode(table, size)
+        assert split.defects is not None
+        assert len(split.defects) == len(split) == 5
+        for i, (image_id, apart) in enumerate(zip(split.image_ids, defects_of(table, size), strict=True)):
+            found = split.defects[i]
+            assert [share for _, share in found] == told.get(image_id, [])
+            assert all((mask == expected).all() for (mask, _), (_, expected) in zip(found, apart, strict=True))
+    # Another threshold is another test set.
+    changed = replace(test[0], masks=tuple(replace(m, saturation=0.25) for m in test[-1].masks))
+    assert category_fingerprint([changed]) != category_fingerprint([replace(test[0], masks=test[-1].masks)])
+
+
+def test_a_defect_of_unknown_saturation_gives_no_saturated_overlap(tmp_path: Path) -> None:
+    root = miniatures.loco(tmp_path)
+    (root / "pushpins/defects_config.json").unlink()
+    samples = verify("mvtec_loco", root).samples
+    assert {m.saturation for s in samples for m in s.masks} == {None}
+    assert decode(read_split(shard(list(samples), "test", tmp_path)), 24).defects is None
+
+
+def test_a_tiny_defect_must_be_found_by_a_pixel_at_least(tmp_path: Path) -> None:
+    root = miniatures.loco(tmp_path)
+    miniatures.mask(root / "pushpins/ground_truth/logical_anomalies/001/000.png", (slice(5, 6), slice(0, 1)), 254)
+    (sample,) = (s for s in read_dataset("mvtec_loco", root, "pushpins") if s.image_id.endswith("ies/001.png"))
+    assert [m.saturation for m in sample.masks] == [1.0]
 
 
 def test_a_shard_of_several_masks_keeps_its_identity(tmp_path: Path) -> None:

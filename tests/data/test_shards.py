@@ -102,6 +102,7 @@ def test_decoded_arrays_are_the_images(samples: list[Sample], shard: Path) -> No
     assert split.masks.shape == (28, 48, 48)
     assert split.masks.dtype == np.bool_
     assert len(split) == 28
+    assert split.defects is None
     assert not split.masks[split.labels == 0].any()
     assert split.masks[split.labels == 1].any(axis=(1, 2)).all()
     sample = next(s for s in samples if s.image_id == "test/missing/001.png")

@@ -131,3 +131,27 @@ def test_anomalibs_auroc_squashes_raw_scores_and_ours_does_not() -> None:
     assert float(metric.compute()) == pytest.approx(0.5)
     assert image_auroc(raw, labels) == pytest.approx(roc_auc_score(labels, raw))
     assert image_auroc(raw, labels) == pytest.approx(8 / 9)
+
+
+def test_anomalibs_pixel_auroc_squashes_raw_maps_too() -> None:
+    """The same on maps, where one pixel outside of [0, 1] is enough for all of the batch."""
+    import torch
+    from anomalib.data import ImageBatch
+    from anomalib.metrics import AUROC
+
+    rng = np.random.default_rng(0)
+    masks = rng.random((2, 8, 8)) > 0.8
+    maps = (30 + rng.random((2, 8, 8)) + masks).astype(np.float32)
+
+    def theirs(values: NDArray[np.float32]) -> float:
+        metric = AUROC(fields=["anomaly_map", "gt_mask"])
+        images = torch.zeros(2, 3, 8, 8)
+        metric.update(
+            ImageBatch(image=images, anomaly_map=torch.from_numpy(values), gt_mask=torch.from_numpy(masks.astype(int)))
+        )
+        return float(metric.compute())
+
+    expected = roc_auc_score(masks.ravel(), maps.ravel())
+    assert pixel_auroc(maps, masks) == pytest.approx(expected, abs=1e-12)
+    assert theirs(maps) == pytest.approx(0.5)
+    assert theirs((maps - maps.min()) / np.ptp(maps)) == pytest.approx(expected, abs=1e-5)

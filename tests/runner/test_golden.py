@@ -7,6 +7,7 @@ The photograph is cut from scikit-image's coffee cup and stored as BMP, so its b
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from runner.store import Store
 from runner.study import Study
 
 FINGERPRINTS = {
-    "shard": "b76458ffb5ef071a",
+    "shard": "f220c41933fb1e01",
     "prompt": "7407bef4f7ef9023",
     "generator": "d7f9f730d51783fb",
     "image_set": "4c1cf494d6cdeea3",
@@ -130,3 +131,18 @@ def test_detection_v1(made: tuple[Plan, Store, Results]) -> None:
     arms = {f: planned.cell.arm for f, planned in plan.cells.items()}
     scores = {(arms[s["fingerprint"]], s["image_id"]): s["score"] for s in results.read("scores").to_pylist()}
     assert scores == pytest.approx(SCORES, rel=1e-3)
+
+
+def test_every_metric_of_every_subset_is_kept(made: tuple[Plan, Store, Results]) -> None:
+    plan, _, results = made
+    values = results.read("metrics").to_pylist()
+    rows = results.rows()
+    for fingerprint in plan.cells:
+        own = {(v["subset"], v["metric"]): v for v in values if v["fingerprint"] == fingerprint}
+        assert {subset for subset, _ in own} == {"all", "hole"}
+        assert len(own) == 2 * 9
+        for name in ("image_auroc", "pixel_auroc", "aupro"):
+            assert own["all", name]["value"] == rows[fingerprint][name]
+        # Two images: every resample is the same two. A pixel metric has no interval, which is NaN and not null.
+        assert own["hole", "image_auroc"]["low"] == own["hole", "image_auroc"]["high"] == 1
+        assert math.isnan(own["all", "pixel_ap"]["low"])

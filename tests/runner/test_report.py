@@ -69,7 +69,7 @@ def out(tmp_path: Path) -> Path:
         for seed in (0, 1):
             for arm in AUROC:
                 fingerprint = f"{category}-{seed}-{arm}"
-                results.append(fingerprint, {**row(category, seed, arm), "fingerprint": fingerprint}, [], {})
+                results.append(fingerprint, {**row(category, seed, arm), "fingerprint": fingerprint}, [], [])
                 masks = np.zeros((2, 16, 16), bool)
                 masks[1, 4:8, 4:8] = True
                 arrays = {"images": pixels(rng, 2), "masks": masks, "maps": rng.random((2, 16, 16)).astype(np.float16)}

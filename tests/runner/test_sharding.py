@@ -67,6 +67,11 @@ def test_a_finished_category_is_left_alone(tmp_path: Path, capsys: pytest.Captur
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["categories"]["02"]["files"]["train"]["images"] == 4
     assert "NC" in manifest["licence"]
+    # Shards of another version are written again: they could not be read.
+    manifest["categories"]["01"]["columns"].remove("mask_saturation")
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert shard("btad", root, out) == 0
+    assert capsys.readouterr().out.startswith("01: written, 7 images\n02: unchanged")
 
 
 def test_findings_are_listed_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
