@@ -111,3 +111,13 @@ class DetectorConfig(Config):
         from components.weights import resolve
 
         return {**values, "backbone_sha256": resolve(EMBEDDED_BACKBONE).sha256}
+
+    def features_identity(self) -> dict[str, Any] | None:
+        """What the features of an image depend on, for detectors that share them; None for those that do not.
+
+        Raises `MissingWeights` as `identity` does.
+        """
+        if self.name != PATCHCORE:
+            return None
+        learnt = {"name", "coreset_ratio", "num_neighbors"}
+        return {name: value for name, value in self.identity().items() if name not in learnt}
