@@ -30,7 +30,7 @@ class DetectorConfig(Config):
 
     PatchCore alone: coreset_ratio is the share of all training patches that the memory bank keeps; 1.0 keeps the whole
     bank and selects nothing. It is explicit, never chosen by the size of the training set. Selection is quadratic: at
-    256 px and 10 %, 21 images take 0.4 s on two cores, 80 images 4 s, and 200 images half a minute. num_neighbors is b of the image
+    10 % and 256 px, 21 images take 0.4 s on two cores, 80 images 4 s. num_neighbors is b of the image
     score's re-weighting (Roth et al. 2022, eq. 7).
 
     The others: args are the model's own arguments. steps of batch_size images are what it trains, drawn from shuffled
