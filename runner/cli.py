@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 # A log file has no width of its own; this one fits the tables.
-PLAIN_WIDTH = 180
+PLAIN_WIDTH = 200
 
 Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
 StoreURI = Annotated[

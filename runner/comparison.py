@@ -13,7 +13,8 @@ VARIANT = (
     "arm", "copies", "vq_weight", "iterations", "prompt_kind", "select", "variance", "detail", "post_augment",
     "augmentation",
 )  # fmt: skip
-TABLE = ("dataset", "category", "shots", "detector", "image_size")
+TABLE = ("dataset", "category", "shots", "detector", "image_size", "dev", "oracle")
+BASELINES = ("original", "augmented")
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
 USUAL = {
     "prompt_kind": "best",
@@ -22,14 +23,14 @@ USUAL = {
     "detail": "none",
     "post_augment": "none",
 }
-CLAIM_SEEDS = 14
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One variant of one category and detector over its supports.
 
-    ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of the image AUROC.
+    ``table`` holds the category's tags too: ``dev`` (a development category), ``oracle`` (test labels took part in a
+    choice). ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of image AUROC.
     """
 
     table: Mapping[str, Any]
@@ -38,6 +39,12 @@ class Comparison:
     metrics: Mapping[str, MeanStd]
     similarity: MeanStd
     against: Mapping[str, PairedDifference]
+
+    @property
+    def category(self) -> str:
+        """The category with its tags: ``pill (dev)``."""
+        tags = [tag for tag in ("dev", "oracle") if self.table[tag]]
+        return f"{self.table['category']} ({', '.join(tags)})" if tags else str(self.table["category"])
 
     @property
     def label(self) -> str:
@@ -91,6 +98,6 @@ def _baselines(
         if other_table != table or other["arm"] == variant["arm"]:
             continue
         same_count = other["arm"] == "augmented" and other["copies"] == variant["copies"]
-        if other["arm"] == "original" or (same_count and variant["arm"] == "generated"):
+        if other["arm"] == "original" or (same_count and variant["arm"] not in BASELINES):
             found[str(other["arm"])] = {seed: row["image_auroc"] for seed, row in by_seed.items()}
     return found

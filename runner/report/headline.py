@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.metrics.summary import PairedDifference, mean_std, paired_difference
-from runner.comparison import CLAIM_SEEDS
+from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
+from runner.comparison import BASELINES
 from runner.report.page import Row, StudyView, variant_label
 from runner.terminal import difference
 
@@ -110,7 +110,7 @@ def _headline(detector: str, arms: Mapping[str, Scores]) -> Headline | None:
     categories = sorted({unit[0] for unit in common})
     means = tuple((label, _mean_over(categories, scores, common)) for label, scores in arms.items())
     over = f"{_count(len(categories), 'category', 'categories')}, {_count(len(common), 'cell')} per arm"
-    pairs = ((a, b) for a in arms if a.startswith("generated") for b in ("original", "augmented") if b in arms)
+    pairs = ((a, b) for a in arms if a not in BASELINES for b in BASELINES if b in arms)
     verdicts = tuple(_verdict(a, b, paired_difference(arms[a], arms[b])) for a, b in pairs)
     return Headline(detector, means, over, verdicts)
 

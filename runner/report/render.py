@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
-from runner.comparison import Comparison
+from runner.comparison import BASELINES, Comparison
 from runner.execute import Options
 from runner.report import charts, figures
 from runner.report.gather import gather
@@ -18,7 +19,7 @@ from runner.report.headline import caution, chosen_point, headlines, notes, summ
 from runner.report.page import Gallery, MapPanel, Page, Row, StudyView, support_label
 from runner.results import Results
 from runner.settings import to_yaml
-from runner.terminal import difference, mean_std_text, seeds_note
+from runner.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
 
 PAGE = "report.html"
 HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity"}
@@ -31,6 +32,7 @@ def write_report(options: Options) -> str:
         loader=PackageLoader("runner.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"mean_std": mean_std_text, "difference": difference, "seeds": seeds_note}
+    environment.filters |= {"record": record, "verdict": verdict}
     html = environment.get_template("page.html.j2").render(
         sections=[_section(view) for view in page.studies], failures=_failures(page), provenance=_provenance(page)
     )
@@ -71,8 +73,10 @@ def _table(view: StudyView) -> dict[str, Any]:
     found = view.comparisons
     return {
         "detectors": len({c.table["detector"] for c in found}) > 1,
-        "baselines": [arm for arm in ("original", "augmented") if any(arm in c.against for c in found)],
-        "similarity": any(c.variant["arm"] == "generated" for c in found),
+        "baselines": [arm for arm in BASELINES if any(arm in c.against for c in found)],
+        "verdicts": verdicts_note() if any(v.n > 1 for c in found for v in c.against.values()) else "",
+        "tags": tags_note(found),
+        "similarity": any(not math.isnan(c.similarity.mean) for c in found),
     }
 
 
