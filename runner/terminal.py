@@ -32,8 +32,8 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
         columns = [c for c in columns if c.title != title_dropped]
         table = _table(title, columns, comparisons)
     console.print(table)
-    compared = [v for c in comparisons for v in c.against.values() if v.n > 1]
-    for note in (seeds_note(comparisons), verdicts_note() if compared else "", tags_note(comparisons)):
+    shown = any(column.title == "verdict" for column in columns)
+    for note in (seeds_note(comparisons), verdicts_note() if shown else "", tags_note(comparisons)):
         if note:
             console.print(note, style="dim", highlight=False, soft_wrap=True)
 
@@ -81,7 +81,7 @@ COLUMNS = (
 )
 
 # What a narrow terminal does without; the report has it all.
-DROPPED_FIRST = ("AUPRO", "similarity", "pixel AUROC", "won:lost", "L", "λ")
+DROPPED_FIRST = ("AUPRO", "similarity", "pixel AUROC", "won:lost", "L", "λ", "verdict")
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
