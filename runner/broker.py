@@ -223,4 +223,4 @@ def describe(planned: PlannedCell) -> str:
     """A cell in words: category, seed, arm, detector and, if generated, its point."""
     cell = planned.cell
     point = f" {cell.generation.point.label()}" if cell.generation else f" copies={cell.copies}"
-    return f"{cell.category} seed={cell.seed} {cell.arm}{point} {cell.detector.label}"
+    return f"{cell.category} seed={cell.seed} {cell.label}{point} {cell.detector.label}"

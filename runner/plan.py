@@ -13,7 +13,9 @@ from components.generator.augment import POLICIES
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
 from components.prompts import PromptConfig, object_for, open_wordnet
+from runner.arms import external_folder
 from runner.catalogue import Category
+from runner.external import ExternalFolders, ExternalSet
 from runner.fingerprint import fingerprint
 from runner.study import Cell, Generation, PromptKind, Study
 
@@ -112,6 +114,7 @@ class Plan:
     categories: dict[str, Category] = field(default_factory=dict)
     cells: dict[str, PlannedCell] = field(default_factory=dict)
     cells_of: dict[str, list[str]] = field(default_factory=dict)
+    external: dict[str, ExternalSet] = field(default_factory=dict)
     prompts: dict[str, PromptStage] = field(default_factory=dict)
     generators: dict[str, GeneratorStage] = field(default_factory=dict)
 
@@ -125,7 +128,7 @@ def make_plan(studies: Sequence[tuple[Study, Mapping[str, Category]]]) -> Plan:
     plan = Plan()
     for study, categories in studies:
         _check(study, categories)
-        planner = _Planner(study, plan)
+        planner = _Planner(study, plan, ExternalFolders(alone=len(categories) == 1))
         for category in categories.values():
             plan.categories[category.shard] = category
         cells = study.cells(tuple(categories))
@@ -145,8 +148,8 @@ def unshared_steps(planned: Iterable[PlannedCell]) -> int:
 class _Planner:
     """Adds one study's cells to a plan."""
 
-    def __init__(self, study: Study, plan: Plan) -> None:
-        self.study, self.plan = study, plan
+    def __init__(self, study: Study, plan: Plan, folders: ExternalFolders) -> None:
+        self.study, self.plan, self.folders = study, plan, folders
         self.wordnet = open_wordnet(study.prompt.wordnet) if "generated" in study.arms else None
         self.encoder_id = encoder_identity(study.encoder) if "generated" in study.arms else {}
 
@@ -157,6 +160,9 @@ class _Planner:
         if cell.generation is not None:
             prompt = self._prompt(cell, support)
             generator, image_set = self._generator(cell, cell.generation, support, prompt)
+        if (folder := external_folder(cell.arm)) is not None:
+            supplied = self.folders.image_set(folder, category, cell.copies, cell.detector.image_size)
+            image_set = self.plan.external.setdefault(supplied.key, supplied).key
         added = self._added_images(cell, image_set)
         identity = {**cell.detector.identity(), "seed": cell.seed}
         inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
@@ -261,7 +267,7 @@ class _Planner:
             "support_seed": cell.support_seed,
             "seed": cell.seed,
             "support_ids": list(support.ids),
-            "arm": cell.arm,
+            "arm": cell.label,
             "copies": cell.copies,
             "detector": cell.detector.label,
             "backbone": cell.detector.uses_backbone(),

@@ -110,10 +110,12 @@ def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None
         # At the detector's resolution: plain augmentation needs no generator, so nothing has to blur it.
         originals = read_support(planned.support, store, cell.detector.image_size)
         return augmented_set(originals, POLICIES[planned.control_policy], cell.copies, cell.seed), {}
-    if planned.image_set is None or cell.generation is None:
+    if planned.image_set is None:
         return None, {}
     artifact = store.get(planned.image_set)
     images = artifact.arrays("images.safetensors")["images"]
+    if cell.generation is None:
+        return images, {}
     facts = {
         "chosen_iteration": artifact.info["iteration"],
         "similarity": artifact.info["similarity"],

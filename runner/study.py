@@ -16,8 +16,8 @@ from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
+from runner.arms import EXTERNAL, Arm, arm_label
 
-Arm = Literal["original", "augmented", "generated"]
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong"]
 PostAugment = Literal["none", "mild", "strong"]
@@ -89,16 +89,22 @@ class Generation:
 class Cell:
     """One row of results: a detector trained for one category and support on one arm.
 
-    ``copies`` is the number of images the arm adds (0 for ``original``); ``generation`` is None unless generated.
+    ``arm`` is as declared. ``copies`` is the number of images it adds (0 for ``original``); ``generation`` is None
+    unless generated.
     """
 
     category: str
     support_seed: int | None
     seed: int
-    arm: Arm
+    arm: str
     copies: int
     detector: DetectorConfig
     generation: Generation | None = None
+
+    @property
+    def label(self) -> str:
+        """The arm as rows and tables call it."""
+        return arm_label(self.arm)
 
     def serves(self, point: Point) -> bool:
         """Whether a trial of this point needs the cell: its own generated ones, and the baselines they meet."""
@@ -163,6 +169,13 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _arms_have_names_of_their_own(self) -> Self:
+        labels = [arm_label(arm) for arm in self.arms]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"arms: two folders are called {max(labels, key=labels.count)}; rename one")
+        return self
+
+    @model_validator(mode="after")
     def _variance_is_declared_above(self) -> Self:
         if self.generator.variance != "estimated":
             raise ValueError("generator.variance: set the study's own field variance instead")
@@ -198,11 +211,12 @@ class Study(Config):
                     found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)
 
-    def _arm_variants(self) -> Iterator[tuple[Arm, int, Generation | None]]:
+    def _arm_variants(self) -> Iterator[tuple[str, int, Generation | None]]:
         if "original" in self.arms:
             yield "original", 0, None
-        if "augmented" in self.arms:
-            yield from (("augmented", point.copies, None) for point in self.points)
+        for arm in self.arms:
+            if arm == "augmented" or arm.startswith(EXTERNAL):
+                yield from ((arm, point.copies, None) for point in self.points)
         if "generated" in self.arms:
             options = itertools.product(
                 self.points, self.variance, self.prompt_kind, self.select, self.detail, self.post_augment

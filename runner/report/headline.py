@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
+from runner.arms import arm_label
 from runner.comparison import BASELINES
 from runner.report.page import Row, StudyView, variant_label
 from runner.terminal import difference
@@ -45,10 +46,11 @@ def summary(view: StudyView) -> str:
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
     listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
+    arms = [arm_label(arm) for arm in study.arms]
     text = f", images chosen by {study.encoder}" if "generated" in study.arms else ""
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "
-        f"{_listed(study.arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
+        f"{_listed(arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
         f"{_count(len(study.points), 'hyperparameter point')}, {len(view.rows)} of {len(view.record.cells)} cells "
         "finished."
     )
