@@ -39,6 +39,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
 ]
 
+Oracle = Annotated[
+    bool, typer.Option("--oracle", help="Let a test metric be the objective; marks every row of the study.")
+]
+
 
 @app.command()
 def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
@@ -55,6 +59,7 @@ def sweep(
     study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
     out: Out,
     settings: Settings = None,
+    oracle: Oracle = False,
     store: StoreURI = None,
     address: Address = None,
     cpus: CPUs = None,
@@ -63,7 +68,10 @@ def sweep(
     from runner.execute import Options
     from runner.settings import load_study
 
-    _run([load_study(study, settings or [])], Options(out, store, address, cpus))
+    _run(
+        [load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])],
+        Options(out, store, address, cpus),
+    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Comparison:
     seeds: tuple[Any, ...]
     metrics: Mapping[str, MeanStd]
     similarity: MeanStd
+    planted: MeanStd
     against: Mapping[str, PairedDifference]
 
     @property
@@ -75,11 +76,17 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
                 variant=dict(zip(VARIANT, variant, strict=True)),
                 seeds=tuple(by_seed),
                 metrics={m: mean_std(row[m] for row in by_seed.values()) for m in METRICS},
-                similarity=mean_std(row["similarity"] for row in by_seed.values() if row["similarity"] is not None),
+                similarity=_mean_of(by_seed.values(), "similarity"),
+                planted=_mean_of(by_seed.values(), "planted"),
                 against={arm: paired_difference(auroc, base) for arm, base in baselines.items()},
             )
         )
     return found
+
+
+def _mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> MeanStd:
+    """Over the rows that have a value."""
+    return mean_std(value for row in rows if (value := row.get(column)) is not None)
 
 
 def _seed(row: Mapping[str, Any]) -> tuple[Any, Any]:

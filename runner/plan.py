@@ -17,6 +17,7 @@ from runner.arms import external_folder
 from runner.catalogue import Category
 from runner.external import ExternalFolders, ExternalSet
 from runner.fingerprint import fingerprint
+from runner.planted import PlantedStage, planted_stage
 from runner.study import Cell, Generation, PromptKind, Study
 
 # Raise a stage's version whenever its code changes what it returns; tests pin a golden output per version.
@@ -105,6 +106,7 @@ class PlannedCell:
     image_set: str | None
     keep_maps: bool
     columns: Mapping[str, Any]
+    planted: PlantedStage | None = None
 
 
 @dataclass
@@ -166,6 +168,12 @@ class _Planner:
         added = self._added_images(cell, image_set)
         identity = {**cell.detector.identity(), "seed": cell.seed}
         inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
+        planted = planted_stage(category.samples, ids, self.study.planted) if self._is_planted else None
+        if planted is not None:
+            inputs["planted"] = planted.identity()
+        if self.study.oracle:
+            # A fair study never takes over a row of this one, nor this one an unmarked row.
+            inputs["oracle"] = self.study.objective
         key = fingerprint("detection", DETECTION_VERSION, identity, inputs)
         if key not in self.plan.cells:
             self.plan.cells[key] = PlannedCell(
@@ -179,8 +187,13 @@ class _Planner:
                 image_set=image_set,
                 keep_maps=cell.support_seed in (None, self.study.support_seeds[0]),
                 columns=self._columns(cell, category, support),
+                planted=planted,
             )
         return key
+
+    @property
+    def _is_planted(self) -> bool:
+        return self.study.objective == "planted"
 
     def _added_images(self, cell: Cell, image_set: str | None) -> dict[str, Any]:
         if cell.arm == "original":
@@ -273,7 +286,7 @@ class _Planner:
             "backbone": cell.detector.uses_backbone(),
             "image_size": cell.detector.image_size,
             "objective": study.objective,
-            "oracle": False,
+            "oracle": study.oracle,
         }
         if cell.arm == "augmented":
             columns["augmentation"] = study.control_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from components.metrics.detection import DetectionMetrics, evaluate
 from components.prompts import candidates, rank
 from runner.image_sets import embed
 from runner.plan import PlannedCell, PromptStage, Support
+from runner.planted import planted_auroc, planted_values
 from runner.results import Results, software
 from runner.sharding import copy_shard
 from runner.store import Store, arrays_bytes
@@ -92,9 +93,19 @@ def detect(
     # Some models of anomalib score images alone.
     masks = None if np.isnan(scores.maps).all() else test.masks
     metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
+    if planned.planted is not None:
+        read = partial(_read_others, planned, store)
+        values = planted_values(planned.planted, detector, read, planned.support.ids)
+        metrics = replace(metrics, values=metrics.values + values)
+        facts["planted"] = planted_auroc(values)
     if planned.keep_maps:
         _keep_maps(planned.fingerprint, test, scores, store)
     return _append(planned, test, scores, metrics, {**facts, "device": device}, results)
+
+
+def _read_others(planned: PlannedCell, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+    """Training images of the cell's category, (S, S, 3) at its detector's size."""
+    return read_support(replace(planned.support, ids=tuple(ids)), store, planned.cell.detector.image_size)
 
 
 @lru_cache(maxsize=2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config
 from components.data.datasets import DatasetName
+from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
@@ -21,6 +22,8 @@ from runner.arms import EXTERNAL, Arm, arm_label
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong"]
 PostAugment = Literal["none", "mild", "strong"]
+TestMetric = Literal["image_auroc", "pixel_auroc", "aupro"]
+Objective = Literal["similarity", "planted"] | TestMetric
 STRENGTH: tuple[PostAugment, ...] = ("none", "mild", "strong")
 
 T = TypeVar("T")
@@ -151,7 +154,9 @@ class Study(Config):
     prompt: PromptConfig = PromptConfig()
     encoder: str = "conse-lite0-minilm"
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
-    objective: Literal["similarity"] = "similarity"
+    objective: Objective = "similarity"
+    planted: PlantedConfig = PlantedConfig()
+    oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -173,6 +178,15 @@ class Study(Config):
         labels = [arm_label(arm) for arm in self.arms]
         if len(set(labels)) != len(labels):
             raise ValueError(f"arms: two folders are called {max(labels, key=labels.count)}; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _test_labels_choose_nothing_unseen(self) -> Self:
+        if self.objective in get_args(TestMetric) and not self.oracle:
+            raise ValueError(
+                f"objective: {self.objective} looks at test labels; choose similarity or planted, or say --oracle, "
+                "which marks every row of the study"
+            )
         return self
 
     @model_validator(mode="after")

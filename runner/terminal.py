@@ -78,10 +78,11 @@ COLUMNS = (
     Column("won:lost", lambda c: record(c.against.get("augmented"))),
     Column("verdict", lambda c: verdict(c.against.get("augmented")), "left"),
     Column("similarity", lambda c: "" if math.isnan(c.similarity.mean) else mean_std_text(c.similarity)),
+    Column("planted", lambda c: "" if math.isnan(c.planted.mean) else mean_std_text(c.planted)),
 )
 
 # What a narrow terminal does without; the report has it all.
-DROPPED_FIRST = ("AUPRO", "similarity", "pixel AUROC", "won:lost", "L", "λ", "verdict")
+DROPPED_FIRST = ("AUPRO", "similarity", "planted", "pixel AUROC", "won:lost", "L", "λ", "verdict")
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:

@@ -53,10 +53,10 @@ def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows,
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean image AUROC, pixel AUROC and similarity per category and arm."""
+    """Mean image AUROC, pixel AUROC, AUPRO, similarity and planted AUROC per category and arm."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity"):
+        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity", "planted"):
             value = row.get(name)
             if value is not None and math.isfinite(value):
                 groups.setdefault(f"{row['category']}/{row['arm']}/{name}", []).append(value)

@@ -26,6 +26,8 @@ PLANTED = (
     "The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set on these "
     "very images: the demo shows the pipeline, it is no evidence for the method."
 )
+OBJECTIVES = {"similarity": "Similarity to the text", "planted": "AUROC against planted defects"}
+"""Those that look at no test label."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
 
 
@@ -79,21 +81,22 @@ def caution(view: StudyView) -> str:
 
 
 def chosen_point(view: StudyView) -> str:
-    """Of a sweep: the point that the text similarity prefers, test labels unseen. Empty if nothing was generated."""
+    """Of a sweep: the point that the study's objective prefers. Empty if nothing was generated."""
+    objective = view.record.study.objective
     points: dict[tuple[float, int, int], list[Row]] = {}
     for row in view.rows:
-        if row["arm"] == "generated" and row["similarity"] is not None:
+        if row["arm"] == "generated" and row[objective] is not None:
             points.setdefault((row["vq_weight"], row["copies"], row["iterations"]), []).append(row)
     if not points:
         return ""
-    best = max(points, key=lambda p: mean_std(row["similarity"] for row in points[p]).mean)
-    similarity, auroc = (mean_std(row[c] for row in points[best]).mean for c in ("similarity", "image_auroc"))
+    best = max(points, key=lambda p: mean_std(row[objective] for row in points[p]).mean)
+    value, auroc = (mean_std(row[c] for row in points[best]).mean for c in (objective, "image_auroc"))
     originals = [row["image_auroc"] for row in view.rows if row["arm"] == "original"]
     baseline = f", original {mean_std(originals).mean:.3f}" if originals else ""
     return (
-        f"Similarity to the text, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, L = {best[2]} "
-        f"(similarity {similarity:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
-        "Test labels chose nothing."
+        f"{OBJECTIVES.get(objective, objective)}, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, "
+        f"L = {best[2]} ({objective} {value:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
+        + ("Test labels chose nothing." if objective in OBJECTIVES else "Test labels chose it (oracle).")
     )
 
 

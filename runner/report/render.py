@@ -76,6 +76,7 @@ def _table(view: StudyView) -> dict[str, Any]:
         "baselines": [arm for arm in BASELINES if any(arm in c.against for c in found)],
         "verdicts": verdicts_note() if any(v.n > 1 for c in found for v in c.against.values()) else "",
         "tags": tags_note(found),
+        "planted": any(not math.isnan(c.planted.mean) for c in found),
         "similarity": any(not math.isnan(c.similarity.mean) for c in found),
     }
 
