@@ -1,7 +1,8 @@
 """The names of a study's arms: where the images come from that a detector is trained on besides its originals.
 
 ``original`` none · ``augmented`` plain augmentation · ``generated`` the variance-aware generator ·
-``external:<folder>`` images that a user supplies, any number of such arms.
+``vqgan_clip`` the same network's latent, optimised towards the text · ``external:<folder>`` images that a user
+supplies, any number of such arms.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-PLAIN_ARMS = ("original", "augmented", "generated")
+PLAIN_ARMS = ("original", "augmented", "generated", "vqgan_clip")
+TEXT_ARMS = frozenset({"generated", "vqgan_clip"})
+"""Those that a prompt takes part in."""
 EXTERNAL = "external:"
 
 

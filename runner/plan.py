@@ -11,6 +11,7 @@ from components.encoders import check_encoder, encoder_identity
 from components.errors import BadInput
 from components.generator.augment import POLICIES
 from components.generator.config import Detail, GeneratorConfig
+from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig, object_for, open_wordnet
 from runner.arms import external_folder
@@ -25,6 +26,7 @@ PROMPT_VERSION = 1
 GENERATOR_VERSION = 2
 IMAGE_SET_VERSION = 2
 DETECTION_VERSION = 1
+VQGAN_CLIP_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,28 @@ class GeneratorStage:
 
 
 @dataclass(frozen=True)
+class VQGANClipStage:
+    """Optimise the latent of a training's network, as it is after ``updates``, towards a prompt, once a copy.
+
+    ``key`` is the image set's; ``images`` is where the single images go, whatever ``copies`` is.
+    """
+
+    key: str
+    images: str
+    training: GeneratorStage
+    updates: int
+    prompt: str
+    prompt_kind: PromptKind
+    copies: int
+    config: VQGANClipConfig
+
+    @property
+    def support(self) -> Support:
+        """That of the training."""
+        return self.training.support
+
+
+@dataclass(frozen=True)
 class PlannedCell:
     """A cell, its fingerprint, the stages before it, and the columns of its row that are known beforehand."""
 
@@ -117,6 +141,7 @@ class Plan:
     cells: dict[str, PlannedCell] = field(default_factory=dict)
     cells_of: dict[str, list[str]] = field(default_factory=dict)
     external: dict[str, ExternalSet] = field(default_factory=dict)
+    vqgan_clip: dict[str, VQGANClipStage] = field(default_factory=dict)
     prompts: dict[str, PromptStage] = field(default_factory=dict)
     generators: dict[str, GeneratorStage] = field(default_factory=dict)
 
@@ -143,7 +168,8 @@ def unshared_steps(planned: Iterable[PlannedCell]) -> int:
 
     Cells that differ only in the detector share one even then. Set L is sampled after L − 1 steps.
     """
-    trainings = {p.image_set: p.cell.generation.point.iterations for p in planned if p.cell.generation}
+    own = (p for p in planned if p.cell.arm == "generated")
+    trainings = {p.image_set: p.cell.generation.point.iterations for p in own if p.cell.generation}
     return sum(iterations - 1 for iterations in trainings.values())
 
 
@@ -152,8 +178,8 @@ class _Planner:
 
     def __init__(self, study: Study, plan: Plan, folders: ExternalFolders) -> None:
         self.study, self.plan, self.folders = study, plan, folders
-        self.wordnet = open_wordnet(study.prompt.wordnet) if "generated" in study.arms else None
-        self.encoder_id = encoder_identity(study.encoder) if "generated" in study.arms else {}
+        self.wordnet = open_wordnet(study.prompt.wordnet) if study.uses_text else None
+        self.encoder_id = encoder_identity(study.encoder) if study.uses_text else {}
 
     def add(self, cell: Cell, category: Category) -> str:
         ids = select_support(category.train_ids, self.study.shots_of(category.name), cell.support_seed or 0)
@@ -161,7 +187,13 @@ class _Planner:
         prompt = generator = image_set = None
         if cell.generation is not None:
             prompt = self._prompt(cell, support)
-            generator, image_set = self._generator(cell, cell.generation, support, prompt)
+            stage = self._training(cell, cell.generation, support, prompt)
+            if cell.arm == "vqgan_clip":
+                clip = self._vqgan_clip(cell.generation, stage, prompt)
+                image_set, trained = clip.key, clip.updates > 0
+            else:
+                image_set, trained = stage.image_sets[0].key, True
+            generator = self._shared(stage).flight if trained else None
         if (folder := external_folder(cell.arm)) is not None:
             supplied = self.folders.image_set(folder, category, cell.copies, cell.detector.image_size)
             image_set = self.plan.external.setdefault(supplied.key, supplied).key
@@ -216,7 +248,8 @@ class _Planner:
         stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
         return self.plan.prompts.setdefault(key, stage)
 
-    def _generator(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> tuple[str, str]:
+    def _training(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> GeneratorStage:
+        """The training that one cell asks for, with the one image set that it wants of it."""
         study = self.study
         config = study.generator.model_copy(update={"variance": generation.variance})
         options = {
@@ -227,7 +260,7 @@ class _Planner:
         key = f"generator/{fingerprint('generator', GENERATOR_VERSION, options, {'support': list(support.content)})}"
         image_set = self._image_set(key, generation, prompt)
         scored = {"encoder": dict(self.encoder_id), "score_every": study.score_every}
-        stage = GeneratorStage(
+        return GeneratorStage(
             key=key,
             category=cell.category,
             support=support,
@@ -240,10 +273,26 @@ class _Planner:
             score_every=study.score_every,
             image_sets=(image_set,),
         )
-        known = self.plan.generators.get(stage.flight)
-        image_sets = {s.key: s for s in (*(known.image_sets if known else ()), image_set)}
-        self.plan.generators[stage.flight] = replace(stage, image_sets=tuple(image_sets.values()))
-        return stage.flight, image_set.key
+
+    def _shared(self, stage: GeneratorStage) -> GeneratorStage:
+        """The plan's one stage of this training, with the image sets that every cell so far wants of it."""
+        known = self.plan.generators.get(stage.flight, stage)
+        image_sets = {s.key: s for s in (*known.image_sets, *stage.image_sets)}
+        merged = replace(stage, image_sets=tuple(image_sets.values()))
+        self.plan.generators[stage.flight] = merged
+        return merged
+
+    def _vqgan_clip(self, generation: Generation, training: GeneratorStage, prompt: PromptStage) -> VQGANClipStage:
+        """The network is that of the last declared L; a published one (``init``) is taken as it is."""
+        config = self.study.vqgan_clip
+        updates = generation.point.iterations - 1 if self.study.generator.init == "scratch" else 0
+        text = {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": dict(self.encoder_id)}
+        inputs = {"generator": training.key, "updates": updates, **text}
+        images = f"vqgan_clip/{fingerprint('vqgan_clip', VQGAN_CLIP_VERSION, config.model_dump(mode='json'), inputs)}"
+        copies = generation.point.copies
+        key = f"image_set/{fingerprint('vqgan_clip_set', VQGAN_CLIP_VERSION, {'copies': copies}, {'images': images})}"
+        stage = VQGANClipStage(key, images, training, updates, prompt.key, generation.prompt_kind, copies, config)
+        return self.plan.vqgan_clip.setdefault(key, stage)
 
     def _image_set(self, generator: str, generation: Generation, prompt: PromptStage) -> ImageSetStage:
         point = generation.point
@@ -308,6 +357,8 @@ class _Planner:
                 "perceptual": study.generator.perceptual,
                 "wordnet_source": self.wordnet.source,
             }
+        if cell.arm == "vqgan_clip":
+            columns |= dict.fromkeys(("select", "detail", "post_augment"))
         return columns
 
 
@@ -316,5 +367,5 @@ def _check(study: Study, categories: Mapping[str, Category]) -> None:
     unknown = sorted({*study.support} - {*categories})
     if unknown:
         raise BadInput(f"support: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
-    if "generated" in study.arms:
+    if study.uses_text:
         check_encoder(study.encoder)

@@ -15,9 +15,10 @@ from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
+from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
-from runner.arms import EXTERNAL, Arm, arm_label
+from runner.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
 
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong"]
@@ -78,7 +79,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Generation:
-    """How a generated image set is made and chosen: a point and the fields varied within the arm."""
+    """How a generated image set is made and chosen: a point and the fields varied within the arm.
+
+    Of ``vqgan_clip``, the point's ``iterations`` are the study's largest L, and only ``variance`` and ``prompt_kind``
+    vary.
+    """
 
     point: Point
     variance: Literal["estimated", "unit", "none"]
@@ -93,7 +98,7 @@ class Cell:
     """One row of results: a detector trained for one category and support on one arm.
 
     ``arm`` is as declared. ``copies`` is the number of images it adds (0 for ``original``); ``generation`` is None
-    unless generated.
+    unless the arm stands on the study's generator.
     """
 
     category: str
@@ -152,6 +157,7 @@ class Study(Config):
 
     generator: GeneratorConfig = GeneratorConfig()
     prompt: PromptConfig = PromptConfig()
+    vqgan_clip: VQGANClipConfig = VQGANClipConfig()
     encoder: str = "conse-lite0-minilm"
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
     objective: Objective = "similarity"
@@ -201,6 +207,11 @@ class Study(Config):
         return tuple(Point(*values) for values in itertools.product(self.vq_weight, self.copies, self.iterations))
 
     @property
+    def uses_text(self) -> bool:
+        """Whether an arm of it has prompts."""
+        return bool(TEXT_ARMS & {*self.arms})
+
+    @property
     def control_policy(self) -> Policy:
         """The policy of the ``augmented`` arm: the strongest that any generated arm of this study uses."""
         strongest = max((self.augmentation, *self.post_augment), key=STRENGTH.index)
@@ -236,3 +247,9 @@ class Study(Config):
                 self.points, self.variance, self.prompt_kind, self.select, self.detail, self.post_augment
             )
             yield from (("generated", o[0].copies, Generation(*o)) for o in options)
+        if "vqgan_clip" in self.arms:
+            last = [point for point in self.points if point.iterations == max(self.iterations)]
+            # Of the generated arm's own fields the first: where that arm is in the study, its training is shared.
+            for point, variance, kind in itertools.product(last, self.variance, self.prompt_kind):
+                generation = Generation(point, variance, kind, self.select[0], self.detail[0], "none")
+                yield "vqgan_clip", point.copies, generation

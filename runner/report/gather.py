@@ -169,7 +169,7 @@ class _Gatherer:
         if cell.arm == "original":
             return True
         if cell.arm != "generated":
-            return bool(row["copies"] == point.copies)
+            return bool(row["copies"] == point.copies and row["vq_weight"] in (None, point.vq_weight))
         return (row["vq_weight"], row["copies"], row["iterations"]) == (point.vq_weight, point.copies, point.iterations)
 
     def _gallery(self, cell: CellRecord) -> Gallery:

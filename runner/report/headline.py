@@ -49,7 +49,7 @@ def summary(view: StudyView) -> str:
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
     listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
     arms = [arm_label(arm) for arm in study.arms]
-    text = f", images chosen by {study.encoder}" if "generated" in study.arms else ""
+    text = f", images chosen by {study.encoder}" if study.uses_text else ""
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "
         f"{_listed(arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
