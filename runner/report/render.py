@@ -22,7 +22,7 @@ from runner.settings import to_yaml
 from runner.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
 
 PAGE = "report.html"
-HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity"}
+HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity", "planted": "planted AUROC"}
 
 
 def write_report(options: Options) -> str:
@@ -98,6 +98,8 @@ def _heatmaps(view: StudyView) -> Iterator[tuple[str, str]]:
     for detector in dict.fromkeys(row["detector"] for row in generated):
         rows = [row for row in generated if row["detector"] == detector]
         for column, title in HEATMAPS.items():
+            if all(row[column] is None for row in rows):
+                continue
             yield f"{title}, {detector}", charts.heatmaps(rows, column, title)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-import yaml
 from PIL import Image
 
 from components.errors import BadInput
-from runner.cli import main
 from runner.execute import Options, plan_studies
 from runner.external import supply
 from runner.plan import Plan
-from runner.record import read_records
 from runner.results import Results
 from runner.stages import detect, make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
-from tests.conftest import TINY
 
 
 @pytest.fixture
@@ -173,27 +168,3 @@ def test_a_file_changed_after_planning_is_refused(tiny_study: Callable[..., Stud
     shutil.copy(web / "b.png", web / "a.jpg")
     with pytest.raises(BadInput, match=r"a\.jpg: changed since it was read first"):
         images_of(plan, tmp_path)
-
-
-def test_two_external_arms_through_the_command_line(
-    photographs: Path, web: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(web, tmp_path / "dalle")
-    arms = ["original", "augmented", f"external:{web}", f"external:{tmp_path / 'dalle'}"]
-    (tmp_path / "dalle" / "a.jpg").unlink()
-    fields = {**TINY, "arms": arms, "support_seeds": [0, 1], "dataset": {"name": "demo", "root": str(photographs)}}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(fields))
-    command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out"), "--cpus", "2"]
-    assert main(command) == 0
-    printed = capsys.readouterr().out
-    assert re.search(r"external:web \+2 .* open \(n=2\) .* open \(n=2\)", printed)
-    assert "external:dalle +2" in printed
-    page = (tmp_path / "out/report.html").read_text()
-    assert "external:web vs augmented" in page
-    assert "2 of 2 supplied images" in page
-    (record,) = read_records(Results(str(tmp_path / "out")))
-    assert {cell.arm for cell in record.cells} == {"original", "augmented", "external:web", "external:dalle"}
-    runs = b"".join(path.read_bytes() for path in (tmp_path / "out/wandb").glob("offline-run-*/*.wandb"))
-    assert b"coin/external:dalle/image_auroc" in runs
-    assert main(command) == 0
-    assert "stages executed: 0" in capsys.readouterr().out
