@@ -50,8 +50,11 @@ def gather(out: str, store_uri: str) -> Page:
         )
     rows = results.rows()
     runs = tuple(json.loads(results.files.read(name)) for name in results.files.names("runs", ".json"))
+    metrics: dict[str, dict[tuple[str, str], float]] = {}
+    for value in results.read("metrics").to_pylist():
+        metrics.setdefault(value["fingerprint"], {})[value["subset"], value["metric"]] = value["value"]
     seen: set[str] = set()
-    views = tuple(_Gatherer(record, rows, store, seen).view(runs) for record in records)
+    views = tuple(_Gatherer(record, rows, store, seen).view(runs, metrics) for record in records)
     return Page(views, tuple(results.read("failures").to_pylist()), runs)
 
 
@@ -68,10 +71,11 @@ class _Gatherer:
         self.missing: list[str] = []
         self.repeated = False
 
-    def view(self, runs: Sequence[Row]) -> StudyView:
+    def view(self, runs: Sequence[Row], metrics: Mapping[str, Mapping[tuple[str, str], float]]) -> StudyView:
         """The whole view; pictures are of the last declared point and of the supports that kept their maps."""
         own = tuple(self._row(cell) for cell in self.cells)
-        shown = [cell for cell in self.cells if cell.has_maps and self._is_last_point(cell)]
+        last = [cell for cell in self.cells if self._is_last_point(cell)]
+        shown = [cell for cell in last if cell.has_maps]
         pictured = [cell for cell in shown if cell.image_set]
         prompted = [cell for cell in shown if cell.prompt]
         return StudyView(
@@ -85,6 +89,7 @@ class _Gatherer:
             prompts=self._each("prompts", self._new(prompted, lambda c: c.prompt), self._prompts),
             missing=tuple(self.missing),
             repeated=self.repeated,
+            metrics={c.fingerprint: metrics[c.fingerprint] for c in last if c.fingerprint in metrics},
         )
 
     def _steps(self, runs: Sequence[Row]) -> Steps:

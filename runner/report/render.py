@@ -14,6 +14,7 @@ from components.metrics.summary import mean_std
 from runner.comparison import BASELINES, Comparison
 from runner.execute import Options
 from runner.report import charts, figures
+from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
 from runner.report.page import Gallery, MapPanel, Page, Row, StudyView, support_label
@@ -61,6 +62,7 @@ def _section(view: StudyView) -> dict[str, Any]:
         "yaml": to_yaml(study),
         "supports": [] if view.is_sweep or not view.rows else list(_supports(view)),
         "heatmaps": list(_heatmaps(view)) if view.is_sweep else [],
+        "breakdowns": breakdowns(view.rows, view.metrics),
         "galleries": [_gallery(gallery) for gallery in view.galleries],
         "panels": [_panel(panel) for panel in view.panels],
         "curves": list(_curves(view)),
