@@ -107,7 +107,7 @@ def test_the_report_shows_every_arm(finished: Finished) -> None:
     assert "Test labels chose nothing" in page
     assert page.count("2 of 2 supplied images") == 1
     assert "optimised towards “a coin with" in page
-    assert "<th scope=\"col\">planted</th>" in page
+    assert '<th scope="col">planted</th>' in page
     assert "coin (dev)" in page
     assert "external:web" in page
 
