@@ -289,3 +289,14 @@ def test_kinds_of_defects_and_further_metrics_have_tables(out: Path) -> None:
 
 def test_without_long_metrics_there_are_no_such_tables(out: Path) -> None:
     assert "By kind of defect" not in page_of(out)
+
+
+def test_an_oracle_and_a_development_category_say_so(out: Path) -> None:
+    assert "(dev" not in page_of(out)
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, "oracle": True, "dev": own["category"] == "coin"}, [], [])
+    page = page_of(out)
+    assert "coin (dev, oracle)" in page
+    assert "brick (oracle)" in page
+    assert "no number of those rows is a fair result" in page
