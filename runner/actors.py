@@ -12,9 +12,10 @@ import ray
 from components.generator.generator import Generator
 from runner.cluster import start_worker
 from runner.image_sets import ImageSets
-from runner.plan import GeneratorStage
+from runner.plan import GeneratorStage, VQGANClipStage
 from runner.stages import cached_encoder
 from runner.store import Store
+from runner.vqgan_clip import make_vqgan_clip
 
 WARM_GENERATORS = 2
 
@@ -32,20 +33,31 @@ class GeneratorActor:
         self.store, self.device = Store(store_uri), device
         self._warm: OrderedDict[str, Generator] = OrderedDict()
 
-    def make(self, stage: GeneratorStage, originals: Sequence[np.ndarray], broker: Any) -> int:
+    def make(self, stage: GeneratorStage | VQGANClipStage, originals: Sequence[np.ndarray], broker: Any) -> int:
         """Commit the stage's missing image sets. Returns the generator steps executed."""
+        training = stage.training if isinstance(stage, VQGANClipStage) else stage
 
         def start() -> Generator:
-            return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device)
+            t = training
+            return Generator(originals, t.config, t.vq_weight, t.seed, t.augmentation, self.device)
+
+        made = 0
 
         def on_step(steps: int, seconds: float) -> None:
-            broker.add_steps.remote(stage.flight, steps, seconds)
+            nonlocal made
+            made += steps
+            broker.add_steps.remote(training.flight, steps, seconds)
 
-        encoder = cached_encoder(stage.encoder, self.device)
-        making = ImageSets(stage, self.store, encoder, start, on_step, warm=self._warm.pop(stage.key, None))
-        steps = making.make()
-        if making.generator is not None:
-            self._warm[stage.key] = making.generator
+        encoder = cached_encoder(training.encoder, self.device)
+        warm = self._warm.pop(training.key, None)
+        if isinstance(stage, VQGANClipStage):
+            generator = make_vqgan_clip(stage, self.store, encoder, start, on_step, warm)
+        else:
+            making = ImageSets(stage, self.store, encoder, start, on_step, warm)
+            making.make()
+            generator = making.generator
+        if generator is not None:
+            self._warm[training.key] = generator
         while len(self._warm) > WARM_GENERATORS:
             self._warm.popitem(last=False)
-        return steps
+        return made

@@ -21,7 +21,7 @@ from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
 from runner.decoded import DecodedImages
-from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage
+from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage, VQGANClipStage
 from runner.pool import GeneratorPool
 from runner.results import Results
 from runner.stages import SharedFeatures, detect, make_shards, rank_prompts
@@ -176,6 +176,8 @@ class Broker:
             stage = self.plan.generators[planned.generator]
             flight = planned.generator
             await self._once(flight, lambda: self._generator(stage))
+        if (clip := self.plan.vqgan_clip.get(planned.image_set or "")) is not None:
+            await self._once(clip.key, lambda: self._vqgan_clip(clip))
 
     async def _shard(self, key: str) -> None:
         if not self.store.has(key):
@@ -194,6 +196,12 @@ class Broker:
         originals = self._decoded.support(stage.support)
         await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
         self.progress.executed["generator"] += 1
+
+    async def _vqgan_clip(self, stage: VQGANClipStage) -> None:
+        if not self.store.has(stage.key):
+            originals = self._decoded.support(stage.support)
+            await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
+            self.progress.executed["vqgan_clip"] += 1
 
     def _start_generator_actor(self) -> Any:
         cpus, gpus = self.resources.generator_cpus, self.resources.generator_gpus
@@ -226,4 +234,4 @@ def describe(planned: PlannedCell) -> str:
     """A cell in words: category, seed, arm, detector and, if generated, its point."""
     cell = planned.cell
     point = f" {cell.generation.point.label()}" if cell.generation else f" copies={cell.copies}"
-    return f"{cell.category} seed={cell.seed} {cell.arm}{point} {cell.detector.label}"
+    return f"{cell.category} seed={cell.seed} {cell.label}{point} {cell.detector.label}"

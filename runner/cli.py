@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 # A log file has no width of its own; this one fits the tables.
-PLAIN_WIDTH = 180
+PLAIN_WIDTH = 200
 
 Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
 StoreURI = Annotated[
@@ -37,6 +37,10 @@ Address = Annotated[str | None, typer.Option(help="A running Ray cluster (defaul
 CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
+]
+
+Oracle = Annotated[
+    bool, typer.Option("--oracle", help="Let a test metric be the objective; marks every row of the study.")
 ]
 
 
@@ -55,6 +59,7 @@ def sweep(
     study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
     out: Out,
     settings: Settings = None,
+    oracle: Oracle = False,
     store: StoreURI = None,
     address: Address = None,
     cpus: CPUs = None,
@@ -63,7 +68,10 @@ def sweep(
     from runner.execute import Options
     from runner.settings import load_study
 
-    _run([load_study(study, settings or [])], Options(out, store, address, cpus))
+    _run(
+        [load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])],
+        Options(out, store, address, cpus),
+    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ VARIANT = (
     "arm", "copies", "vq_weight", "iterations", "prompt_kind", "select", "variance", "detail", "post_augment",
     "augmentation",
 )  # fmt: skip
-TABLE = ("dataset", "category", "shots", "detector", "image_size")
+TABLE = ("dataset", "category", "shots", "detector", "image_size", "dev", "oracle")
+BASELINES = ("original", "augmented")
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
 USUAL = {
     "prompt_kind": "best",
@@ -22,14 +23,14 @@ USUAL = {
     "detail": "none",
     "post_augment": "none",
 }
-CLAIM_SEEDS = 14
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One variant of one category and detector over its supports.
 
-    ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of the image AUROC.
+    ``table`` holds the category's tags too: ``dev`` (a development category), ``oracle`` (test labels took part in a
+    choice). ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of image AUROC.
     """
 
     table: Mapping[str, Any]
@@ -37,7 +38,14 @@ class Comparison:
     seeds: tuple[Any, ...]
     metrics: Mapping[str, MeanStd]
     similarity: MeanStd
+    planted: MeanStd
     against: Mapping[str, PairedDifference]
+
+    @property
+    def category(self) -> str:
+        """The category with its tags: ``pill (dev)``."""
+        tags = [tag for tag in ("dev", "oracle") if self.table[tag]]
+        return f"{self.table['category']} ({', '.join(tags)})" if tags else str(self.table["category"])
 
     @property
     def label(self) -> str:
@@ -68,11 +76,17 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
                 variant=dict(zip(VARIANT, variant, strict=True)),
                 seeds=tuple(by_seed),
                 metrics={m: mean_std(row[m] for row in by_seed.values()) for m in METRICS},
-                similarity=mean_std(row["similarity"] for row in by_seed.values() if row["similarity"] is not None),
+                similarity=_mean_of(by_seed.values(), "similarity"),
+                planted=_mean_of(by_seed.values(), "planted"),
                 against={arm: paired_difference(auroc, base) for arm, base in baselines.items()},
             )
         )
     return found
+
+
+def _mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> MeanStd:
+    """Over the rows that have a value."""
+    return mean_std(value for row in rows if (value := row.get(column)) is not None)
 
 
 def _seed(row: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -91,6 +105,6 @@ def _baselines(
         if other_table != table or other["arm"] == variant["arm"]:
             continue
         same_count = other["arm"] == "augmented" and other["copies"] == variant["copies"]
-        if other["arm"] == "original" or (same_count and variant["arm"] == "generated"):
+        if other["arm"] == "original" or (same_count and variant["arm"] not in BASELINES):
             found[str(other["arm"])] = {seed: row["image_auroc"] for seed, row in by_seed.items()}
     return found

@@ -16,11 +16,13 @@ from rich.console import Console
 from components.errors import BadInput
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
+from runner.external import supply
 from runner.files import absolute, below, public
 from runner.fingerprint import fingerprint
 from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
+from runner.store import Store
 from runner.study import Resources, Study
 
 SNAPSHOT_SECONDS = 5.0
@@ -114,6 +116,8 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing))
     try:
         if missing:
+            wanted = {plan.cells[f].image_set for f in missing}
+            supply((s for s in plan.external.values() if s.key in wanted), Store(options.store_uri))
             run = _execute(plan, studies, missing, options, console)
     except _Stopped as stopped:
         run = stopped.run
@@ -209,7 +213,6 @@ def _sweep_or_wait(study: Study, plan: Plan, missing: list[str], broker: Any, tr
         return
     rows = ray.get(broker.cells.remote(fingerprints))
     if tracker is not None:
-        from runner.store import Store
         from runner.tracking import trial_of
 
         planned = [plan.cells[f] for f in fingerprints]

@@ -188,15 +188,10 @@ class ImageSets:
     def _restored(self, updates: int) -> Generator:
         if self.generator is not None and self.generator.iteration == updates:
             return self.generator
-        artifact = self.store.get(f"{self.stage.key}/{_checkpoint_part(updates)}")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "checkpoint.safetensors"
-            path.write_bytes(artifact.read(path.name))
-            return self.start().restore(path)
+        return restored(self.store, self.stage.key, updates, self.start)
 
     def _checkpoints(self) -> list[int]:
-        parts = self.store.parts(self.stage.key)
-        return [int(p.removeprefix("checkpoint-")) for p in parts if p.startswith("checkpoint-")]
+        return checkpoints(self.store, self.stage.key)
 
     def _trace_prefix(self, detail: Detail) -> str:
         return f"trace-{self.stage.scoring}-{detail}-"
@@ -215,6 +210,20 @@ def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
     tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
     embeddings: np.ndarray = encoder.encode_images(tensor).numpy()
     return embeddings
+
+
+def checkpoints(store: Store, key: str) -> list[int]:
+    """After how many updates the training ``key`` was saved."""
+    return [int(p.removeprefix("checkpoint-")) for p in store.parts(key) if p.startswith("checkpoint-")]
+
+
+def restored(store: Store, key: str, updates: int, start: Callable[[], Generator]) -> Generator:
+    """The training's generator as it was saved after so many updates."""
+    artifact = store.get(f"{key}/{_checkpoint_part(updates)}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.safetensors"
+        path.write_bytes(artifact.read(path.name))
+        return start().restore(path)
 
 
 def _checkpoint_part(updates: int) -> str:

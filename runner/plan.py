@@ -11,10 +11,14 @@ from components.encoders import check_encoder, encoder_identity
 from components.errors import BadInput
 from components.generator.augment import POLICIES
 from components.generator.config import Detail, GeneratorConfig
+from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig, object_for, open_wordnet
+from runner.arms import external_folder
 from runner.catalogue import Category
+from runner.external import ExternalFolders, ExternalSet
 from runner.fingerprint import fingerprint
+from runner.planted import PlantedStage, planted_stage
 from runner.study import Cell, Generation, PromptKind, Study
 
 # Raise a stage's version whenever its code changes what it returns; tests pin a golden output per version.
@@ -22,6 +26,7 @@ PROMPT_VERSION = 1
 GENERATOR_VERSION = 2
 IMAGE_SET_VERSION = 2
 DETECTION_VERSION = 2
+VQGAN_CLIP_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,28 @@ class GeneratorStage:
 
 
 @dataclass(frozen=True)
+class VQGANClipStage:
+    """Optimise the latent of a training's network, as it is after ``updates``, towards a prompt, once a copy.
+
+    ``key`` is the image set's; ``images`` is where the single images go, whatever ``copies`` is.
+    """
+
+    key: str
+    images: str
+    training: GeneratorStage
+    updates: int
+    prompt: str
+    prompt_kind: PromptKind
+    copies: int
+    config: VQGANClipConfig
+
+    @property
+    def support(self) -> Support:
+        """That of the training."""
+        return self.training.support
+
+
+@dataclass(frozen=True)
 class PlannedCell:
     """A cell, its fingerprint, the stages before it, and the columns of its row that are known beforehand."""
 
@@ -103,6 +130,7 @@ class PlannedCell:
     image_set: str | None
     keep_maps: bool
     columns: Mapping[str, Any]
+    planted: PlantedStage | None = None
 
 
 @dataclass
@@ -112,6 +140,8 @@ class Plan:
     categories: dict[str, Category] = field(default_factory=dict)
     cells: dict[str, PlannedCell] = field(default_factory=dict)
     cells_of: dict[str, list[str]] = field(default_factory=dict)
+    external: dict[str, ExternalSet] = field(default_factory=dict)
+    vqgan_clip: dict[str, VQGANClipStage] = field(default_factory=dict)
     prompts: dict[str, PromptStage] = field(default_factory=dict)
     generators: dict[str, GeneratorStage] = field(default_factory=dict)
 
@@ -125,7 +155,7 @@ def make_plan(studies: Sequence[tuple[Study, Mapping[str, Category]]]) -> Plan:
     plan = Plan()
     for study, categories in studies:
         _check(study, categories)
-        planner = _Planner(study, plan)
+        planner = _Planner(study, plan, ExternalFolders(alone=len(categories) == 1))
         for category in categories.values():
             plan.categories[category.shard] = category
         cells = study.cells(tuple(categories))
@@ -138,17 +168,18 @@ def unshared_steps(planned: Iterable[PlannedCell]) -> int:
 
     Cells that differ only in the detector share one even then. Set L is sampled after L − 1 steps.
     """
-    trainings = {p.image_set: p.cell.generation.point.iterations for p in planned if p.cell.generation}
+    own = (p for p in planned if p.cell.arm == "generated")
+    trainings = {p.image_set: p.cell.generation.point.iterations for p in own if p.cell.generation}
     return sum(iterations - 1 for iterations in trainings.values())
 
 
 class _Planner:
     """Adds one study's cells to a plan."""
 
-    def __init__(self, study: Study, plan: Plan) -> None:
-        self.study, self.plan = study, plan
-        self.wordnet = open_wordnet(study.prompt.wordnet) if "generated" in study.arms else None
-        self.encoder_id = encoder_identity(study.encoder) if "generated" in study.arms else {}
+    def __init__(self, study: Study, plan: Plan, folders: ExternalFolders) -> None:
+        self.study, self.plan, self.folders = study, plan, folders
+        self.wordnet = open_wordnet(study.prompt.wordnet) if study.uses_text else None
+        self.encoder_id = encoder_identity(study.encoder) if study.uses_text else {}
 
     def add(self, cell: Cell, category: Category) -> str:
         ids = select_support(category.train_ids, self.study.shots_of(category.name), cell.support_seed or 0)
@@ -156,10 +187,25 @@ class _Planner:
         prompt = generator = image_set = None
         if cell.generation is not None:
             prompt = self._prompt(cell, support)
-            generator, image_set = self._generator(cell, cell.generation, support, prompt)
+            stage = self._training(cell, cell.generation, support, prompt)
+            if cell.arm == "vqgan_clip":
+                clip = self._vqgan_clip(cell.generation, stage, prompt)
+                image_set, trained = clip.key, clip.updates > 0
+            else:
+                image_set, trained = stage.image_sets[0].key, True
+            generator = self._shared(stage).flight if trained else None
+        if (folder := external_folder(cell.arm)) is not None:
+            supplied = self.folders.image_set(folder, category, cell.copies, cell.detector.image_size)
+            image_set = self.plan.external.setdefault(supplied.key, supplied).key
         added = self._added_images(cell, image_set)
         identity = {**cell.detector.identity(), "seed": cell.seed}
         inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
+        planted = planted_stage(category.samples, ids, self.study.planted) if self._is_planted else None
+        if planted is not None:
+            inputs["planted"] = planted.identity()
+        if self.study.oracle:
+            # A fair study never takes over a row of this one, nor this one an unmarked row.
+            inputs["oracle"] = self.study.objective
         key = fingerprint("detection", DETECTION_VERSION, identity, inputs)
         if key not in self.plan.cells:
             self.plan.cells[key] = PlannedCell(
@@ -173,8 +219,13 @@ class _Planner:
                 image_set=image_set,
                 keep_maps=cell.support_seed in (None, self.study.support_seeds[0]),
                 columns=self._columns(cell, category, support),
+                planted=planted,
             )
         return key
+
+    @property
+    def _is_planted(self) -> bool:
+        return self.study.objective == "planted"
 
     def _added_images(self, cell: Cell, image_set: str | None) -> dict[str, Any]:
         if cell.arm == "original":
@@ -197,7 +248,8 @@ class _Planner:
         stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
         return self.plan.prompts.setdefault(key, stage)
 
-    def _generator(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> tuple[str, str]:
+    def _training(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> GeneratorStage:
+        """The training that one cell asks for, with the one image set that it wants of it."""
         study = self.study
         config = study.generator.model_copy(update={"variance": generation.variance})
         options = {
@@ -208,7 +260,7 @@ class _Planner:
         key = f"generator/{fingerprint('generator', GENERATOR_VERSION, options, {'support': list(support.content)})}"
         image_set = self._image_set(key, generation, prompt)
         scored = {"encoder": dict(self.encoder_id), "score_every": study.score_every}
-        stage = GeneratorStage(
+        return GeneratorStage(
             key=key,
             category=cell.category,
             support=support,
@@ -221,10 +273,26 @@ class _Planner:
             score_every=study.score_every,
             image_sets=(image_set,),
         )
-        known = self.plan.generators.get(stage.flight)
-        image_sets = {s.key: s for s in (*(known.image_sets if known else ()), image_set)}
-        self.plan.generators[stage.flight] = replace(stage, image_sets=tuple(image_sets.values()))
-        return stage.flight, image_set.key
+
+    def _shared(self, stage: GeneratorStage) -> GeneratorStage:
+        """The plan's one stage of this training, with the image sets that every cell so far wants of it."""
+        known = self.plan.generators.get(stage.flight, stage)
+        image_sets = {s.key: s for s in (*known.image_sets, *stage.image_sets)}
+        merged = replace(stage, image_sets=tuple(image_sets.values()))
+        self.plan.generators[stage.flight] = merged
+        return merged
+
+    def _vqgan_clip(self, generation: Generation, training: GeneratorStage, prompt: PromptStage) -> VQGANClipStage:
+        """The network is that of the last declared L; a published one (``init``) is taken as it is."""
+        config = self.study.vqgan_clip
+        updates = generation.point.iterations - 1 if self.study.generator.init == "scratch" else 0
+        text = {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": dict(self.encoder_id)}
+        inputs = {"generator": training.key, "updates": updates, **text}
+        images = f"vqgan_clip/{fingerprint('vqgan_clip', VQGAN_CLIP_VERSION, config.model_dump(mode='json'), inputs)}"
+        copies = generation.point.copies
+        key = f"image_set/{fingerprint('vqgan_clip_set', VQGAN_CLIP_VERSION, {'copies': copies}, {'images': images})}"
+        stage = VQGANClipStage(key, images, training, updates, prompt.key, generation.prompt_kind, copies, config)
+        return self.plan.vqgan_clip.setdefault(key, stage)
 
     def _image_set(self, generator: str, generation: Generation, prompt: PromptStage) -> ImageSetStage:
         point = generation.point
@@ -261,13 +329,13 @@ class _Planner:
             "support_seed": cell.support_seed,
             "seed": cell.seed,
             "support_ids": list(support.ids),
-            "arm": cell.arm,
+            "arm": cell.label,
             "copies": cell.copies,
             "detector": cell.detector.label,
             "backbone": cell.detector.uses_backbone(),
             "image_size": cell.detector.image_size,
             "objective": study.objective,
-            "oracle": False,
+            "oracle": study.oracle,
         }
         if cell.arm == "augmented":
             columns["augmentation"] = study.control_policy
@@ -289,6 +357,8 @@ class _Planner:
                 "perceptual": study.generator.perceptual,
                 "wordnet_source": self.wordnet.source,
             }
+        if cell.arm == "vqgan_clip":
+            columns |= dict.fromkeys(("select", "detail", "post_augment"))
         return columns
 
 
@@ -297,5 +367,5 @@ def _check(study: Study, categories: Mapping[str, Category]) -> None:
     unknown = sorted({*study.support} - {*categories})
     if unknown:
         raise BadInput(f"support: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
-    if "generated" in study.arms:
+    if study.uses_text:
         check_encoder(study.encoder)

@@ -10,9 +10,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from runner.plan import GeneratorStage
+from runner.plan import GeneratorStage, VQGANClipStage
 
-Waiting = tuple[GeneratorStage, Any, "asyncio.Future[int]"]
+Stage = GeneratorStage | VQGANClipStage
+Waiting = tuple[Stage, Any, "asyncio.Future[int]"]
 
 
 class GeneratorPool:
@@ -32,7 +33,7 @@ class GeneratorPool:
         self._queues: defaultdict[str, deque[Waiting]] = defaultdict(deque)
         self._working: set[asyncio.Task[None] | None] = set()
 
-    async def make(self, stage: GeneratorStage, originals: Any, broker: Any) -> int:
+    async def make(self, stage: Stage, originals: Any, broker: Any) -> int:
         """Run one stage on its originals (a reference). Returns the steps executed; raises what the stage raised."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._queues[stage.support.shard].append((stage, originals, done))

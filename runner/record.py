@@ -65,7 +65,7 @@ def _record(planned: PlannedCell, plan: Plan) -> CellRecord:
     return CellRecord(
         fingerprint=planned.fingerprint,
         category=planned.cell.category,
-        arm=planned.cell.arm,
+        arm=planned.cell.label,
         seed=planned.cell.seed,
         shard=planned.support.shard,
         support_ids=planned.support.ids,

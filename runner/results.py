@@ -63,6 +63,7 @@ _REAL = [
     "image_auroc",
     "pixel_auroc",
     "aupro",
+    "planted",
     "seconds_prompt",
     "seconds_generator",
     "seconds_fit",

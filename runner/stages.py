@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from components.metrics.detection import DetectionMetrics, evaluate
 from components.prompts import candidates, rank
 from runner.image_sets import embed
 from runner.plan import PlannedCell, PromptStage, Support
+from runner.planted import planted_auroc, planted_values
 from runner.results import Results, software
 from runner.sharding import copy_shard
 from runner.store import Store, arrays_bytes
@@ -128,6 +129,11 @@ def detect(
     # Some models of anomalib score images alone.
     masks = None if np.isnan(scores.maps).all() else test.masks
     metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
+    if planned.planted is not None:
+        read = partial(_read_others, planned, store)
+        values = planted_values(planned.planted, detector, read, planned.support.ids)
+        metrics = replace(metrics, values=metrics.values + values)
+        facts["planted"] = planted_auroc(values)
     if planned.keep_maps:
         _keep_maps(planned.fingerprint, test, scores, store)
     return _append(planned, test, scores, metrics, {**facts, "device": device}, results)
@@ -139,6 +145,11 @@ def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, featur
         detector.fit_features([features, *map(detector.embed, added)])
     else:
         detector.fit([*originals, *added])
+
+
+def _read_others(planned: PlannedCell, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+    """Training images of the cell's category, (S, S, 3) at its detector's size."""
+    return read_support(replace(planned.support, ids=tuple(ids)), store, planned.cell.detector.image_size)
 
 
 @lru_cache(maxsize=2)
@@ -154,10 +165,12 @@ def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None
         # At the detector's resolution: plain augmentation needs no generator, so nothing has to blur it.
         originals = read_support(planned.support, store, cell.detector.image_size)
         return augmented_set(originals, POLICIES[planned.control_policy], cell.copies, cell.seed), {}
-    if planned.image_set is None or cell.generation is None:
+    if planned.image_set is None:
         return None, {}
     artifact = store.get(planned.image_set)
     images = artifact.arrays("images.safetensors")["images"]
+    if cell.generation is None:
+        return images, {}
     facts = {
         "chosen_iteration": artifact.info["iteration"],
         "similarity": artifact.info["similarity"],

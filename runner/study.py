@@ -5,22 +5,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config
 from components.data.datasets import DatasetName
+from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
 from components.generator.config import Detail, GeneratorConfig
+from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
+from runner.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
 
-Arm = Literal["original", "augmented", "generated"]
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong"]
 PostAugment = Literal["none", "mild", "strong"]
+TestMetric = Literal["image_auroc", "pixel_auroc", "aupro"]
+Objective = Literal["similarity", "planted"] | TestMetric
 STRENGTH: tuple[PostAugment, ...] = ("none", "mild", "strong")
 
 T = TypeVar("T")
@@ -75,7 +79,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Generation:
-    """How a generated image set is made and chosen: a point and the fields varied within the arm."""
+    """How a generated image set is made and chosen: a point and the fields varied within the arm.
+
+    Of ``vqgan_clip``, the point's ``iterations`` are the study's largest L, and only ``variance`` and ``prompt_kind``
+    vary.
+    """
 
     point: Point
     variance: Literal["estimated", "unit", "none"]
@@ -89,16 +97,22 @@ class Generation:
 class Cell:
     """One row of results: a detector trained for one category and support on one arm.
 
-    ``copies`` is the number of images the arm adds (0 for ``original``); ``generation`` is None unless generated.
+    ``arm`` is as declared. ``copies`` is the number of images it adds (0 for ``original``); ``generation`` is None
+    unless the arm stands on the study's generator.
     """
 
     category: str
     support_seed: int | None
     seed: int
-    arm: Arm
+    arm: str
     copies: int
     detector: DetectorConfig
     generation: Generation | None = None
+
+    @property
+    def label(self) -> str:
+        """The arm as rows and tables call it."""
+        return arm_label(self.arm)
 
     def serves(self, point: Point) -> bool:
         """Whether a trial of this point needs the cell: its own generated ones, and the baselines they meet."""
@@ -143,9 +157,12 @@ class Study(Config):
 
     generator: GeneratorConfig = GeneratorConfig()
     prompt: PromptConfig = PromptConfig()
+    vqgan_clip: VQGANClipConfig = VQGANClipConfig()
     encoder: str = "conse-lite0-minilm"
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
-    objective: Literal["similarity"] = "similarity"
+    objective: Objective = "similarity"
+    planted: PlantedConfig = PlantedConfig()
+    oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -163,6 +180,22 @@ class Study(Config):
         return self
 
     @model_validator(mode="after")
+    def _arms_have_names_of_their_own(self) -> Self:
+        labels = [arm_label(arm) for arm in self.arms]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"arms: two folders are called {max(labels, key=labels.count)}; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _test_labels_choose_nothing_unseen(self) -> Self:
+        if self.objective in get_args(TestMetric) and not self.oracle:
+            raise ValueError(
+                f"objective: {self.objective} looks at test labels; choose similarity or planted, or say --oracle, "
+                "which marks every row of the study"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _variance_is_declared_above(self) -> Self:
         if self.generator.variance != "estimated":
             raise ValueError("generator.variance: set the study's own field variance instead")
@@ -172,6 +205,11 @@ class Study(Config):
     def points(self) -> tuple[Point, ...]:
         """The hyperparameter points, in declared order."""
         return tuple(Point(*values) for values in itertools.product(self.vq_weight, self.copies, self.iterations))
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether an arm of it has prompts."""
+        return bool(TEXT_ARMS & {*self.arms})
 
     @property
     def control_policy(self) -> Policy:
@@ -198,13 +236,20 @@ class Study(Config):
                     found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)
 
-    def _arm_variants(self) -> Iterator[tuple[Arm, int, Generation | None]]:
+    def _arm_variants(self) -> Iterator[tuple[str, int, Generation | None]]:
         if "original" in self.arms:
             yield "original", 0, None
-        if "augmented" in self.arms:
-            yield from (("augmented", point.copies, None) for point in self.points)
+        for arm in self.arms:
+            if arm == "augmented" or arm.startswith(EXTERNAL):
+                yield from ((arm, point.copies, None) for point in self.points)
         if "generated" in self.arms:
             options = itertools.product(
                 self.points, self.variance, self.prompt_kind, self.select, self.detail, self.post_augment
             )
             yield from (("generated", o[0].copies, Generation(*o)) for o in options)
+        if "vqgan_clip" in self.arms:
+            last = [point for point in self.points if point.iterations == max(self.iterations)]
+            # Of the generated arm's own fields the first: where that arm is in the study, its training is shared.
+            for point, variance, kind in itertools.product(last, self.variance, self.prompt_kind):
+                generation = Generation(point, variance, kind, self.select[0], self.detail[0], "none")
+                yield "vqgan_clip", point.copies, generation

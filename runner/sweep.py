@@ -30,10 +30,17 @@ def run_sweep(study: Study, cells: Cells, broker: Any, tracker: Any, store_uri: 
         folder: where Tune keeps its own state.
 
     Returns:
-        The number of trials. Trials report the mean similarity, the study's objective: test labels choose nothing.
+        The number of trials. Trials report the mean of the study's objective over the generated cells; test labels
+        choose nothing, unless it is an oracle study's.
     """
     trainable = tune.with_parameters(
-        _trial, study=study.name, cells=cells, broker=broker, tracker=tracker, store_uri=store_uri
+        _trial,
+        study=study.name,
+        objective=study.objective,
+        cells=cells,
+        broker=broker,
+        tracker=tracker,
+        store_uri=store_uri,
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])),
@@ -43,7 +50,7 @@ def run_sweep(study: Study, cells: Cells, broker: Any, tracker: Any, store_uri: 
             "iterations": tune.grid_search(list(study.iterations)),
         },
         tune_config=tune.TuneConfig(
-            metric="similarity", mode="max", reuse_actors=True, max_concurrent_trials=CONCURRENT_TRIALS
+            metric=study.objective, mode="max", reuse_actors=True, max_concurrent_trials=CONCURRENT_TRIALS
         ),
         run_config=tune.RunConfig(name=study.name, storage_path=str(folder.absolute()), verbose=0),
     )
@@ -54,7 +61,9 @@ def run_sweep(study: Study, cells: Cells, broker: Any, tracker: Any, store_uri: 
     return len(grid)
 
 
-def _trial(config: dict[str, Any], study: str, cells: Cells, broker: Any, tracker: Any, store_uri: str) -> None:
+def _trial(
+    config: dict[str, Any], study: str, objective: str, cells: Cells, broker: Any, tracker: Any, store_uri: str
+) -> None:
     """One trial: wait, without resources, for the point's rows; log and report them."""
     point = Point(**config)
     found = ray.get(broker.cells.remote([planned.fingerprint for planned in cells[point]]))
@@ -62,6 +71,6 @@ def _trial(config: dict[str, Any], study: str, cells: Cells, broker: Any, tracke
         # Waited for, so that no run is still on its way when the cluster stops.
         ray.get(tracker.log.remote(trial_of(study, point, cells[point], found, Store(store_uri))))
     rows = [row for row in found if row is not None]
-    generated = [row["similarity"] for row in rows if row["arm"] == "generated" and row["similarity"] is not None]
-    similarity = sum(generated) / len(generated) if generated else float("nan")
-    tune.report({"similarity": similarity, "rows": len(rows), **summarise(rows)})
+    generated = [row[objective] for row in rows if row["arm"] == "generated" and row[objective] is not None]
+    value = sum(generated) / len(generated) if generated else float("nan")
+    tune.report({objective: value, "rows": len(rows), **summarise(rows)})

@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from components.metrics.summary import MeanStd, PairedDifference
-from runner.comparison import CLAIM_SEEDS, Comparison, compare
+from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
+from runner.comparison import Comparison, compare
 from runner.execute import Sharing
 
 
@@ -32,7 +32,10 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
         columns = [c for c in columns if c.title != title_dropped]
         table = _table(title, columns, comparisons)
     console.print(table)
-    console.print(seeds_note(comparisons), style="dim", highlight=False, soft_wrap=True)
+    shown = any(column.title == "verdict" for column in columns)
+    for note in (seeds_note(comparisons), verdicts_note() if shown else "", tags_note(comparisons)):
+        if note:
+            console.print(note, style="dim", highlight=False, soft_wrap=True)
 
 
 def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparison]) -> Table:
@@ -41,7 +44,7 @@ def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparis
         table.add_column(column.title, justify=column.justify, no_wrap=True)
     last = None
     for comparison in comparisons:
-        category = comparison.table["category"]
+        category = comparison.category
         if last not in (None, category):
             table.add_section()
         cells = [column.text(comparison) for column in columns]
@@ -60,7 +63,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("category", lambda c: str(c.table["category"]), "left"),
+    Column("category", lambda c: c.category, "left"),
     Column("arm", lambda c: c.label, "left"),
     Column("detector", lambda c: str(c.table["detector"]), "left"),
     Column("λ", lambda c: _or_blank(c.variant["vq_weight"])),
@@ -69,12 +72,17 @@ COLUMNS = (
     Column("pixel AUROC", lambda c: mean_std_text(c.metrics["pixel_auroc"])),
     Column("AUPRO", lambda c: mean_std_text(c.metrics["aupro"])),
     Column("− original", lambda c: difference(c.against.get("original"))),
+    Column("won:lost", lambda c: record(c.against.get("original"))),
+    Column("verdict", lambda c: verdict(c.against.get("original")), "left"),
     Column("− augmented", lambda c: difference(c.against.get("augmented"))),
+    Column("won:lost", lambda c: record(c.against.get("augmented"))),
+    Column("verdict", lambda c: verdict(c.against.get("augmented")), "left"),
     Column("similarity", lambda c: "" if math.isnan(c.similarity.mean) else mean_std_text(c.similarity)),
+    Column("planted", lambda c: "" if math.isnan(c.planted.mean) else mean_std_text(c.planted)),
 )
 
 # What a narrow terminal does without; the report has it all.
-DROPPED_FIRST = ("similarity", "AUPRO", "pixel AUROC", "L", "λ")
+DROPPED_FIRST = ("AUPRO", "similarity", "planted", "pixel AUROC", "won:lost", "L", "λ", "verdict")
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
@@ -101,6 +109,35 @@ def difference(value: PairedDifference | None) -> str:
     if math.isnan(value.low):
         return _signed(value.mean)
     return f"{_signed(value.mean)} [{_signed(value.low)}, {_signed(value.high)}]"
+
+
+def record(value: PairedDifference | None) -> str:
+    """``9:4``: in how many of the pairs the variant was better and worse; blank for less than two pairs."""
+    return "" if value is None or value.n < 2 else f"{value.wins}:{value.losses}"
+
+
+def verdict(value: PairedDifference | None) -> str:
+    """``gain``, ``no harm``, ``harm`` or ``open``; with too few pairs how many there are: ``open (n=3)``."""
+    if value is None or value.n < 2:
+        return ""
+    return value.verdict if value.n >= CLAIM_SEEDS else f"open (n={value.n})"
+
+
+def verdicts_note() -> str:
+    """What the verdicts mean."""
+    return (
+        f"verdict, from {CLAIM_SEEDS} supports on: gain, the interval lies above 0; no harm, above −{TOLERANCE:g}; "
+        f"harm, below 0 and down to −{TOLERANCE:g} or further; open, none of these"
+    )
+
+
+def tags_note(comparisons: Sequence[Comparison]) -> str:
+    """What the tags behind a category mean; blank where there are none."""
+    meanings = {
+        "dev": "dev: a development category, on which defaults were chosen",
+        "oracle": "oracle: test labels took part in a choice, no fair result",
+    }
+    return "; ".join(text for tag, text in meanings.items() if any(c.table[tag] for c in comparisons))
 
 
 def seeds_note(comparisons: Sequence[Comparison]) -> str:

@@ -39,7 +39,8 @@ def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows,
     """The W&B run of one point: its mean values, and each training's similarity over the scored iterations."""
     curves = {}
     for planned, row in zip(cells, rows, strict=True):
-        if row is not None and planned.image_set and planned.prompt and planned.cell.generation:
+        own = row is not None and planned.cell.arm == "generated"
+        if own and planned.image_set and planned.prompt and planned.cell.generation:
             try:
                 curve = read_curve(store, planned.image_set, planned.prompt, planned.cell.generation.prompt_kind)
             except (GoodshotError, OSError):
@@ -53,10 +54,10 @@ def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows,
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean image AUROC, pixel AUROC and similarity per category and arm."""
+    """Mean image AUROC, pixel AUROC, AUPRO, similarity and planted AUROC per category and arm."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity"):
+        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity", "planted"):
             value = row.get(name)
             if value is not None and math.isfinite(value):
                 groups.setdefault(f"{row['category']}/{row['arm']}/{name}", []).append(value)

@@ -3,9 +3,10 @@
 `read_dataset` reads and verifies a category of any dataset and gives `Sample`s (metadata, no pixels); `verify`
 lists everything that is wrong. `select_support` chooses
 the originals a detector may see. `shards` writes a category's split as one Arrow file and decodes it into a
-`Split` of arrays. `demo.write_demo` makes a small real dataset offline; `planting` paints its defects.
+`Split` of arrays. `demo.write_demo` makes a small real dataset offline; `planting` paints its defects, `planted_set`
+those that a search may look at. `supplied` reads the images that a user adds to a dataset's.
 
-Nothing here imports torch: the driver, which never touches a pixel, imports this room.
+Nothing here imports torch: the driver imports this room.
 """
 
 from components.data.datasets import (

@@ -15,7 +15,8 @@ class Encoder(Protocol):
     """f and G of §4.1.1: images and texts as unit vectors of one space; their dot product is eq. 1's cosine.
 
     Embeddings come back on the CPU whatever the encoder's device, and without a gradient: text selects, it
-    does not train (§4.2). A row's embedding does not depend on the other rows beyond float noise.
+    does not train (§4.2). Only the comparator VQGAN-CLIP asks for one (`embed_with_gradient`). A row's embedding
+    does not depend on the other rows beyond float noise.
     """
 
     @property
@@ -28,6 +29,12 @@ class Encoder(Protocol):
 
     def encode_images(self, images: Tensor) -> Tensor:
         """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows; raises `BadInput` otherwise."""
+
+    def embed_with_gradient(self, images: Tensor) -> Tensor:
+        """As `encode_images`, in one batch, differentiable in `images`; on the encoder's device.
+
+        The encoder's own weights get no gradient. A pixel at 0 or 1 has one too.
+        """
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """B texts → float32 (B, d), unit rows. A text longer than the encoder's context is cut."""

@@ -61,12 +61,24 @@ class ConseEncoder:
         """L texts → float32 (L, 384), unit rows, on the CPU; cut at 256 word pieces."""
         return self._text.encode(texts)
 
+    def embed_with_gradient(self, images: Tensor) -> Tensor:
+        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, 384), unit rows, differentiable in the pixels.
+
+        The gradient is that of the weights of the T classes that are the most probable ones; which they are is
+        piecewise constant.
+        """
+        check_images(images.detach())
+        return self._embed(images)
+
     def _encode_batch(self, images: Tensor) -> Tensor:
+        return self._embed(images).cpu()
+
+    def _embed(self, images: Tensor) -> Tensor:
         probabilities = self._network(_prepare(images.to(self._device).float())).softmax(dim=1)
         top, index = probabilities.topk(TOP_CLASSES, dim=1)
         mixed = torch.einsum("bt,btd->bd", top, self._classes[index])
         embeddings: Tensor = F.normalize(mixed, dim=1)
-        return embeddings.cpu()
+        return embeddings
 
 
 def _prepare(images: Tensor) -> Tensor:

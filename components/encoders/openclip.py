@@ -56,9 +56,17 @@ class OpenClipEncoder:
             return torch.empty(0, self.dim)
         return in_fixed_batches(self._encode_texts, self._tokenizer(list(texts)), _TEXT_BATCH)
 
+    def embed_with_gradient(self, images: Tensor) -> Tensor:
+        """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows, differentiable in the pixels."""
+        check_images(images.detach())
+        return self._embed(images)
+
     def _encode_images(self, images: Tensor) -> Tensor:
+        return self._embed(images).cpu()
+
+    def _embed(self, images: Tensor) -> Tensor:
         prepared = prepare(images.to(self._device).float(), self._preprocess)
-        return F.normalize(self._model.encode_image(prepared), dim=1).cpu()
+        return F.normalize(self._model.encode_image(prepared), dim=1)
 
     def _encode_texts(self, ids: Tensor) -> Tensor:
         return F.normalize(self._model.encode_text(ids.to(self._device)), dim=1).cpu()

@@ -30,6 +30,7 @@ from components.generator.augment import POLICIES, augment, to_uint8
 from components.generator.config import Detail, GeneratorConfig
 from components.generator.latent import LatentDistribution, sample_noise
 from components.generator.objective import VarianceAwareVQGAN
+from components.generator.vqgan import VQGAN
 
 # Decoding always runs in batches of this size, the last one padded, so that a sample's pixels do not depend on
 # how many others are made with it.
@@ -87,6 +88,12 @@ class Generator:
         optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=config.betas)
         self._model, self._optimiser = self._accelerator.prepare(model, optimiser)
         self._seed_codebook()
+
+    @property
+    def vqgan(self) -> VQGAN:
+        """The network at the current iteration, in evaluation mode."""
+        model: VarianceAwareVQGAN = self._accelerator.unwrap_model(self._model)
+        return model.eval().vqgan
 
     def advance(self, to: int) -> list[StepLosses]:
         """Train until iteration ``to`` is reached. Returns the losses of the steps made, in order."""

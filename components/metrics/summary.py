@@ -2,13 +2,18 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 CONFIDENCE = 0.95
+CLAIM_SEEDS = 14
+"""Pairs below which nothing is claimed, neither a gain nor its absence."""
+TOLERANCE = 0.01
+"""A loss of less than this (one point of AUROC) counts as none."""
 NAN = float("nan")
 
+Verdict = Literal["gain", "no harm", "harm", "open"]
 Seed = TypeVar("Seed", bound=Hashable)
 
 
@@ -32,6 +37,22 @@ class PairedDifference:
     losses: int
     ties: int
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval allows one to say of metrics in [0, 1] where more is better.
+
+        From `CLAIM_SEEDS` pairs on: ``gain``, it lies above 0; ``no harm``, above −`TOLERANCE`; ``harm``, below 0
+        and reaching to −`TOLERANCE` or beyond. ``open`` otherwise, and always with fewer pairs.
+        """
+        if self.n < CLAIM_SEEDS:
+            return "open"
+        # Written so that NaN is open.
+        if self.low > 0:
+            return "gain"
+        if self.low > -TOLERANCE:
+            return "no harm"
+        return "harm" if self.high < 0 else "open"
+
 
 def mean_std(values: Iterable[float]) -> MeanStd:
     """Return (mean, sample standard deviation): NaN deviation under two values, NaN mean for none."""
@@ -46,7 +67,7 @@ def paired_difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Paire
     Pairing removes what both arms share, above all which photograph the support is. The interval is NaN under
     two common seeds. A NaN value is not dropped: it makes the mean NaN and counts as neither win, loss nor
     tie. Report from three seeds on; claim a gain from fourteen on (METHOD C: with five, the same experiment
-    read anything from −.004 to +.060).
+    read anything from −.004 to +.060): see `PairedDifference.verdict`.
     """
     seeds = [seed for seed in a if seed in b]
     differences = np.asarray([a[seed] - b[seed] for seed in seeds], np.float64)

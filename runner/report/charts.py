@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from components.prompts.ranking import Prompt
 from runner.comparison import Comparison
-from runner.report.drawing import ARMS, GREY, RC, SERIES, series, svg
+from runner.report.drawing import ARMS, GREY, RC, SERIES, arm_colour, series, svg
 from runner.report.page import Curve, PromptView, Row
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
@@ -37,7 +37,7 @@ def supports(title: str, variants: Sequence[Comparison], rows: Sequence[Row], li
         for line in values:
             axes.plot(range(len(variants)), line, color="#b5b5b5", linewidth=1, zorder=1)
         for x, c in enumerate(variants):
-            colour = ARMS.get(str(c.variant["arm"]), GREY)
+            colour = arm_colour(str(c.variant["arm"]))
             axes.scatter([x] * len(values), values[:, x], color=colour, s=26, zorder=2)
             axes.hlines(c.metrics["image_auroc"].mean, x - 0.24, x + 0.24, color=colour, linewidth=2.5)
         axes.set_xticks(range(len(variants)), [c.label.replace(" ", "\n") for c in variants])

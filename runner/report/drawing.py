@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 # Okabe-Ito: told apart with any colour vision.
-ARMS = {"original": "#0072B2", "augmented": "#E69F00", "generated": "#009E73"}
+ARMS = {
+    "original": "#0072B2",
+    "augmented": "#E69F00",
+    "generated": "#009E73",
+    "vqgan_clip": "#D55E00",
+    "external": "#CC79A7",
+}
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 GREY = "#9a9a9a"
 RC: dict[str, Any] = {
@@ -28,6 +34,11 @@ RC: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "goodshot",
 }
+
+
+def arm_colour(arm: str) -> str:
+    """The arm's colour; all external arms share one."""
+    return ARMS.get(arm.partition(":")[0], GREY)
 
 
 def series(count: int) -> list[Any]:

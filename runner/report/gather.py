@@ -50,8 +50,11 @@ def gather(out: str, store_uri: str) -> Page:
         )
     rows = results.rows()
     runs = tuple(json.loads(results.files.read(name)) for name in results.files.names("runs", ".json"))
+    metrics: dict[str, dict[tuple[str, str], float]] = {}
+    for value in results.read("metrics").to_pylist():
+        metrics.setdefault(value["fingerprint"], {})[value["subset"], value["metric"]] = value["value"]
     seen: set[str] = set()
-    views = tuple(_Gatherer(record, rows, store, seen).view(runs) for record in records)
+    views = tuple(_Gatherer(record, rows, store, seen).view(runs, metrics) for record in records)
     return Page(views, tuple(results.read("failures").to_pylist()), runs)
 
 
@@ -68,29 +71,33 @@ class _Gatherer:
         self.missing: list[str] = []
         self.repeated = False
 
-    def view(self, runs: Sequence[Row]) -> StudyView:
+    def view(self, runs: Sequence[Row], metrics: Mapping[str, Mapping[tuple[str, str], float]]) -> StudyView:
         """The whole view; pictures are of the last declared point and of the supports that kept their maps."""
         own = tuple(self._row(cell) for cell in self.cells)
-        shown = [cell for cell in self.cells if cell.has_maps and self._is_last_point(cell)]
-        generated = [cell for cell in shown if cell.image_set]
+        last = [cell for cell in self.cells if self._is_last_point(cell)]
+        shown = [cell for cell in last if cell.has_maps]
+        pictured = [cell for cell in shown if cell.image_set]
+        prompted = [cell for cell in shown if cell.prompt]
         return StudyView(
             record=self.record,
             rows=own,
             comparisons=tuple(compare(own)),
             steps=self._steps(runs),
-            galleries=self._each("gallery", self._new(generated, lambda c: c.image_set), self._gallery),
+            galleries=self._each("gallery", self._new(pictured, lambda c: c.image_set), self._gallery),
             panels=self._panels(shown),
             curves=self._each("similarity", self._trainings(), self._curve),
-            prompts=self._each("prompts", self._new(generated, lambda c: c.prompt), self._prompts),
+            prompts=self._each("prompts", self._new(prompted, lambda c: c.prompt), self._prompts),
             missing=tuple(self.missing),
             repeated=self.repeated,
+            metrics={c.fingerprint: metrics[c.fingerprint] for c in last if c.fingerprint in metrics},
         )
 
     def _steps(self, runs: Sequence[Row]) -> Steps:
         """Counted as :func:`runner.execute.sharing` does, from what the runs wrote down."""
         keys = {cell.generator for cell in self.cells if cell.generator}
         counts = (item for run in runs for item in run["generator_steps"].items())
-        trained = {cell.image_set: int(self._row(cell)["iterations"]) for cell in self.cells if cell.image_set}
+        generated = [cell for cell in self.cells if cell.arm == "generated"]
+        trained = {cell.image_set: int(self._row(cell)["iterations"]) for cell in generated}
         return Steps(
             executed=sum(steps for flight, steps in counts if flight.partition("?")[0] in keys),
             unshared=sum(iterations - 1 for iterations in trained.values()),
@@ -111,7 +118,7 @@ class _Gatherer:
         longest = (
             cell
             for cell in self.cells
-            if cell.image_set
+            if cell.arm == "generated"
             and self._row(cell)["detail"] == "none"
             and (self._row(cell)["copies"], self._row(cell)["iterations"]) == (last.copies, last.iterations)
             and (
@@ -166,8 +173,8 @@ class _Gatherer:
         point, row = self.record.study.points[-1], self._row(cell)
         if cell.arm == "original":
             return True
-        if cell.arm == "augmented":
-            return bool(row["copies"] == point.copies)
+        if cell.arm != "generated":
+            return bool(row["copies"] == point.copies and row["vq_weight"] in (None, point.vq_weight))
         return (row["vq_weight"], row["copies"], row["iterations"]) == (point.vq_weight, point.copies, point.iterations)
 
     def _gallery(self, cell: CellRecord) -> Gallery:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.metrics.summary import PairedDifference, mean_std, paired_difference
-from runner.comparison import CLAIM_SEEDS
+from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
+from runner.arms import arm_label
+from runner.comparison import BASELINES
 from runner.report.page import Row, StudyView, variant_label
 from runner.terminal import difference
 
@@ -25,6 +26,8 @@ PLANTED = (
     "The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set on these "
     "very images: the demo shows the pipeline, it is no evidence for the method."
 )
+OBJECTIVES = {"similarity": "Similarity to the text", "planted": "AUROC against planted defects"}
+"""Those that look at no test label."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
 
 
@@ -45,10 +48,11 @@ def summary(view: StudyView) -> str:
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
     listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
-    text = f", images chosen by {study.encoder}" if "generated" in study.arms else ""
+    arms = [arm_label(arm) for arm in study.arms]
+    text = f", images chosen by {study.encoder}" if study.uses_text else ""
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "
-        f"{_listed(study.arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
+        f"{_listed(arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
         f"{_count(len(study.points), 'hyperparameter point')}, {len(view.rows)} of {len(view.record.cells)} cells "
         "finished."
     )
@@ -77,21 +81,22 @@ def caution(view: StudyView) -> str:
 
 
 def chosen_point(view: StudyView) -> str:
-    """Of a sweep: the point that the text similarity prefers, test labels unseen. Empty if nothing was generated."""
+    """Of a sweep: the point that the study's objective prefers. Empty if nothing was generated."""
+    objective = view.record.study.objective
     points: dict[tuple[float, int, int], list[Row]] = {}
     for row in view.rows:
-        if row["arm"] == "generated" and row["similarity"] is not None:
+        if row["arm"] == "generated" and row[objective] is not None:
             points.setdefault((row["vq_weight"], row["copies"], row["iterations"]), []).append(row)
     if not points:
         return ""
-    best = max(points, key=lambda p: mean_std(row["similarity"] for row in points[p]).mean)
-    similarity, auroc = (mean_std(row[c] for row in points[best]).mean for c in ("similarity", "image_auroc"))
+    best = max(points, key=lambda p: mean_std(row[objective] for row in points[p]).mean)
+    value, auroc = (mean_std(row[c] for row in points[best]).mean for c in (objective, "image_auroc"))
     originals = [row["image_auroc"] for row in view.rows if row["arm"] == "original"]
     baseline = f", original {mean_std(originals).mean:.3f}" if originals else ""
     return (
-        f"Similarity to the text, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, L = {best[2]} "
-        f"(similarity {similarity:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
-        "Test labels chose nothing."
+        f"{OBJECTIVES.get(objective, objective)}, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, "
+        f"L = {best[2]} ({objective} {value:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
+        + ("Test labels chose nothing." if objective in OBJECTIVES else "Test labels chose it (oracle).")
     )
 
 
@@ -110,7 +115,7 @@ def _headline(detector: str, arms: Mapping[str, Scores]) -> Headline | None:
     categories = sorted({unit[0] for unit in common})
     means = tuple((label, _mean_over(categories, scores, common)) for label, scores in arms.items())
     over = f"{_count(len(categories), 'category', 'categories')}, {_count(len(common), 'cell')} per arm"
-    pairs = ((a, b) for a in arms if a.startswith("generated") for b in ("original", "augmented") if b in arms)
+    pairs = ((a, b) for a in arms if a not in BASELINES for b in BASELINES if b in arms)
     verdicts = tuple(_verdict(a, b, paired_difference(arms[a], arms[b])) for a, b in pairs)
     return Headline(detector, means, over, verdicts)
 

@@ -69,6 +69,7 @@ class Steps:
 class StudyView:
     """One study's part of the page.
 
+    ``metrics`` holds the long table of the last declared point's rows: by fingerprint, (subset, metric) → value.
     ``missing`` names what is no longer in the store; ``repeated`` tells that an earlier study shows some of its
     pictures.
     """
@@ -83,6 +84,7 @@ class StudyView:
     prompts: tuple[PromptView, ...]
     missing: tuple[str, ...]
     repeated: bool
+    metrics: Mapping[str, Mapping[tuple[str, str], float]]
 
     @property
     def is_sweep(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
-from runner.comparison import Comparison
+from runner.comparison import BASELINES, Comparison
 from runner.execute import Options
 from runner.report import charts, figures
+from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
 from runner.report.page import Gallery, MapPanel, Page, Row, StudyView, support_label
 from runner.results import Results
 from runner.settings import to_yaml
-from runner.terminal import difference, mean_std_text, seeds_note
+from runner.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
 
 PAGE = "report.html"
-HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity"}
+HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity", "planted": "planted AUROC"}
 
 
 def write_report(options: Options) -> str:
@@ -31,6 +33,7 @@ def write_report(options: Options) -> str:
         loader=PackageLoader("runner.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"mean_std": mean_std_text, "difference": difference, "seeds": seeds_note}
+    environment.filters |= {"record": record, "verdict": verdict}
     html = environment.get_template("page.html.j2").render(
         sections=[_section(view) for view in page.studies], failures=_failures(page), provenance=_provenance(page)
     )
@@ -59,6 +62,7 @@ def _section(view: StudyView) -> dict[str, Any]:
         "yaml": to_yaml(study),
         "supports": [] if view.is_sweep or not view.rows else list(_supports(view)),
         "heatmaps": list(_heatmaps(view)) if view.is_sweep else [],
+        "breakdowns": breakdowns(view.rows, view.metrics),
         "galleries": [_gallery(gallery) for gallery in view.galleries],
         "panels": [_panel(panel) for panel in view.panels],
         "curves": list(_curves(view)),
@@ -71,8 +75,11 @@ def _table(view: StudyView) -> dict[str, Any]:
     found = view.comparisons
     return {
         "detectors": len({c.table["detector"] for c in found}) > 1,
-        "baselines": [arm for arm in ("original", "augmented") if any(arm in c.against for c in found)],
-        "similarity": any(c.variant["arm"] == "generated" for c in found),
+        "baselines": [arm for arm in BASELINES if any(arm in c.against for c in found)],
+        "verdicts": verdicts_note() if any(v.n > 1 for c in found for v in c.against.values()) else "",
+        "tags": tags_note(found),
+        "planted": any(not math.isnan(c.planted.mean) for c in found),
+        "similarity": any(not math.isnan(c.similarity.mean) for c in found),
     }
 
 
@@ -93,6 +100,8 @@ def _heatmaps(view: StudyView) -> Iterator[tuple[str, str]]:
     for detector in dict.fromkeys(row["detector"] for row in generated):
         rows = [row for row in generated if row["detector"] == detector]
         for column, title in HEATMAPS.items():
+            if all(row[column] is None for row in rows):
+                continue
             yield f"{title}, {detector}", charts.heatmaps(rows, column, title)
 
 

@@ -141,3 +141,23 @@ def test_an_unknown_encoder_lists_what_is_allowed() -> None:
     for refuse in (build_encoder, check_encoder, encoder_identity):
         with pytest.raises(BadInput, match=r"unknown encoder 'clip'; allowed: conse-lite0-minilm, open_clip:"):
             refuse("clip")
+
+
+def test_the_gradient_is_that_of_the_embedding(encoder: ConseEncoder) -> None:
+    """Against a difference quotient along the gradient, where the steepest change is."""
+    image = photograph("coffee")[..., :256, :256].contiguous()
+    text = encoder.encode_texts(["a cat"])[0]
+
+    def cosine(pixels: Tensor) -> Tensor:
+        return encoder.embed_with_gradient(pixels)[0] @ text
+
+    torch.testing.assert_close(encoder.embed_with_gradient(image), encoder.encode_images(image), atol=1e-5, rtol=0)
+    pixels = (0.1 + 0.8 * image).requires_grad_()
+    (gradient,) = torch.autograd.grad(cosine(pixels), [pixels])
+    direction = gradient / gradient.norm()
+    step = 0.05
+    with torch.no_grad():
+        change = cosine(pixels + step * direction) - cosine(pixels - step * direction)
+    assert float(change / (2 * step)) == pytest.approx(float(gradient.norm()), rel=0.1)
+    with pytest.raises(BadInput, match="images must"):
+        encoder.embed_with_gradient(image * 2)

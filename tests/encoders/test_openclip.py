@@ -145,3 +145,16 @@ def test_the_catalogue_equals_open_clips_table() -> None:
         tag, theirs = published_tags()[model][name], open_clip.get_pretrained_cfg(model, name)
         assert (tag.hub, tag.url) == (theirs["hf_hub"], theirs["url"])
         assert tag.quick_gelu == theirs.get("quick_gelu", False)
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_the_gradient_is_that_of_the_embedding(encoder: Encoder, size: int) -> None:
+    """Against a difference quotient along the gradient, also through the resize."""
+    text = encoder.encode_texts(["a pill"])[0]
+    pixels = (0.1 + 0.8 * images(1, size)).requires_grad_()
+    torch.testing.assert_close(encoder.embed_with_gradient(pixels), encoder.encode_images(pixels), atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad(encoder.embed_with_gradient(pixels)[0] @ text, [pixels])
+    step = 0.02 * gradient / gradient.norm()
+    with torch.no_grad():
+        ends = [encoder.embed_with_gradient(pixels + sign * step)[0] @ text for sign in (1, -1)]
+    assert float(ends[0] - ends[1]) == pytest.approx(0.04 * float(gradient.norm()), rel=0.05)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from components.metrics.summary import mean_std, paired_difference
+from components.metrics.summary import PairedDifference, mean_std, paired_difference
 
 AUROC = st.floats(0, 1)
 
@@ -49,3 +49,30 @@ def test_an_undefined_value_is_not_dropped() -> None:
     difference = paired_difference({0: 0.9, 1: math.nan, 2: 0.8}, {0: 0.8, 1: 0.7, 2: 0.8})
     assert math.isnan(difference.mean)
     assert (difference.n, difference.wins, difference.losses, difference.ties) == (3, 1, 0, 1)
+
+
+def shifted(by: float, spread: float, n: int = 14) -> PairedDifference:
+    """The difference of two arms over n seeds: on average `by`, half of the seeds `spread` above it, half below."""
+    return paired_difference({i: by + spread * (-1) ** i for i in range(n)}, dict.fromkeys(range(n), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("by", "spread", "said"),
+    [
+        (0.02, 0.01, "gain"),
+        (0.0, 0.01, "no harm"),
+        (-0.004, 0.001, "no harm"),
+        (0.0, 0.0, "no harm"),
+        (0.0, 0.05, "open"),
+        (-0.012, 0.02, "harm"),
+        (-0.1, 0.01, "harm"),
+        (math.nan, 0.01, "open"),
+    ],
+)
+def test_the_verdict_is_read_off_the_interval(by: float, spread: float, said: str) -> None:
+    assert shifted(by, spread).verdict == said
+
+
+def test_nothing_is_claimed_of_fewer_than_fourteen_pairs() -> None:
+    assert {shifted(by, 0.001, n=13).verdict for by in (0.1, 0.0, -0.1)} == {"open"}
+    assert [shifted(by, 0.001, n=14).verdict for by in (0.1, 0.0, -0.1)] == ["gain", "no harm", "harm"]

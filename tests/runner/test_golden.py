@@ -18,12 +18,14 @@ from PIL import Image
 from components.encoders import build_encoder
 from components.generator.generator import Generator
 from runner.execute import Options, plan_studies
+from runner.external import supply
 from runner.image_sets import ImageSets
 from runner.plan import Plan
 from runner.results import Results
 from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support, read_test
 from runner.store import Store
 from runner.study import Study
+from runner.vqgan_clip import make_vqgan_clip
 
 FINGERPRINTS = {
     "shard": "f220c41933fb1e01",
@@ -146,3 +148,88 @@ def test_every_metric_of_every_subset_is_kept(made: tuple[Plan, Store, Results])
         # Two images: every resample is the same two. A pixel metric has no interval, which is NaN and not null.
         assert own["hole", "image_auroc"]["low"] == own["hole", "image_auroc"]["high"] == 1
         assert math.isnan(own["all", "pixel_ap"]["low"])
+
+
+COMPARATORS = {
+    "external": "e512a465de973c37",
+    "vqgan_clip": "c385c42b68ed62a5",
+    "detection original planted": "813691bcb04c780f",
+    "detection external:added planted": "9264e72deedddd40",
+    "detection vqgan_clip planted": "00e6bf3406b9b55b",
+}
+
+
+@pytest.fixture(scope="module")
+def comparators(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Results]:
+    """The other arms over the same cup, chosen by planted defects: one normal image besides the support."""
+    from tests.conftest import TINY
+
+    added = cups / "added"
+    added.mkdir()
+    photo = np.asarray(skimage.data.coffee())
+    for i in range(2):
+        Image.fromarray(photo[100 + 8 * i : 228 + 8 * i, 200:328]).save(added / f"{i}.bmp")
+    fields = {
+        "dataset": {"name": "mvtec_ad", "root": str(cups)},
+        "categories": ["cup"],
+        "objects": {"cup": "coin"},
+        "arms": ["original", f"external:{added}", "vqgan_clip"],
+        "vqgan_clip": {"iterations": 2, "cutouts": 2},
+        "objective": "planted",
+        "planted": {"normals": 2},
+    }
+    study = Study.model_validate({**TINY, **fields})
+    out = tmp_path_factory.mktemp("comparators")
+    plan = plan_studies([study], Options(str(out)))
+    store, results = Store(str(out / "store")), Results(str(out))
+    (category,) = plan.categories.values()
+    (prompt,) = plan.prompts.values()
+    (stage,) = plan.vqgan_clip.values()
+    make_shards(category.samples, category.shard, store)
+    originals = read_support(prompt.support, store)
+    rank_prompts(prompt, originals, store)
+    supply(plan.external.values(), store)
+    training = stage.training
+
+    def start() -> Generator:
+        return Generator(originals, training.config, training.vq_weight, training.seed)
+
+    make_vqgan_clip(stage, store, build_encoder(training.encoder), start, lambda steps, seconds: None)
+    for planned in plan.cells.values():
+        test = read_test(store, category.shard, planned.cell.detector.image_size)
+        detect(planned, originals, test, store, results, "cpu")
+    return plan, store, results
+
+
+def test_fingerprints_of_the_comparators(comparators: tuple[Plan, Store, Results]) -> None:
+    plan, _, _ = comparators
+    found = {
+        "external": next(iter(plan.external)),
+        "vqgan_clip": next(iter(plan.vqgan_clip)),
+        **{f"detection {planned.cell.label} planted": f for f, planned in plan.cells.items()},
+    }
+    assert {name: key.rpartition("/")[2][:16] for name, key in found.items()} == COMPARATORS
+
+
+def test_external_v1(comparators: tuple[Plan, Store, Results]) -> None:
+    plan, store, _ = comparators
+    images = store.get(next(iter(plan.external))).arrays("images.safetensors")["images"]
+    assert images.mean(axis=(1, 2, 3)) == pytest.approx([120.03, 116.75], abs=0.1)
+
+
+def test_vqgan_clip_v1(comparators: tuple[Plan, Store, Results]) -> None:
+    plan, store, _ = comparators
+    (stage,) = plan.vqgan_clip.values()
+    made = store.get(f"{stage.images}/image-00000").arrays("image.safetensors")
+    assert made["losses"] == pytest.approx([0.8553, 0.8182], rel=5e-3)
+    assert made["image"].mean(axis=(0, 1)) == pytest.approx([153.38, 129.41, 99.32], abs=2)
+
+
+def test_planted_v1(comparators: tuple[Plan, Store, Results]) -> None:
+    plan, _, results = comparators
+    arms = {f: planned.cell.label for f, planned in plan.cells.items()}
+    values = results.read("metrics").to_pylist()
+    own = {
+        arms[v["fingerprint"]]: v["value"] for v in values if (v["subset"], v["metric"]) == ("planted", "pixel_auroc")
+    }
+    assert own == pytest.approx({"original": 0.9786, "external:added": 0.9781, "vqgan_clip": 0.9786}, abs=2e-3)

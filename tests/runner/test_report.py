@@ -45,7 +45,7 @@ def row(category: str, seed: int, arm: str) -> dict[str, object]:
         "seed": seed,
         "arm": arm,
         "copies": 0 if arm == "original" else 2,
-        "image_auroc": AUROC[arm] + seed / 100,
+        "image_auroc": AUROC.get(arm, 0.7) + seed / 100,
         "pixel_auroc": 0.9,
         "aupro": 0.6,
         "detector": "patchcore-lite0",
@@ -255,3 +255,48 @@ def test_the_readme_picture_needs_maps(out: Path) -> None:
 def test_a_report_starts_neither_ray_nor_torch() -> None:
     code = "import runner.report, sys; sys.exit(bool({'ray', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def add_metrics(out: Path, values: dict[tuple[str, str], float]) -> None:
+    """Give every row the same long metrics, its subset × metric."""
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        rows = [
+            {"fingerprint": fingerprint, "subset": subset, "metric": metric, "value": value, "low": 0.0, "high": 1.0}
+            for (subset, metric), value in values.items()
+        ]
+        results.append(fingerprint, own, [], rows)
+
+
+def test_kinds_of_defects_and_further_metrics_have_tables(out: Path) -> None:
+    loco = {"logical_anomalies": 0.61, "structural_anomalies": 0.72, "mean": 0.665}
+    kinds = {(kind, metric): value for kind, value in loco.items() for metric in ("image_auroc", "au_spro_0.05")}
+    planted = {("planted", "image_auroc"): 0.123, ("planted/stain", "image_auroc"): 0.234}
+    add_metrics(out, {**kinds, **planted, ("all", "image_ap"): 0.87, ("all", "pixel_ap"): float("nan")})
+    page = page_of(out)
+    tables = re.findall(r"<caption>(.*?)</caption>.*?</table>", page, flags=re.DOTALL)
+    assert tables == [
+        f"{category}, patchcore-lite0: {title}"
+        for category in ("brick", "coin")
+        for title in ("image AUROC by kind of defect", "AU-sPRO (FPR ≤ 0.05) by kind of defect", "further metrics")
+    ]
+    heads = re.findall(r"<caption>.*?<thead>(.*?)</thead>", page, flags=re.DOTALL)
+    assert re.findall(r'col">(.*?)</th>', heads[0]) == ["logical anomalies", "structural anomalies", "mean"]
+    assert re.findall(r'col">(.*?)</th>', heads[2]) == ["image AP"]
+    assert "0.665 ± 0.000" in page
+    assert "0.234" not in page
+
+
+def test_without_long_metrics_there_are_no_such_tables(out: Path) -> None:
+    assert "By kind of defect" not in page_of(out)
+
+
+def test_an_oracle_and_a_development_category_say_so(out: Path) -> None:
+    assert "(dev" not in page_of(out)
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, "oracle": True, "dev": own["category"] == "coin"}, [], [])
+    page = page_of(out)
+    assert "coin (dev, oracle)" in page
+    assert "brick (oracle)" in page
+    assert "no number of those rows is a fair result" in page

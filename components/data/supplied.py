@@ -1,0 +1,99 @@
+"""Images that a user supplies for training besides the dataset's: of the web, of another generator (Table 1).
+
+<folder>/<category>/*    where there is such a folder
+<folder>/*               otherwise, for a study of one category
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.data.images import RGB, check_image, decode_rgb
+from components.data.layout import EXTENSIONS, images, is_folder, listed
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """One such image: where it lies, and the SHA-256 of its bytes."""
+
+    path: Path
+    sha256: str
+
+
+def folder_of(folder: Path, category: str, alone: bool) -> Path:
+    """Returns where the category's images lie; `alone` tells that the study has no other category.
+
+    Raises:
+        BadInput: there is no such folder, or it does not say which of its images are the category's.
+    """
+    if not is_folder(folder):
+        raise BadInput(f"{folder}: no such folder; put the images of arm external:{folder} there")
+    if is_folder(folder / category):
+        return folder / category
+    if not alone:
+        raise BadInput(
+            f"{folder}: has no folder for {category}; make {folder / category}, or run a study of one category"
+        )
+    return folder
+
+
+def read_supplied(folder: Path, count: int) -> tuple[Supplied, ...]:
+    """Returns the first `count` images of `folder`, by name, each read whole and decoded once.
+
+    Files are taken for images by their extension; others are passed over.
+
+    Raises:
+        BadInput: there are fewer, or one of them cannot be read.
+    """
+    found = images(folder)
+    if len(found) < count:
+        raise BadInput(
+            f"{folder}: holds {len(found)} images{_passed_over(folder, found)}, and copies = {count} asks for "
+            f"{count}; add some, or lower copies"
+        )
+    return tuple(Supplied(path, hashlib.sha256(_intact(path)).hexdigest()) for path in found[:count])
+
+
+def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
+    """Returns the images, square-resized as `decode_rgb` does: uint8 RGB (M, size, size, 3).
+
+    Raises:
+        BadInput: a file is gone or changed since it was read first.
+    """
+    decoded = []
+    for image in supplied:
+        data = _bytes(image.path)
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise BadInput(f"{image.path}: changed since it was read first; run the command again")
+        decoded.append(decode_rgb(data, size))
+    return np.stack(decoded)
+
+
+def _intact(path: Path) -> bytes:
+    data = _bytes(path)
+    try:
+        # Both: a PNG's checksums, and what only decoding tells (pixels of an unknown range).
+        check_image(data)
+        decode_rgb(data)
+    except BadInput as error:
+        problem, _, remedy = str(error).partition("; ")
+        raise BadInput(f"{path}: {problem}; {remedy or 'replace or remove the file'}") from error
+    return data
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); check its permissions, or remove it") from error
+
+
+def _passed_over(folder: Path, found: list[Path]) -> str:
+    others = [p.name for p in listed(folder) if p not in found and not is_folder(p)]
+    if not others:
+        return ""
+    return f" ({len(others)} files are not named {', '.join(sorted(EXTENSIONS))}: {others[0]} …)"

@@ -1,0 +1,104 @@
+"""VQGAN-CLIP on a tiny network: the loss falls, images are a function of (seed, m), the network is left alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from components.encoders import build_encoder
+from components.generator.config import VQGANConfig
+from components.generator.vqgan import VQGAN
+from components.generator.vqgan_clip import Optimised, cutouts, optimise, spherical_distance
+from components.generator.vqgan_clip_config import VQGANClipConfig
+
+NETWORK = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32)
+SIDE = 16
+
+
+class Colours:
+    """An encoder whose space is colour: the direction in which an image's mean lies from grey."""
+
+    name, dim = "colours", 3
+
+    def embed_with_gradient(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(images.mean(dim=(2, 3)) - 0.5, dim=1)
+
+
+RED = np.array([1.0, 0.0, 0.0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def network() -> VQGAN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vqgan = VQGAN(NETWORK, 2 * SIDE).eval()
+        torch.nn.init.normal_(vqgan.quantize.embedding.weight)
+    return vqgan
+
+
+def make(network: VQGAN, seed: int = 0, m: int = 0, iterations: int = 12) -> Optimised:
+    config = VQGANClipConfig(iterations=iterations, cutouts=4)
+    return optimise(network, Colours(), RED, config, SIDE, seed, m)  # type: ignore[arg-type]
+
+
+def test_the_loss_falls_and_the_image_follows_the_text(network: VQGAN) -> None:
+    made = make(network, iterations=40)
+    assert (made.image.shape, made.image.dtype) == ((32, 32, 3), np.uint8)
+    assert made.losses.shape == (40,)
+    assert made.losses[-5:].mean() < 0.7 * made.losses[:5].mean()
+    start = make(network, iterations=1).image
+    assert redness(made.image) > redness(start)
+
+
+def redness(image: np.ndarray) -> float:
+    mean = image.mean(axis=(0, 1))
+    return float(mean[0] - mean[1:].mean())
+
+
+def test_an_image_is_a_function_of_seed_and_number(network: VQGAN) -> None:
+    first = make(network)
+    np.testing.assert_array_equal(make(network).image, first.image)
+    np.testing.assert_array_equal(make(network).losses, first.losses)
+    assert (make(network, m=1).image != first.image).any()
+    assert (make(network, seed=1).image != first.image).any()
+
+
+def test_more_iterations_begin_with_the_same_steps(network: VQGAN) -> None:
+    np.testing.assert_array_equal(make(network, iterations=3).losses, make(network, iterations=6).losses[:3])
+
+
+def test_the_network_stays_as_it_is(network: VQGAN) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    make(network, iterations=2)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_spherical_distance_is_half_the_squared_angle() -> None:
+    angles = torch.tensor([0.1, 1.0, 2.0, 3.0], dtype=torch.float64)
+    a = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(4, 2)
+    b = torch.stack([angles.cos(), angles.sin()], dim=1)
+    torch.testing.assert_close(spherical_distance(a, b), angles**2 / 2)
+    same = a.clone().requires_grad_()
+    spherical_distance(same, a).sum().backward()
+    assert torch.isfinite(same.grad).all()  # type: ignore[arg-type]
+
+
+def test_cutouts_lie_within_the_range_and_saturated_pixels_keep_their_gradient() -> None:
+    image = torch.ones(1, 3, 16, 16, requires_grad=True)
+    views = cutouts(image, 6, np.random.default_rng(0))
+    assert views.shape == (6, 3, 16, 16)
+    assert 0 <= float(views.detach().min()) < float(views.detach().max()) <= 1
+    views.sum().backward()
+    assert (image.grad > 0).any()  # type: ignore[operator]
+
+
+def test_the_embedded_encoder_pulls_an_image_towards_its_text(network: VQGAN) -> None:
+    encoder = build_encoder("conse-lite0-minilm")
+    text = encoder.encode_texts(["a photo of a cat"])[0].numpy()
+    losses = optimise(network, encoder, text, VQGANClipConfig(iterations=8, cutouts=4), SIDE, 0, 0).losses
+    assert losses[-3:].mean() < losses[:3].mean() < math.pi**2 / 2
