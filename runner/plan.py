@@ -103,6 +103,8 @@ class PlannedCell:
     image_set: str | None
     keep_maps: bool
     columns: Mapping[str, Any]
+    object_name: str | None = None
+    """What the detector is told that the object is called; None for one that does not read it."""
 
 
 @dataclass
@@ -159,6 +161,9 @@ class _Planner:
             generator, image_set = self._generator(cell, cell.generation, support, prompt)
         added = self._added_images(cell, image_set)
         identity = {**cell.detector.identity(), "seed": cell.seed}
+        object_name = object_for(cell.category, self.study.objects) if cell.detector.uses_object_name() else None
+        if object_name is not None:
+            identity["object_name"] = object_name
         inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
         key = fingerprint("detection", DETECTION_VERSION, identity, inputs)
         if key not in self.plan.cells:
@@ -173,6 +178,7 @@ class _Planner:
                 image_set=image_set,
                 keep_maps=cell.support_seed in (None, self.study.support_seeds[0]),
                 columns=self._columns(cell, category, support),
+                object_name=object_name,
             )
         return key
 
@@ -266,6 +272,7 @@ class _Planner:
             "detector": cell.detector.label,
             "backbone": cell.detector.uses_backbone(),
             "image_size": cell.detector.image_size,
+            "crop": cell.detector.crop,
             "objective": study.objective,
             "oracle": False,
         }

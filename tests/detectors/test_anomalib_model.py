@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from components.detectors import DetectorConfig, Scores, build_detector
-from components.detectors.anomalib_model import AnomalibDetector, batches, everything_seeded
-from components.detectors.config import EFFICIENT_AD
+from components.detectors.anomalib_model import AnomalibDetector, everything_seeded
+from components.detectors.presets import EFFICIENT_AD
+from components.detectors.training_data import batches
 from components.detectors.models import find_model, models
 from components.errors import BadInput, GoodshotError, MissingWeights
 from tests.detectors.photographs import texture_crops
