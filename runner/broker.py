@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from components.data.shards import Split
+from components.detectors import Features
 from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
@@ -23,7 +24,7 @@ from runner.decoded import DecodedImages
 from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage
 from runner.pool import GeneratorPool
 from runner.results import Results
-from runner.stages import detect, make_shards, rank_prompts
+from runner.stages import SharedFeatures, detect, make_shards, rank_prompts
 from runner.store import Store
 from runner.study import Resources
 
@@ -77,9 +78,10 @@ def _detect(
     out: str,
     device: str,
     threads: int,
+    *features: Features | None,
 ) -> dict[str, Any]:
     start_worker(threads)
-    return detect(planned, originals, test, Store(store_uri), Results(out), device)
+    return detect(planned, originals, test, Store(store_uri), Results(out), device, SharedFeatures(*features))
 
 
 @ray.remote(num_cpus=0, max_concurrency=100_000)
@@ -96,7 +98,7 @@ class Broker:
         self.store, self.results = Store(store_uri), Results(out)
         self.rows = self.results.rows()
         self.progress = Progress()
-        self._decoded = DecodedImages(store_uri, resources.detector_cpus)
+        self._decoded = DecodedImages(store_uri, resources.detector_cpus, resources.detector_gpus)
         self._flights: dict[str, asyncio.Future[Any]] = {}
         slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
         self._pool = GeneratorPool(int(slots), self._start_generator_actor)
@@ -148,6 +150,7 @@ class Broker:
                 self.out,
                 "cuda" if self.resources.detector_gpus else "cpu",
                 int(self.resources.detector_cpus),
+                *self._decoded.features(planned),
             )
         except Exception as error:
             self._record_failure(planned, error)

@@ -1,22 +1,26 @@
-"""Decoded photographs in Ray's object store: numpy arrays that every process of a node reads from one shared memory.
+"""Decoded photographs and their features in Ray's object store: numpy arrays that all processes of a node share.
 
-A test split is decoded once and copied at most once to each node, whatever the number of cells that are scored on it
-there. What no unfinished cell needs any more is given back; what does not fit, Ray moves to the node's disk.
+A test split is decoded once, and embedded once for all detectors that read the same features, whatever the number of
+cells that are scored on it; it is copied at most once to each node. What no unfinished cell needs any more is given
+back; what does not fit, Ray moves to the node's disk.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import ray
 
 from components.data.shards import Split
+from components.detectors import DetectorConfig, Features
 from runner.cluster import start_worker
+from runner.fingerprint import fingerprint
 from runner.plan import PlannedCell, Support
-from runner.stages import read_support, read_test
+from runner.stages import embed_images, read_support, read_test
 from runner.store import Store
 
 Key = tuple[str, object]
@@ -35,18 +39,27 @@ def _decode_test(shard: str, size: int, store_uri: str, threads: int) -> Split:
     return read_test(Store(store_uri), shard, size, threads)
 
 
+@ray.remote
+def _embed(detector: DetectorConfig, images: Split | list[np.ndarray], device: str, threads: int) -> Features | None:
+    start_worker(threads)
+    return embed_images(detector, images.images if isinstance(images, Split) else images, device)
+
+
 class DecodedImages:
-    """References to the originals and test splits of a run's cells; each is decoded when it is first asked for.
+    """References to the originals and test splits of a run's cells, and to their features where a detector shares them.
+
+    Each is made when it is first asked for.
 
     A process only ever reads its own category's shard, and of that the one split: :func:`read_support` takes the
     batches that hold the support, :func:`read_test` the test split, with a thread a CPU.
 
     Args:
-        cpus: CPUs that decoding a test split takes.
+        cpus: CPUs that decoding a test split takes, or embedding one.
+        gpus: GPUs that embedding one takes.
     """
 
-    def __init__(self, store_uri: str, cpus: float) -> None:
-        self._store_uri, self._cpus = store_uri, cpus
+    def __init__(self, store_uri: str, cpus: float, gpus: float = 0) -> None:
+        self._store_uri, self._cpus, self._gpus = store_uri, cpus, gpus
         self._users: Counter[Key] = Counter()
         self._refs: dict[Key, Any] = {}
 
@@ -71,6 +84,22 @@ class DecodedImages:
             )
         return self._refs[key]
 
+    def features(self, planned: PlannedCell) -> list[Any]:
+        """References to the features of the cell's originals and of its test images; none if its detector shares none.
+
+        What a reference leads to is None where features are too large to be kept; they are then the cell's own work.
+        """
+        keys = _feature_keys(planned)
+        if not keys:
+            return []
+        images = (self.support(planned.support), self.test(planned.support.shard, planned.cell.detector.image_size))
+        for key, of in zip(keys, images, strict=True):
+            if key not in self._refs:
+                task = _embed.options(num_cpus=self._cpus, num_gpus=self._gpus)
+                device, threads = "cuda" if self._gpus else "cpu", max(1, int(self._cpus))
+                self._refs[key] = task.remote(planned.cell.detector, of, device, threads)
+        return [self._refs[key] for key in keys]
+
     def release(self, planned: PlannedCell) -> None:
         """This cell is done; what it was the last to need is freed."""
         for key in _keys(planned):
@@ -82,4 +111,18 @@ class DecodedImages:
 
 def _keys(planned: PlannedCell) -> list[Key]:
     size = planned.cell.detector.image_size
-    return [("support", planned.support), ("test", (planned.support.shard, size))]
+    return [("support", planned.support), ("test", (planned.support.shard, size)), *_feature_keys(planned)]
+
+
+def _feature_keys(planned: PlannedCell) -> list[Key]:
+    """Of the originals' features and of the test images': two detectors that read alike have the same."""
+    kind = _features_kind(planned.cell.detector)
+    if kind is None:
+        return []
+    return [("support features", (planned.support, kind)), ("test features", (planned.support.shard, kind))]
+
+
+@lru_cache
+def _features_kind(detector: DetectorConfig) -> str | None:
+    identity = detector.features_identity()
+    return None if identity is None else fingerprint("features", 1, identity, {})

@@ -21,7 +21,7 @@ from runner.study import Cell, Generation, PromptKind, Study
 PROMPT_VERSION = 1
 GENERATOR_VERSION = 2
 IMAGE_SET_VERSION = 2
-DETECTION_VERSION = 1
+DETECTION_VERSION = 2
 
 
 @dataclass(frozen=True)

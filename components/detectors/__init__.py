@@ -6,11 +6,11 @@ import neither torch nor anomalib, so a light driver can hold them; `build_detec
 imports happen.
 """
 
-from components.detectors.base import Detector, Images, Scores
+from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
 from components.detectors.config import DetectorConfig
 from components.detectors.presets import PATCHCORE
 
-__all__ = ["Detector", "DetectorConfig", "Images", "Scores", "build_detector"]
+__all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "SharesFeatures", "build_detector"]
 
 
 def build_detector(config: DetectorConfig, seed: int, device: str = "cpu", object_name: str | None = None) -> Detector:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from components.errors import BadInput
 Batch: TypeAlias = NDArray[np.uint8]
 # One array (N, H, W, 3), or several of different sizes: full-size originals beside generated images of 96 px.
 Images: TypeAlias = Batch | Sequence[Batch]
+
+Features: TypeAlias = NDArray[np.float32]
+"""Of N images: (N, …), the rest is the detector's own."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,24 @@ class Detector(Protocol):
 
     def score(self, images: Images) -> Scores:
         """Score uint8 RGB images; an image's score does not depend on the others or on their order."""
+
+
+@runtime_checkable
+class SharesFeatures(Detector, Protocol):
+    """A detector whose frozen network reads an image before anything is learnt: those features serve every fit.
+
+    Its `fit` and `score` are these three, image by image, so whoever embeds once gets the same numbers. Whose features
+    are alike, `DetectorConfig.features_identity` tells.
+    """
+
+    def embed(self, images: Images) -> Features:
+        """The features of uint8 RGB images, which depend on no other image and on no fit."""
+
+    def fit_features(self, train: Sequence[Features]) -> None:
+        """`fit` on the images behind these."""
+
+    def score_features(self, images: Features) -> Scores:
+        """`score` the images behind these."""
 
 
 def as_batches(images: Images, name: str) -> list[Batch]:

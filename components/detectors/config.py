@@ -190,3 +190,14 @@ class DetectorConfig(Config):
 
         path = weight_file(self)
         return values if path is None else {**values, "backbone_sha256": file_sha256(path)}
+
+    def features_identity(self) -> dict[str, Any] | None:
+        """What the features of an image depend on, for detectors that share them; None for those that do not.
+
+        Random weights are drawn anew for each seed, so nothing of theirs is shared. Raises `MissingWeights` as
+        `identity` does.
+        """
+        if self.name != PATCHCORE or self.weights == "random":
+            return None
+        learnt = {"name", "coreset_ratio", "num_neighbors"}
+        return {name: value for name, value in self.identity().items() if name not in learnt}

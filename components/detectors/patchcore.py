@@ -1,13 +1,13 @@
 """PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection") through anomalib.
 
-anomalib's torch model is used directly, without its Engine: its post-processor clamps scores to [0, 1] and
-its datamodules let test data set thresholds, while its model gives the paper's raw scores. Images pass one at
-a time, so a score depends on the fitted bank and the image alone, bit for bit, whatever else is in the set.
+anomalib's torch model is used without its Engine, whose post-processor clamps scores to [0, 1] and whose datamodules
+let test data set thresholds. Its parts are used one by one, so that features, which no fit changes, can be shared.
+Images pass one at a time: a score depends on the fitted bank and the image alone, bit for bit, whatever else is there.
 
 Legend: N training images, M patches in the memory bank, C feature channels, T test images, S the image size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.detectors.backbones import check_layers
-from components.detectors.base import Images, Scores, as_batches
+from components.detectors.base import Features, Images, Scores, as_batches
 from components.detectors.config import DetectorConfig
+from components.detectors.coreset import select_coreset
 from components.detectors.preprocess import preprocess, reading_of
 from components.detectors.presets import EMBEDDED_BACKBONE
 from components.detectors.pretrained import weight_file
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError
 
-# At most this many distances at a time: 256 MB in float32, whatever the bank's size.
-MAX_DISTANCES = 2**26
+# Patches of the bank that a test image's patches are compared with at a time: 16 MB of distances at 32 x 32 patches.
+BLOCK = 4096
 
 
 class PatchCore:
@@ -50,51 +51,94 @@ class PatchCore:
         Raises `BadInput` where there is no image, or where the bank would hold fewer than `num_neighbors`
         patches.
         """
-        self._model.memory_bank = torch.empty(0, device=self.device)
-        patches = self._embed(train)
-        self._check_size(len(patches))
-        if not bool(torch.isfinite(patches).all()):
-            raise GoodshotError(f"{self.config.label} gave non-finite features for the training images")
-        if self.config.coreset_ratio == 1.0:
-            self._model.memory_bank = patches
-        else:
-            self._select(patches)
+        self.fit_features([self.embed(train)])
 
-    @torch.no_grad()
     def score(self, images: Images) -> Scores:
         """Return raw scores (T,) and maps (T, S, S), upsampled and smoothed (σ = 4), of uint8 RGB images.
 
         Raises `GoodshotError` before `fit`, and where an output is not finite.
         """
-        if len(self._model.memory_bank) == 0:
-            raise GoodshotError(f"{self.config.label} has an empty memory bank: call fit before score")
-        batches, size = as_batches(images, "images"), self.config.resolution
-        count = sum(map(len, batches))
-        scores = Scores(np.empty(count, np.float32), np.empty((count, size, size), np.float32))
-        for index, pixels in enumerate(self._prepared(images, "images")):
-            output = self._model(pixels)
-            scores.image[index] = _finite(output.pred_score, "score", index).item()
-            scores.maps[index] = _finite(output.anomaly_map, "anomaly map", index)[0, 0].cpu().numpy()
-        return scores
+        return self._score(self._embedded(images, "images"), sum(map(len, as_batches(images, "images"))))
 
     @torch.no_grad()
-    def _embed(self, train: Images) -> Tensor:
-        """The patch features of all training images, (N · patches, C)."""
-        self._model.train()  # anomalib's training mode collects embeddings; the backbone itself stays in eval
-        for pixels in self._prepared(train, "train"):
-            self._model(pixels)
-        self._model.eval()
-        store: list[Tensor] = list(self._model.embedding_store)
-        self._model.embedding_store.clear()
-        if not store:
-            raise BadInput("train: there is no image to fit the detector on")
-        return torch.vstack(store)
+    def embed(self, images: Images) -> Features:
+        """Return patch features, float32 (N, C, h, w): both layers' features around each patch, at the first's size."""
+        found = [features.cpu().numpy() for features in self._embedded(images, "images")]
+        return np.concatenate(found) if found else np.empty((0, 0, 0, 0), np.float32)
 
-    def _select(self, patches: Tensor) -> None:
-        """Keep `coreset_ratio` of the patches by anomalib's k-center-greedy selection (§3.2)."""
-        self._model.embedding_store.append(patches)
-        with seeded(self.seed, self.device):
-            self._model.subsample_embedding(self.config.coreset_ratio)
+    @torch.no_grad()
+    def fit_features(self, train: Sequence[Features]) -> None:
+        """`fit` on the images behind these arrays (N, C, h, w). Raises as `fit` does."""
+        self._model.memory_bank = torch.empty(0, device=self.device)
+        # Copies, because torch will not wrap read-only arrays (shared memory).
+        rows = [self._model.reshape_embedding(torch.from_numpy(part.copy())) for part in train if len(part)]
+        if not rows:
+            raise BadInput("train: there is no image to fit the detector on")
+        patches = torch.cat(rows).to(self.device)
+        self._check_size(len(patches))
+        if not bool(torch.isfinite(patches).all()):
+            raise GoodshotError(f"{self.config.label} gave non-finite features for the training images")
+        if self.config.coreset_ratio < 1.0:
+            with seeded(self.seed, self.device):
+                patches = patches[select_coreset(patches, self.config.coreset_ratio)]
+        self._model.memory_bank = patches
+
+    def score_features(self, images: Features) -> Scores:
+        """`score` the images behind this array (T, C, h, w). Raises as `score` does."""
+        each = (torch.from_numpy(images[i : i + 1].copy()).to(self.device) for i in range(len(images)))
+        return self._score(each, len(images))
+
+    @torch.no_grad()
+    def _score(self, images: Iterable[Tensor], count: int) -> Scores:
+        if len(self._model.memory_bank) == 0:
+            raise GoodshotError(f"{self.config.label} has an empty memory bank: call fit before score")
+        size = self.config.resolution
+        scores = Scores(np.empty(count, np.float32), np.empty((count, size, size), np.float32))
+        norms = self._model.memory_bank.square().sum(1)
+        for index, features in enumerate(images):
+            patches = self._model.reshape_embedding(features)
+            nearest = self._nearest(patches, norms)
+            scores.image[index] = _finite(self._image_score(patches, nearest), "score", index).item()
+            anomaly_map = self._model.anomaly_map_generator(nearest.reshape(1, 1, *features.shape[-2:]), (size, size))
+            scores.maps[index] = _finite(anomaly_map, "anomaly map", index)[0, 0].cpu().numpy()
+        return scores
+
+    def _nearest(self, patches: Tensor, norms: Tensor) -> Tensor:
+        """The distance of each patch (P, C) to the nearest of the bank, whose squared norms are given: (P,).
+
+        As anomalib's, but the bank comes in blocks and only the smallest squares are finished: the rest of the
+        (P, M) matrix, 88 MB for 21 images at 256 px, is neither kept nor passed over again.
+        """
+        squares = [
+            torch.addmm(block_norms.expand(len(patches), -1), patches, block.T, alpha=-2).amin(1)
+            for block, block_norms in zip(
+                torch.split(self._model.memory_bank, BLOCK), torch.split(norms, BLOCK), strict=True
+            )
+        ]
+        return torch.stack(squares).amin(0).add_(patches.square().sum(1)).clamp_min_(0).sqrt_()
+
+    def _image_score(self, patches: Tensor, nearest: Tensor) -> Tensor:
+        """The largest distance, weighted by how alone that patch's nearest neighbour is in the bank (eq. 7)."""
+        if self.config.num_neighbors == 1:
+            return nearest.amax()
+        farthest = nearest.argmax(0, keepdim=True)
+        _, neighbour = self._model.nearest_neighbors(patches[farthest], n_neighbors=1)
+        score: Tensor = self._model.compute_anomaly_score(
+            nearest[farthest][None], neighbour.reshape(1, 1), patches[farthest]
+        )
+        return score
+
+    def _embedded(self, images: Images, name: str) -> Iterator[Tensor]:
+        """The patch features of one image after the other, (1, C, h, w)."""
+        # Not under no_grad here: a generator that waits inside would leave the caller without gradients.
+        return (self._read(pixels) for pixels in self._prepared(images, name))
+
+    @torch.no_grad()
+    def _read(self, pixels: Tensor) -> Tensor:
+        layers = self._model.feature_extractor(pixels)
+        pooled = {layer: self._model.feature_pooler(features) for layer, features in layers.items()}
+        features: Tensor = self._model.generate_embedding(pooled)
+        return features
 
     def _check_size(self, patches: int) -> None:
         kept, wanted = int(patches * self.config.coreset_ratio), self.config.num_neighbors
@@ -138,10 +182,9 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
             weight_file(config)
     with quiet_import():
         from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-    model_class = _bounded(PatchcoreModel)
     with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which weights may then replace
         torch.manual_seed(seed)
-        model = model_class(
+        model = PatchcoreModel(
             layers=config.layers,
             backbone=f"tf_{EMBEDDED_BACKBONE}" if on_lite0 else config.backbone,
             pre_trained=pretrained and not on_lite0,
@@ -158,25 +201,6 @@ def _load_backbone(extractor: torch.nn.Module) -> None:
 
     weights, wanted = efficientnet_lite0_state_dict(), extractor.state_dict().keys()
     extractor.load_state_dict({key: tensor for key, tensor in weights.items() if key in wanted}, strict=True)
-
-
-def _bounded(model_class: Any) -> Any:
-    """The same model with its distance matrix cut into blocks of at most `MAX_DISTANCES`.
-
-    anomalib's blocks are 1024 queries against the whole bank: 0.8 GB for a bank of 200 images at 256 px.
-    """
-
-    class BoundedPatchcore(model_class):  # type: ignore[misc]
-        def nearest_neighbors(self, embedding: Tensor, n_neighbors: int) -> tuple[Tensor, Tensor]:
-            rows = max(1, MAX_DISTANCES // len(self.memory_bank))
-            blocks = [
-                model_class.nearest_neighbors(self, block, n_neighbors=n_neighbors)
-                for block in torch.split(embedding, rows)
-            ]
-            distances, locations = zip(*blocks, strict=True)
-            return torch.cat(distances), torch.cat(locations)
-
-    return BoundedPatchcore
 
 
 def _finite(output: Tensor, what: str, index: int) -> Tensor:

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 from components.detectors import DetectorConfig, Scores, build_detector
 from components.detectors.anomalib_model import AnomalibDetector, everything_seeded
+from components.detectors.models import find_model, models
 from components.detectors.presets import EFFICIENT_AD
 from components.detectors.training_data import batches
-from components.detectors.models import find_model, models
 from components.errors import BadInput, GoodshotError, MissingWeights
 from tests.detectors.photographs import texture_crops
 

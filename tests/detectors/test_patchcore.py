@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.detectors import Detector, DetectorConfig, build_detector
+from components.detectors import Detector, DetectorConfig, SharesFeatures, build_detector
 from components.detectors.patchcore import PatchCore, build_model
 from components.detectors.preprocess import preprocess
 from components.errors import BadInput, GoodshotError
@@ -113,6 +113,29 @@ def test_a_score_depends_on_no_other_test_image_bit_for_bit(fitted: PatchCore, c
     assert np.array_equal(together.image, np.concatenate([one.image for one in alone]))
 
 
+@pytest.mark.parametrize("ratio", [1.0, 0.1])
+def test_shared_features_give_the_same_numbers_bit_for_bit(crops: NDArray[np.uint8], ratio: float) -> None:
+    config = DetectorConfig(image_size=128, coreset_ratio=ratio)
+    alone = PatchCore(config, seed=3)
+    alone.fit([crops[:2], crops[2:3, :100, :90]])
+    reader: SharesFeatures = PatchCore(DetectorConfig(image_size=128), seed=0)
+    shared = PatchCore(config, seed=3)
+    shared.fit_features([reader.embed(crops[:2]), reader.embed(crops[2:3, :100, :90])])
+    assert np.array_equal(shared.memory_bank, alone.memory_bank)
+    expected, scores = alone.score(crops[3:]), shared.score_features(reader.embed(crops[3:]))
+    assert np.array_equal(scores.image, expected.image)
+    assert np.array_equal(scores.maps, expected.maps)
+
+
+def test_only_what_changes_features_is_in_their_identity() -> None:
+    config = DetectorConfig()
+    for same in ({"coreset_ratio": 0.1}, {"num_neighbors": 3}, {"alias": "mine"}):
+        assert config.model_copy(update=same).features_identity() == config.features_identity()
+    for other in ({"image_size": 128}, {"layers": ("blocks.2",)}):
+        assert config.model_copy(update=other).features_identity() != config.features_identity()
+    assert DetectorConfig(name="padim").features_identity() is None
+
+
 def test_scoring_leaves_the_memory_bank_alone(crops: NDArray[np.uint8]) -> None:
     banks = []
     for test_set in (crops[3:4], 255 - crops):
@@ -159,7 +182,7 @@ def test_distances_in_small_blocks_change_nothing(
     fitted: PatchCore, crops: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fitted.score(crops[3:5])
-    monkeypatch.setattr("components.detectors.patchcore.MAX_DISTANCES", 50_000)
+    monkeypatch.setattr("components.detectors.patchcore.BLOCK", 100)
     blocks = fitted.score(crops[3:5])
     np.testing.assert_allclose(blocks.maps, whole.maps, atol=1e-4)
     np.testing.assert_allclose(blocks.image, whole.image, atol=1e-4)

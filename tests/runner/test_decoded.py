@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from components.detectors import DetectorConfig
 from runner.execute import Options, plan_studies
-from runner.stages import make_shards, read_support, read_test
+from runner.results import Results
+from runner.stages import SharedFeatures, detect, embed_images, make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
 
@@ -69,3 +72,41 @@ def test_originals_reach_an_actor_that_holds_the_last_cpu(tiny_study: Callable[.
         ray.get(holder.__ray_ready__.remote())
         reference = DecodedImages(store.uri, 1).support(support)
         assert ray.get(holder.count.remote(reference), timeout=60) == 1
+
+
+def test_cells_share_features_and_score_as_without(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_studies([tiny_study()], Options(str(tmp_path)))
+    (category,) = plan.categories.values()
+    store = Store(str(tmp_path / "store"))
+    make_shards(category.samples, category.shard, store, category.source)
+    planned = next(p for p in plan.cells.values() if p.cell.arm == "augmented")
+    originals, test = read_support(planned.support, store), read_test(store, category.shard, 64)
+
+    from runner.cluster import cluster
+
+    with cluster(None, 1):
+        import ray
+
+        from runner.decoded import DecodedImages
+
+        decoded = DecodedImages(store.uri, 1)
+        decoded.expect(plan.cells.values())
+        references = [decoded.features(p) for p in plan.cells.values()]
+        assert len({id(reference) for pair in references for reference in pair}) == 2
+        shared = SharedFeatures(*ray.get(references[0]))
+    assert shared.originals is not None
+    assert len(shared.originals) == len(originals)
+    rows = [
+        detect(planned, originals, test, store, Results(str(tmp_path / name)), "cpu", features)
+        for name, features in (("alone", SharedFeatures()), ("shared", shared))
+    ]
+    for metric in ("image_auroc", "pixel_auroc", "aupro"):
+        assert rows[0][metric] == rows[1][metric]
+
+
+def test_features_too_large_to_be_kept_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((3, 64, 64, 3), np.uint8)
+    config = DetectorConfig(image_size=64)
+    assert embed_images(config, images).shape == (3, 152, 8, 8)
+    monkeypatch.setattr("runner.stages.LARGEST_SHARED", 3 * 152 * 64 * 4 - 1)
+    assert embed_images(config, images) is None

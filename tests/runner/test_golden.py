@@ -30,9 +30,9 @@ FINGERPRINTS = {
     "prompt": "7407bef4f7ef9023",
     "generator": "d7f9f730d51783fb",
     "image_set": "4c1cf494d6cdeea3",
-    "detection original": "59db55cddfd1703c",
-    "detection augmented": "98433e39dcaa30ef",
-    "detection generated": "e4a19b1e4835f1ca",
+    "detection original": "d411d8a8331de845",
+    "detection augmented": "89a5de73903288b0",
+    "detection generated": "34e710bf334ffe99",
 }
 
 
