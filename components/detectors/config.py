@@ -115,12 +115,21 @@ class DetectorConfig(Config):
             raise BadInput(f"detector {model.name}: give steps or epochs, not both")
         if model.name == EFFICIENT_AD and self.batch_size != 1:
             raise BadInput("detector efficient_ad: trains on one image at a time; set batch_size: 1")
-        if model.name == WINCLIP and self.resolution != WINCLIP_SIDE:
-            raise BadInput(f"detector winclip: its network reads images of {WINCLIP_SIDE} px and no others")
+        if model.name == WINCLIP:
+            self._check_winclip()
         if self.backbone and "backbone" not in model.arguments and model.name != EFFICIENT_AD:
             raise BadInput(f"detector {model.name}: brings its own network; backbone {self.backbone!r} is not for it")
         if model.name == EFFICIENT_AD and self.backbone not in (None, EMBEDDED_BACKBONE):
             raise BadInput(f"detector efficient_ad: its teacher is its own (backbone: null) or {EMBEDDED_BACKBONE}")
+
+    def _check_winclip(self) -> None:
+        if self.resolution != WINCLIP_SIDE:
+            raise BadInput(f"detector winclip: its network reads images of {WINCLIP_SIDE} px and no others")
+        if "few_shot_source" in self.args:
+            raise BadInput("detector winclip: its references are the good images it is fitted on, no few_shot_source")
+        shots = self.args.get("k_shot")
+        if shots is not None and (not isinstance(shots, int) or shots < 0):
+            raise BadInput(f"detector winclip: k_shot is a number of good images, 0 for none of them; got {shots!r}")
 
     def _refuse(self, fields: tuple[str, ...], why: str) -> None:
         for field in fields:

@@ -56,7 +56,11 @@ class Lite0Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, C, S / 4 − 8, S / 4 − 8), C the layers' channels together."""
+        """(B, 3, S, S) in [0, 1] → (B, C, S / 4 − 8, S / 4 − 8), C the layers' channels together.
+
+        One image (3, S, S) is a batch of one, as it is to the PDN.
+        """
+        images = images.reshape(-1, *images.shape[-3:])
         side = -(-images.shape[-1] // _PDN_STRIDE)
         found = self.features(normalised(images, LITE0)).values()
         stacked = torch.cat([F.interpolate(f, (side, side), mode="bilinear") for f in found], dim=1)

@@ -65,14 +65,14 @@ PAPER: Mapping[str, Mapping[str, Any]] = {
 
 DEFAULT: Mapping[str, Mapping[str, Any]] = {
     PATCHCORE: {},  # the fields' own defaults
-    "cflow": {"steps": 30, "batch_size": 4, "learning_rate": 1e-3, "args": {"fiber_batch_size": 256}},
+    "cflow": {"steps": 40, "batch_size": 4, "learning_rate": 1e-3, "args": {"fiber_batch_size": 128}},
     REVERSE_DISTILLATION: {
         "layers": ("blocks.1", "blocks.2", "blocks.4"),
         "steps": 100,
-        "batch_size": 4,
+        "batch_size": 2,
         "learning_rate": 0.005,
     },
-    EFFICIENT_AD: {"backbone": EMBEDDED_BACKBONE, "steps": 60, "batch_size": 1, "learning_rate": 1e-3},
+    EFFICIENT_AD: {"backbone": EMBEDDED_BACKBONE, "steps": 40, "batch_size": 1, "learning_rate": 1e-3},
     WINCLIP: {"image_size": WINCLIP_SIDE},
     ANOMALY_DINO: {"image_size": 252},  # a multiple of its patches of 14 pixels
 }
