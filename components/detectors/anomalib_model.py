@@ -24,7 +24,7 @@ from components.detectors.config import DetectorConfig
 from components.detectors.patchcore import seeded
 from components.detectors.presets import EFFICIENT_AD, WINCLIP
 from components.detectors.quiet import quiet_import
-from components.detectors.training_data import GoodImages, data_module
+from components.detectors.training_data import GoodImages, batches, data_module
 from components.errors import BadInput, GoodshotError
 
 # What Lightning is told by goodshot; a model's own wishes for these do not count.
@@ -114,6 +114,8 @@ class AnomalibDetector:
 
             data = data_module(images, self.config, self.seed)
             if self.config.name == EFFICIENT_AD:
+                if len(batches(len(images), self.config, self.seed)) < 2:
+                    raise BadInput(f"detector {self.config.label}: its schedule of the learning rate needs 2 steps")
                 _measure_the_teacher_once(self.module, data)
             with tempfile.TemporaryDirectory() as folder, missing_weights_named(self.config.label):
                 trainer = lightning.Trainer(

@@ -24,10 +24,10 @@ from tests.detectors.photographs import texture_crops
 CONFIGS: dict[str, dict[str, Any]] = {
     "patchcore": {"coreset_ratio": 0.2},
     "padim": {"args": {"n_features": 20}},
-    "cflow": {"args": {"coupling_blocks": 2}, "steps": 2, "batch_size": 2},
+    "cflow": {"args": {"coupling_blocks": 2, "fiber_batch_size": 32}, "steps": 2, "batch_size": 2},
     "reverse_distillation": {"steps": 2, "batch_size": 2},
     # Its autoencoder has a kernel that smaller images do not fill.
-    "efficient_ad": {"steps": 1, "image_size": 256},
+    "efficient_ad": {"steps": 2, "image_size": 256},
 }
 
 
