@@ -25,10 +25,11 @@ WINCLIP_SIDE = 240
 """WinCLIP's network has position embeddings for this side in pixels and no other."""
 
 _WIDE = "wide_resnet50_2"
+_PATCHCORE_LAYERS = ("layer2", "layer3")
 PAPER: Mapping[str, Mapping[str, Any]] = {
     PATCHCORE: {
         "backbone": _WIDE,
-        "layers": ("layer2", "layer3"),
+        "layers": _PATCHCORE_LAYERS,
         "coreset_ratio": 0.1,
         "num_neighbors": 9,
         "image_size": 256,
@@ -94,7 +95,11 @@ def filled(values: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
     found = {**{field: value for field, value in preset.items() if field not in kept}, **values}
     if isinstance(values.get("args", {}), dict):
         found["args"] = {**preset.get("args", {}), **values.get("args", {})}
-    return found if model is None else _with_the_models_own(found, model)
+    if model is not None:
+        return _with_the_models_own(found, model)
+    if found.get("backbone", EMBEDDED_BACKBONE) != EMBEDDED_BACKBONE:
+        found.setdefault("layers", _PATCHCORE_LAYERS)
+    return found
 
 
 def is_paper(name: str, fields: Mapping[str, Any]) -> bool:

@@ -81,7 +81,7 @@ def test_more_references_than_good_images_is_bad_input(crops: NDArray[np.uint8])
 
 
 def test_anomaly_dino_scores_as_in_anomalibs_engine(crops: NDArray[np.uint8], tmp_path: Path) -> None:
-    config = DetectorConfig(name="anomaly_dino", weights="random", image_size=126)
+    config = DetectorConfig(name="anomaly_dino", weights="random", image_size=70)
     assert config.label == "anomaly_dino-random"
     detector = build_detector(config, seed=3)
     detector.fit(crops[:2])
