@@ -92,14 +92,14 @@ class DetectorConfig(Config):
     def _fields_of_the_model(self) -> Self:
         if self.crop is not None and self.crop > self.image_size:
             raise BadInput(f"crop {self.crop} is larger than the image_size {self.image_size} that it is cut from")
+        if self.backbone is None and self.name == PATCHCORE:
+            raise BadInput("detector patchcore: needs a backbone")
         if self.backbone is None and self.layers is not None and "layers" in self.model_fields_set:
             raise BadInput(f"detector {self.name}: layers {[*self.layers]} need a backbone to be read from")
         if self.backbone == EMBEDDED_BACKBONE and self._reads_layers():
             self._check_layers()
         if self.name == PATCHCORE:
             self._refuse(ONLY_TRAINED, "patchcore trains nothing and takes no other arguments")
-            if self.backbone is None:
-                raise BadInput("detector patchcore: needs a backbone")
         else:
             self._check_trained()
         return self

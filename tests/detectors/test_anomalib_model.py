@@ -47,7 +47,9 @@ def state(detector: Detector) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "efficient_ad" else name for name in CONFIGS]
+)
 def test_no_test_image_changes_what_was_fitted(name: str, crops: NDArray[np.uint8]) -> None:
     first, second = (build_detector(config_of(name), seed=1) for _ in range(2))
     first.fit(crops[:3])

@@ -73,7 +73,7 @@ def test_one_training_image_of_whatever_size_or_colour_gives_finite_scores_or_on
         assert scores.maps.shape == (3, 64, 64)
 
 
-def test_efficient_ad_says_that_constant_images_or_one_step_teach_it_nothing() -> None:
+def test_efficient_ad_says_that_one_step_is_too_few() -> None:
     grey = np.full((1, 256, 256, 3), 128, np.uint8)
     with pytest.raises(BadInput, match="efficient_ad-lite0: its schedule of the learning rate needs 2 steps"):
         build_detector(DetectorConfig(name="efficient_ad", epochs=1), seed=0).fit(grey)
