@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from pathlib import Path
@@ -25,6 +26,20 @@ def crops() -> NDArray[np.uint8]:
     return texture_crops("gravel", 4, 256)
 
 
+@pytest.fixture
+def small_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CLIP of WinCLIP's input and grid but two thin layers: with random weights its own size shows nothing more."""
+    import open_clip
+    from anomalib.models.image.winclip import torch_model
+
+    vision = {"image_size": 240, "patch_size": 16, "layers": 2, "width": 64, "head_width": 32}
+    text = {"context_length": 77, "vocab_size": 49408, "layers": 2, "width": 32, "heads": 2}
+    path = tmp_path / "small-clip-240.json"
+    path.write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(path)
+    monkeypatch.setattr(torch_model, "BACKBONE", "small-clip-240")
+
+
 def winclip_used_plainly(
     config: DetectorConfig, name: str, references: NDArray[np.uint8], shown: NDArray[np.uint8], seed: int
 ) -> Any:
@@ -38,7 +53,7 @@ def winclip_used_plainly(
         return module.model(transform(as_tensor(shown)))
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_clip")
 @pytest.mark.parametrize(("shots", "seen"), [(None, 2), (1, 1), (0, 0)])
 def test_winclip_scores_as_anomalibs_own(crops: NDArray[np.uint8], shots: int | None, seen: int) -> None:
     args = {} if shots is None else {"k_shot": shots}
@@ -53,7 +68,7 @@ def test_winclip_scores_as_anomalibs_own(crops: NDArray[np.uint8], shots: int | 
     np.testing.assert_allclose(scores.image, theirs.pred_score, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_clip")
 def test_winclip_reads_the_objects_name_unless_it_has_one(crops: NDArray[np.uint8]) -> None:
     def score(object_name: str | None, args: dict[str, Any]) -> float:
         config = DetectorConfig(name="winclip", weights="random", args={"k_shot": 0, **args})
@@ -73,7 +88,7 @@ def test_who_reads_the_objects_name() -> None:
     assert not DetectorConfig().uses_object_name()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("small_clip")
 def test_more_references_than_good_images_is_bad_input(crops: NDArray[np.uint8]) -> None:
     detector = build_detector(DetectorConfig(name="winclip", weights="random", args={"k_shot": 3}), seed=0)
     with pytest.raises(BadInput, match="winclip-random: k_shot 3 is more than the 2 good images"):
