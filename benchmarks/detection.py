@@ -1,0 +1,162 @@
+"""PatchCore on 12 image sets of one category: goodshot with shared features against 12 anomalib Engine runs.
+
+Same machine, same run, same images, backbone, seed and coreset share (10 %, anomalib's default). The sets are three
+supports of one photograph each, with 10 and with 20 mildly and strongly augmented images. Every Engine run gets its
+images decoded, in memory and in batches of 32, and leaves out what goodshot does not need either (post-processor,
+metrics, pictures, validation); ours counts all of its work from the category's files on, metrics included. The Engine's
+raw scores go to scikit-learn. MVTec AD's pill where it lies beside the repository, else the demo's coin.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from components.data import Sample, decode, read_split, scan, select_support, write_demo, write_split
+from components.data.images import decode_rgb
+from components.detectors import DetectorConfig, SharesFeatures, build_detector
+from components.detectors.anomalib_model import everything_seeded
+from components.detectors.preprocess import MEAN, STD
+from components.generator.augment import POLICIES, augmented_set
+from components.metrics.detection import evaluate
+
+CONFIG = DetectorConfig(coreset_ratio=0.1)
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "mvtec_ad_256"
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a detector is trained on: an original and the images added, uint8 (1, S, S, 3) and (M, S, S, 3)."""
+
+    seed: int
+    original: NDArray[np.uint8]
+    added: NDArray[np.uint8]
+
+
+def main() -> str:
+    """Run both, compare AUROCs, return the ratio as text. Raises if an image AUROC differs."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    os.environ["TQDM_DISABLE"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        root, category = (REAL, "pill") if REAL.is_dir() else (write_demo(Path(folder) / "demo"), "coin")
+        samples = scan(root, category, "demo" if category == "coin" else "mvtec_ad")
+        test = [s for s in samples if s.split == "test"]
+        sets = _image_sets(samples)
+        # Both import anomalib and build a model: not what is compared.
+        build_detector(CONFIG, 0)
+        began = time.perf_counter()
+        ours = _goodshot(sets, test, Path(folder))
+        our_seconds = time.perf_counter() - began
+        images = np.stack([decode_rgb(s.image_path.read_bytes(), CONFIG.image_size) for s in test])
+        labels = np.array([s.label for s in test])
+        began = time.perf_counter()
+        theirs = [_engine(image_set, images, labels, folder) for image_set in sets]
+        their_seconds = time.perf_counter() - began
+    worst = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+    if worst > 1e-12:
+        raise AssertionError(f"an image AUROC differs by {worst:.1e}")
+    return (
+        f"detection: PatchCore on {len(sets)} image sets of {category}, {len(test)} test images: {our_seconds:.0f} s "
+        f"against {their_seconds:.0f} s of Engine runs ({their_seconds / our_seconds:.1f} times less), "
+        f"image AUROCs equal ({min(ours):.3f} to {max(ours):.3f})"
+    )
+
+
+def _image_sets(samples: list[Sample]) -> list[ImageSet]:
+    train = {s.image_id: s for s in samples if s.split == "train"}
+    sets = []
+    for seed in range(3):
+        (chosen,) = select_support(tuple(train), 1, seed)
+        original = decode_rgb(train[chosen].image_path.read_bytes(), CONFIG.image_size)
+        for policy in ("mild", "strong"):
+            for copies in (10, 20):
+                added = augmented_set([original], POLICIES[policy], copies, seed)
+                sets.append(ImageSet(seed, original[None], added))
+    return sets
+
+
+def _goodshot(sets: list[ImageSet], test: list[Sample], folder: Path) -> list[float]:
+    with (folder / "test.arrow").open("wb") as sink:
+        write_split(test, "test", sink)
+    split = decode(read_split(folder / "test.arrow"), CONFIG.image_size, torch.get_num_threads())
+    reader = build_detector(CONFIG, 0)
+    assert isinstance(reader, SharesFeatures)
+    tested, found = reader.embed(split.images), []
+    for image_set in sets:
+        detector = build_detector(CONFIG, image_set.seed)
+        assert isinstance(detector, SharesFeatures)
+        detector.fit([image_set.original, image_set.added])
+        scores = detector.score_features(tested)
+        found.append(evaluate(scores, split.labels, split.masks, split.defect_types).image_auroc)
+    return found
+
+
+def _engine(image_set: ImageSet, images: NDArray[np.uint8], labels: NDArray[Any], folder: str) -> float:
+    import lightning.pytorch as lightning
+    from anomalib.data import ImageBatch
+    from anomalib.engine import Engine
+    from anomalib.models import Patchcore
+    from anomalib.pre_processing import PreProcessor
+    from sklearn.metrics import roc_auc_score
+    from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
+
+    from components.weights import efficientnet_lite0_state_dict
+
+    side = CONFIG.image_size
+
+    def collate(items: list[NDArray[np.uint8]]) -> Any:
+        pixels = torch.from_numpy(np.stack(items)).permute(0, 3, 1, 2).float() / 255
+        return ImageBatch(image=pixels, gt_label=torch.zeros(len(items), dtype=torch.bool))
+
+    class InMemory(lightning.LightningDataModule):
+        name, category = "memory", ""
+        train_batch_size = eval_batch_size = BATCH
+
+        def train_dataloader(self) -> DataLoader[Any]:
+            train = [*image_set.original, *image_set.added]
+            return DataLoader(train, batch_size=BATCH, collate_fn=collate)
+
+        def predict_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(list(images), batch_size=BATCH, collate_fn=collate)
+
+    resize = Resize((side, side), interpolation=InterpolationMode.BICUBIC, antialias=True)
+    model = Patchcore(
+        backbone=f"tf_{CONFIG.backbone}",
+        layers=CONFIG.layers,
+        pre_trained=False,
+        coreset_sampling_ratio=CONFIG.coreset_ratio,
+        pre_processor=PreProcessor(transform=Compose([resize, Normalize([MEAN] * 3, [STD] * 3)])),
+        post_processor=False,
+        evaluator=False,
+        visualizer=False,
+    )
+    weights = efficientnet_lite0_state_dict()
+    model.model.feature_extractor.feature_extractor.load_state_dict(weights, strict=False)
+    engine = Engine(
+        accelerator="cpu", devices=1, barebones=True, limit_val_batches=0, default_root_dir=folder, max_epochs=1
+    )
+    select = model.fit
+
+    def seeded_selection() -> None:
+        # The data loader draws from torch's state too: seeded before it, the coreset would be another one.
+        with everything_seeded(image_set.seed, torch.device("cpu")):
+            select()
+
+    model.fit = seeded_selection
+    engine.fit(model, datamodule=InMemory())
+    predictions = engine.predict(model, datamodule=InMemory())
+    scores = torch.cat([batch.pred_score.flatten() for batch in predictions or []])
+    return float(roc_auc_score(labels, scores.numpy()))
