@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -197,12 +198,15 @@ def load_efficientnet_lite0(features: tuple[str, ...] | None = None) -> nn.Modul
 def forbid_downloads() -> None:
     """Make the hub clients use local files only, in this process and its children.
 
-    Call it before transformers, open_clip or huggingface_hub are imported: they read the variables once, on
-    import. Without it a missing file costs them 47 seconds of retries on a machine without a network.
+    Call it before transformers or open_clip are imported: they read the variables once, on import. Without it a
+    missing file costs them 47 seconds of retries on a machine without a network.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # huggingface_hub may have been imported before: it asks its own copy of the variable.
+    if (loaded := sys.modules.get("huggingface_hub.constants")) is not None:
+        loaded.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
 
 def cache_dir() -> Path:

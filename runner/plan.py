@@ -131,6 +131,8 @@ class PlannedCell:
     keep_maps: bool
     columns: Mapping[str, Any]
     planted: PlantedStage | None = None
+    object_name: str | None = None
+    """What the detector is told that the object is called; None for one that does not read it."""
 
 
 @dataclass
@@ -199,6 +201,9 @@ class _Planner:
             image_set = self.plan.external.setdefault(supplied.key, supplied).key
         added = self._added_images(cell, image_set)
         identity = {**cell.detector.identity(), "seed": cell.seed}
+        object_name = object_for(cell.category, self.study.objects) if cell.detector.uses_object_name() else None
+        if object_name is not None:
+            identity["object_name"] = object_name
         inputs = {"train": list(support.content), "added": added, "test": category.test_identity}
         planted = planted_stage(category.samples, ids, self.study.planted) if self._is_planted else None
         if planted is not None:
@@ -220,6 +225,7 @@ class _Planner:
                 keep_maps=cell.support_seed in (None, self.study.support_seeds[0]),
                 columns=self._columns(cell, category, support),
                 planted=planted,
+                object_name=object_name,
             )
         return key
 
@@ -334,6 +340,7 @@ class _Planner:
             "detector": cell.detector.label,
             "backbone": cell.detector.uses_backbone(),
             "image_size": cell.detector.image_size,
+            "crop": cell.detector.crop,
             "objective": study.objective,
             "oracle": study.oracle,
         }

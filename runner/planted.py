@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.data.crop import margin
 from components.data.planted_set import PlantedConfig, planted_set
 from components.data.sample import Sample
 from components.metrics.detection import ALL, MetricValue
@@ -73,7 +74,9 @@ def planted_values(
         normals = list(augmented_set(read(support), POLICIES["mild"], stage.config.normals, VIEWS_SEED))
     made = planted_set(normals, stage.config, seed=0)
     scores = detector.score(made.images)
-    masks = None if np.isnan(scores.maps).all() else made.masks
+    start, side = margin(made.masks.shape[1], scores.maps.shape[1]), scores.maps.shape[1]
+    middle = slice(start, start + side)
+    masks = None if np.isnan(scores.maps).all() else made.masks[:, middle, middle]
     metrics = evaluate(scores, made.labels, masks, made.defect_types)
     return tuple(replace(v, subset=SUBSET if v.subset == ALL else f"{SUBSET}/{v.subset}") for v in metrics.values)
 

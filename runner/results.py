@@ -50,6 +50,7 @@ _WHOLE = [
     "support_seed",
     "seed",
     "image_size",
+    "crop",
     "resolution",
     "train_samples",
     "copies",

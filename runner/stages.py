@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from components.data.crop import centre_crop
 from components.data.sample import SPLITS, Sample, SplitName
 from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
 from components.detectors import Detector, DetectorConfig, Features, Scores, SharesFeatures, build_detector
@@ -117,7 +118,7 @@ def detect(
     """
     cell = planned.cell
     extra, facts = _extra_images(planned, store)
-    detector = build_detector(cell.detector, cell.seed, device)
+    detector = build_detector(cell.detector, cell.seed, device, planned.object_name)
     began = time.perf_counter()
     _fit(detector, [image[None] for image in originals], extra, shared.originals)
     fitted = time.perf_counter()
@@ -126,6 +127,7 @@ def detect(
     else:
         scores = detector.score(test.images)
     facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
+    test = centre_crop(test, cell.detector.crop)  # as the detector did
     # Some models of anomalib score images alone.
     masks = None if np.isnan(scores.maps).all() else test.masks
     metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)

@@ -85,9 +85,10 @@ class Defects:
     def __getitem__(self, n: int, /) -> list[tuple[Mask, float]]:
         if not 0 <= n < self.images:
             raise IndexError(n)
-        return [(self._mask(int(d)), float(self.saturation[d])) for d in np.flatnonzero(self.image == n)]
+        return [(self.mask(int(d)), float(self.saturation[d])) for d in np.flatnonzero(self.image == n)]
 
-    def _mask(self, d: int) -> Mask:
+    def mask(self, d: int) -> Mask:
+        """The mask of defect d, bool (S, S)."""
         flat = np.unpackbits(self.bits[d], count=self.size**2)
         return flat.reshape(self.size, self.size).astype(np.bool_)
 

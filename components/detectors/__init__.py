@@ -7,16 +7,18 @@ imports happen.
 """
 
 from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
-from components.detectors.config import PATCHCORE, DetectorConfig
+from components.detectors.config import DetectorConfig
+from components.detectors.presets import PATCHCORE
 
 __all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "SharesFeatures", "build_detector"]
 
 
-def build_detector(config: DetectorConfig, seed: int, device: str = "cpu") -> Detector:
+def build_detector(config: DetectorConfig, seed: int, device: str = "cpu", object_name: str | None = None) -> Detector:
     """Return the detector that `config` names, not fitted yet.
 
     `seed` drives every draw the detector makes, from its first weights on; the global random states are left as they
-    were. `device` is a torch device string and no part of the identity.
+    were. `device` is a torch device string and no part of the identity. `object_name` is what the photographed object
+    is called, for a detector that reads it (`config.uses_object_name()`) and for no other.
 
     Raises `MissingWeights` where pretrained weights are not on this machine, `BadInput` for arguments that the model
     refuses.
@@ -27,4 +29,4 @@ def build_detector(config: DetectorConfig, seed: int, device: str = "cpu") -> De
         return PatchCore(config, seed=seed, device=device)
     from components.detectors.anomalib_model import AnomalibDetector
 
-    return AnomalibDetector(config, seed=seed, device=device)
+    return AnomalibDetector(config, seed=seed, device=device, object_name=object_name)

@@ -1,13 +1,15 @@
-"""Which models anomalib has, and what arguments they take: read from its source, because importing it costs 8–12 s."""
+"""Which models anomalib has and what they take: read from its source, because importing it costs 8–12 s."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from components.errors import BadInput
 
@@ -17,12 +19,18 @@ OURS = frozenset({"self", "args", "kwargs", "pre_processor", "post_processor", "
 
 @dataclass(frozen=True)
 class Model:
-    """A model of anomalib: the package it lies in, its Lightning module's class, and that class's own arguments."""
+    """A model of anomalib: the package it lies in, its Lightning module's class, and that class's own arguments.
+
+    `defaults` are those arguments' own values where they are plain ones. `one_pass` is true of a memory bank: the
+    module itself asks for a fixed number of epochs.
+    """
 
     name: str
     module: str
     cls: str
     arguments: tuple[str, ...]
+    defaults: dict[str, Any] = field(default_factory=dict, hash=False)
+    one_pass: bool = False
 
 
 @lru_cache
@@ -39,7 +47,7 @@ def models() -> dict[str, Model]:
             # What tells the module itself from its helpers.
             if isinstance(node, ast.ClassDef) and _method(node, "learning_type"):
                 module = f"anomalib.models.image.{name}.lightning_model"
-                found[name] = Model(name, module, node.name, _arguments(node))
+                found[name] = Model(name, module, node.name, _arguments(node), _defaults(node), _one_pass(node))
     return found
 
 
@@ -66,6 +74,28 @@ def _arguments(node: ast.ClassDef) -> tuple[str, ...]:
     init = _method(node, "__init__")
     names = [a.arg for a in (*init.args.args, *init.args.kwonlyargs)] if init else []
     return tuple(name for name in names if name not in OURS)
+
+
+def _defaults(node: ast.ClassDef) -> dict[str, Any]:
+    init = _method(node, "__init__")
+    if init is None:
+        return {}
+    named = [a.arg for a in init.args.args]
+    pairs = [*zip(reversed(named), reversed(init.args.defaults), strict=False)]
+    pairs += [(a.arg, d) for a, d in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True) if d]
+    found = {}
+    for name, value in pairs:
+        with suppress(ValueError):  # an enum or a call: the model's own affair
+            found[name] = ast.literal_eval(value)
+    return {name: value for name, value in found.items() if name not in OURS}
+
+
+def _one_pass(node: ast.ClassDef) -> bool:
+    arguments = _method(node, "trainer_arguments")
+    return arguments is not None and any(
+        isinstance(n, ast.Dict) and any(isinstance(k, ast.Constant) and k.value == "max_epochs" for k in n.keys)
+        for n in ast.walk(arguments)
+    )
 
 
 def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:

@@ -16,10 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from components.detectors.backbones import check_layers
 from components.detectors.base import Features, Images, Scores, as_batches
 from components.detectors.config import DetectorConfig
 from components.detectors.coreset import select_coreset
-from components.detectors.preprocess import preprocess
+from components.detectors.preprocess import preprocess, reading_of
+from components.detectors.presets import EMBEDDED_BACKBONE
+from components.detectors.pretrained import weight_file
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError
 
@@ -28,13 +31,13 @@ BLOCK = 4096
 
 
 class PatchCore:
-    """PatchCore on EfficientNet-Lite0: the distance of each patch to the nearest patch of the good images."""
+    """PatchCore: the distance of each patch's features to the nearest patch of the good images."""
 
     def __init__(self, config: DetectorConfig, *, seed: int, device: str = "cpu") -> None:
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
-        self._model = build_model(config).to(self.device).eval()
+        self._model = build_model(config, seed).to(self.device).eval()
 
     @property
     def memory_bank(self) -> NDArray[np.float32]:
@@ -89,7 +92,7 @@ class PatchCore:
     def _score(self, images: Iterable[Tensor], count: int) -> Scores:
         if len(self._model.memory_bank) == 0:
             raise GoodshotError(f"{self.config.label} has an empty memory bank: call fit before score")
-        size = self.config.image_size
+        size = self.config.resolution
         scores = Scores(np.empty(count, np.float32), np.empty((count, size, size), np.float32))
         norms = self._model.memory_bank.square().sum(1)
         enlarging: tuple[Tensor, ...] = ()
@@ -160,7 +163,8 @@ class PatchCore:
     def _prepared(self, images: Images, name: str) -> Iterator[Tensor]:
         for batch in as_batches(images, name):
             for image in batch:
-                yield preprocess(image, self.config.image_size).to(self.device)
+                reading = reading_of(self.config.backbone)
+                yield preprocess(image, self.config.image_size, self.config.crop, reading).to(self.device)
 
 
 @contextmanager
@@ -180,18 +184,29 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def build_model(config: DetectorConfig) -> Any:
-    """Return anomalib's `PatchcoreModel` with the embedded backbone's weights, its memory bank empty."""
+def build_model(config: DetectorConfig, seed: int = 0) -> Any:
+    """Return anomalib's `PatchcoreModel` with the backbone's pretrained weights, its memory bank empty.
+
+    `seed` draws the weights where the configuration wants random ones. Raises `BadInput` for a layer that the backbone
+    does not have, `MissingWeights` where its weights are not on this machine.
+    """
+    on_lite0, pretrained = config.backbone == EMBEDDED_BACKBONE, config.weights == "pretrained"
+    if not on_lite0:
+        check_layers(str(config.backbone), config.layers or ())
+        if pretrained:
+            weight_file(config)
     with quiet_import():
         from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-    with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which the weights then replace
+    with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which weights may then replace
+        torch.manual_seed(seed)
         model = PatchcoreModel(
             layers=config.layers,
-            backbone=f"tf_{config.backbone}",
-            pre_trained=False,
+            backbone=f"tf_{EMBEDDED_BACKBONE}" if on_lite0 else config.backbone,
+            pre_trained=pretrained and not on_lite0,
             num_neighbors=config.num_neighbors,
         )
-    _load_backbone(model.feature_extractor.feature_extractor)
+    if on_lite0 and pretrained:
+        _load_backbone(model.feature_extractor.feature_extractor)
     return model
 
 

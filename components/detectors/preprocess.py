@@ -1,23 +1,68 @@
-"""From uint8 photographs to what the backbone reads. S is the detector's image size."""
+"""From uint8 photographs to what a backbone reads. S is the side that images are resized to, C that of the crop."""
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.data.crop import margin
 from components.detectors.base import Batch
+from components.detectors.presets import EMBEDDED_BACKBONE
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a backbone reads images in [0, 1]: resized by `mode`, antialiased, then (x − mean) / std."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mode: str
+
 
 # EfficientNet-Lite0 was trained on (x - 0.5) / 0.5, not on ImageNet's mean and deviation.
-MEAN = STD = 0.5
+LITE0 = Reading((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
+# What anomalib does for every other network, whatever that one was trained on.
+IMAGENET = Reading((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 
 
-def preprocess(image: Batch, size: int) -> Tensor:
-    """Return one uint8 RGB image (H, W, 3) as float32 (1, 3, S, S) in [-1, 1].
+def reading_of(backbone: str | None) -> Reading:
+    """How this backbone reads images."""
+    return LITE0 if backbone == EMBEDDED_BACKBONE else IMAGENET
 
-    The resize is square, bicubic with antialiasing. Like torchvision's on float images it does not clamp, so
-    values overshoot a little at edges. An image of size S already passes through unchanged.
+
+def preprocess(image: Batch, size: int, crop: int | None = None, reading: Reading = LITE0) -> Tensor:
+    """Return one uint8 RGB image (H, W, 3) as float32 (1, 3, C, C), resized to S × S, its middle, normalised.
+
+    The resize is square and antialiased. Like torchvision's on float images it does not clamp, so bicubic values
+    overshoot a little at edges. An image of size S already passes through unchanged.
     """
-    # A copy, because torch will not wrap read-only or strided arrays (shared memory, flips).
-    pixels = torch.from_numpy(image.copy(order="C")).permute(2, 0, 1).unsqueeze(0).float() / 255
-    if pixels.shape[-2:] != (size, size):
-        pixels = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True, align_corners=False)
-    return (pixels - MEAN) / STD
+    return normalised(middle(resized(as_float(image)[None], size, reading.mode), crop), reading)
+
+
+def as_float(image: Batch) -> Tensor:
+    """One uint8 RGB image (H, W, 3) as float32 (3, H, W) in [0, 1].
+
+    A copy, because torch will not wrap read-only or strided arrays (shared memory, flips).
+    """
+    return torch.from_numpy(image.copy(order="C")).permute(2, 0, 1).float() / 255
+
+
+def resized(pixels: Tensor, size: int, mode: str) -> Tensor:
+    """(1, 3, H, W) → (1, 3, S, S)."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return F.interpolate(pixels, (size, size), mode=mode, antialias=True, align_corners=False)
+
+
+def middle(pixels: Tensor, crop: int | None) -> Tensor:
+    """(…, S, S) → (…, C, C), cut from the middle."""
+    if crop is None:
+        return pixels
+    start = margin(pixels.shape[-1], crop)
+    return pixels[..., start : start + crop, start : start + crop]
+
+
+def normalised(pixels: Tensor, reading: Reading) -> Tensor:
+    """(…, 3, h, w) in [0, 1] → what the backbone was trained on."""
+    return (pixels - pixels.new_tensor(reading.mean)[:, None, None]) / pixels.new_tensor(reading.std)[:, None, None]

@@ -1,5 +1,6 @@
 """The photographs the detector tests look at: scikit-image's textures, real ones beside the checkout."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(os.environ.get("GOODSHOT_SHARED_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")
 
 
 def texture_crops(name: str, count: int, size: int) -> NDArray[np.uint8]:
@@ -17,6 +18,15 @@ def texture_crops(name: str, count: int, size: int) -> NDArray[np.uint8]:
     step = (photograph.shape[0] - size) // (count - 1)
     crops = [photograph[i * step : i * step + size, -size - i * step :][:, :size] for i in range(count)]
     return np.stack([np.repeat(crop[..., None], 3, axis=-1) for crop in crops])
+
+
+def natural_folder(root: Path) -> Path:
+    """An image folder of bricks in place of ImageNette, under `root`."""
+    target = root / "bricks"
+    target.mkdir()
+    for i, image in enumerate(texture_crops("brick", 3, 128)):
+        Image.fromarray(image).save(target / f"{i}.png")
+    return root
 
 
 def folder(*parts: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadInput
+from components.errors import BadInput, MissingWeights
 from runner.execute import Options, plan_studies
 from runner.plan import Plan, unshared_steps
 from runner.settings import load_study, to_yaml
@@ -129,3 +129,26 @@ def write_yaml(study: Study, folder: Path) -> str:
     path = folder / "study.yaml"
     path.write_text(to_yaml(study))
     return str(path)
+
+
+def test_the_objects_name_reaches_and_identifies_only_who_reads_it(
+    tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    detectors = [{"name": "winclip", "weights": "random"}, {"image_size": 64}]
+    found = [
+        {p.cell.detector.label: p for p in plan_of(tiny_study(detectors=detectors, **fields), tmp_path).cells.values()}
+        for fields in ({"arms": ["original"]}, {"arms": ["original"], "objects": {"coin": "medal"}})
+    ]
+    assert [each["winclip-random"].object_name for each in found] == ["coin", "medal"]
+    assert [each["patchcore-lite0"].object_name for each in found] == [None, None]
+    assert found[0]["winclip-random"].fingerprint != found[1]["winclip-random"].fingerprint
+    assert found[0]["patchcore-lite0"].fingerprint == found[1]["patchcore-lite0"].fingerprint
+
+
+def test_weights_that_are_missing_end_a_study_before_it_starts(
+    tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    study = tiny_study(detectors=[{"name": "efficient_ad", "preset": "paper"}])
+    with pytest.raises(MissingWeights, match="efficient_ad-paper: no teacher"):
+        plan_of(study, tmp_path)

@@ -1,0 +1,180 @@
+"""anomalib's Lightning module for a configuration, with its weights in it, and how it reads images."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.detectors import embedded
+from components.detectors.base import Batch
+from components.detectors.config import DetectorConfig
+from components.detectors.models import Model, find_model
+from components.detectors.natural import natural_images
+from components.detectors.preprocess import as_float, middle, preprocess, reading_of
+from components.detectors.presets import EFFICIENT_AD, EMBEDDED_BACKBONE, REVERSE_DISTILLATION
+from components.detectors.pretrained import weight_file
+from components.detectors.quiet import quiet_import
+from components.errors import BadInput, GoodshotError, MissingWeights
+from components.weights import forbid_downloads
+
+Transform = Callable[[Batch], Tensor]
+"""One uint8 RGB image (H, W, 3) → the model's input, float32 (3, C, C)."""
+
+
+def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
+    """anomalib's Lightning module for a config, the pretrained weights in its networks, and its input transform.
+
+    Raises `MissingWeights` where pretrained weights are not here, after no more than imports; `BadInput` for arguments
+    that the model refuses.
+    """
+    forbid_downloads()
+    if config.weights == "pretrained" and config.uses_backbone() != EMBEDDED_BACKBONE:
+        weight_file(config)
+    model = find_model(config.name)
+    with quiet_import(), missing_weights_named(config.label), ExitStack() as stack:
+        cls = getattr(importlib.import_module(model.module), model.cls)
+        if config.weights == "random":
+            stack.enter_context(_no_pretrained_weights())
+        pre_processor = cls.configure_pre_processor((config.resolution, config.resolution))
+        try:
+            module = cls(
+                **_arguments(config, model),
+                pre_processor=pre_processor,
+                post_processor=False,
+                evaluator=False,
+                visualizer=False,
+            )
+        except GoodshotError:
+            raise
+        except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
+            raise BadInput(f"detector {config.label}: refuses its arguments ({one_line(error)})") from error
+        if config.uses_backbone() == EMBEDDED_BACKBONE:
+            _embed(module, config)
+    # We transform images ourselves, once; as a callback it would do so again at every step.
+    module.pre_processor = None
+    if config.name == EFFICIENT_AD and (config.weights == "random" or config.backbone == EMBEDDED_BACKBONE):
+        module.prepare_pretrained_model = lambda: None
+    if config.learning_rate is not None:
+        _with_learning_rate(module, config.learning_rate)
+    return module, _transform(config, pre_processor.transform)
+
+
+@contextmanager
+def missing_weights_named(label: str) -> Iterator[None]:
+    """A model that reaches for the network gets an error that says so, instead of its library's own."""
+    try:
+        yield
+    except OSError as error:
+        raise MissingWeights(
+            f"detector {label}: its pretrained weights are not on this machine ({one_line(error)}); "
+            "put them into the hub's cache from a machine with a network, or take a model on the embedded backbone"
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """An error's first line, or its type where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _arguments(config: DetectorConfig, model: Model) -> dict[str, Any]:
+    arguments = dict(config.args)
+    if config.name == EFFICIENT_AD:
+        arguments["imagenet_dir"] = str(natural_images(arguments.get("imagenet_dir")))
+        return arguments
+    on_lite0 = config.uses_backbone() == EMBEDDED_BACKBONE
+    if config.backbone is not None and "backbone" in model.arguments:
+        arguments["backbone"] = embedded.EMBEDDED_TIMM if on_lite0 else config.backbone
+    if config.layers is not None and "layers" in model.arguments:
+        arguments["layers"] = list(config.layers)
+    if on_lite0 and config.name == REVERSE_DISTILLATION:
+        # The size of its bottleneck and decoder; the encoder is replaced.
+        arguments |= {"backbone": embedded.RESNET18, "layers": ["layer1", "layer2", "layer3"]}
+    if on_lite0 and "pre_trained" not in model.arguments:
+        raise BadInput(f"detector {config.label}: fetches its backbone itself; it cannot use the embedded one")
+    if "pre_trained" in model.arguments:
+        arguments["pre_trained"] = config.weights == "pretrained" and not on_lite0
+    return arguments
+
+
+def _embed(module: Any, config: DetectorConfig) -> None:
+    """Bring the embedded backbone into a model that is built for another, and its weights into any."""
+    if config.name == REVERSE_DISTILLATION:
+        module.model.encoder = embedded.SignSplit(embedded.feature_extractor(config.layers or ())).eval()
+    elif config.name == EFFICIENT_AD:
+        _give_a_teacher(module, config)
+    if config.weights == "pretrained":
+        embedded.load_weights(module, config.label)
+
+
+def _give_a_teacher(module: Any, config: DetectorConfig) -> None:
+    for argument in ("teacher_out_channels", "padding"):
+        if argument in config.args:
+            raise BadInput(f"detector {config.label}: {argument} is its own teacher's; the embedded backbone sets it")
+    features = embedded.feature_extractor(config.layers or ())
+    size, channels = config.args.get("model_size", "small"), sum(features.out_dims)
+    module.model = type(module.model)(channels, size, pad_maps=config.args.get("pad_maps", True))
+    module.model.teacher = embedded.Lite0Teacher(features).eval()
+
+
+def _transform(config: DetectorConfig, own: Any) -> Transform:
+    """The model's own preprocessing; the embedded backbone's where that one reads the images itself."""
+    backbone = config.uses_backbone()
+    if backbone == EMBEDDED_BACKBONE and config.name != EFFICIENT_AD:
+        return lambda image: preprocess(image, config.image_size, config.crop, reading_of(backbone))[0]
+    if config.crop is None:
+        # Contiguous, because the resize rounds otherwise where channels come last.
+        return lambda image: own(as_float(image).contiguous())
+    first = _resize_like(own, config.image_size)
+    return lambda image: own(middle(first(as_float(image).contiguous()), config.crop))
+
+
+def _resize_like(own: Any, size: int) -> Any:
+    """The model's resize with another size; what is then cut has its own size already, and that one leaves it alone."""
+    from torchvision.transforms import v2
+
+    found = [step for step in getattr(own, "transforms", [own]) if isinstance(step, v2.Resize)]
+    mode = found[0].interpolation if found else v2.InterpolationMode.BILINEAR
+    return v2.Resize((size, size), interpolation=mode, antialias=True)
+
+
+@contextmanager
+def _no_pretrained_weights() -> Iterator[None]:
+    """Networks built inside keep their first weights: several models leave no other way to say so."""
+    import open_clip
+    import timm
+
+    networks, clip = timm.create_model, open_clip.create_model_and_transforms
+    timm.create_model = lambda *a, **k: networks(*a, **{**k, "pretrained": False})
+    open_clip.create_model_and_transforms = lambda *a, **k: clip(*a, **{**k, "pretrained": None})
+    try:
+        yield
+    finally:
+        timm.create_model, open_clip.create_model_and_transforms = networks, clip
+
+
+def _with_learning_rate(module: Any, learning_rate: float) -> None:
+    configure = module.configure_optimizers
+
+    def configured() -> Any:
+        found = configure()
+        for optimiser in _optimisers(found):
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] = learning_rate
+        return found
+
+    module.configure_optimizers = configured
+
+
+def _optimisers(found: Any) -> Iterator[torch.optim.Optimizer]:
+    if isinstance(found, torch.optim.Optimizer):
+        yield found
+    elif isinstance(found, dict):
+        yield from _optimisers(found["optimizer"])
+    elif isinstance(found, list | tuple):
+        for item in found:
+            yield from _optimisers(item)

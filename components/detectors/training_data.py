@@ -1,0 +1,67 @@
+"""What Lightning is given to train on: the good images, transformed once, in seeded batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from components.detectors.config import DetectorConfig
+
+
+class GoodImages(Dataset[Tensor]):
+    """The training images as the model reads them, float32 (3, C, C) each."""
+
+    def __init__(self, images: list[Tensor]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def batches(count: int, config: DetectorConfig, seed: int) -> list[list[int]]:
+    """Which of `count` images each step trains on.
+
+    With `steps`: shuffled passes, cut into so many batches; the last batch of a pass takes from the next pass what it
+    lacks, so that every step has `batch_size` images. With `epochs`: so many shuffled passes of ⌈count / batch_size⌉
+    batches, the last one of a pass smaller. With neither: one pass in the images' order.
+    """
+    rng, size = np.random.default_rng((seed, 0xDE)), config.batch_size
+    if config.epochs is not None:
+        return [batch for _ in range(config.epochs) for batch in _cut([int(i) for i in rng.permutation(count)], size)]
+    if config.steps is None:
+        return _cut(list(range(count)), size)
+    passes = -(-config.steps * size // count)
+    order = [int(i) for _ in range(passes) for i in rng.permutation(count)]
+    return _cut(order, size)[: config.steps]
+
+
+def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:
+    """A Lightning data module with a train loader over the batches, and `each_once`, a loader of every image alone."""
+    import lightning.pytorch as lightning
+    from anomalib.data import ImageBatch
+
+    def collate(items: list[Tensor]) -> Any:
+        return ImageBatch(image=torch.stack(items), gt_label=torch.zeros(len(items), dtype=torch.bool))
+
+    class Data(lightning.LightningDataModule):
+        train_batch_size = config.batch_size
+
+        def train_dataloader(self) -> DataLoader[Tensor]:
+            order = batches(len(images), config, seed)
+            return DataLoader(images, batch_sampler=order, collate_fn=collate)
+
+        def each_once(self) -> DataLoader[Tensor]:
+            return DataLoader(images, batch_size=1, collate_fn=collate)
+
+    return Data()
+
+
+def _cut(order: list[int], size: int) -> list[list[int]]:
+    return [order[i : i + size] for i in range(0, len(order), size)]
