@@ -8,7 +8,7 @@ imports happen.
 
 from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
 from components.detectors.config import DetectorConfig
-from components.detectors.presets import PATCHCORE
+from components.detectors.presets import ANOMALY_DINO, PATCHCORE
 
 __all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "SharesFeatures", "build_detector"]
 
@@ -27,6 +27,10 @@ def build_detector(config: DetectorConfig, seed: int, device: str = "cpu", objec
         from components.detectors.patchcore import PatchCore
 
         return PatchCore(config, seed=seed, device=device)
+    if config.name == ANOMALY_DINO:
+        from components.detectors.anomaly_dino import AnomalyDINO
+
+        return AnomalyDINO(config, seed=seed, device=device)
     from components.detectors.anomalib_model import AnomalibDetector
 
     return AnomalibDetector(config, seed=seed, device=device, object_name=object_name)

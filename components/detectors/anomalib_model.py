@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -72,10 +72,14 @@ class AnomalibDetector:
 
         Raises `GoodshotError` before `fit`, and where an output is not finite.
         """
+        each = enumerate(image for batch in as_batches(images, "images") for image in batch)
+        return self.collected(self._score(image, i) for i, image in each)
+
+    def collected(self, each: Iterable[tuple[float, np.ndarray]]) -> Scores:
+        """Scores and maps (C, C) of one image after the other, together. Raises `GoodshotError` before `fit`."""
         if not self._fitted:
             raise GoodshotError(f"{self.config.label} is not fitted: call fit before score")
-        found = [self._score(image, i) for i, image in enumerate(i for b in as_batches(images, "images") for i in b)]
-        size = self.config.resolution
+        found, size = list(each), self.config.resolution
         maps = np.stack([m for _, m in found]) if found else np.empty((0, size, size), np.float32)
         return Scores(np.array([score for score, _ in found], np.float32), maps)
 
@@ -85,8 +89,11 @@ class AnomalibDetector:
         self._fitted = False
 
     def _score(self, image: Batch, index: int) -> tuple[float, np.ndarray]:
+        return self.finished(self.module.model(self._transform(image)[None].to(self.device)), index)
+
+    def finished(self, output: Any, index: int) -> tuple[float, np.ndarray]:
+        """A model's output for test image `index` → its score and map (C, C). Raises `GoodshotError` if not finite."""
         size = self.config.resolution
-        output = self.module.model(self._transform(image)[None].to(self.device))
         if not bool(torch.isfinite(output.pred_score).all()):
             seen = f"after {self._seen} good images" if self._seen else "without good images"
             raise GoodshotError(f"{self.config.label} gave a non-finite score for test image {index}, {seen}")

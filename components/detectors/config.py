@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from components.config import Config
 from components.detectors.models import check_arguments, find_model
 from components.detectors.presets import (
+    ANOMALY_DINO,
     EFFICIENT_AD,
     EMBEDDED_BACKBONE,
     PATCHCORE,
@@ -206,7 +207,9 @@ class DetectorConfig(Config):
         Random weights are drawn anew for each seed, so nothing of theirs is shared. Raises `MissingWeights` as
         `identity` does.
         """
-        if self.name != PATCHCORE or self.weights == "random":
+        if self.name not in (PATCHCORE, ANOMALY_DINO) or self.weights == "random":
             return None
-        learnt = {"name", "coreset_ratio", "num_neighbors"}
-        return {name: value for name, value in self.identity().items() if name not in learnt}
+        # What is learnt from features, or done with them.
+        learnt = {"coreset_ratio", "num_neighbors", "args", "steps", "epochs", "batch_size", "learning_rate"}
+        read = {name: value for name, value in self.identity().items() if name not in learnt}
+        return read | {"encoder": self.args.get("encoder_name"), "precision": self.args.get("precision")}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.detectors import DetectorConfig, build_detector
+from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.detectors.anomalib_model import everything_seeded
 from components.detectors.pretrained import WINCLIP_WEIGHTS
 from components.errors import BadInput, MissingWeights
@@ -104,6 +104,21 @@ def test_anomaly_dino_scores_as_in_anomalibs_engine(crops: NDArray[np.uint8], tm
     theirs = by_the_engine(config, crops[:2], crops[2:], 3, tmp_path)
     np.testing.assert_allclose(scores.maps, theirs.maps, atol=1e-4)
     np.testing.assert_allclose(scores.image, theirs.image, atol=1e-4)
+
+
+@pytest.mark.parametrize("args", [{}, {"masking": True}, {"coreset_subsampling": True, "sampling_ratio": 0.5}])
+def test_anomaly_dino_reads_an_image_once_for_every_fit(crops: NDArray[np.uint8], args: dict[str, Any]) -> None:
+    config = DetectorConfig(name="anomaly_dino", weights="random", image_size=80, args=args)
+    alone, shared = build_detector(config, seed=3), build_detector(config, seed=3)
+    alone.fit(crops[:3])
+    assert isinstance(shared, SharesFeatures)
+    tokens = shared.embed(crops)
+    assert tokens.shape[1:] == (25, 384)  # 80 px hold five patches of 14 a side
+    shared.fit_features([tokens[:1], tokens[1:3]])
+    expected, found = alone.score(crops[3:]), shared.score_features(tokens[3:])
+    assert np.array_equal(found.image, expected.image)
+    assert np.array_equal(found.maps, expected.maps)
+    assert found.maps.shape == (1, 80, 80)
 
 
 MISSING: list[tuple[dict[str, Any], str]] = [
