@@ -87,4 +87,5 @@ def adaptive_weight(nll: Tensor, adversarial: Tensor, last_layer: Tensor) -> Ten
     """
     (of_nll,) = torch.autograd.grad(nll, last_layer, retain_graph=True)
     (of_adversarial,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
-    return (of_nll.norm() / (of_adversarial.norm() + GRADIENT_FLOOR)).clamp(0.0, MAX_WEIGHT).detach()
+    ratio: Tensor = of_nll.norm() / (of_adversarial.norm() + GRADIENT_FLOOR)
+    return ratio.clamp(0.0, MAX_WEIGHT).detach()

@@ -68,11 +68,19 @@ class VarianceAwareVQGAN(nn.Module):
         adversarial, adaptive = self._adversarial(nll, reconstructed, discriminator)
         vq = nll + codebook if discriminator is None else nll + codebook + adaptive * adversarial
         total = batch.mse_share * mse + self.vq_weight * (batch.vq_share * vq)
-        parts = (reconstruction, perceptual, codebook, adversarial, adaptive)
-        weighted = (batch.mse_share * mse.detach(), *(batch.vq_share * part.detach() for part in parts))
         used = torch.zeros(self.config.vqgan.codebook_size, dtype=torch.bool, device=flat.device)
         used[quantised.indices.flatten()] = True
-        return Terms(total, *weighted, used=used, reconstructed=reconstructed.detach())
+        return Terms(
+            total=total,
+            mse=batch.mse_share * mse.detach(),
+            reconstruction=batch.vq_share * reconstruction.detach(),
+            perceptual=batch.vq_share * perceptual.detach(),
+            codebook=batch.vq_share * codebook.detach(),
+            adversarial=batch.vq_share * adversarial.detach(),
+            adaptive=batch.vq_share * adaptive,
+            used=used,
+            reconstructed=reconstructed.detach(),
+        )
 
     def distribution(self, views: Tensor) -> LatentDistribution:
         """Eq. 3 for one original's views (N, 3, H, W) in [−1, 1]."""

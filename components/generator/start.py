@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,16 +189,26 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("state_dict."): tensor for name, tensor in tensors.items()}
 
 
-class _Inert(dict[Any, Any]):
-    """Stands in for every class or function that a checkpoint names: built and filled, it does nothing."""
+class _Inert:
+    """Stands in for a class or function that a checkpoint names: called and given a state, it does nothing."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-
-    __hash__ = object.__hash__
+    def __init__(self, *_: Any) -> None:
+        pass
 
     def __setstate__(self, state: Any) -> None:
         pass
+
+
+class _InertMapping:
+    """The same for one whose instances may be filled like dictionaries; torch fills only plain ones."""
+
+    def __new__(cls, *_: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def _stand_in(name: str) -> tuple[Any, str]:
+    # numpy's dtypes have a tuple as their state, which no plain dictionary takes.
+    return (_Inert if name.startswith("numpy.") else _InertMapping), name
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -206,14 +217,20 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     try:
         foreign = get_unsafe_globals_in_checkpoint(path)
-        with safe_globals([(_Inert, name) for name in foreign]):
+        with safe_globals([_stand_in(name) for name in foreign]):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
         raise BadInput(
-            f"{path}: refused, not a checkpoint of plain tensors ({_one_line(error)}); convert it to safetensors"
+            f"{path}: refused, not a checkpoint of plain tensors ({_reason(error)}); convert it to safetensors"
         ) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _reason(error: Exception) -> str:
+    """What torch's unpickler objects to, without its advice to trust the file."""
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    return _one_line(Exception(text.partition("Check the documentation")[0]))
 
 
 def _one_line(error: Exception) -> str:

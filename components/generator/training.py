@@ -84,7 +84,9 @@ class Training:
             _compile(model.vqgan)
         optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=config.betas)
         self._model, self._optimiser = accelerator.prepare(model, optimiser)
-        self._critic = self.discriminator and torch.optim.Adam(self.discriminator.parameters(), betas=config.betas)
+        self._critic: torch.optim.Adam | None = None
+        if self.discriminator is not None:
+            self._critic = torch.optim.Adam(self.discriminator.parameters(), betas=config.betas)
         self._good: list[dict[str, Any]] | None = None
         self._pending: StepLosses | None = None
 
@@ -140,8 +142,8 @@ class Training:
         if discriminator is not None:
             discriminator.requires_grad_(False)
         if self.config.channels_last:
-            views = batch.views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            batch = batch._replace(views=views.unflatten(0, batch.views.shape[:2]))
+            flat = batch.views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            batch = batch._replace(views=flat.view_as(batch.views))
         terms: Terms = self._model(batch, discriminator)
         return terms
 
@@ -152,7 +154,7 @@ class Training:
         with self.model.mixed_precision(real.device):
             logits = discriminator(real), discriminator(terms.reconstructed)
         loss = discriminator_hinge(logits[0].float(), logits[1].float())
-        (loss * batch.vq_share).backward()
+        torch.autograd.backward(loss * batch.vq_share)
         return loss.detach()
 
     def _average_critic(self, discriminator: PatchDiscriminator | None) -> None:
@@ -165,7 +167,7 @@ class Training:
     def _losses(self, terms: Sequence[Terms], critic: Sequence[Tensor]) -> tuple[StepLosses, bool]:
         scalars = [torch.stack([part.detach().float() for part in of_part[:7]]) for of_part in terms]
         loss_d = torch.stack(list(critic)).sum() if critic else scalars[0].new_zeros(())
-        used = torch.stack([of_part.used for of_part in terms]).any(0)
+        used = torch.stack([of_part.used for of_part in terms]).any(dim=0)
         summed = torch.cat([torch.stack(scalars).sum(0), loss_d[None]])
         if self.accelerator.num_processes > 1:
             summed = self.accelerator.reduce(summed, "sum")
@@ -289,7 +291,11 @@ def _set_rate(optimiser: Any, rate: float) -> None:
 
 def _moments(prefix: str, optimiser: Any) -> dict[str, Tensor]:
     state = optimiser.state_dict()["state"]
-    return {f"{prefix}.{i}.{name}": torch.as_tensor(v) for i, moments in state.items() for name, v in moments.items()}
+    return {
+        f"{prefix}.{i}.{name}": torch.as_tensor(v).contiguous()
+        for i, moments in state.items()
+        for name, v in moments.items()
+    }
 
 
 def _load_moments(optimiser: Any, prefix: str, tensors: dict[str, Tensor]) -> None:
