@@ -229,8 +229,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     """What torch's unpickler objects to, without its advice to trust the file."""
-    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
-    return _one_line(Exception(text.partition("Check the documentation")[0]))
+    paragraphs = [p for p in str(error).split("\n\n") if p.strip() and not p.startswith(("Weights only", "Check the"))]
+    return _one_line(Exception(paragraphs[-1] if paragraphs else error))
 
 
 def _one_line(error: Exception) -> str:

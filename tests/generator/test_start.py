@@ -89,7 +89,7 @@ def test_a_lightning_checkpoint_is_read_without_its_objects(lightning: Path) -> 
 def test_a_checkpoint_that_asks_for_a_command_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.ckpt"
     torch.save({"state_dict": published_layout(), "run": Malicious()}, path)
-    with pytest.raises(BadInput, match="refused") as error:
+    with pytest.raises(BadInput, match="refused.*posix.system") as error:
         read_start(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
