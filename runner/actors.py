@@ -10,6 +10,7 @@ import numpy as np
 import ray
 
 from components.generator.generator import Generator
+from components.generator.start import check_start
 from runner.cluster import start_worker
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage
@@ -36,6 +37,7 @@ class GeneratorActor:
         """Commit the stage's missing image sets. Returns the generator steps executed."""
 
         def start() -> Generator:
+            check_start(stage.config.init, stage.start_sha256)
             return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, self.device)
 
         def on_step(steps: int, seconds: float) -> None:

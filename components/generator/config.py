@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from components.config import Config
 from components.generator.augment import POLICIES, AugmentationPolicy
@@ -53,6 +53,9 @@ F16 = VQGANConfig(
     # Published weights have attention at the lowest level, whatever the resolution they are used at.
     base_resolution=256,
 )
+NETWORKS: Final = {"small": VQGANConfig(), "f16": F16, "f16_16384": F16.model_copy(update={"codebook_size": 16384})}
+"""Networks by name, which ``generator.vqgan`` takes in place of their fields."""
+_PUBLISHED: Final = {"taming:imagenet_1024": "f16", "taming:imagenet_16384": "f16_16384"}
 
 
 class DiscriminatorConfig(Config):
@@ -96,6 +99,22 @@ class GeneratorConfig(Config):
         pattern=r"^(scratch|embedded|taming:.+)$",
         description="scratch, embedded, taming:imagenet_1024, taming:imagenet_16384 or taming:FILE",
     )
+
+    @field_validator("vqgan", mode="before")
+    @classmethod
+    def _network_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in NETWORKS:
+            raise ValueError(f"no network {value!r}; there are {', '.join(NETWORKS)}, or give its fields")
+        return NETWORKS[value]
+
+    @model_validator(mode="after")
+    def _published_weights_are_f16(self) -> Self:
+        name = _PUBLISHED.get(self.init)
+        if name and self.vqgan != NETWORKS[name]:
+            raise ValueError(f"init = {self.init} is another network; set generator.vqgan={name}")
+        return self
 
     @model_validator(mode="after")
     def _resolution_fits_network(self) -> Self:
@@ -155,13 +174,11 @@ def published(name: Literal["imagenet_1024", "imagenet_16384"] = "imagenet_1024"
 
     The learning rate is VQGAN's 4.5e-6 an image, times the views of one original. ``fields`` replace fields.
     """
-    config = GeneratorConfig(**fields)
-    views = config.augmentations
-    larger = name == "imagenet_16384"
+    views = GeneratorConfig(**fields).augmentations
     defaults: dict[str, Any] = {
         "resolution": 256,
-        "vqgan": F16.model_copy(update={"codebook_size": 16384 if larger else 1024}),
-        "discriminator": DiscriminatorConfig(weight=0.75 if larger else 0.8),
+        "vqgan": _PUBLISHED[f"taming:{name}"],
+        "discriminator": DiscriminatorConfig(weight=0.75 if name == "imagenet_16384" else 0.8),
         "learning_rate": 4.5e-6 * views,
         "init": f"taming:{name}",
     }

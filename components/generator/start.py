@@ -66,6 +66,16 @@ def start_file(init: str) -> StartFile | None:
     return StartFile(path, file_sha256(path))
 
 
+def check_start(init: str, sha256: str | None) -> None:
+    """Raise :class:`BadInput` unless ``init`` names the content that a plan, made elsewhere perhaps, has seen."""
+    file = start_file(init)
+    if file is not None and file.sha256 != sha256:
+        raise BadInput(
+            f"generator.init = {init}: {file.path} is not the file of the plan (SHA-256 {file.sha256[:12]}…, "
+            f"not {str(sha256)[:12]}…); put the same file on every node, and plan again if it was replaced"
+        )
+
+
 def published_path(name: str) -> Path:
     """Where a published checkpoint is expected (``.safetensors`` beside it wins): below the shared cache."""
     folder = cache_dir() / "vqgan"

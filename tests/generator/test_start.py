@@ -17,7 +17,7 @@ from components.errors import BadInput, MissingWeights
 from components.generator.config import DiscriminatorConfig, GeneratorConfig, VQGANConfig, published
 from components.generator.discriminator import PatchDiscriminator
 from components.generator.generator import Generator
-from components.generator.start import load_into, read_start, save_vqgan, saved_config
+from components.generator.start import check_start, load_into, read_start, save_vqgan, saved_config
 from components.generator.vqgan import VQGAN
 
 SMALL = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32)
@@ -89,7 +89,7 @@ def test_a_lightning_checkpoint_is_read_without_its_objects(lightning: Path) -> 
 def test_a_checkpoint_that_asks_for_a_command_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.ckpt"
     torch.save({"state_dict": published_layout(), "run": Malicious()}, path)
-    with pytest.raises(BadInput, match="refused.*posix.system") as error:
+    with pytest.raises(BadInput, match=r"refused.*posix.system") as error:
         read_start(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -202,6 +202,24 @@ def test_a_trained_network_is_a_start_for_another(coffee: np.ndarray, tmp_path: 
     teacher.save_network(tmp_path / "start.safetensors")
     warm = config.model_copy(update={"init": f"taming:{tmp_path / 'start.safetensors'}"})
     assert Generator([coffee], warm, 1.0, 1).step().mse < Generator([coffee], config, 1.0, 1).step().mse / 2
+
+
+def test_a_published_name_wants_its_own_network() -> None:
+    assert GeneratorConfig.model_validate({"vqgan": "f16"}).vqgan.channels == 128
+    with pytest.raises(ValueError, match=r"set generator.vqgan=f16_16384"):
+        GeneratorConfig.model_validate({"vqgan": "f16", "init": "taming:imagenet_16384"})
+    with pytest.raises(ValueError, match="there are small, f16, f16_16384"):
+        GeneratorConfig.model_validate({"vqgan": "f8"})
+
+
+def test_a_replaced_file_is_noticed_before_training(lightning: Path) -> None:
+    init = f"taming:{lightning}"
+    planned = GeneratorConfig(resolution=32, vqgan=SMALL, init=init).identity("mild")["init_sha256"]
+    check_start(init, planned)
+    check_start("scratch", None)
+    torch.save({"state_dict": published_layout(seed=1)}, lightning)
+    with pytest.raises(BadInput, match="not the file of the plan"):
+        check_start(init, planned)
 
 
 def test_published_attention_stays_at_its_level_at_another_resolution() -> None:

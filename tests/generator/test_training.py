@@ -123,7 +123,7 @@ def test_an_update_that_breaks_the_loss_is_taken_back(photos: list[np.ndarray], 
 
 
 def test_a_loss_that_stays_broken_is_one_clear_line(photos: list[np.ndarray]) -> None:
-    with pytest.raises(GoodshotError, match="5 updates taken back.*lower generator.learning_rate"):
+    with pytest.raises(GoodshotError, match=r"5 updates taken back.*lower generator.learning_rate"):
         Generator(photos[:1], config(learning_rate=1e35), 1.0, 0).advance(3)
 
 
