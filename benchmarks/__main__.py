@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("metrics", "reading", "sharing")
+ALL = ("generator", "metrics", "reading", "sharing")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or ALL:
