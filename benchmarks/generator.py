@@ -1,8 +1,8 @@
-"""The VQGAN against the original modules (taming-transformers) and diffusers' ``VQModel``: time, memory, and where it goes.
+"""The VQGAN against the original modules (taming-transformers) and diffusers' ``VQModel``: time, memory, a step's profile.
 
-The same layout, the same batch, fp32, two CPU threads. Time: everyone in one process by turns, the best of some rounds, so
-that another job on the machine slows all alike; CPU seconds too. Memory: each in a process of its own, its peak less what
-it held before (the network, and Adam's moments in training).
+The same layout, the same batch, fp32, two CPU threads. Time: everyone in one process by turns, the best of some
+rounds, so that another job on the machine slows all alike; CPU seconds too. Memory: each in a process of its own, its
+peak less what it held before (the network, and Adam's moments in training).
 
 - forward: encode, quantise and decode one 256² image of noise with the f16 network of 72 million parameters;
 - train: L1 + codebook loss, backward, Adam on six 96² images with a 32-channel f8 network.

@@ -73,6 +73,17 @@ class Generator:
         """Updates made."""
         return self.training.iteration
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes, of those that share the training."""
+        return bool(self.training.accelerator.is_main_process)
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients of the coming step's loss (eq. 7) by parameter, on the CPU. All processes call it."""
+        self._settle()
+        named = self.training.model.vqgan.named_parameters()
+        return {name: p.grad.detach().cpu().contiguous() for name, p in named if p.grad is not None}
+
     def advance(self, to: int) -> list[StepLosses]:
         """Train until iteration ``to`` is reached. Returns the losses of the steps made, in order."""
         return [self.step() for _ in range(to - self.iteration)]
@@ -115,8 +126,13 @@ class Generator:
         return self._distribution(original)
 
     def save(self, path: Path) -> None:
-        """Write weights, Adam's moments (the discriminator's too) and the iteration as one safetensors file."""
+        """Write weights, Adam's moments (the discriminator's too) and the iteration as one safetensors file.
+
+        Of several processes all must call it, and the first writes.
+        """
         self._settle()
+        if not self.is_first:
+            return
         metadata = {
             "iteration": str(self.iteration),
             "rollbacks": str(self.training.rollbacks),

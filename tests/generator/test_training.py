@@ -75,16 +75,10 @@ def test_a_hundred_steps_in_two_halves_are_a_hundred_steps(photos: list[np.ndarr
     np.testing.assert_array_equal(continued.sample(10), straight.sample(10))
 
 
-def gradients(generator: Generator) -> dict[str, torch.Tensor]:
-    generator.training.settle()
-    named = generator.training.model.vqgan.named_parameters()
-    return {name: p.grad.clone() for name, p in named if p.grad is not None}
-
-
 def test_parts_of_a_step_add_up_to_its_gradient(photos: list[np.ndarray]) -> None:
     # Three of the four originals of a step are no target of its two samples: parts differ in both shares.
     whole, parts = (Generator(photos, config(accumulation=a, perceptual="lite0"), 0.7, 0) for a in (1, 3))
-    one, other = gradients(whole), gradients(parts)
+    one, other = whole.gradients(), parts.gradients()
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-4)
