@@ -1,4 +1,4 @@
-"""The VQGAN against the original modules (taming-transformers) and diffusers' ``VQModel``: time, memory, a step's profile.
+"""The VQGAN against the original modules (taming-transformers) and diffusers' ``VQModel``: time, memory, profile.
 
 The same layout, the same batch, fp32, two CPU threads. Time: everyone in one process by turns, the best of some
 rounds, so that another job on the machine slows all alike; CPU seconds too. Memory: each in a process of its own, its
