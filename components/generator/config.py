@@ -86,7 +86,9 @@ class GeneratorConfig(Config):
     )
     commitment: float = Field(default=0.25, ge=0, description="β")
     legacy_beta: bool = Field(default=False, description="β on the codebook term, as the published code does")
-    perceptual: Literal["lite0", "none"] = "lite0"
+    perceptual: Literal["lite0", "lpips", "none"] = Field(
+        default="lite0", description="lpips: VQGAN's own, out of the published checkpoint that init names"
+    )
     perceptual_weight: float = Field(default=1.0, ge=0)
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     learning_rate: PositiveFloat = 1e-3
@@ -114,6 +116,12 @@ class GeneratorConfig(Config):
         name = _PUBLISHED.get(self.init)
         if name and self.vqgan != NETWORKS[name]:
             raise ValueError(f"init = {self.init} is another network; set generator.vqgan={name}")
+        return self
+
+    @model_validator(mode="after")
+    def _lpips_comes_with_a_checkpoint(self) -> Self:
+        if self.perceptual == "lpips" and not self.init.startswith("taming:"):
+            raise ValueError(f"perceptual = lpips lies in published checkpoints, not in init = {self.init}; use lite0")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from components.generator.batch import Batch
 from components.generator.config import GeneratorConfig
 from components.generator.discriminator import PatchDiscriminator, adaptive_weight, generator_hinge
 from components.generator.latent import LatentDistribution, latent_distribution
-from components.generator.losses import PerceptualLoss, codebook_loss, mse_loss
+from components.generator.losses import codebook_loss, mse_loss
 from components.generator.vqgan import VQGAN
 
 
@@ -40,15 +40,19 @@ class Terms(NamedTuple):
 
 
 class VarianceAwareVQGAN(nn.Module):
-    """The VQGAN together with its objective: what Accelerate prepares and the optimiser updates."""
+    """The VQGAN together with its objective: what Accelerate prepares and the optimiser updates.
 
-    def __init__(self, config: GeneratorConfig, vq_weight: float) -> None:
+    Args:
+        perceptual: (reconstruction, target) → a scalar; None: no perceptual term.
+    """
+
+    def __init__(self, config: GeneratorConfig, vq_weight: float, perceptual: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
         self.vq_weight = vq_weight
         self.vqgan = VQGAN(config.vqgan, config.resolution)
         # In a tuple so that the frozen backbone is neither a parameter nor part of a checkpoint.
-        self._perceptual = (PerceptualLoss(),) if config.perceptual == "lite0" else ()
+        self._perceptual = () if perceptual is None else (perceptual,)
 
     def forward(self, batch: Batch, discriminator: PatchDiscriminator | None = None) -> Terms:
         """Eq. 7 of one batch, with the adversarial term if there is a discriminator (whose weights get no gradient)."""

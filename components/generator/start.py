@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TAMING = "taming:"
 DISCRIMINATOR = "loss.discriminator."
+PERCEPTUAL = "loss.perceptual_loss."
 METADATA = "vqgan"
 
 
@@ -43,10 +44,11 @@ class StartFile:
 
 @dataclass(frozen=True)
 class StartWeights:
-    """Tensors by the published names: the network's, and its discriminator's (empty if the file has none)."""
+    """Tensors by the published names; the file may lack the discriminator's and LPIPS', which are empty then."""
 
     vqgan: dict[str, Tensor]
     discriminator: dict[str, Tensor] = field(default_factory=dict)
+    perceptual: dict[str, Tensor] = field(default_factory=dict)
 
 
 def start_file(init: str) -> StartFile | None:
@@ -108,12 +110,12 @@ def read_start(path: Path) -> StartWeights:
         BadInput: the file holds no such weights, is damaged, or asks for code that is not run.
     """
     tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
-    # The perceptual network, which published checkpoints hold too, is not part of the model.
     discriminator = {n.removeprefix(DISCRIMINATOR): t for n, t in tensors.items() if n.startswith(DISCRIMINATOR)}
+    perceptual = {n.removeprefix(PERCEPTUAL): t for n, t in tensors.items() if n.startswith(PERCEPTUAL)}
     vqgan = {name: tensor for name, tensor in tensors.items() if not name.startswith("loss.")}
     if "quantize.embedding.weight" not in vqgan:
         raise BadInput(f"{path}: holds no VQGAN (no tensor quantize.embedding.weight); give a VQGAN's checkpoint")
-    return StartWeights(vqgan, discriminator)
+    return StartWeights(vqgan, discriminator, perceptual)
 
 
 def load_into(vqgan: VQGAN, weights: StartWeights, path: Path) -> None:

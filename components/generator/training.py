@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from components.errors import BadInput, GoodshotError
 from components.generator.batch import Batch
 from components.generator.config import GeneratorConfig
 from components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
+from components.generator.losses import PerceptualLoss
+from components.generator.lpips import load_lpips
 from components.generator.objective import Terms, VarianceAwareVQGAN
 from components.generator.start import StartWeights, load_into, read_start, start_file
 from components.generator.vqgan import VQGAN
@@ -71,13 +74,13 @@ class Training:
         self.iteration = self.rollbacks = 0
         start = _start(config)
         with torch.random.fork_rng(devices=[]):
+            # Before the seed: building a frozen network draws its own first weights.
+            perceptual = _perceptual(config, start, accelerator.device)
             torch.manual_seed(seed)
-            model = VarianceAwareVQGAN(config, vq_weight)
+            model = VarianceAwareVQGAN(config, vq_weight, perceptual)
         if start is not None:
             load_into(model.vqgan, *start)
         self.discriminator = _discriminator(config, start[0] if start else None, seed, accelerator.device)
-        for module in model._perceptual:
-            module.to(accelerator.device)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
         if config.compile:
@@ -245,7 +248,15 @@ class Training:
         self._good = self._pending = None
 
 
-def _start(config: GeneratorConfig) -> tuple[StartWeights, Any] | None:
+def _perceptual(
+    config: GeneratorConfig, start: tuple[StartWeights, Path] | None, device: torch.device
+) -> nn.Module | None:
+    if config.perceptual == "lpips" and start is not None:
+        return load_lpips(start[0].perceptual, start[1]).to(device)
+    return PerceptualLoss().to(device) if config.perceptual == "lite0" else None
+
+
+def _start(config: GeneratorConfig) -> tuple[StartWeights, Path] | None:
     file = start_file(config.init)
     return None if file is None else (read_start(file.path), file.path)
 

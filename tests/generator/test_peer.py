@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.errors import BadInput
 from components.generator.batch import Batch
 from components.generator.config import F16, DiscriminatorConfig, GeneratorConfig, VQGANConfig
 from components.generator.discriminator import PatchDiscriminator, discriminator_hinge
 from components.generator.losses import codebook_loss
+from components.generator.lpips import load_lpips
 from components.generator.objective import VarianceAwareVQGAN
 from components.generator.vqgan import VQGAN
 
@@ -135,9 +138,8 @@ def test_every_term_of_l_vq_is_theirs(layers: int, weight: float, legacy: bool) 
         legacy_beta=legacy,
         discriminator=DiscriminatorConfig(start=0, layers=layers, weight=weight),
     )
-    model = VarianceAwareVQGAN(config, vq_weight=1.0)
+    model = VarianceAwareVQGAN(config, 1.0, perceptual=nn.MSELoss())
     model.vqgan.load_state_dict(ours.state_dict())
-    model._perceptual = (lambda got, want: F.mse_loss(got, want),)  # type: ignore[assignment]
     views = torch.rand(1, 4, 3, size, size, generator=torch.Generator().manual_seed(2)) * 2 - 1
     flat = views.flatten(0, 1)
     # Without a sample the loss is L_vq alone.
@@ -171,3 +173,25 @@ def test_every_term_of_l_vq_is_theirs(layers: int, weight: float, legacy: bool) 
     torch.testing.assert_close(our_critic, of_critic, atol=1e-4, rtol=1e-4)
     for ours_p, theirs_p in zip(critic.parameters(), loss.discriminator.parameters(), strict=True):
         torch.testing.assert_close(ours_p.grad, theirs_p.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_lpips_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+    from taming.modules.losses import lpips
+
+    vgg16 = torchvision.models.vgg16
+    monkeypatch.setattr(lpips.models, "vgg16", lambda pretrained: vgg16(weights=None))
+    monkeypatch.setattr(lpips.LPIPS, "load_from_pretrained", lambda self: None)
+    torch.manual_seed(0)
+    peer = lpips.LPIPS().eval()
+    ours = load_lpips(peer.state_dict(), Path("peer"))
+    images = torch.rand(2, 3, 48, 48) * 2 - 1
+    other = (images + 0.2 * torch.randn(images.shape)).requires_grad_()
+    expected, found = peer(images, other).mean(), ours(other, images)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    (of_peer,) = torch.autograd.grad(expected, other)
+    (of_ours,) = torch.autograd.grad(found, other)
+    assert of_peer.abs().max() > 0
+    torch.testing.assert_close(of_ours, of_peer, atol=1e-7, rtol=1e-3)
+    with pytest.raises(BadInput, match=r"set generator.perceptual=lite0"):
+        load_lpips({}, Path("peer"))
