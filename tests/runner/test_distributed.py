@@ -46,8 +46,10 @@ def test_two_workers_give_the_gradients_of_one(ray_here: None, photos: list[np.n
     shared = load_file(tmp_path / GRADIENTS)
     alone = Generator(photos, CONFIG, 1.0, 0).gradients()
     assert shared.keys() == alone.keys()
-    for name in alone:
-        torch.testing.assert_close(shared[name], alone[name], atol=1e-5, rtol=0)
+    flat, expected = (torch.cat([g[name].flatten() for name in alone]) for g in (shared, alone))
+    assert (flat - expected).norm() / expected.norm() < 1e-5
+    # The last bias sums 11,000 pixels: alone in fp32 it is 1.1e-5 off its value in fp64, in two parts 0.4e-5.
+    torch.testing.assert_close(flat, expected, atol=1e-5, rtol=3e-5)
     # And what they train is one generator, which a single process goes on with.
     checkpoint = train_shared(replace(training, iterations=3, keep_gradients=False), workers=2)
     continued = Generator(photos, CONFIG, 1.0, 0).restore(checkpoint)
