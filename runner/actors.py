@@ -10,6 +10,7 @@ import numpy as np
 import ray
 
 from components.generator.generator import Generator
+from components.generator.start import check_start
 from runner.cluster import start_worker
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage, VQGANClipStage
@@ -39,6 +40,7 @@ class GeneratorActor:
 
         def start() -> Generator:
             t = training
+            check_start(t.config.init, t.start_sha256)
             return Generator(originals, t.config, t.vq_weight, t.seed, t.augmentation, self.device)
 
         made = 0

@@ -20,7 +20,8 @@ import torch
 
 from components.encoders import Encoder
 from components.generator.config import Detail
-from components.generator.generator import Generator, StepLosses, losses_table
+from components.generator.generator import Generator
+from components.generator.training import StepLosses, columns
 from components.integrator import EMPTY, Choice, Trace, choose
 from runner.plan import GeneratorStage, ImageSetStage
 from runner.store import Store, arrays_bytes
@@ -143,7 +144,7 @@ class ImageSets:
 
         A ``passing`` one only saves work if the process dies; the next save makes it superfluous.
         """
-        losses = {name: np.array(column) for name, column in losses_table(self._losses).items()}
+        losses = {name: np.array(column) for name, column in columns(self._losses).items()}
         for detail, trace in traces.items():
             arrays = {"iterations": trace.iterations, "embeddings": trace.embeddings}
             arrays |= {f"loss_{name}": column for name, column in losses.items()}
@@ -231,5 +232,7 @@ def _checkpoint_part(updates: int) -> str:
 
 
 def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
-    columns = {name: arrays[f"loss_{name}"] for name in StepLosses.__dataclass_fields__}
-    return [StepLosses(int(row[0]), *(float(v) for v in row[1:])) for row in zip(*columns.values(), strict=True)]
+    """Back from columns. A trace stored before a column existed has it at its default."""
+    names = [name for name in StepLosses.__dataclass_fields__ if f"loss_{name}" in arrays]
+    rows = zip(*(arrays[f"loss_{name}"].tolist() for name in names), strict=True)
+    return [StepLosses(**dict(zip(names, row, strict=True))) for row in rows]

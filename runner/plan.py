@@ -82,6 +82,8 @@ class GeneratorStage:
     """Digest of what the embeddings of a trace depend on: the encoder's identity and which iterations are scored."""
     score_every: int
     image_sets: tuple[ImageSetStage, ...]
+    start_sha256: str | None = None
+    """Of the weights that the training starts from; every node has to have them."""
 
     @property
     def flight(self) -> str:
@@ -258,8 +260,9 @@ class _Planner:
         """The training that one cell asks for, with the one image set that it wants of it."""
         study = self.study
         config = study.generator.model_copy(update={"variance": generation.variance})
+        augmentation = study.augmentation_of(cell.category)
         options = {
-            **config.identity(study.augmentation),
+            **config.identity(augmentation),
             "vq_weight": generation.point.vq_weight,
             "seed": cell.seed,
         }
@@ -273,11 +276,12 @@ class _Planner:
             config=config,
             vq_weight=generation.point.vq_weight,
             seed=cell.seed,
-            augmentation=study.augmentation,
+            augmentation=augmentation,
             encoder=study.encoder,
             scoring=fingerprint("scoring", 1, scored, {})[:8],
             score_every=study.score_every,
             image_sets=(image_set,),
+            start_sha256=options.get("init_sha256"),
         )
 
     def _shared(self, stage: GeneratorStage) -> GeneratorStage:
@@ -353,7 +357,7 @@ class _Planner:
                 "variance": generation.variance,
                 "detail": generation.detail,
                 "post_augment": generation.post_augment,
-                "augmentation": study.augmentation,
+                "augmentation": study.augmentation_of(cell.category),
                 "preset": study.preset,
                 "init": study.generator.init,
                 "resolution": study.generator.resolution,
@@ -371,8 +375,8 @@ class _Planner:
 
 def _check(study: Study, categories: Mapping[str, Category]) -> None:
     """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
-    unknown = sorted({*study.support} - {*categories})
-    if unknown:
-        raise BadInput(f"support: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
+    for name, named in (("support", study.support), ("category_augmentation", study.category_augmentation)):
+        if unknown := sorted({*named} - {*categories}):
+            raise BadInput(f"{name}: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
     if study.uses_text:
         check_encoder(study.encoder)

@@ -153,6 +153,9 @@ class Study(Config):
     detail: AtLeastOne[Detail] = ("none",)
     post_augment: AtLeastOne[PostAugment] = ("none",)
     augmentation: Policy = "mild"
+    category_augmentation: dict[str, Policy] = Field(
+        default={}, description="category → policy of its generator's views, where it differs"
+    )
     preset: Literal["default"] = "default"
 
     generator: GeneratorConfig = GeneratorConfig()
@@ -214,8 +217,13 @@ class Study(Config):
     @property
     def control_policy(self) -> Policy:
         """The policy of the ``augmented`` arm: the strongest that any generated arm of this study uses."""
-        strongest = max((self.augmentation, *self.post_augment), key=STRENGTH.index)
+        used = (self.augmentation, *self.category_augmentation.values(), *self.post_augment)
+        strongest = max(used, key=STRENGTH.index)
         return "strong" if strongest == "strong" else "mild"
+
+    def augmentation_of(self, category: str) -> Policy:
+        """The policy of the views that the category's generator learns from."""
+        return self.category_augmentation.get(category, self.augmentation)
 
     def shots_of(self, category: str) -> Shots:
         """How the category's originals are chosen: listed ones, all, or so many drawn by seed."""

@@ -1,8 +1,9 @@
 """What a generator is: every option that changes the images it makes, with the paper's symbol where it has one."""
 
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from components.config import Config
 from components.generator.augment import POLICIES, AugmentationPolicy
@@ -10,6 +11,9 @@ from components.weights import resolve
 
 Variance = Literal["estimated", "unit", "none"]
 Detail = Literal["none", "residual"]
+
+EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
+"""The start weights that come with goodshot, where they do."""
 
 
 class VQGANConfig(Config):
@@ -22,6 +26,9 @@ class VQGANConfig(Config):
     latent_channels: PositiveInt = 32
     codebook_size: PositiveInt = 256
     norm_groups: PositiveInt = 8
+    base_resolution: PositiveInt | None = Field(
+        default=None, description="the resolution that attention_resolutions refer to; none: the generator's own"
+    )
 
     @property
     def downsampling(self) -> int:
@@ -43,7 +50,22 @@ F16 = VQGANConfig(
     latent_channels=256,
     codebook_size=1024,
     norm_groups=32,
+    # Published weights have attention at the lowest level, whatever the resolution they are used at.
+    base_resolution=256,
 )
+NETWORKS: Final = {"small": VQGANConfig(), "f16": F16, "f16_16384": F16.model_copy(update={"codebook_size": 16384})}
+"""Networks by name, which ``generator.vqgan`` takes in place of their fields."""
+_PUBLISHED: Final = {"taming:imagenet_1024": "f16", "taming:imagenet_16384": "f16_16384"}
+
+
+class DiscriminatorConfig(Config):
+    """The adversarial term of L_vq. Without ``start`` there is none, and the other fields decide nothing."""
+
+    start: NonNegativeInt | None = Field(default=None, description="disc_start: first iteration with it; none: never")
+    layers: PositiveInt | None = Field(default=None, description="none: as the start weights have, else 3")
+    channels: PositiveInt = Field(default=64, description="ndf; the start weights' if they have a discriminator")
+    weight: float = Field(default=0.8, ge=0, description="factor of the adaptive weight; 0.75 for K = 16384")
+    learning_rate: PositiveFloat | None = Field(default=None, description="none: the generator's")
 
 
 class GeneratorConfig(Config):
@@ -59,13 +81,48 @@ class GeneratorConfig(Config):
     augmentations: int = Field(default=4, ge=2, description="N: augmented views per original (eq. 3 needs two)")
     train_samples: PositiveInt = Field(default=2, description="T: sampled images in L_mse, whatever copies is")
     originals_per_step: PositiveInt = Field(default=4, description="originals in a step; drawn by (seed, l) if more")
-    commitment: float = Field(default=0.25, ge=0)
-    perceptual: Literal["lite0", "none"] = "lite0"
+    accumulation: PositiveInt = Field(
+        default=1, description="parts, by original, that a step's gradient is added up from: less memory"
+    )
+    commitment: float = Field(default=0.25, ge=0, description="β")
+    legacy_beta: bool = Field(default=False, description="β on the codebook term, as the published code does")
+    perceptual: Literal["lite0", "lpips", "none"] = Field(
+        default="lite0", description="lpips: VQGAN's own, out of the published checkpoint that init names"
+    )
     perceptual_weight: float = Field(default=1.0, ge=0)
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
     learning_rate: PositiveFloat = 1e-3
     betas: tuple[float, float] = (0.5, 0.9)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    init: Literal["scratch"] = "scratch"
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16: mixed, codebook and losses in fp32")
+    channels_last: bool = Field(default=False, description="memory format; another rounding")
+    compile: bool = Field(default=False, description="torch.compile; another rounding")
+    init: str = Field(
+        default="scratch",
+        pattern=r"^(scratch|embedded|taming:.+)$",
+        description="scratch, embedded, taming:imagenet_1024, taming:imagenet_16384 or taming:FILE",
+    )
+
+    @field_validator("vqgan", mode="before")
+    @classmethod
+    def _network_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in NETWORKS:
+            raise ValueError(f"no network {value!r}; there are {', '.join(NETWORKS)}, or give its fields")
+        return NETWORKS[value]
+
+    @model_validator(mode="after")
+    def _published_weights_are_f16(self) -> Self:
+        name = _PUBLISHED.get(self.init)
+        if name and self.vqgan != NETWORKS[name]:
+            raise ValueError(f"init = {self.init} is another network; set generator.vqgan={name}")
+        return self
+
+    @model_validator(mode="after")
+    def _lpips_comes_with_a_checkpoint(self) -> Self:
+        if self.perceptual == "lpips" and not self.init.startswith("taming:"):
+            raise ValueError(f"perceptual = lpips lies in published checkpoints, not in init = {self.init}; use lite0")
+        return self
 
     @model_validator(mode="after")
     def _resolution_fits_network(self) -> Self:
@@ -75,8 +132,62 @@ class GeneratorConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_hold_an_original(self) -> Self:
+        if self.accumulation > self.originals_per_step:
+            raise ValueError(
+                f"accumulation = {self.accumulation} must not exceed originals_per_step = {self.originals_per_step}"
+            )
+        return self
+
+    def stated(self) -> dict[str, Any]:
+        """The options as plain values, without those that ask for what was always done, and without paths.
+
+        A field that was added later is left out at the value that means "as before", so what was trained before it
+        existed keeps its fingerprint.
+        """
+        values = self.model_dump(mode="json")
+        if values["discriminator"]["start"] is None:
+            del values["discriminator"]
+        for name in _LATER:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        if self.vqgan.base_resolution is None:
+            del values["vqgan"]["base_resolution"]
+        values["init"] = self.init.partition(":")[0]
+        return values
+
     def identity(self, augmentation: str) -> dict[str, Any]:
-        """Everything that decides the trained weights, as plain values, for a fingerprint."""
+        """Everything that decides the trained weights, as plain values, for a fingerprint.
+
+        The start weights and the perceptual network count by their SHA-256, never by path. Raises
+        :class:`MissingWeights` where one of them is not on this machine.
+        """
+        from components.generator.start import start_file
+
         weights = {"perceptual_sha256": resolve("efficientnet_lite0").sha256} if self.perceptual == "lite0" else {}
+        if start := start_file(self.init):
+            weights["init_sha256"] = start.sha256
+        if self.precision == "bf16":
+            weights["bf16"] = "codebook and losses in fp32"
         policy: AugmentationPolicy = POLICIES[augmentation]
-        return {**self.model_dump(mode="json"), "augmentation": policy.model_dump(mode="json"), **weights}
+        return {**self.stated(), "augmentation": policy.model_dump(mode="json"), **weights}
+
+
+_LATER: Final = ("accumulation", "legacy_beta", "channels_last", "compile")
+
+
+def published(name: Literal["imagenet_1024", "imagenet_16384"] = "imagenet_1024", **fields: Any) -> GeneratorConfig:
+    """A published f16 model as the start, at the resolution and with the step that it was trained with.
+
+    The learning rate is VQGAN's 4.5e-6 an image, times the views of one original. ``fields`` replace fields.
+    """
+    views = GeneratorConfig(**fields).augmentations
+    defaults: dict[str, Any] = {
+        "resolution": 256,
+        "vqgan": _PUBLISHED[f"taming:{name}"],
+        "discriminator": DiscriminatorConfig(weight=0.75 if name == "imagenet_16384" else 0.8),
+        "learning_rate": 4.5e-6 * views,
+        "init": f"taming:{name}",
+    }
+    return GeneratorConfig.model_validate({**defaults, **fields})

@@ -23,11 +23,14 @@ def mse_loss(original: Tensor, samples: Tensor) -> Tensor:
     return F.mse_loss(samples, original.expand_as(samples))
 
 
-def codebook_loss(latents: Tensor, quantised: Quantised, commitment: float) -> Tensor:
-    """‖sg(z) − e‖² + β‖z − sg(e)‖², pixel means, β on the commitment term (the correct form)."""
+def codebook_loss(latents: Tensor, quantised: Quantised, beta: float, legacy: bool = False) -> Tensor:
+    """‖sg(z) − e‖² + β‖z − sg(e)‖², pixel means: β on the commitment term (the correct form).
+
+    ``legacy``: β‖sg(z) − e‖² + ‖z − sg(e)‖², which the published code does by default.
+    """
     pull_codes = F.mse_loss(quantised.codes, latents.detach())
     pull_latents = F.mse_loss(latents, quantised.codes.detach())
-    return pull_codes + commitment * pull_latents
+    return beta * pull_codes + pull_latents if legacy else pull_codes + beta * pull_latents
 
 
 class PerceptualLoss(nn.Module):

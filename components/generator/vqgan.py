@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,8 +28,9 @@ class VQGAN(nn.Module):
     def __init__(self, config: VQGANConfig, resolution: int) -> None:
         super().__init__()
         c = config.latent_channels
-        self.encoder = Encoder(config, resolution)
-        self.decoder = Decoder(config, resolution)
+        base = config.base_resolution or resolution
+        self.encoder = Encoder(config, base)
+        self.decoder = Decoder(config, base)
         self.quantize = Codebook(config.codebook_size, c)
         self.quant_conv = nn.Conv2d(c, c, 1)
         self.post_quant_conv = nn.Conv2d(c, c, 1)
@@ -53,7 +55,12 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1 / size, 1 / size)
 
     def forward(self, latents: Tensor) -> Quantised:
-        """Latents (B, C, h, w) → their nearest codebook vectors."""
+        """Latents (B, C, h, w) → their nearest codebook vectors, in fp32 whatever the mixed precision around it."""
+        # Distances are small differences of large numbers: in bf16 many a latent would go to another code.
+        with torch.autocast(latents.device.type, enabled=False):
+            return self._nearest(latents.float())
+
+    def _nearest(self, latents: Tensor) -> Quantised:
         b, c, h, w = latents.shape
         flat = latents.permute(0, 2, 3, 1).reshape(-1, c)
         weight = self.embedding.weight
@@ -118,11 +125,15 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, C, h, w) → (B, 3, H, W)."""
+        out: Tensor = self.conv_out(self.features(z))
+        return out
+
+    def features(self, z: Tensor) -> Tensor:
+        """(B, C, h, w) → what the last layer reads (B, channels, H, W); the adaptive weight looks at that layer."""
         x = self.mid(self.conv_in(z))
         for stage in reversed(self.up):
             x = stage(x)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return out
+        return F.silu(self.norm_out(x))
 
 
 class ResnetBlock(nn.Module):

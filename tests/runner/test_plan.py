@@ -152,3 +152,42 @@ def test_weights_that_are_missing_end_a_study_before_it_starts(
     study = tiny_study(detectors=[{"name": "efficient_ad", "preset": "paper"}])
     with pytest.raises(MissingWeights, match="efficient_ad-paper: no teacher"):
         plan_of(study, tmp_path)
+
+
+def test_start_weights_are_part_of_the_plan(
+    tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from components.generator.vqgan import VQGAN
+
+    scratch = tiny_study()
+    generator = scratch.generator.model_dump()
+    files = [tmp_path / f"{name}.ckpt" for name in ("one", "same", "other")]
+    torch.manual_seed(0)
+    state = VQGAN(scratch.generator.vqgan, 32).state_dict()
+    torch.save({"state_dict": state}, files[0])
+    shutil.copy(files[0], files[1])
+    torch.save({"state_dict": {name: tensor * 2 for name, tensor in state.items()}}, files[2])
+    plans = [plan_of(tiny_study(generator={**generator, "init": f"taming:{file}"}), tmp_path) for file in files]
+    keys = [next(iter(plan.generators.values())).key for plan in (plan_of(scratch, tmp_path), *plans)]
+    assert keys[1] == keys[2]
+    assert len(set(keys)) == 3
+    (stage,) = plans[0].generators.values()
+    assert len(stage.start_sha256 or "") == 64
+    monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
+    published = {**generator, "vqgan": "f16", "resolution": 256, "init": "taming:imagenet_1024"}
+    with pytest.raises(BadInput, match=r"imagenet_1024.ckpt; download last.ckpt of vqgan_imagenet_f16_1024"):
+        plan_of(tiny_study(generator=published), tmp_path)
+
+
+def test_a_category_may_have_its_own_augmentation(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    both = ["brick", "coin"]
+    plain = plan_of(tiny_study(categories=both), tmp_path)
+    study = tiny_study(categories=both, category_augmentation={"brick": "strong"})
+    plan = plan_of(study, tmp_path)
+    assert {g.category: g.augmentation for g in plan.generators.values()} == {"brick": "strong", "coin": "mild"}
+    assert len({g.key for g in plan.generators.values()} & {g.key for g in plain.generators.values()}) == 1
+    assert study.control_policy == "strong"
+    with pytest.raises(BadInput, match="category_augmentation: pear is no category"):
+        plan_of(tiny_study(category_augmentation={"pear": "strong"}), tmp_path)

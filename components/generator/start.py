@@ -1,0 +1,249 @@
+"""The weights a generator starts from: published taming-transformers checkpoints, the embedded ones, or a file.
+
+A file is never executed: checkpoints are read with ``torch.load(weights_only=True)``, and whatever else than tensors a
+Lightning checkpoint holds (callbacks, hyperparameters) is replaced by inert stand-ins. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import BadInput, MissingWeights
+from components.generator.config import EMBEDDED, VQGANConfig
+from components.weights import cache_dir, file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.generator.discriminator import PatchDiscriminator
+    from components.generator.vqgan import VQGAN
+
+TAMING = "taming:"
+DISCRIMINATOR = "loss.discriminator."
+PERCEPTUAL = "loss.perceptual_loss."
+METADATA = "vqgan"
+
+
+PUBLISHED = {"imagenet_1024": "vqgan_imagenet_f16_1024", "imagenet_16384": "vqgan_imagenet_f16_16384"}
+"""The f16 models of CompVis' taming-transformers (MIT licence): our name → what their authors call them."""
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """A file of start weights on this machine, and the SHA-256 of its bytes."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Tensors by the published names; the file may lack the discriminator's and LPIPS', which are empty then."""
+
+    vqgan: dict[str, Tensor]
+    discriminator: dict[str, Tensor] = field(default_factory=dict)
+    perceptual: dict[str, Tensor] = field(default_factory=dict)
+
+
+def start_file(init: str) -> StartFile | None:
+    """The file that ``GeneratorConfig.init`` names; None for ``scratch``. Nothing is read but its bytes, once.
+
+    Raises:
+        MissingWeights: the file is not on this machine; the message says where it was looked for and what to do.
+    """
+    if init == "scratch":
+        return None
+    path = EMBEDDED if init == "embedded" else _taming_path(init.removeprefix(TAMING))
+    if not path.is_file():
+        raise MissingWeights(
+            f"generator.init = {init}: no file {path}; this goodshot has no embedded start weights, "
+            "use generator.init=scratch"
+        )
+    return StartFile(path, file_sha256(path))
+
+
+def check_start(init: str, sha256: str | None) -> None:
+    """Raise :class:`BadInput` unless ``init`` names the content that a plan, made elsewhere perhaps, has seen."""
+    file = start_file(init)
+    if file is not None and file.sha256 != sha256:
+        raise BadInput(
+            f"generator.init = {init}: {file.path} is not the file of the plan (SHA-256 {file.sha256[:12]}…, "
+            f"not {str(sha256)[:12]}…); put the same file on every node, and plan again if it was replaced"
+        )
+
+
+def published_path(name: str) -> Path:
+    """Where a published checkpoint is expected (``.safetensors`` beside it wins): below the shared cache."""
+    folder = cache_dir() / "vqgan"
+    converted = folder / f"{name}.safetensors"
+    return converted if converted.is_file() else folder / f"{name}.ckpt"
+
+
+def _taming_path(name: str) -> Path:
+    if name in PUBLISHED:
+        path = published_path(name)
+        remedy = (
+            f"download last.ckpt of {PUBLISHED[name]} (the model table in the README of "
+            f"CompVis/taming-transformers) to that path, or set GOODSHOT_CACHE"
+        )
+    else:
+        path = Path(name).expanduser()
+        remedy = f"give a checkpoint file, or one of {', '.join(PUBLISHED)}"
+    if not path.is_file():
+        raise MissingWeights(f"generator.init = {TAMING}{name}: no file {path}; {remedy}")
+    return path
+
+
+def read_start(path: Path) -> StartWeights:
+    """Read a ``.ckpt`` or ``.safetensors`` of a VQGAN onto the CPU.
+
+    Accepts the published layout (tensors under ``state_dict``), a bare dictionary of tensors, and :func:`save_vqgan`'s
+    files, whose recorded SHA-256 of the tensors is checked.
+
+    Raises:
+        BadInput: the file holds no such weights, is damaged, or asks for code that is not run.
+    """
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    discriminator = {n.removeprefix(DISCRIMINATOR): t for n, t in tensors.items() if n.startswith(DISCRIMINATOR)}
+    perceptual = {n.removeprefix(PERCEPTUAL): t for n, t in tensors.items() if n.startswith(PERCEPTUAL)}
+    vqgan = {name: tensor for name, tensor in tensors.items() if not name.startswith("loss.")}
+    if "quantize.embedding.weight" not in vqgan:
+        raise BadInput(f"{path}: holds no VQGAN (no tensor quantize.embedding.weight); give a VQGAN's checkpoint")
+    return StartWeights(vqgan, discriminator, perceptual)
+
+
+def load_into(vqgan: VQGAN, weights: StartWeights, path: Path) -> None:
+    """Copy the weights into a network. Raises :class:`BadInput` at the first tensor that does not fit its layout."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in vqgan.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.vqgan.items()}
+    for name in wanted.keys() & given.keys():
+        if wanted[name] != given[name]:
+            raise BadInput(
+                f"{path}: {name} has shape {given[name]}, the network of generator.vqgan wants {wanted[name]}"
+                + _codebook_hint(name, given[name])
+            )
+    if different := sorted(wanted.keys() ^ given.keys()):
+        whose = "the file lacks" if different[0] in wanted else "generator.vqgan has no"
+        raise BadInput(f"{path}: {whose} {different[0]} ({len(different)} tensors differ); set generator.vqgan to its")
+    vqgan.load_state_dict(weights.vqgan, strict=True)
+
+
+def _codebook_hint(name: str, shape: tuple[int, ...]) -> str:
+    return f"; set generator.vqgan.codebook_size={shape[0]}" if name == "quantize.embedding.weight" else ""
+
+
+def save_vqgan(
+    path: Path,
+    vqgan: VQGAN,
+    config: VQGANConfig,
+    resolution: int,
+    discriminator: PatchDiscriminator | None = None,
+) -> str:
+    """Write a network as safetensors, with its configuration and the SHA-256 of its tensors as JSON metadata.
+
+    Equal tensors and configurations give equal bytes. Returns that SHA-256 (64 hex digits).
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in vqgan.state_dict().items()}
+    if discriminator is not None:
+        state = discriminator.state_dict()
+        tensors |= {f"{DISCRIMINATOR}{name}": t.detach().cpu().contiguous() for name, t in state.items()}
+    digest = tensors_sha256(tensors)
+    facts = {"config": config.model_dump(mode="json"), "resolution": resolution, "sha256": digest}
+    # One key only: the order of several in the file's header is not fixed.
+    save_file(tensors, path, metadata={METADATA: json.dumps(facts, sort_keys=True)})
+    return digest
+
+
+def saved_config(path: Path) -> tuple[VQGANConfig, int]:
+    """The configuration and resolution of :func:`save_vqgan`'s file. Raises :class:`BadInput` for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})[METADATA])
+    except (KeyError, SafetensorError):
+        raise BadInput(f"{path}: not a network saved by goodshot (no {METADATA} metadata)") from None
+    return VQGANConfig.model_validate(facts["config"]), int(facts["resolution"])
+
+
+def tensors_sha256(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 (64 hex digits) over names, types, shapes and bytes, in the order of the names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise BadInput(f"{path}: not a safetensors file ({_one_line(error)})") from None
+    recorded = json.loads(metadata[METADATA])["sha256"] if METADATA in metadata else None
+    if recorded is not None and tensors_sha256(tensors) != recorded:
+        raise BadInput(f"{path}: its tensors are not those it was saved with (SHA-256 differs); get it again")
+    return {name.removeprefix("state_dict."): tensor for name, tensor in tensors.items()}
+
+
+class _Inert:
+    """Stands in for a class or function that a checkpoint names: called and given a state, it does nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class _InertMapping:
+    """The same for one whose instances may be filled like dictionaries; torch fills only plain ones."""
+
+    def __new__(cls, *_: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def _stand_in(name: str) -> tuple[Any, str]:
+    # numpy's dtypes have a tuple as their state, which no plain dictionary takes.
+    return (_Inert if name.startswith("numpy.") else _InertMapping), name
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    import torch
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    try:
+        foreign = get_unsafe_globals_in_checkpoint(path)
+        with safe_globals([_stand_in(name) for name in foreign]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError) as error:
+        raise BadInput(
+            f"{path}: refused, not a checkpoint of plain tensors ({_reason(error)}); convert it to safetensors"
+        ) from None
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _reason(error: Exception) -> str:
+    """What torch's unpickler objects to, without its advice to trust the file."""
+    paragraphs = [p for p in str(error).split("\n\n") if p.strip() and not p.startswith(("Weights only", "Check the"))]
+    return _one_line(Exception(paragraphs[-1] if paragraphs else error))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

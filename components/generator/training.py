@@ -1,0 +1,327 @@
+"""The training loop's arithmetic: gradients of a step, the update, and the way back when a loss is not finite.
+
+A step has two halves: the gradients of its loss at the current weights (:meth:`Training.evaluate`), and the update. A
+state counts as good once its gradients are known to be finite. When they are not, the last update is taken back and
+made again with a smaller step, which then stays: what follows is a function of the seed and l, stopped or not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from components.errors import BadInput, GoodshotError
+from components.generator.batch import Batch
+from components.generator.config import GeneratorConfig
+from components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
+from components.generator.losses import PerceptualLoss
+from components.generator.lpips import load_lpips
+from components.generator.objective import Terms, VarianceAwareVQGAN
+from components.generator.start import StartWeights, load_into, read_start, start_file
+from components.generator.vqgan import VQGAN
+
+SMALLER = 0.1
+"""What the learning rate is multiplied by when an update is taken back."""
+ROLLBACKS = 5
+"""Updates taken back in one training before it counts as failed."""
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """The terms of eq. 7 at one iteration, and what the step did, as plain numbers."""
+
+    iteration: int
+    total: float
+    mse: float
+    reconstruction: float
+    perceptual: float
+    codebook: float
+    adversarial: float = 0.0
+    adaptive_weight: float = 0.0
+    discriminator: float = 0.0
+    """What the discriminator minimises."""
+    codes_used: float = float("nan")
+    """Share of the codebook that the step's views use, in (0, 1]."""
+    rollbacks: int = 0
+    """Updates taken back so far; each made the step ten times smaller."""
+
+
+class Training:
+    """A VQGAN with its objective, its optimiser and, if there is one, its discriminator.
+
+    Args:
+        batches: iteration (updates made so far) → this process's parts of the step.
+    """
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        vq_weight: float,
+        seed: int,
+        accelerator: Accelerator,
+        batches: Callable[[int], list[Batch]],
+    ) -> None:
+        self.config, self.vq_weight, self._batches = config, vq_weight, batches
+        self.accelerator = accelerator
+        self.iteration = self.rollbacks = 0
+        start = _start(config)
+        with torch.random.fork_rng(devices=[]):
+            # Before the seed: building a frozen network draws its own first weights.
+            perceptual = _perceptual(config, start, accelerator.device)
+            torch.manual_seed(seed)
+            model = VarianceAwareVQGAN(config, vq_weight, perceptual)
+        if start is not None:
+            load_into(model.vqgan, *start)
+        self.discriminator = _discriminator(config, start[0] if start else None, seed, accelerator.device)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if config.compile:
+            _compile(model.vqgan)
+        optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=config.betas)
+        self._model, self._optimiser = accelerator.prepare(model, optimiser)
+        self._critic: torch.optim.Adam | None = None
+        if self.discriminator is not None:
+            self._critic = torch.optim.Adam(self.discriminator.parameters(), betas=config.betas)
+        self._good: list[dict[str, Any]] | None = None
+        self._pending: StepLosses | None = None
+
+    @property
+    def model(self) -> VarianceAwareVQGAN:
+        """The network with its objective, without what Accelerate wraps around it."""
+        model: VarianceAwareVQGAN = self.accelerator.unwrap_model(self._model)
+        return model
+
+    def step(self) -> StepLosses:
+        """One update (eq. 7). Raises as :meth:`settle` does."""
+        losses = self.settle()
+        self._update()
+        return losses
+
+    def settle(self) -> StepLosses:
+        """Make sure that the current state is a good one; returns the losses of the step that starts from it.
+
+        Raises:
+            GoodshotError: the loss or its gradient is not finite however small the step, or from the start.
+        """
+        while self._pending is None:
+            losses, finite = self.evaluate()
+            if finite:
+                self._pending = losses
+            else:
+                self._take_back(losses)
+        return self._pending
+
+    def evaluate(self) -> tuple[StepLosses, bool]:
+        """Leave the step's gradients in the parameters. Returns its losses, and whether all of it is finite."""
+        self._model.train()
+        self._optimiser.zero_grad(set_to_none=True)
+        discriminator = self._active_discriminator()
+        if discriminator is not None:
+            discriminator.zero_grad(set_to_none=True)
+        parts = self._batches(self.iteration)
+        world = self.accelerator.num_processes
+        terms: list[Terms] = []
+        critic: list[Tensor] = []
+        for part, batch in enumerate(parts):
+            last = part == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self._model):
+                terms.append(self._forward(batch, discriminator))
+                # The shares of all workers' parts add up to one, but Accelerate averages over workers.
+                self.accelerator.backward(terms[-1].total * world)
+            if discriminator is not None:
+                critic.append(self._criticise(discriminator, batch, terms[-1]) * batch.vq_share)
+        self._average_critic(discriminator)
+        return self._losses(terms, critic)
+
+    def _forward(self, batch: Batch, discriminator: PatchDiscriminator | None) -> Terms:
+        if discriminator is not None:
+            discriminator.requires_grad_(False)
+        if self.config.channels_last:
+            flat = batch.views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            batch = batch._replace(views=flat.view_as(batch.views))
+        terms: Terms = self._model(batch, discriminator)
+        return terms
+
+    def _criticise(self, discriminator: PatchDiscriminator, batch: Batch, terms: Terms) -> Tensor:
+        """Add the discriminator's gradient on the same reconstructions; returns its loss, detached."""
+        discriminator.requires_grad_(True)
+        real = batch.views.flatten(0, 1)
+        with self.model.mixed_precision(real.device):
+            logits = discriminator(real), discriminator(terms.reconstructed)
+        loss = discriminator_hinge(logits[0].float(), logits[1].float())
+        torch.autograd.backward(loss * batch.vq_share)
+        return loss.detach()
+
+    def _average_critic(self, discriminator: PatchDiscriminator | None) -> None:
+        """The discriminator is not wrapped for several workers: its gradients are added up here."""
+        if discriminator is None or self.accelerator.num_processes == 1:
+            return
+        for parameter in discriminator.parameters():
+            parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
+
+    def _losses(self, terms: Sequence[Terms], critic: Sequence[Tensor]) -> tuple[StepLosses, bool]:
+        scalars = [torch.stack([part.detach().float() for part in of_part[:7]]) for of_part in terms]
+        loss_d = torch.stack(list(critic)).sum() if critic else scalars[0].new_zeros(())
+        used = torch.stack([of_part.used for of_part in terms]).any(dim=0)
+        summed = torch.cat([torch.stack(scalars).sum(0), loss_d[None]])
+        if self.accelerator.num_processes > 1:
+            summed = self.accelerator.reduce(summed, "sum")
+            used = self.accelerator.reduce(used.float(), "sum") > 0
+        norm = torch.nn.utils.get_total_norm(_gradients(self._model, self._active_discriminator()))
+        total, mse, reconstruction, perceptual, codebook, adversarial, adaptive, of_critic = summed.tolist()
+        losses = StepLosses(
+            iteration=self.iteration + 1,
+            total=total,
+            mse=mse,
+            reconstruction=reconstruction,
+            perceptual=perceptual,
+            codebook=codebook,
+            adversarial=adversarial,
+            adaptive_weight=adaptive,
+            discriminator=of_critic,
+            codes_used=float(used.float().mean()),
+            rollbacks=self.rollbacks,
+        )
+        return losses, bool(torch.isfinite(summed).all() and torch.isfinite(norm))
+
+    def _active_discriminator(self) -> PatchDiscriminator | None:
+        start = self.config.discriminator.start
+        return self.discriminator if start is not None and self.iteration >= start else None
+
+    def _update(self) -> None:
+        """Apply the gradients of a good state, which is remembered until the next one proves good too."""
+        self._good = [copy.deepcopy(part.state_dict()) for part in self._parts()]
+        _set_rate(self._optimiser, self.config.learning_rate * SMALLER**self.rollbacks)
+        self._optimiser.step()
+        if self._critic is not None and self._active_discriminator() is not None:
+            rate = self.config.discriminator.learning_rate or self.config.learning_rate
+            _set_rate(self._critic, rate * SMALLER**self.rollbacks)
+            self._critic.step()
+        self.iteration += 1
+        self._pending = None
+
+    def _take_back(self, losses: StepLosses) -> None:
+        if self._good is None or self.rollbacks == ROLLBACKS:
+            after = f" after {self.rollbacks} updates taken back, each for a ten times smaller step" * bool(self._good)
+            raise GoodshotError(
+                f"generator: the loss ({losses.total}) or its gradient is not finite at iteration {losses.iteration}"
+                f"{after} (vq_weight {self.vq_weight}, learning_rate {self.config.learning_rate}); "
+                "lower generator.learning_rate"
+            )
+        for part, state in zip(self._parts(), self._good, strict=True):
+            part.load_state_dict(state)
+        self.rollbacks += 1
+        self.iteration -= 1
+        self.evaluate()
+        self._update()
+
+    def _parts(self) -> list[Any]:
+        parts = [self.model.vqgan, self._optimiser, self.discriminator, self._critic]
+        return [part for part in parts if part is not None]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors: weights, Adam's moments, the discriminator's too."""
+        tensors = {f"model.{name}": value.contiguous() for name, value in self.model.vqgan.state_dict().items()}
+        tensors |= _moments("adam", self._optimiser)
+        if self.discriminator is not None and self._critic is not None:
+            state = self.discriminator.state_dict()
+            tensors |= {f"discriminator.{name}": value.contiguous() for name, value in state.items()}
+            tensors |= _moments("critic", self._critic)
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor], iteration: int, rollbacks: int) -> None:
+        """Continue from :meth:`tensors` of that iteration."""
+        self.model.vqgan.load_state_dict(_below("model.", tensors))
+        _load_moments(self._optimiser, "adam", tensors)
+        if self.discriminator is not None and self._critic is not None:
+            self.discriminator.load_state_dict(_below("discriminator.", tensors))
+            _load_moments(self._critic, "critic", tensors)
+        self.iteration, self.rollbacks = iteration, rollbacks
+        self._good = self._pending = None
+
+
+def _perceptual(
+    config: GeneratorConfig, start: tuple[StartWeights, Path] | None, device: torch.device
+) -> nn.Module | None:
+    if config.perceptual == "lpips" and start is not None:
+        return load_lpips(start[0].perceptual, start[1]).to(device)
+    return PerceptualLoss().to(device) if config.perceptual == "lite0" else None
+
+
+def _start(config: GeneratorConfig) -> tuple[StartWeights, Path] | None:
+    file = start_file(config.init)
+    return None if file is None else (read_start(file.path), file.path)
+
+
+def _discriminator(
+    config: GeneratorConfig, start: StartWeights | None, seed: int, device: torch.device
+) -> PatchDiscriminator | None:
+    """The start weights' discriminator, or a fresh one; None where the training never uses it."""
+    options = config.discriminator
+    if options.start is None:
+        return None
+    given = start.discriminator if start else {}
+    layers = layers_of(set(given)) if given else options.layers or 3
+    if options.layers not in (None, layers):
+        raise BadInput(
+            f"generator.discriminator.layers = {options.layers}, but the start weights' discriminator has {layers}; "
+            "leave it out"
+        )
+    channels = given["main.0.weight"].shape[0] if given else options.channels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        discriminator = PatchDiscriminator(layers, channels)
+    if given:
+        discriminator.load_state_dict(given)
+    return discriminator.to(device)
+
+
+def _compile(vqgan: VQGAN) -> None:
+    """Compile the two halves. The last layer stays outside: the adaptive weight asks for its gradient alone."""
+    vqgan.encoder.compile()
+    vqgan.decoder.features = torch.compile(vqgan.decoder.features)  # type: ignore[method-assign]
+
+
+def _gradients(*modules: nn.Module | None) -> list[Tensor]:
+    parameters = [p for module in modules if module is not None for p in module.parameters()]
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def _set_rate(optimiser: Any, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _moments(prefix: str, optimiser: Any) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{prefix}.{i}.{name}": torch.as_tensor(v).contiguous()
+        for i, moments in state.items()
+        for name, v in moments.items()
+    }
+
+
+def _load_moments(optimiser: Any, prefix: str, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in _below(f"{prefix}.", tensors).items():
+        index, _, key = name.partition(".")
+        moments.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def columns(losses: Iterable[StepLosses]) -> dict[str, list[Any]]:
+    """Losses as columns, for Arrow."""
+    rows = list(losses)
+    return {name: [getattr(row, name) for row in rows] for name in StepLosses.__dataclass_fields__}
