@@ -60,10 +60,15 @@ class Batches:
             raise BadInput("generator: no original image given; give at least one photograph of a good product")
         self.config, self.policy, self.seed, self.device = config, policy, seed, device
         self.rank, self.world = rank, world
-        self.originals = torch.stack([_to_square(image, config.resolution) for image in images]).to(device)
+        self._images = images
+        self.originals = self.originals_at(config.resolution)
         """(K, 3, R, R) in [0, 1]."""
         if world > (most := min(len(images), config.originals_per_step)):
             raise BadInput(f"generator: {world} workers share a step's originals, of which there are {most}; use fewer")
+
+    def originals_at(self, side: int) -> Tensor:
+        """The originals, square-resized: (K, 3, side, side) in [0, 1]."""
+        return torch.stack([to_square(image, side) for image in self._images]).to(self.device)
 
     def of_step(self, iteration: int) -> list[Batch]:
         """This process's parts of the step that follows ``iteration`` updates: one, or ``accumulation`` of them."""
@@ -112,7 +117,7 @@ class Batches:
         return sample_noise(shape, self.seed, iteration, samples).to(self.device)
 
 
-def _to_square(image: np.ndarray, side: int) -> Tensor:
+def to_square(image: np.ndarray, side: int) -> Tensor:
     """uint8 (H, W, 3) → (3, side, side) in [0, 1], bicubic with antialiasing."""
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float() / 255
     resized = F.interpolate(tensor, size=(side, side), mode="bicubic", antialias=True, align_corners=False)

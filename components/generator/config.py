@@ -1,16 +1,25 @@
 """What a generator is: every option that changes the images it makes, with the paper's symbol where it has one."""
 
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from components.config import Config
 from components.generator.augment import POLICIES, AugmentationPolicy
 from components.weights import resolve
 
 Variance = Literal["estimated", "unit", "none"]
-Detail = Literal["none", "residual"]
+Detail = Annotated[str, StringConstraints(pattern=r"^(none|residual(_[1-9]\d{1,3})?)$")]
+"""``none``; ``residual``; ``residual_256``: the residual, enlarged, on originals of 256 × 256 pixels."""
 
 EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
 """The start weights that come with goodshot, where they do."""

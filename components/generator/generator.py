@@ -18,6 +18,7 @@ from typing import Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -108,10 +109,11 @@ class Generator:
         """The first ``copies`` images of the current iteration; sample m belongs to original m mod K.
 
         ``detail``: ``none`` decodes the sampled latents as they are; ``residual`` adds the difference between the
-        decoded sample and the decoded mean to the original, which keeps what the decoder blurs.
+        decoded sample and the decoded mean to the original, which keeps what the decoder blurs; ``residual_256`` adds
+        it, enlarged, to the original at 256 pixels, which keeps what the generator's resolution loses too.
 
         Returns:
-            uint8 RGB (M, R, R, 3) at the generator's resolution.
+            uint8 RGB (M, R, R, 3) at the generator's resolution, or at the detail's.
         """
         self._settle()
         originals = self._batches.originals
@@ -120,10 +122,12 @@ class Generator:
         noise = self._batches.noise(self.iteration, range(copies))
         latents = torch.cat([distributions[m % count].sample(noise[m : m + 1]) for m in range(copies)])
         images = self._decode(latents)
-        if detail == "residual":
+        if detail != "none":
             means = self._decode(torch.stack([d.mean for d in distributions]))
             owners = [m % count for m in range(copies)]
-            images = originals[owners] * 2 - 1 + images - means[owners]
+            side = int(detail.partition("_")[2] or self.config.resolution)
+            difference = F.interpolate(images - means[owners], (side, side), mode="bicubic", align_corners=False)
+            images = self._batches.originals_at(side)[owners] * 2 - 1 + difference
         return to_uint8(images / 2 + 0.5)
 
     @torch.no_grad()

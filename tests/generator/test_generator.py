@@ -9,6 +9,7 @@ import torch
 
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
+from components.generator.batch import to_square
 from components.generator.config import F16, GeneratorConfig, VQGANConfig
 from components.generator.generator import Generator
 from components.generator.latent import latent_distribution, sample_noise
@@ -123,6 +124,20 @@ def test_residual_detail_keeps_the_originals_sharpness(coffee: np.ndarray) -> No
         return float(np.abs(np.diff(images.astype(float), axis=2)).mean())
 
     assert sharpness(generator.sample(3, "residual")) > sharpness(generator.sample(3, "none"))
+
+
+def test_residual_detail_on_a_larger_original_keeps_its_resolution(coffee: np.ndarray) -> None:
+    generator = make(coffee)
+    generator.advance(20)
+    images = generator.sample(2, "residual_96")
+    assert images.shape == (2, 96, 96, 3)
+    added, expected = (
+        torch.from_numpy(generator.sample(2, detail)).permute(0, 3, 1, 2).float() / 255 - to_square(coffee, side)
+        for detail, side in (("residual_96", 96), ("residual", 32))
+    )
+    halved = torch.nn.functional.interpolate(added, (32, 32), mode="area")
+    assert torch.corrcoef(torch.stack([halved.flatten(), expected.flatten()]))[0, 1] > 0.9
+    assert 0 < float(added.abs().mean()) < 2 * float(expected.abs().mean())
 
 
 def test_variance_is_eq_3() -> None:
