@@ -138,7 +138,7 @@ def test_a_row_that_has_no_place_is_not_there(kind: str, tmp_path: Path) -> None
     steps = """
 results = Results(str(place / "out"))
 def append(name):
-    results.append(name, {"fingerprint": name, "image_auroc": 0.5}, [], {"image_auroc": 0.5})
+    results.append(name, {"fingerprint": name, "image_auroc": 0.5}, [], [])
 if kind == "disk":
     fill(leave=64 * 1024)
 append("first")

@@ -195,7 +195,7 @@ def test_store_and_results_on_s3(bucket: Bucket) -> None:
     assert SECRET not in str(caught.value)
     results = Results(bucket.uri("results of %C3%BC"))
     assert results.rows() == {}
-    results.append("f1", {"fingerprint": "f1", "image_auroc": 0.5}, [], {"image_auroc": 0.5})
+    results.append("f1", {"fingerprint": "f1", "image_auroc": 0.5}, [], [])
     results.append_failure("f2", "tiny", "coin", "broke", "log")
     assert results.finished() == {"f1"}
     assert results.rows()["f1"]["image_auroc"] == 0.5
