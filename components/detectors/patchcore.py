@@ -7,8 +7,10 @@ Images pass one at a time: a score depends on the fitted bank and the image alon
 Legend: N training images, M patches in the memory bank, C feature channels, T test images, S the image size.
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ from components.errors import BadInput, GoodshotError
 
 # Patches of the bank that a test image's patches are compared with at a time: 16 MB of distances at 32 x 32 patches.
 BLOCK = 4096
+# Halves the time of EfficientNet-Lite0's depthwise convolutions on a CPU.
+CHANNELS_LAST = torch.channels_last
 
 
 class PatchCore:
@@ -37,7 +41,8 @@ class PatchCore:
         self.config = config
         self.seed = seed
         self.device = torch.device(device)
-        self._model = build_model(config, seed).to(self.device).eval()
+        drawn = seed if config.weights == "random" else 0
+        self._model = _with_a_bank_of_its_own(_network(_of_the_network(config), drawn, str(self.device)))
 
     @property
     def memory_bank(self) -> NDArray[np.float32]:
@@ -97,7 +102,7 @@ class PatchCore:
         norms = self._model.memory_bank.square().sum(1)
         enlarging: tuple[Tensor, ...] = ()
         for index, features in enumerate(images):
-            patches = self._model.reshape_embedding(features)
+            patches = self._model.reshape_embedding(features).contiguous()
             nearest = self._nearest(patches, norms)
             scores.image[index] = _finite(self._image_score(patches, nearest), "score", index).item()
             enlarging = enlarging or tuple(self._enlarging(side, size) for side in features.shape[-2:])
@@ -150,9 +155,9 @@ class PatchCore:
 
     @torch.no_grad()
     def _read(self, pixels: Tensor) -> Tensor:
-        layers = self._model.feature_extractor(pixels)
+        layers = self._model.feature_extractor(pixels.contiguous(memory_format=CHANNELS_LAST))
         pooled = {layer: self._model.feature_pooler(features) for layer, features in layers.items()}
-        features: Tensor = self._model.generate_embedding(pooled)
+        features: Tensor = self._model.generate_embedding(pooled).contiguous()
         return features
 
     def _check_size(self, patches: int) -> None:
@@ -207,6 +212,24 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
         )
     if on_lite0 and pretrained:
         _load_backbone(model.feature_extractor.feature_extractor)
+    return model
+
+
+@lru_cache(maxsize=2)
+def _network(config: DetectorConfig, seed: int, device: str) -> Any:
+    """The model, ready to read images: frozen, so the cells that a process works on one after the other share it."""
+    return build_model(config, seed).to(device, memory_format=CHANNELS_LAST).eval()
+
+
+def _of_the_network(config: DetectorConfig) -> DetectorConfig:
+    """The configuration less what only the memory bank depends on."""
+    return config.model_copy(update={"coreset_ratio": 1.0, "alias": None})
+
+
+def _with_a_bank_of_its_own(network: Any) -> Any:
+    model = copy.copy(network)
+    model._buffers = dict(network._buffers)
+    model.embedding_store = []
     return model
 
 
