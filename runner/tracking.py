@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +76,9 @@ class Tracker:
         # The environment variable decides, not wandb.init's argument: without a key any other state fails.
         os.environ["WANDB_MODE"] = mode
         os.environ["WANDB_DIR"] = folder
+        # wandb empties its temporary folders when its process exits by itself, which an actor's does not. The system's
+        # own folder, because a socket goes there too, whose path must be short.
+        self._temporary = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="goodshot-")
         self.folder, self.logged, self.failed, self.error = folder, 0, 0, ""
 
     def log(self, trial: Trial) -> None:
@@ -97,5 +104,9 @@ class Tracker:
             self.error = self.error or f"{type(error).__name__}: {error}".splitlines()[0]
 
     def finish(self) -> tuple[int, int, str]:
-        """Runs logged, runs that failed and the first one's error, after everything sent before."""
+        """Runs logged, runs that failed and the first one's error, after everything sent before; the last call."""
+        if "wandb" in sys.modules:
+            with suppress(Exception):
+                sys.modules["wandb"].teardown()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         return self.logged, self.failed, self.error
