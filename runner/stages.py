@@ -26,6 +26,7 @@ from components.prompts import candidates, rank
 from runner.image_sets import embed
 from runner.plan import PlannedCell, PromptStage, Support
 from runner.planted import planted_auroc, planted_values
+from runner.quality import quality_values
 from runner.results import Results, software
 from runner.sharding import copy_shard
 from runner.store import Store, arrays_bytes
@@ -131,6 +132,8 @@ def detect(
     # Some models of anomalib score images alone.
     masks = None if np.isnan(scores.maps).all() else test.masks
     metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
+    if extra is not None:
+        metrics = replace(metrics, values=metrics.values + quality_values(extra, originals, store))
     if planned.planted is not None:
         read = partial(_read_others, planned, store)
         values = planted_values(planned.planted, detector, read, planned.support.ids)

@@ -114,7 +114,8 @@ class Batches:
         """ε of these samples (len(samples), C, h, w)."""
         side = self.config.resolution // self.config.vqgan.downsampling
         shape = (self.config.vqgan.latent_channels, side, side)
-        return sample_noise(shape, self.seed, iteration, samples).to(self.device)
+        correlation = self.config.noise_correlation
+        return sample_noise(shape, self.seed, iteration, samples, correlation).to(self.device)
 
 
 def to_square(image: np.ndarray, side: int) -> Tensor:

@@ -62,7 +62,18 @@ F16 = VQGANConfig(
     # Published weights have attention at the lowest level, whatever the resolution they are used at.
     base_resolution=256,
 )
-NETWORKS: Final = {"small": VQGANConfig(), "f16": F16, "f16_16384": F16.model_copy(update={"codebook_size": 16384})}
+EMBEDDED_NETWORK = VQGANConfig(
+    channels=24,
+    channel_multipliers=(1, 2, 4),
+    latent_channels=16,
+    codebook_size=1024,
+)
+NETWORKS: Final = {
+    "small": VQGANConfig(),
+    "embedded": EMBEDDED_NETWORK,
+    "f16": F16,
+    "f16_16384": F16.model_copy(update={"codebook_size": 16384}),
+}
 """Networks by name, which ``generator.vqgan`` takes in place of their fields."""
 _PUBLISHED: Final = {"taming:imagenet_1024": "f16", "taming:imagenet_16384": "f16_16384"}
 
@@ -89,6 +100,13 @@ class GeneratorConfig(Config):
     variance: Variance = "estimated"
     augmentations: int = Field(default=4, ge=2, description="N: augmented views per original (eq. 3 needs two)")
     train_samples: PositiveInt = Field(default=2, description="T: sampled images in L_mse, whatever copies is")
+    noise_correlation: float = Field(
+        default=0.0,
+        ge=0,
+        le=16,
+        description="latent positions over which a sample's noise varies together (Gaussian); 0: independent, the "
+        "paper's",
+    )
     originals_per_step: PositiveInt = Field(default=4, description="originals in a step; drawn by (seed, l) if more")
     accumulation: PositiveInt = Field(
         default=1, description="parts, by original, that a step's gradient is added up from: less memory"
@@ -183,7 +201,7 @@ class GeneratorConfig(Config):
         return {**self.stated(), "augmentation": policy.model_dump(mode="json"), **weights}
 
 
-_LATER: Final = ("accumulation", "legacy_beta", "channels_last", "compile")
+_LATER: Final = ("noise_correlation", "accumulation", "legacy_beta", "channels_last", "compile")
 
 
 def published(name: Literal["imagenet_1024", "imagenet_16384"] = "imagenet_1024", **fields: Any) -> GeneratorConfig:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.generator.config import Variance
@@ -41,14 +43,35 @@ def latent_distribution(quantised: Tensor, variance: Variance) -> LatentDistribu
     return LatentDistribution(mean, std)
 
 
-def sample_noise(shape: torch.Size | tuple[int, ...], seed: int, iteration: int, samples: range) -> Tensor:
+def sample_noise(
+    shape: torch.Size | tuple[int, ...], seed: int, iteration: int, samples: range, correlation: float = 0.0
+) -> Tensor:
     """ε of the samples m in ``samples`` at iteration l, (len(samples), *shape), drawn on the CPU.
 
     Each sample is a function of (seed, l, m) alone: more copies or more iterations never change earlier ones.
+
+    Args:
+        shape: (C, h, w).
+        correlation: standard deviation, in latent positions, of the Gaussian that white noise is smoothed by; 0: none
+            (the paper's). Every value is N(0, 1) all the same, but neighbours vary together.
     """
+    reach = math.ceil(3 * correlation)
+    channels, height, width = shape
+    padded = (channels, height + 2 * reach, width + 2 * reach)
     draws = []
     for m in samples:
         digest = hashlib.sha256(f"noise/{seed}/{iteration}/{m}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-        draws.append(torch.randn(tuple(shape), generator=generator))
-    return torch.stack(draws)
+        draws.append(torch.randn(padded, generator=generator))
+    noise = torch.stack(draws)
+    return _smoothed(noise, correlation, reach) if reach else noise
+
+
+def _smoothed(noise: Tensor, correlation: float, reach: int) -> Tensor:
+    """White noise (M, C, h + 2r, w + 2r) under a Gaussian of unit energy, (M, C, h, w): still N(0, 1) everywhere."""
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / correlation) ** 2)
+    kernel = (kernel / kernel.norm())[None, None]
+    flat = noise.flatten(0, 1)[:, None]
+    smooth = F.conv2d(F.conv2d(flat, kernel[..., None]), kernel[:, :, None])
+    return smooth.view(*noise.shape[:2], *smooth.shape[2:])

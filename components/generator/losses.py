@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.generator.vqgan import Quantised
-from components.weights import load_efficientnet_lite0
-
-PERCEPTUAL_LAYERS = ("blocks.1", "blocks.2")
 
 
 def mse_loss(original: Tensor, samples: Tensor) -> Tensor:
@@ -31,25 +27,3 @@ def codebook_loss(latents: Tensor, quantised: Quantised, beta: float, legacy: bo
     pull_codes = F.mse_loss(quantised.codes, latents.detach())
     pull_latents = F.mse_loss(latents, quantised.codes.detach())
     return beta * pull_codes + pull_latents if legacy else pull_codes + beta * pull_latents
-
-
-class PerceptualLoss(nn.Module):
-    """Distance between EfficientNet-Lite0 features: the embedded substitute for LPIPS-VGG, named ``lite0``.
-
-    Features of two layers are normalised to unit length along channels; the loss is the mean squared difference
-    over positions, summed over channels and layers (LPIPS's form without its learned weights).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = load_efficientnet_lite0(PERCEPTUAL_LAYERS)
-
-    def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Two batches (B, 3, H, W) in [−1, 1] (the backbone's own range) → a scalar ≥ 0."""
-        with torch.no_grad():
-            wanted = self.features(target)
-        total = reconstruction.new_zeros(())
-        for got, want in zip(self.features(reconstruction), wanted, strict=True):
-            difference = F.normalize(got, dim=1) - F.normalize(want, dim=1)
-            total = total + difference.pow(2).sum(1).mean()
-        return total

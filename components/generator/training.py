@@ -22,11 +22,10 @@ from components.errors import BadInput, GoodshotError
 from components.generator.batch import Batch
 from components.generator.config import GeneratorConfig
 from components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
-from components.generator.losses import PerceptualLoss
-from components.generator.lpips import load_lpips
 from components.generator.objective import Terms, VarianceAwareVQGAN
 from components.generator.start import StartWeights, load_into, read_start, start_file
 from components.generator.vqgan import VQGAN
+from components.perceptual import PerceptualLoss, load_lpips
 
 SMALLER = 0.1
 """What the learning rate is multiplied by when an update is taken back."""

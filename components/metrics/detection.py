@@ -19,6 +19,8 @@ from components.metrics.regions import Region, component_weights, saturated_weig
 
 ALL = "all"
 MEAN = "mean"
+IMAGE_SET = "image_set/all"
+"""The subset of image quality: of the images that an arm adds. No kind of defect is called that: they are folders."""
 PRO_LIMIT = 0.3
 SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
 """Those of MVTec LOCO's own evaluation; the headline is 0.05."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.metrics.detection import ALL, LOCO_KINDS, MEAN
+from components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
 from components.metrics.summary import MeanStd, mean_std
 from runner.planted import SUBSET
 from runner.report.page import Row, variant_label
@@ -22,6 +22,17 @@ FURTHER = {
     "pixel_f1_max": "pixel F1-max",
     "au_spro_0.05": "AU-sPRO (FPR ≤ 0.05)",
 }
+QUALITY = {
+    "ssim": "SSIM",
+    "psnr": "PSNR, dB",
+    "lpips": "LPIPS",
+    "lpips_lite0": "lpips_lite0",
+    "is": "IS",
+    "is_lite0": "is_lite0",
+    "diversity_lpips": "diversity (LPIPS)",
+    "diversity_lpips_lite0": "diversity (lpips_lite0)",
+}
+"""Of the images added, against their originals. The substitutes keep their own names."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +62,27 @@ def _of(name: str, variants: Mapping[str, Sequence[Values]]) -> list[Breakdown]:
     present = {key for values in variants.values() for v in values for key in v}
     kinds = _kinds({subset for subset, _ in present})
     tables = [
-        _table(f"{name}: {title} by kind of defect", {(kind, metric): kind for kind in kinds}, variants)
+        _table(
+            f"{name}: {title} by kind of defect", {(kind, metric): kind.replace("_", " ") for kind in kinds}, variants
+        )
         for metric, title in BY_KIND.items()
         if len(kinds) > 1
     ]
     tables.append(
         _table(f"{name}: further metrics", {(ALL, metric): title for metric, title in FURTHER.items()}, variants)
     )
+    pictured = {
+        label: values for label, values in variants.items() if any(s == IMAGE_SET for v in values for s, _ in v)
+    }
+    tables.append(
+        _table(f"{name}: the images added", {(IMAGE_SET, metric): title for metric, title in QUALITY.items()}, pictured)
+    )
     return [table for table in tables if table.columns]
 
 
 def _kinds(subsets: set[str]) -> list[str]:
     """Defect types by name; LOCO's two and their mean in that order."""
-    own = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET}
+    own = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s != IMAGE_SET}
     return sorted(own, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
 
 
@@ -78,4 +97,4 @@ def _table(title: str, columns: Mapping[tuple[str, str], str], variants: Mapping
     }
     used = [key for key, by_label in means.items() if any(math.isfinite(m.mean) for m in by_label.values())]
     lines = {label: tuple(means[key][label] for key in used) for label in variants}
-    return Breakdown(title, tuple(columns[key].replace("_", " ") for key in used), lines)
+    return Breakdown(title, tuple(columns[key] for key in used), lines)

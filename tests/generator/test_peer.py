@@ -20,9 +20,9 @@ from components.generator.batch import Batch
 from components.generator.config import F16, DiscriminatorConfig, GeneratorConfig, VQGANConfig
 from components.generator.discriminator import PatchDiscriminator, discriminator_hinge
 from components.generator.losses import codebook_loss
-from components.generator.lpips import load_lpips
 from components.generator.objective import VarianceAwareVQGAN
 from components.generator.vqgan import VQGAN
+from components.perceptual import load_lpips
 
 pytestmark = pytest.mark.peer
 SMALL = VQGANConfig(channels=32, channel_multipliers=(1, 2), norm_groups=32, latent_channels=32, codebook_size=64)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from components.encoders import build_encoder
 from components.generator.generator import Generator
+from components.metrics.detection import IMAGE_SET
 from runner.execute import Options, plan_studies
 from runner.external import supply
 from runner.image_sets import ImageSets
@@ -141,8 +142,9 @@ def test_every_metric_of_every_subset_is_kept(made: tuple[Plan, Store, Results])
     rows = results.rows()
     for fingerprint in plan.cells:
         own = {(v["subset"], v["metric"]): v for v in values if v["fingerprint"] == fingerprint}
-        assert {subset for subset, _ in own} == {"all", "hole"}
-        assert len(own) == 2 * 9
+        added = plan.cells[fingerprint].cell.arm != "original"
+        assert {subset for subset, _ in own} == {"all", "hole", *([IMAGE_SET] if added else [])}
+        assert len(own) == 2 * 9 + 5 * added
         for name in ("image_auroc", "pixel_auroc", "aupro"):
             assert own["all", name]["value"] == rows[fingerprint][name]
         # Two images: every resample is the same two. A pixel metric has no interval, which is NaN and not null.

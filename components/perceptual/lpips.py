@@ -37,6 +37,13 @@ class LPIPS(nn.Module):
             total = total + self.get_submodule(f"lin{n}")((_unit(got) - _unit(want)).pow(2)).mean()
         return total
 
+    def compared(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [−1, 1] → weighted features (B, C, h, w) by layer: their squared differences are summed."""
+        channels = [dict(self.named_parameters())[f"lin{n}.model.1.weight"] for n in range(len(_STAGES))]
+        # A published weight is never negative.
+        roots = [weight[:, :, 0, 0].clamp_min(0).sqrt()[..., None, None] for weight in channels]
+        return [_unit(features) * root for features, root in zip(self._features(images), roots, strict=True)]
+
     def _features(self, images: Tensor) -> list[Tensor]:
         features: list[Tensor] = self.net(self.scaling_layer(images))
         return features
@@ -51,6 +58,24 @@ def load_lpips(weights: dict[str, Tensor], path: Path) -> LPIPS:
     if missing := sorted(network.state_dict().keys() - weights.keys()):
         raise BadInput(f"{path}: holds no LPIPS (no loss.perceptual_loss.{missing[0]}); set generator.perceptual=lite0")
     network.load_state_dict(weights, strict=True)
+    return network.eval().requires_grad_(False)
+
+
+def lpips_of_trunk(trunk: dict[str, Tensor], channels: dict[str, Tensor]) -> LPIPS:
+    """LPIPS in evaluation mode, frozen, on torchvision's VGG-16.
+
+    Args:
+        trunk: torchvision's ``vgg16`` (``features.N.weight`` …); its classifier is not looked at.
+        channels: the published weights of the channels (``linN.model.1.weight``).
+    """
+    network = LPIPS()
+    for stage in network.net.children():
+        for number, layer in stage.named_children():
+            if isinstance(layer, nn.Conv2d):
+                layer.load_state_dict({part: trunk[f"features.{number}.{part}"] for part in ("weight", "bias")})
+    missing, unexpected = network.load_state_dict(channels, strict=False)
+    if unexpected or any(name.startswith("lin") for name in missing):
+        raise BadInput("LPIPS: these are not the published channel weights of its VGG-16 form")
     return network.eval().requires_grad_(False)
 
 

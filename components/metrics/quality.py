@@ -1,0 +1,202 @@
+"""How good is a set of generated images, without a detector (Table 2): SSIM, PSNR, LPIPS, IS, and diversity.
+
+LPIPS and IS have their standard names only where their own networks are on this machine (VGG-16 and Inception v3 of
+torchvision, in torch's hub cache). Otherwise EfficientNet-Lite0 stands in for both, as ``lpips_lite0`` and
+``is_lite0``: the same formulas on another network, not comparable with published values.
+
+# M images of H × W pixels, K originals
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from components.errors import BadInput
+from components.perceptual import PerceptualLoss, lpips_of_trunk
+from components.weights import file_sha256, load_efficientnet_lite0
+
+DIVERSITY_IMAGES = 40
+"""Diversity is measured over a set's first so many images: VGG's features of one are 32 MB at 256 px."""
+_CHUNK = 8
+_INCEPTION_SIDE = 299
+_HUB = {"vgg16": "vgg16-397923af.pth", "inception_v3": "inception_v3_google-0cc3c7bd.pth"}
+"""torchvision's files; the digits before the extension begin the SHA-256."""
+
+
+class Distance(Protocol):
+    """A perceptual distance: squared differences of features, averaged over positions and summed over layers."""
+
+    def compared(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [−1, 1] → (B, C, h, w) by layer."""
+        ...
+
+
+@dataclass(frozen=True)
+class QualityNetworks:
+    """What LPIPS and IS are measured with, and the names that their values have."""
+
+    lpips: str
+    distance: Distance
+    inception: str
+    classify: nn.Module
+    """(B, 3, H, W) in [−1, 1] → logits (B, classes)."""
+
+
+def image_quality(
+    images: NDArray[np.uint8], originals: Sequence[NDArray[np.uint8]], networks: QualityNetworks | None = None
+) -> dict[str, float]:
+    """Measure a set.
+
+    Args:
+        images: uint8 RGB (M, H, W, 3), M ≥ 1.
+        originals: K arrays uint8 (H', W', 3), resized to the images' size; image m is compared with original m mod K.
+        networks: those of this machine if none are given.
+
+    Returns:
+        ``ssim`` (mean, in [−1, 1]) and ``psnr`` (mean, dB; inf for an exact copy) to the original; ``lpips`` (mean);
+        ``is``: exp of the mean KL divergence of an image's class probabilities from the set's mean, in [1, M];
+        ``diversity_lpips``: mean LPIPS over all pairs of the set's first images, NaN for a single one. The names of
+        the last three end in ``_lite0`` where the embedded network stands in.
+
+    Raises:
+        BadInput: no image, or images smaller than 11 pixels (SSIM's window).
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    if not len(images) or not len(originals):
+        raise BadInput("image quality: needs at least one image and one original")
+    if min(images.shape[1:3]) < 11:
+        raise BadInput(
+            f"image quality: {images.shape[2]} × {images.shape[1]} pixels are fewer than SSIM's window of 11"
+        )
+    networks = networks or quality_networks()
+    got = _tensor(images)
+    size = (got.shape[2], got.shape[3])
+    wanted = torch.stack([_resized(_tensor(original[None]), size)[0].clamp(0, 1) for original in originals])
+    owners = [m % len(originals) for m in range(len(got))]
+    dimensions: dict[str, Any] = {"data_range": 1.0, "reduction": "none"}
+    ssim = structural_similarity_index_measure(got, wanted[owners], **dimensions)
+    psnr = peak_signal_noise_ratio(got, wanted[owners], dim=(1, 2, 3), **dimensions)
+    return {
+        "ssim": float(torch.as_tensor(ssim).mean()),
+        "psnr": float(psnr.mean()),
+        networks.lpips: _lpips(got, wanted, owners, networks.distance),
+        networks.inception: inception_score(_logits(got, networks.classify)),
+        f"diversity_{networks.lpips}": _diversity(got[:DIVERSITY_IMAGES], networks.distance),
+    }
+
+
+def network_names() -> tuple[str, str]:
+    """What LPIPS and IS are called on this machine; nothing is loaded."""
+    return (
+        "lpips" if hub_file("vgg16") else "lpips_lite0",
+        "is" if hub_file("inception_v3") else "is_lite0",
+    )
+
+
+def inception_score(logits: Tensor) -> float:
+    """Logits (M, classes) → exp(mean_m KL(p(y|x_m) ‖ mean p(y))), of the set as a whole (no splits); in [1, M]."""
+    log_p = logits.double().log_softmax(1)
+    mean = log_p.exp().mean(0).clamp_min(1e-300).log()
+    return math.exp(float((log_p.exp() * (log_p - mean)).sum(1).mean()))
+
+
+@lru_cache(maxsize=1)
+def quality_networks() -> QualityNetworks:
+    """The standard networks where their files are in torch's hub cache, EfficientNet-Lite0 where they are not.
+
+    Raises :class:`BadInput` for a file that is not the published one.
+    """
+    vgg, inception = hub_file("vgg16"), hub_file("inception_v3")
+    distance: Distance = _vgg_lpips(vgg) if vgg else PerceptualLoss()
+    classify = _Inception(inception) if inception else load_efficientnet_lite0()
+    lpips, score = network_names()
+    return QualityNetworks(lpips, distance, score, classify.eval())
+
+
+def hub_file(network: str) -> Path | None:
+    """Where torch's hub keeps torchvision's weights of ``vgg16`` or ``inception_v3``, None if it has none."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _HUB[network]
+    if not path.is_file():
+        return None
+    digest = file_sha256(path)
+    if not digest.startswith(beginning := path.stem.rpartition("-")[2]):
+        raise BadInput(f"{path}: its SHA-256 begins {digest[:8]}, the published file's {beginning}; remove it")
+    return path
+
+
+def _vgg_lpips(path: Path) -> Distance:
+    """torchvision's VGG-16 under LPIPS' channel weights (v0.1), which torchmetrics brings along."""
+    import torchmetrics.functional.image
+
+    bundled = Path(torchmetrics.functional.image.__file__).parent / "lpips_models" / "vgg.pth"
+    channels = torch.load(bundled, map_location="cpu", weights_only=True)
+    trunk = torch.load(path, map_location="cpu", weights_only=True)
+    return lpips_of_trunk(trunk, channels)
+
+
+class _Inception(nn.Module):
+    """torchvision's Inception v3: the network of the original score, ported from TensorFlow."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        from torchvision.models import inception_v3
+
+        self.network = inception_v3(weights=None, init_weights=False, transform_input=False, aux_logits=True)
+        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+    def forward(self, images: Tensor) -> Tensor:
+        # The port keeps TensorFlow's input range, which is the images' own.
+        logits: Tensor = self.network(_resized(images, (_INCEPTION_SIDE, _INCEPTION_SIDE)))
+        return logits
+
+
+@torch.no_grad()
+def _lpips(images: Tensor, originals: Tensor, owners: Sequence[int], distance: Distance) -> float:
+    own = [distance.compared(original[None] * 2 - 1) for original in originals]
+    total = 0.0
+    for m, owner in enumerate(owners):
+        layers = zip(distance.compared(images[m : m + 1] * 2 - 1), own[owner], strict=True)
+        total += sum(float((got - want).pow(2).sum(1).mean()) for got, want in layers)
+    return total / len(owners)
+
+
+@torch.no_grad()
+def _diversity(images: Tensor, distance: Distance) -> float:
+    """Mean over all pairs, from the layers' Gram matrices: ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b."""
+    if len(images) < 2:
+        return math.nan
+    by_image = [distance.compared(image[None] * 2 - 1) for image in images]
+    total = 0.0
+    for layer in zip(*by_image, strict=True):
+        stacked = torch.cat(layer)
+        flat = stacked.flatten(1).double() / math.sqrt(stacked.shape[2] * stacked.shape[3])
+        # The sum over ordered pairs of ‖a − b‖² is 2·(M·Σ‖a‖² − ‖Σ a‖²).
+        total += float(len(flat) * flat.pow(2).sum() - flat.sum(0).pow(2).sum())
+    return max(0.0, 2 * total / (len(images) * (len(images) - 1)))
+
+
+@torch.no_grad()
+def _logits(images: Tensor, classify: nn.Module) -> Tensor:
+    return torch.cat([classify(chunk * 2 - 1) for chunk in torch.split(images, _CHUNK)])
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[2:] == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+
+
+def _tensor(images: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255

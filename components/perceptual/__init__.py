@@ -1,0 +1,6 @@
+"""How different two images look: LPIPS, and its embedded substitute. For losses and for metrics."""
+
+from components.perceptual.lite0 import PerceptualLoss
+from components.perceptual.lpips import LPIPS, load_lpips, lpips_of_trunk
+
+__all__ = ["LPIPS", "PerceptualLoss", "load_lpips", "lpips_of_trunk"]
