@@ -22,7 +22,7 @@ from torch import Tensor
 from components.data import Sample, scan, select_support
 from components.data.images import decode_rgb
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
-from components.generator.augment import POLICIES, augment, to_uint8
+from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
 from components.generator.config import GeneratorConfig
 from components.generator.generator import Generator
 from components.metrics.detection import image_auroc
@@ -149,6 +149,26 @@ def generated(detail: str, policy: str | None = None) -> Kind:
     return kind
 
 
+def real(policy: str | None = None) -> Kind:
+    """Ten other photographs of good products instead: what no generator can be expected to exceed."""
+
+    def kind(original: Image, seed: int) -> Image:
+        others = [x for x in _photographs() if x.tobytes() != original.tobytes()]
+        chosen = np.random.default_rng((seed, 98)).choice(len(others), COPIES, replace=False)
+        images = np.stack([others[i] for i in chosen])
+        if policy is None:
+            return images
+        return augmented_set(list(images), POLICIES[policy], COPIES, seed)
+
+    return kind
+
+
+@functools.lru_cache(maxsize=1)
+def _photographs() -> tuple[Image, ...]:
+    train = (s for s in scan(REAL, CATEGORY, "mvtec_ad") if s.split == "train")
+    return tuple(decode_rgb(s.image_path.read_bytes(), SIDE) for s in train)
+
+
 @functools.lru_cache(maxsize=1)
 def _trained(original: bytes, seed: int) -> Generator:
     photograph = np.frombuffer(original, np.uint8).reshape(SIDE, SIDE, 3)
@@ -161,6 +181,8 @@ KINDS: dict[str, Kind] = {
     "none": lambda original, seed: None,
     "mild": plainly("mild"),
     "strong": plainly("strong"),
+    "real photographs": real(),
+    "real photographs, then strong": real("strong"),
     "light, then strong": plainly("strong", light),
     "recombined views, then strong": plainly("strong", recombined),
     "noise, then strong": plainly("strong", noise),

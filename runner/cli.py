@@ -11,9 +11,12 @@ import typer
 from components.errors import BadInput, GoodshotError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from runner.execute import Options, Run
+    from runner.generate import Photographs
     from runner.plan import Plan
     from runner.study import Study
 
@@ -72,6 +75,41 @@ def sweep(
         [load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])],
         Options(out, store, address, cpus),
     )
+
+
+@app.command()
+def generate(
+    images: Annotated[
+        str, typer.Option(help="Folder with photographs of good products; one is enough.", metavar="DIR")
+    ],
+    object_name: Annotated[str, typer.Option("--object", help="What they show: a noun that WordNet knows.")],
+    out: Annotated[str, typer.Option(help="Folder for the images; the same again continues.", metavar="DIR")],
+    copies: Annotated[int | None, typer.Option(help="Images to make.", min=1)] = None,
+    iterations: Annotated[int | None, typer.Option(help="L: the best set of so many iterations.", min=1)] = None,
+    vq_weight: Annotated[float | None, typer.Option(help="λ of eq. 7.", min=0)] = None,
+    seed: Annotated[int, typer.Option(help="Drives training and sampling.", min=0)] = 0,
+    settings: Settings = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show what the generator would learn from: OUT/preview.png.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
+) -> None:
+    """Make good images from your own photographs: no dataset, no cluster, one command."""
+    from pathlib import Path
+
+    from runner.generate import Photographs
+    from runner.generate import preview as write_preview
+    from runner.settings import load_study
+
+    point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
+    given = [f"{name}={value}" for name, value in point.items() if value is not None]
+    study = load_study("generate", [*given, *(settings or [])])
+    photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
+    folder = Path(out).expanduser()
+    if preview:
+        typer.echo(write_preview(photographs, folder, study.augmentation, seed))
+        return
+    _generate(photographs, study, folder, device)
 
 
 @app.command()
@@ -140,6 +178,51 @@ def report(
     from runner.report import write_report
 
     typer.echo(write_report(Options(out, store)))
+
+
+def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None) -> None:
+    """Train with a bar, then say what was made."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from components.weights import forbid_downloads
+    from runner.generate import generate as make
+    from runner.progress import duration
+
+    forbid_downloads()
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen not in ("cpu", "cuda"):
+        raise BadInput(f"--device {chosen}: choose cpu or cuda")
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this machine has none that torch can use; leave it out")
+    console = Console()
+    try:
+        with Progress(console=console, disable=not console.is_terminal) as bars:
+            task = bars.add_task("training", total=None)
+            made = make(
+                photographs,
+                study,
+                folder,
+                chosen,
+                lambda done, total: bars.update(task, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues")
+        raise typer.Exit(130) from None
+    table = Table(title=f"{len(made.images)} images, against the photographs", title_justify="left")
+    for name in made.quality:
+        table.add_column(name.replace("_", " ", 1) if name.startswith("diversity") else name, justify="right")
+    table.add_row(*(f"{value:.3g}" for value in made.quality.values()))
+    console.print(table)
+    console.print(
+        f"iteration {made.iteration}, the most similar to “{made.prompt}” ({made.similarity:.3f})"
+        if study.select[0] == "text"
+        else f"iteration {made.iteration}, the last",
+        highlight=False,
+    )
+    console.print(f"images: {made.folder}\nsheet:  {made.sheet}\nin {duration(made.seconds)}", highlight=False)
 
 
 def _run(studies: Sequence[Study], options: Options) -> None:

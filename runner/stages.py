@@ -118,7 +118,7 @@ def detect(
     With ``shared`` features the numbers are the same; the seconds are without what was shared.
     """
     cell = planned.cell
-    extra, facts = _extra_images(planned, store)
+    extra, facts = extra_images(planned, store)
     detector = build_detector(cell.detector, cell.seed, device, planned.object_name)
     began = time.perf_counter()
     _fit(detector, [image[None] for image in originals], extra, shared.originals)
@@ -163,8 +163,8 @@ def cached_encoder(name: str, device: str = "cpu") -> Encoder:
     return build_encoder(name, device)
 
 
-def _extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """What the arm adds to the originals, uint8 (M, H, W, 3), and what the row should say of it."""
+def extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """What the arm adds to its originals after ``post_augment``, uint8 (M, H, W, 3), and what a row says of it."""
     cell = planned.cell
     if cell.arm == "augmented":
         # At the detector's resolution: plain augmentation needs no generator, so nothing has to blur it.

@@ -1,0 +1,8 @@
+"""What ``goodshot generate`` makes unless it is told otherwise: one set of images of a user's own photographs."""
+
+from runner.study import Study
+
+
+def generate() -> Study:
+    """A user's own photographs in, good images out: 'goodshot generate', not 'goodshot sweep'."""
+    return Study(name="generate", arms=("generated",), support_seeds=(0,), copies=(20,), iterations=(100,))

@@ -1,0 +1,158 @@
+"""``goodshot generate`` on real photographs: images out, continued, extended, and refusals that lose nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from components.errors import BadInput
+from runner.cli import main
+from runner.generate import Photographs, generate
+from runner.study import Study
+from tests.conftest import TINY
+
+TINY_GENERATOR = TINY["generator"]
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Photographs:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    coffee = np.asarray(skimage.data.coffee())
+    Image.fromarray(coffee[:300, 100:400]).save(folder / "a.png")
+    Image.fromarray(coffee[20:310, 120:400]).save(folder / "b.jpg")
+    return Photographs(folder=folder, object_name="coffee")
+
+
+def study(**fields: object) -> Study:
+    values = {
+        "name": "generate",
+        "arms": ["generated"],
+        "support_seeds": 0,
+        "copies": 3,
+        "iterations": 4,
+        "score_every": 2,
+        "generator": TINY_GENERATOR,
+    }
+    return Study.model_validate({**values, **fields})
+
+
+def pixels(paths: tuple[Path, ...]) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)) for path in paths]
+
+
+def test_photographs_in_images_out(photographs: Photographs, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    made = generate(photographs, study(), tmp_path / "out", on_step=lambda *at: steps.append(at))
+    images = pixels(made.images)
+    assert [path.name for path in made.images] == ["000.png", "001.png", "002.png"]
+    assert {image.shape for image in images} == {(TINY_GENERATOR["resolution"], TINY_GENERATOR["resolution"], 3)}
+    assert steps[-1] == (3, 3)
+    assert made.prompt.startswith("a coffee with ")
+    assert set(made.quality) == {"ssim", "psnr", "lpips_lite0", "is_lite0", "diversity_lpips_lite0"}
+    assert Image.open(made.sheet).size[0] > 6 * 128
+    record = json.loads((tmp_path / "out" / "generated.json").read_text())
+    assert set(record["photographs"]) == {"a.png", "b.jpg"}
+    assert record["prompt"] == made.prompt
+    assert record["study"]["copies"] == [3]
+
+
+def test_the_same_call_again_trains_nothing_and_a_larger_one_extends_it(
+    photographs: Photographs, tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    first = pixels(generate(photographs, study(select="last"), tmp_path / "out").images)
+    again = generate(photographs, study(select="last"), tmp_path / "out", on_step=lambda done, _: steps.append(done))
+    assert not steps
+    assert all(np.array_equal(a, b) for a, b in zip(first, pixels(again.images), strict=True))
+    larger = study(select="last", iterations=6, copies=3)
+    generate(photographs, larger, tmp_path / "out", on_step=lambda done, _: steps.append(done))
+    assert steps[-1] == 2
+    more = pixels(generate(photographs, study(select="last", copies=5), tmp_path / "out").images)
+    assert len(more) == 5
+    assert all(np.array_equal(a, b) for a, b in zip(first, more[:3], strict=True))
+
+
+def test_post_augment_is_in_the_images(photographs: Photographs, tmp_path: Path) -> None:
+    plain = pixels(generate(photographs, study(), tmp_path / "out").images)
+    turned = pixels(generate(photographs, study(post_augment="strong"), tmp_path / "out").images)
+    assert all(np.abs(a.astype(int) - b).mean() > 5 for a, b in zip(plain, turned, strict=True))
+
+
+def test_a_folder_named_good_inside_is_found(photographs: Photographs, tmp_path: Path) -> None:
+    (tmp_path / "cup").mkdir()
+    photographs.folder.rename(tmp_path / "cup" / "good")
+    inside = Photographs(folder=tmp_path / "cup", object_name="coffee")
+    assert len(inside.read()) == 2
+
+
+def test_foreign_files_among_the_images_are_not_thrown_away(photographs: Photographs, tmp_path: Path) -> None:
+    generate(photographs, study(), tmp_path / "out")
+    (tmp_path / "out" / "images" / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="which this command did not write"):
+        generate(photographs, study(copies=2), tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "notes.txt").read_text() == "mine"
+    assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 3
+
+
+def test_several_points_are_refused(photographs: Photographs, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="asks for 2"):
+        generate(photographs, study(copies=[1, 2]), tmp_path / "out")
+
+
+class TestCommand:
+    def call(self, photographs: Photographs, tmp_path: Path, *more: str) -> int:
+        folder, out = str(photographs.folder), str(tmp_path / "out")
+        return main(["generate", "--images", folder, "--object", "coffee", "--out", out, *more])
+
+    def test_preview_trains_nothing(
+        self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.call(photographs, tmp_path, "--preview") == 0
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["preview.png"]
+        assert "preview.png" in capsys.readouterr().out
+
+    def test_it_says_what_it_made(
+        self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tiny = [f"--set=generator.{key}={json.dumps(value)}" for key, value in TINY_GENERATOR.items()]
+        few = ["--copies=2", "--iterations=2", "--set=score_every=2", "--device=cpu"]
+        assert self.call(photographs, tmp_path, *few, *tiny) == 0
+        shown = capsys.readouterr().out
+        assert "2 images" in shown
+        assert "the most similar to “a coffee with " in shown
+        assert "contact_sheet.png" in shown
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--images", "nowhere"], "no such folder"),
+            (["--object", "cofee"], "nearest: coffee"),
+            (["--device", "tpu"], "choose cpu or cuda"),
+            (["--set", "generator.resolutoin=3"], "did you mean 'resolution'"),
+            (["--iterations", "7"], "score_every = 10 must divide iterations = 7"),
+        ],
+    )
+    def test_bad_input_is_one_line_and_writes_nothing(
+        self,
+        photographs: Photographs,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        more: list[str],
+        message: str,
+    ) -> None:
+        assert self.call(photographs, tmp_path, *more) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+    def test_an_empty_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        empty = Photographs(folder=tmp_path, object_name="coffee")
+        assert self.call(empty, tmp_path) == 2
+        assert "holds no images" in capsys.readouterr().err
