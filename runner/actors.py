@@ -16,6 +16,7 @@ from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage, VQGANClipStage
 from runner.stages import cached_encoder
 from runner.store import Store
+from runner.variation import read_variation
 from runner.vqgan_clip import make_vqgan_clip
 
 WARM_GENERATORS = 2
@@ -41,7 +42,8 @@ class GeneratorActor:
         def start() -> Generator:
             t = training
             check_start(t.config.init, t.start_sha256)
-            return Generator(originals, t.config, t.vq_weight, t.seed, t.augmentation, self.device)
+            head = read_variation(t.variation.key, self.store) if t.variation else None
+            return Generator(originals, t.config, t.vq_weight, t.seed, t.augmentation, self.device, head)
 
         made = 0
 

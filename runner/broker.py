@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from runner.results import Results
 from runner.stages import SharedFeatures, detect, make_shards, rank_prompts
 from runner.store import Store
 from runner.study import Resources
+from runner.variation import VariationStage, make_variation
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -67,6 +69,12 @@ def _rank_prompts(stage: PromptStage, originals: list[np.ndarray], store_uri: st
 def _make_shards(samples: Any, key: str, store_uri: str, source: str | None) -> None:
     start_worker(1)
     make_shards(samples, key, Store(store_uri), source)
+
+
+@ray.remote
+def _make_variation(stage: VariationStage, store_uri: str) -> None:
+    start_worker(1)
+    make_variation(stage, Store(store_uri))
 
 
 @ray.remote
@@ -175,6 +183,8 @@ class Broker:
         if planned.generator is not None:
             stage = self.plan.generators[planned.generator]
             flight = planned.generator
+            if (variation := stage.variation) is not None:
+                await self._once(variation.key, lambda: self._variation(variation))
             await self._once(flight, lambda: self._generator(stage))
         if (clip := self.plan.vqgan_clip.get(planned.image_set or "")) is not None:
             await self._once(clip.key, lambda: self._vqgan_clip(clip))
@@ -189,6 +199,13 @@ class Broker:
         if not self.store.has(stage.key):
             await _rank_prompts.remote(stage, self._decoded.support(stage.support), self.store_uri)
             self.progress.executed["prompt"] += 1
+
+    async def _variation(self, stage: VariationStage) -> None:
+        if self.store.has(stage.key):
+            return
+        await asyncio.gather(*(self._once(s.shard, partial(self._shard, s.shard)) for s in stage.sources))
+        await _make_variation.remote(stage, self.store_uri)
+        self.progress.executed["variation"] += 1
 
     async def _generator(self, stage: GeneratorStage) -> None:
         if all(self.store.has(s.key) for s in stage.image_sets):

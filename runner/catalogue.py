@@ -49,10 +49,13 @@ class Category:
         return [hashes[i] for i in image_ids]
 
 
-def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path) -> dict[str, Category]:
+def read_catalogue(
+    dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path, tested: bool = True
+) -> dict[str, Category]:
     """Scan and verify the categories (all of them where none is named).
 
     Args:
+        tested: whether a category without test images is an error.
         demo_root: where the demo's photographs are cut to if they are not there yet.
 
     Raises:
@@ -68,7 +71,7 @@ def read_catalogue(dataset: DatasetConfig, categories: tuple[str, ...], demo_roo
     else:
         found = _from_folders(dataset, _root(dataset, demo_root), categories)
     for name, category in found.items():
-        if not any(s.split == "test" for s in category.samples):
+        if tested and not any(s.split == "test" for s in category.samples):
             where = public(dataset.root) if dataset.root else demo_root
             raise BadInput(f"{where}: {name} has no test images to measure a detector on; add some and read it again")
     return found

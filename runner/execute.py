@@ -23,7 +23,7 @@ from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
 from runner.store import Store
-from runner.study import Resources, Study
+from runner.study import DatasetConfig, Resources, Study
 
 SNAPSHOT_SECONDS = 5.0
 
@@ -83,16 +83,19 @@ def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
     """
     forbid_downloads()
     demo_root = options.local_folder / "photographs"
-    if any(s.dataset.name == "demo" and s.dataset.root is None for s in studies):
+    if any(d.name == "demo" and d.root is None for s in studies for d in (s.dataset, *s.sources)):
         Results(options.out).files.check_writable()
     catalogues: dict[str, dict[str, Category]] = {}
-    pairs = []
-    for study in studies:
-        key = json.dumps([study.dataset.model_dump(), study.categories])
+
+    def read(dataset: DatasetConfig, categories: tuple[str, ...], tested: bool) -> dict[str, Category]:
+        key = json.dumps([dataset.model_dump(), categories, tested])
         if key not in catalogues:
-            catalogues[key] = read_catalogue(study.dataset, study.categories, demo_root)
-        pairs.append((study, catalogues[key]))
-    return make_plan(pairs)
+            catalogues[key] = read_catalogue(dataset, categories, demo_root, tested)
+        return catalogues[key]
+
+    pairs = [(study, read(study.dataset, study.categories, True)) for study in studies]
+    sources = {s.name: [c for d in s.sources for c in read(d, (), False).values()] for s in studies}
+    return make_plan(pairs, sources)
 
 
 def run_studies(studies: Sequence[Study], options: Options, console: Console) -> tuple[Plan, Run]:

@@ -26,7 +26,7 @@ from components.data.sample import Sample
 from components.data.supplied import Supplied, read_supplied
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
-from runner.catalogue import Category
+from runner.catalogue import Category, read_catalogue
 from runner.contact_sheet import contact_sheet
 from runner.files import Files, absolute
 from runner.plan import GeneratorStage, Plan, PlannedCell, make_plan
@@ -119,7 +119,7 @@ def generate(
     began = time.perf_counter()
     read = photographs.read()
     category = photographs.category(read)
-    plan, planned = _planned(study, category, photographs.object_name)
+    plan, planned = _planned(study, category, photographs.object_name, out / "photographs")
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
     stage = plan.generators[str(planned.generator)]
@@ -148,7 +148,7 @@ def generate(
     )
 
 
-def _planned(study: Study, category: Category, object_name: str) -> tuple[Plan, PlannedCell]:
+def _planned(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, PlannedCell]:
     values = {
         "arms": ("generated",),
         "categories": (category.name,),
@@ -159,7 +159,8 @@ def _planned(study: Study, category: Category, object_name: str) -> tuple[Plan, 
         "objective": "similarity",
     }
     own = study.model_copy(update=values)
-    plan = make_plan([(own, {category.name: category})])
+    sources = [c for d in own.variation_sources for c in read_catalogue(d, (), demo_root, tested=False).values()]
+    plan = make_plan([(own, {category.name: category})], {own.name: sources})
     if len(plan.cells) != 1:
         raise BadInput(
             f"generate makes one set of images, and this study asks for {len(plan.cells)}; give each of vq_weight, "
@@ -183,7 +184,14 @@ def _make(
     from components.generator.start import check_start
     from runner.image_sets import ImageSets
     from runner.stages import cached_encoder, make_shards, rank_prompts, read_support
+    from runner.variation import make_variation, read_variation
 
+    for shard in (s.shard for v in plan.variations.values() for s in v.sources):
+        if not store.has(shard):
+            make_shards(plan.category(shard).samples, shard, store, plan.category(shard).source)
+    for variation in plan.variations.values():
+        if not store.has(variation.key):
+            make_variation(variation, store)
     if not store.has(category.shard):
         make_shards(category.samples, category.shard, store)
     originals = read_support(planned.support, store)
@@ -194,7 +202,8 @@ def _make(
 
     def start() -> Generator:
         check_start(stage.config.init, stage.start_sha256)
-        return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device)
+        head = read_variation(stage.variation.key, store) if stage.variation else None
+        return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device, head)
 
     def stepped(steps: int, seconds: float) -> None:
         nonlocal done

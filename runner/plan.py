@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from components.data.support import select_support
@@ -20,6 +21,7 @@ from runner.external import ExternalFolders, ExternalSet
 from runner.fingerprint import fingerprint
 from runner.planted import PlantedStage, planted_stage
 from runner.study import Cell, Generation, PromptKind, Study
+from runner.variation import VariationStage, variation_stage
 
 # Raise a stage's version whenever its code changes what it returns; tests pin a golden output per version.
 PROMPT_VERSION = 1
@@ -84,6 +86,8 @@ class GeneratorStage:
     image_sets: tuple[ImageSetStage, ...]
     start_sha256: str | None = None
     """Of the weights that the training starts from; every node has to have them."""
+    variation: VariationStage | None = None
+    """Where Σ comes from if it is predicted."""
 
     @property
     def flight(self) -> str:
@@ -147,6 +151,7 @@ class Plan:
     external: dict[str, ExternalSet] = field(default_factory=dict)
     vqgan_clip: dict[str, VQGANClipStage] = field(default_factory=dict)
     prompts: dict[str, PromptStage] = field(default_factory=dict)
+    variations: dict[str, VariationStage] = field(default_factory=dict)
     generators: dict[str, GeneratorStage] = field(default_factory=dict)
 
     def category(self, shard: str) -> Category:
@@ -154,12 +159,20 @@ class Plan:
         return self.categories[shard]
 
 
-def make_plan(studies: Sequence[tuple[Study, Mapping[str, Category]]]) -> Plan:
-    """Expand studies over their categories. Cells and stages that several studies share are planned once."""
+def make_plan(
+    studies: Sequence[tuple[Study, Mapping[str, Category]]],
+    sources: Mapping[str, Sequence[Category]] = MappingProxyType({}),
+) -> Plan:
+    """Expand studies over their categories. Cells and stages that several studies share are planned once.
+
+    Args:
+        sources: by study, the categories that a predicted variance is learned from.
+    """
     plan = Plan()
     for study, categories in studies:
         _check(study, categories)
-        planner = _Planner(study, plan, ExternalFolders(alone=len(categories) == 1))
+        others = sources.get(study.name, ())
+        planner = _Planner(study, plan, ExternalFolders(alone=len(categories) == 1), others)
         for category in categories.values():
             plan.categories[category.shard] = category
         cells = study.cells(tuple(categories))
@@ -180,8 +193,8 @@ def unshared_steps(planned: Iterable[PlannedCell]) -> int:
 class _Planner:
     """Adds one study's cells to a plan."""
 
-    def __init__(self, study: Study, plan: Plan, folders: ExternalFolders) -> None:
-        self.study, self.plan, self.folders = study, plan, folders
+    def __init__(self, study: Study, plan: Plan, folders: ExternalFolders, others: Sequence[Category]) -> None:
+        self.study, self.plan, self.folders, self.others = study, plan, folders, others
         self.wordnet = open_wordnet(study.prompt.wordnet) if study.uses_text else None
         self.encoder_id = encoder_identity(study.encoder) if study.uses_text else {}
 
@@ -191,7 +204,7 @@ class _Planner:
         prompt = generator = image_set = None
         if cell.generation is not None:
             prompt = self._prompt(cell, support)
-            stage = self._training(cell, cell.generation, support, prompt)
+            stage = self._training(cell, category, cell.generation, support, prompt)
             if cell.arm == "vqgan_clip":
                 clip = self._vqgan_clip(cell.generation, stage, prompt)
                 image_set, trained = clip.key, clip.updates > 0
@@ -256,7 +269,9 @@ class _Planner:
         stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
         return self.plan.prompts.setdefault(key, stage)
 
-    def _training(self, cell: Cell, generation: Generation, support: Support, prompt: PromptStage) -> GeneratorStage:
+    def _training(
+        self, cell: Cell, category: Category, generation: Generation, support: Support, prompt: PromptStage
+    ) -> GeneratorStage:
         """The training that one cell asks for, with the one image set that it wants of it."""
         study = self.study
         config = study.generator.model_copy(update={"variance": generation.variance})
@@ -266,6 +281,10 @@ class _Planner:
             "vq_weight": generation.point.vq_weight,
             "seed": cell.seed,
         }
+        variation = None
+        if config.variance == "predicted":
+            variation = self._variation(category, config, augmentation, options.get("init_sha256"))
+            options["variation"] = variation.key
         key = f"generator/{fingerprint('generator', GENERATOR_VERSION, options, {'support': list(support.content)})}"
         image_set = self._image_set(key, generation, prompt)
         scored = {"encoder": dict(self.encoder_id), "score_every": study.score_every}
@@ -282,7 +301,16 @@ class _Planner:
             score_every=study.score_every,
             image_sets=(image_set,),
             start_sha256=options.get("init_sha256"),
+            variation=variation,
         )
+
+    def _variation(
+        self, category: Category, config: GeneratorConfig, augmentation: str, start_sha256: str | None
+    ) -> VariationStage:
+        stage = variation_stage(category, self.others, self.study.variation, config, augmentation, start_sha256)
+        for other in self.others:
+            self.plan.categories.setdefault(other.shard, other)
+        return self.plan.variations.setdefault(stage.key, stage)
 
     def _shared(self, stage: GeneratorStage) -> GeneratorStage:
         """The plan's one stage of this training, with the image sets that every cell so far wants of it."""

@@ -14,7 +14,7 @@ from components.data.datasets import DatasetName
 from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
-from components.generator.config import Detail, GeneratorConfig
+from components.generator.config import Detail, GeneratorConfig, Variance, VariationConfig
 from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
@@ -86,7 +86,7 @@ class Generation:
     """
 
     point: Point
-    variance: Literal["estimated", "unit", "none"]
+    variance: Variance
     prompt_kind: PromptKind
     select: Select
     detail: Detail
@@ -149,7 +149,7 @@ class Study(Config):
     score_every: Count = 10
     prompt_kind: AtLeastOne[PromptKind] = ("best",)
     select: AtLeastOne[Select] = ("text",)
-    variance: AtLeastOne[Literal["estimated", "unit", "none"]] = ("estimated",)
+    variance: AtLeastOne[Variance] = ("estimated",)
     detail: AtLeastOne[Detail] = ("none",)
     post_augment: AtLeastOne[PostAugment] = ("none",)
     augmentation: Policy = "mild"
@@ -159,6 +159,12 @@ class Study(Config):
     preset: Literal["default"] = "default"
 
     generator: GeneratorConfig = GeneratorConfig()
+    variation: VariationConfig = VariationConfig()
+    variation_sources: Several[DatasetConfig] = Field(
+        default=(),
+        description="datasets whose categories the predicted variance is learned from; empty: the study's own; the "
+        "category itself never is one of them",
+    )
     prompt: PromptConfig = PromptConfig()
     vqgan_clip: VQGANClipConfig = VQGANClipConfig()
     encoder: str = "conse-lite0-minilm"
@@ -202,6 +208,8 @@ class Study(Config):
     def _variance_is_declared_above(self) -> Self:
         if self.generator.variance != "estimated":
             raise ValueError("generator.variance: set the study's own field variance instead")
+        for variance in self.variance:
+            GeneratorConfig.model_validate({**self.generator.model_dump(), "variance": variance})
         return self
 
     @property
@@ -213,6 +221,13 @@ class Study(Config):
     def uses_text(self) -> bool:
         """Whether an arm of it has prompts."""
         return bool(TEXT_ARMS & {*self.arms})
+
+    @property
+    def sources(self) -> tuple[DatasetConfig, ...]:
+        """The datasets that a predicted variance is learned from; none where no arm asks for one."""
+        if "predicted" not in self.variance or not self.uses_text:
+            return ()
+        return self.variation_sources or (self.dataset,)
 
     @property
     def control_policy(self) -> Policy:

@@ -17,7 +17,7 @@ from components.config import Config
 from components.generator.augment import POLICIES, AugmentationPolicy
 from components.weights import resolve
 
-Variance = Literal["estimated", "unit", "none"]
+Variance = Literal["estimated", "predicted", "unit", "none"]
 Detail = Annotated[str, StringConstraints(pattern=r"^(none|residual(_[1-9]\d{1,3})?)$")]
 """``none``; ``residual``; ``residual_256``: the residual, enlarged, on originals of 256 × 256 pixels."""
 
@@ -88,6 +88,18 @@ class DiscriminatorConfig(Config):
     learning_rate: PositiveFloat | None = Field(default=None, description="none: the generator's")
 
 
+class VariationConfig(Config):
+    """How ``variance: predicted`` learns Σ from other categories' images (``variation.py``)."""
+
+    images: int = Field(default=60, ge=2, description="of each category, the first by content hash")
+    pairs: PositiveInt = Field(default=400, description="of each category")
+    window: int = Field(default=2, ge=0, le=8, description="latent positions that a part may be shifted by")
+    hidden: PositiveInt = 48
+    steps: PositiveInt = 600
+    batch: PositiveInt = 16
+    learning_rate: PositiveFloat = 2e-3
+
+
 class GeneratorConfig(Config):
     """How one variance-aware VQGAN is trained (§4.1.2, §4.2).
 
@@ -143,6 +155,18 @@ class GeneratorConfig(Config):
         name = _PUBLISHED.get(self.init)
         if name and self.vqgan != NETWORKS[name]:
             raise ValueError(f"init = {self.init} is another network; set generator.vqgan={name}")
+        return self
+
+    @model_validator(mode="after")
+    def _predicted_needs_a_start(self) -> Self:
+        if self.variance == "predicted" and self.init == "scratch":
+            raise ValueError("variance = predicted reads the latents of start weights; set generator.init=embedded")
+        return self
+
+    @model_validator(mode="after")
+    def _embedded_is_its_own_network(self) -> Self:
+        if self.init == "embedded" and self.vqgan != EMBEDDED_NETWORK:
+            raise ValueError("init = embedded is another network; set generator.vqgan=embedded")
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ from components.generator.config import Detail, GeneratorConfig
 from components.generator.latent import LatentDistribution
 from components.generator.start import save_vqgan
 from components.generator.training import StepLosses, Training
+from components.generator.variation import VarianceHead
 from components.generator.vqgan import VQGAN
 
 # Decoding always runs in batches of this size, the last one padded, so that a sample's pixels do not depend on
@@ -47,6 +48,7 @@ class Generator:
         vq_weight: λ of eq. 7.
         seed: drives weights, views and noise.
         augmentation: name of the policy for the views (``augment.POLICIES``).
+        variance_head: E → Σ (``variation.py``), which ``variance: predicted`` needs.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
     In a process group (Ray Train, ``torchrun``) the processes share each step's originals and hold the same weights.
@@ -60,13 +62,16 @@ class Generator:
         seed: int,
         augmentation: str = "mild",
         device: str = "cpu",
+        variance_head: VarianceHead | None = None,
     ) -> None:
+        if (config.variance == "predicted") != (variance_head is not None):
+            raise BadInput("generator: variance: predicted and a variance head belong together")
         self.config, self.vq_weight, self.seed = config, vq_weight, seed
         self.policy = POLICIES[augmentation]
         accelerator = Accelerator(cpu=device == "cpu")
         rank, world = accelerator.process_index, accelerator.num_processes
         self._batches = Batches(originals, config, self.policy, seed, accelerator.device, rank, world)
-        self.training = Training(config, vq_weight, seed, accelerator, self._batches.of_step)
+        self.training = Training(config, vq_weight, seed, accelerator, self._batches.of_step, variance_head)
         if config.init == "scratch":
             self._seed_codebook()
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.errors import BadInput
 from components.generator.config import Variance
 
 # √Σ has an infinite slope at 0, and Σ is exactly 0 wherever all views choose one codebook entry.
@@ -30,15 +32,22 @@ class LatentDistribution(NamedTuple):
         return self.mean + self.std * noise
 
 
-def latent_distribution(quantised: Tensor, variance: Variance) -> LatentDistribution:
+def latent_distribution(
+    quantised: Tensor, variance: Variance, predict: Callable[[Tensor], Tensor] | None = None
+) -> LatentDistribution:
     """Eq. 3 from the quantised maps (N, C, h, w) of one original's N views.
 
     ``estimated``: the biased variance over the views. ``unit``: σ = 1, the paper's description of the existing
-    VQGAN. ``none``: σ = 0, what VQGAN code does. Gradients reach the encoder through mean and variance.
+    VQGAN. ``none``: σ = 0, what VQGAN code does. ``predicted``: what ``predict`` says of E (1, C, h, w).
+    Gradients reach the encoder through mean and variance.
     """
     mean = quantised.mean(0)
     if variance == "estimated":
         return LatentDistribution(mean, (quantised.var(0, unbiased=False) + VARIANCE_FLOOR).sqrt())
+    if variance == "predicted":
+        if predict is None:
+            raise BadInput("generator.variance = predicted: give the generator a variance head")
+        return LatentDistribution(mean, predict(mean.detach()[None])[0].sqrt())
     std = torch.ones_like(mean) if variance == "unit" else torch.zeros_like(mean)
     return LatentDistribution(mean, std)
 

@@ -44,15 +44,27 @@ class VarianceAwareVQGAN(nn.Module):
 
     Args:
         perceptual: (reconstruction, target) → a scalar; None: no perceptual term.
+        head: E → Σ, for ``variance: predicted``. It belongs to the latents of the start weights, so only the decoder
+            is trained then.
     """
 
-    def __init__(self, config: GeneratorConfig, vq_weight: float, perceptual: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        vq_weight: float,
+        perceptual: nn.Module | None = None,
+        head: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.vq_weight = vq_weight
         self.vqgan = VQGAN(config.vqgan, config.resolution)
         # In a tuple so that the frozen backbone is neither a parameter nor part of a checkpoint.
         self._perceptual = () if perceptual is None else (perceptual,)
+        self._head = () if head is None else (head,)
+        if config.variance == "predicted":
+            for part in (self.vqgan.encoder, self.vqgan.quant_conv, self.vqgan.quantize):
+                part.requires_grad_(False)
 
     def forward(self, batch: Batch, discriminator: PatchDiscriminator | None = None) -> Terms:
         """Eq. 7 of one batch, with the adversarial term if there is a discriminator (whose weights get no gradient)."""
@@ -90,7 +102,10 @@ class VarianceAwareVQGAN(nn.Module):
         """Eq. 3 for one original's views (N, 3, H, W) in [−1, 1]."""
         with self.mixed_precision(views.device):
             quantised = self.vqgan.quantize(self.vqgan.encode(views)).latents
-        return latent_distribution(quantised, self.config.variance)
+        return self._latent_distribution(quantised)
+
+    def _latent_distribution(self, quantised: Tensor) -> LatentDistribution:
+        return latent_distribution(quantised, self.config.variance, self._head[0] if self._head else None)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) → images (B, 3, H, W), about [−1, 1], in the training's precision, as fp32."""
@@ -119,6 +134,6 @@ class VarianceAwareVQGAN(nn.Module):
 
     def _sample(self, quantised: Tensor, batch: Batch) -> Tensor:
         """Quantised maps (O, N, C, h, w) → sampled latents (T, C, h, w)."""
-        per_original = [latent_distribution(maps, self.config.variance) for maps in quantised]
+        per_original = [self._latent_distribution(maps) for maps in quantised]
         drawn = [per_original[owner].sample(batch.noise[t : t + 1]) for t, owner in enumerate(batch.owners)]
         return torch.cat([quantised.new_zeros((0, *quantised.shape[2:])), *drawn])

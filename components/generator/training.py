@@ -58,6 +58,7 @@ class Training:
 
     Args:
         batches: iteration (updates made so far) → this process's parts of the step.
+        head: E → Σ, for ``variance: predicted``.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Training:
         seed: int,
         accelerator: Accelerator,
         batches: Callable[[int], list[Batch]],
+        head: nn.Module | None = None,
     ) -> None:
         self.config, self.vq_weight, self._batches = config, vq_weight, batches
         self.accelerator = accelerator
@@ -76,7 +78,8 @@ class Training:
             # Before the seed: building a frozen network draws its own first weights.
             perceptual = _perceptual(config, start, accelerator.device)
             torch.manual_seed(seed)
-            model = VarianceAwareVQGAN(config, vq_weight, perceptual)
+            head = None if head is None else head.to(accelerator.device)
+            model = VarianceAwareVQGAN(config, vq_weight, perceptual, head)
         if start is not None:
             load_into(model.vqgan, *start)
         self.discriminator = _discriminator(config, start[0] if start else None, seed, accelerator.device)
@@ -84,7 +87,8 @@ class Training:
             model.to(memory_format=torch.channels_last)
         if config.compile:
             _compile(model.vqgan)
-        optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=config.betas)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(learned, lr=config.learning_rate, betas=config.betas)
         self._model, self._optimiser = accelerator.prepare(model, optimiser)
         self._critic: torch.optim.Adam | None = None
         if self.discriminator is not None:
