@@ -180,13 +180,14 @@ class Broker:
         if planned.prompt is not None:
             prompt = self.plan.prompts[planned.prompt]
             await self._once(prompt.key, lambda: self._prompt(prompt))
-        if planned.generator is not None:
-            stage = self.plan.generators[planned.generator]
-            flight = planned.generator
-            if (variation := stage.variation) is not None:
-                await self._once(variation.key, lambda: self._variation(variation))
-            await self._once(flight, lambda: self._generator(stage))
-        if (clip := self.plan.vqgan_clip.get(planned.image_set or "")) is not None:
+        stage = self.plan.generators.get(planned.generator or "")
+        clip = self.plan.vqgan_clip.get(planned.image_set or "")
+        training = stage or (clip.training if clip else None)
+        if training is not None and (variation := training.variation) is not None:
+            await self._once(variation.key, lambda: self._variation(variation))
+        if stage is not None:
+            await self._once(stage.flight, lambda: self._generator(stage))
+        if clip is not None:
             await self._once(clip.key, lambda: self._vqgan_clip(clip))
 
     async def _shard(self, key: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 import experiments
 from components.errors import BadInput
+from runner.presets import PRESETS
 from runner.study import Study
 
 
@@ -35,7 +36,7 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
         BadInput: no such study or file, a key that does not exist, or a value that is not allowed.
     """
     values = _read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else _declared(name).model_dump(mode="json")
-    for setting in settings:
+    for setting in sorted(settings, key=lambda text: not text.startswith("preset=")):
         _apply(values, setting)
     return validate(values, name)
 
@@ -91,6 +92,9 @@ def _apply(values: dict[str, Any], setting: str) -> None:
         if not isinstance(target, dict):
             raise BadInput(f"--set {key}: {part!r} has no fields of its own")
     target[parts[-1]] = value
+    if key == "preset":
+        # A declared study has a value for every field; the preset replaces those that it decides.
+        values.update(PRESETS.get(str(value), {}))
 
 
 def _check_key(model: type[BaseModel] | None, part: str, key: str) -> type[BaseModel] | None:

@@ -19,6 +19,7 @@ from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
 from runner.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
+from runner.presets import filled
 
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong"]
@@ -156,7 +157,9 @@ class Study(Config):
     category_augmentation: dict[str, Policy] = Field(
         default={}, description="category → policy of its generator's views, where it differs"
     )
-    preset: Literal["default"] = "default"
+    preset: Literal["default", "paper"] = Field(
+        default="default", description="what the fields are that the study does not give: see runner/presets.py"
+    )
 
     generator: GeneratorConfig = GeneratorConfig()
     variation: VariationConfig = VariationConfig()
@@ -173,6 +176,11 @@ class Study(Config):
     planted: PlantedConfig = PlantedConfig()
     oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
     resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_fills_in(cls, values: Any) -> Any:
+        return filled(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _every_l_is_scored(self) -> Self:

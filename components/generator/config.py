@@ -233,7 +233,7 @@ def published(name: Literal["imagenet_1024", "imagenet_16384"] = "imagenet_1024"
 
     The learning rate is VQGAN's 4.5e-6 an image, times the views of one original. ``fields`` replace fields.
     """
-    views = GeneratorConfig(**fields).augmentations
+    views = int(fields.get("augmentations", GeneratorConfig.model_fields["augmentations"].default))
     defaults: dict[str, Any] = {
         "resolution": 256,
         "vqgan": _PUBLISHED[f"taming:{name}"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput
-from runner.settings import load_study, study_names, to_yaml
+from runner.settings import load_study, study_names, to_yaml, validate
 from runner.study import Point, Study
 
 
@@ -98,3 +98,22 @@ def test_unknown_studies_and_files(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     with pytest.raises(BadInput, match="holds no mapping"):
         load_study(str(tmp_path / "list.yaml"))
+
+
+def test_the_paper_preset_fills_in_what_a_study_does_not_give() -> None:
+    study = load_study("demo", ["preset=paper"])
+    assert (study.preset, study.generator.init, study.generator.resolution) == ("paper", "taming:imagenet_1024", 256)
+    assert study.encoder.startswith("open_clip:")
+    assert [detector.preset for detector in study.detectors] == ["paper"]
+    # What the paper does not decide stays as declared.
+    assert study.dataset == load_study("demo").dataset
+    assert validate({"name": "mine", "preset": "paper", "encoder": "conse-lite0-minilm"}, "mine").encoder == (
+        "conse-lite0-minilm"
+    )
+
+
+def test_a_setting_wins_over_the_preset_in_any_order(tmp_path: Path) -> None:
+    study = load_study("demo", ["generator.resolution=128", "preset=paper"])
+    assert study.generator.resolution == 128
+    (tmp_path / "study.yaml").write_text(to_yaml(study))
+    assert load_study(str(tmp_path / "study.yaml")) == study

@@ -1,0 +1,32 @@
+"""The named settings of a study: ``paper`` as far as the paper says, ``default`` what a machine without downloads runs.
+
+A preset fills in the fields that a study does not give itself; what it filled in stands in the study's YAML.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from components.generator.config import published
+
+PAPER: Final[dict[str, Any]] = {
+    "augmentation": "mild",
+    "variance": ("estimated",),
+    "detail": ("none",),
+    "post_augment": ("none",),
+    "prompt_kind": ("best",),
+    "select": ("text",),
+    # The paper names neither CLIP's size nor the VQGAN's K: the most used of each.
+    "encoder": "open_clip:ViT-B-32:openai",
+    "generator": published("imagenet_1024", perceptual="lpips").model_dump(mode="json"),
+    "detectors": ({"name": "patchcore", "preset": "paper"},),
+}
+"""Published VQGAN f16 (K = 1024) at 256², its LPIPS, CLIP, and PatchCore as the paper can have run it."""
+PRESETS: Final[dict[str, dict[str, Any]]] = {"default": {}, "paper": PAPER}
+"""By name, the fields that it decides; ``default`` is every field's own default."""
+
+
+def filled(values: dict[str, Any]) -> dict[str, Any]:
+    """A study's values with its preset's under them; an unknown preset is left for the study to refuse."""
+    preset = PRESETS.get(str(values.get("preset", "default")), {})
+    return {**preset, **values}

@@ -1,0 +1,143 @@
+"""``variance: predicted`` in a study: what is learned from, what is shared, and a run through Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.errors import BadInput
+from components.generator.config import VQGANConfig
+from components.generator.start import save_vqgan
+from components.generator.vqgan import VQGAN
+from runner.cli import main
+from runner.execute import Options, plan_studies
+from runner.plan import Plan
+from runner.results import Results
+from runner.settings import to_yaml
+from runner.study import Study
+from runner.variation import VariationStage
+from tests.conftest import TINY
+
+NETWORK = TINY["generator"]["vqgan"]
+LEARNING = {"images": 3, "pairs": 6, "steps": 5, "hidden": 4}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    config = VQGANConfig.model_validate(NETWORK)
+    path = tmp_path_factory.mktemp("start") / "tiny.safetensors"
+    save_vqgan(path, VQGAN(config, 32), config, 32)
+    return f"taming:{path}"
+
+
+@pytest.fixture
+def predicted(tiny_study: Callable[..., Study], start: str) -> Callable[..., Study]:
+    def make(**fields: Any) -> Study:
+        generator = {**TINY["generator"], "init": start}
+        return tiny_study(**{"variance": ["predicted"], "variation": LEARNING, "generator": generator, **fields})
+
+    return make
+
+
+def plan_of(study: Study, tmp_path: Path) -> Plan:
+    return plan_studies([study], Options(str(tmp_path / "out")))
+
+
+def only(plan: Plan) -> VariationStage:
+    (stage,) = plan.variations.values()
+    return stage
+
+
+def names(plan: Plan) -> list[str]:
+    return sorted(plan.category(source.shard).name for source in only(plan).sources)
+
+
+def test_the_category_itself_is_left_out(predicted: Callable[..., Study], tmp_path: Path) -> None:
+    """The study names coin alone; its dataset's other categories are learned from."""
+    assert names(plan_of(predicted(), tmp_path)) == ["brick", "gravel"]
+    both = plan_of(predicted(categories=["coin", "brick"]), tmp_path)
+    assert len(both.variations) == 2
+
+
+def test_its_own_images_are_left_out_under_any_name(
+    predicted: Callable[..., Study], photographs: Path, tmp_path: Path
+) -> None:
+    """A folder that holds the category's photographs as another one's teaches nothing."""
+    import shutil
+
+    other = tmp_path / "other" / "disguised" / "good"
+    other.mkdir(parents=True)
+    for path in sorted((photographs / "coin" / "train" / "good").iterdir())[:4]:
+        shutil.copy(path, other / f"x{path.name}")
+    source = {"name": "folder", "root": str(tmp_path / "other")}
+    with pytest.raises(BadInput, match="learns from other categories than coin"):
+        plan_of(predicted(variation_sources=[source]), tmp_path)
+    for path in sorted((photographs / "brick" / "train" / "good").iterdir())[:2]:
+        shutil.copy(path, other / path.name)
+    plan = plan_of(predicted(variation_sources=[source]), tmp_path)
+    assert [len(s.ids) for s in only(plan).sources] == [2]
+
+
+def test_one_head_serves_all_supports_and_weights(predicted: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_of(predicted(support_seeds=[0, 1], vq_weight=[0.5, 1.0]), tmp_path)
+    assert len(plan.generators) == 4
+    assert {stage.variation for stage in plan.generators.values()} == {only(plan)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variation": {**LEARNING, "steps": 6}},
+        {"augmentation": "strong"},
+        {"variation_sources": "brick"},
+    ],
+    ids=str,
+)
+def test_its_identity(
+    change: dict[str, Any], predicted: Callable[..., Study], photographs: Path, tmp_path: Path
+) -> None:
+    if change == {"variation_sources": "brick"}:
+        (tmp_path / "sources").mkdir()
+        (tmp_path / "sources" / "brick").symlink_to(photographs / "brick")
+        change = {"variation_sources": [{"name": "mvtec_ad", "root": str(tmp_path / "sources")}]}
+    base, other = (plan_of(predicted(**c), tmp_path) for c in ({}, change))
+    assert only(base).key != only(other).key
+    assert not {*base.generators} & {*other.generators}
+
+
+def test_other_variances_have_no_such_stage_and_keep_their_identity(
+    predicted: Callable[..., Study], tmp_path: Path
+) -> None:
+    plain = plan_of(predicted(variance=["estimated"]), tmp_path)
+    both = plan_of(predicted(variance=["estimated", "predicted"]), tmp_path)
+    assert not plain.variations
+    assert set(plain.generators) < set(both.generators)
+
+
+def test_from_scratch_it_is_refused(tiny_study: Callable[..., Study]) -> None:
+    with pytest.raises(BadInput, match=r"set generator\.init=embedded"):
+        tiny_study(variance=["predicted"])
+
+
+def test_a_run_learns_once_and_resumes(
+    predicted: Callable[..., Study], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = predicted(variance=["estimated", "predicted"], arms=["generated", "vqgan_clip"], support_seeds=[0, 1])
+    study = study.model_copy(update={"vqgan_clip": study.vqgan_clip.model_copy(update={"iterations": 2, "cutouts": 2})})
+    file = tmp_path / "study.yaml"
+    file.write_text(to_yaml(study))
+    command = ["sweep", str(file), "--out", str(tmp_path / "out"), "--cpus", "2"]
+    assert main(command) == 0
+    assert "1 variation" in capsys.readouterr().out
+    rows = Results(str(tmp_path / "out")).rows().values()
+    assert sorted((r["arm"], r["variance"]) for r in rows) == sorted(
+        [(arm, v) for arm in ("generated", "vqgan_clip") for v in ("estimated", "predicted")] * 2
+    )
+    assert all(r["init"].startswith("taming") for r in rows)
+    assert main(command) == 0
+    assert "stages executed: 0" in capsys.readouterr().out
