@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,6 +94,10 @@ def generate(
         bool, typer.Option("--preview", help="Only show what the generator would learn from: OUT/preview.png.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes, or GPUs, that share each step's photographs; pays for many of them.", min=1)
+    ] = 1,
+    address: Address = None,
 ) -> None:
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
@@ -109,7 +114,7 @@ def generate(
     if preview:
         typer.echo(write_preview(photographs, folder, study.augmentation, seed))
         return
-    _generate(photographs, study, folder, device)
+    _generate(photographs, study, folder, device, workers, address)
 
 
 @app.command()
@@ -180,7 +185,9 @@ def report(
     typer.echo(write_report(Options(out, store)))
 
 
-def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None) -> None:
+def _generate(
+    photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int, address: str | None
+) -> None:
     """Train with a bar, then say what was made."""
     import torch
     from rich.console import Console
@@ -198,8 +205,14 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     if chosen == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: this machine has none that torch can use; leave it out")
     console = Console()
+    if workers > 1:
+        from runner.cluster import cluster
+
+        together: AbstractContextManager[object] = cluster(address, workers + 1)
+    else:
+        together = nullcontext()
     try:
-        with Progress(console=console, disable=not console.is_terminal) as bars:
+        with together, Progress(console=console, disable=not console.is_terminal) as bars:
             task = bars.add_task("training", total=None)
             made = make(
                 photographs,
@@ -207,6 +220,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
                 folder,
                 chosen,
                 lambda done, total: bars.update(task, completed=done, total=total),
+                workers,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues")

@@ -10,19 +10,27 @@ normalisation and the adaptive weight look at each worker's part alone.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.errors import BadInput, GoodshotError
 from components.generator.config import GeneratorConfig
 
+if TYPE_CHECKING:
+    from components.generator.generator import Generator
+    from components.generator.training import StepLosses
+    from components.generator.variation import VarianceHead
+
 CHECKPOINT = "generator.safetensors"
 GRADIENTS = "gradients.safetensors"
+LOSSES = "losses.json"
+START = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class SharedTraining:
         originals: K arrays uint8 (H, W, 3).
         folder: where the first worker writes the checkpoint; the same for all workers.
         keep_gradients: write the gradients of the step that would come next too.
+        start: a checkpoint in ``folder`` to go on from.
+        variance_head: for ``variance: predicted``.
     """
 
     originals: Sequence[np.ndarray]
@@ -43,6 +53,8 @@ class SharedTraining:
     folder: str
     augmentation: str = "mild"
     keep_gradients: bool = False
+    start: str | None = None
+    variance_head: VarianceHead | None = None
 
 
 def train_shared(training: SharedTraining, workers: int, gpus: bool = False) -> Path:
@@ -73,11 +85,28 @@ def train_shared(training: SharedTraining, workers: int, gpus: bool = False) -> 
     return Path(training.folder) / CHECKPOINT
 
 
+def shared_steps(training: SharedTraining, generator: Generator, workers: int, gpus: bool = False) -> list[StepLosses]:
+    """Bring ``generator`` to ``training.iterations`` updates by several workers; returns the losses of its steps.
+
+    The workers go on from the generator's own state and it takes over theirs. Starting them costs seconds, so it pays
+    for many steps at a time.
+    """
+    from components.generator.training import StepLosses
+
+    with tempfile.TemporaryDirectory() as folder:
+        generator.save(Path(folder) / START)
+        checkpoint = train_shared(replace(training, folder=folder, start=START), workers, gpus)
+        generator.restore(checkpoint)
+        found = json.loads((Path(folder) / LOSSES).read_text())
+    return [StepLosses(**dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
+
+
 def _work(arguments: dict[str, Any]) -> None:
     """A worker: the process group is there already, and Accelerate finds it."""
     from safetensors.torch import save_file
 
     from components.generator.generator import Generator
+    from components.generator.training import columns
     from runner.cluster import start_worker
 
     start_worker(1)
@@ -89,8 +118,13 @@ def _work(arguments: dict[str, Any]) -> None:
         training.seed,
         training.augmentation,
         "cuda" if arguments["gpus"] else "cpu",
+        training.variance_head,
     )
-    generator.advance(training.iterations)
+    if training.start is not None:
+        generator.restore(Path(training.folder) / training.start)
+    losses = generator.advance(training.iterations)
+    if generator.is_first:
+        (Path(training.folder) / LOSSES).write_text(json.dumps(columns(losses)))
     # By all of them: saving looks at the next step's gradients, which they compute together. The first one writes.
     generator.save(Path(training.folder) / CHECKPOINT)
     if training.keep_gradients and generator.is_first:

@@ -106,12 +106,14 @@ def generate(
     out: Path,
     device: str = "cpu",
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 1,
 ) -> Generated:
     """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of how they were made.
 
     Args:
         study: one point, one support seed; its dataset, categories and detectors are not looked at.
         on_step: called with the updates made so far and those that there will be.
+        workers: processes that share each step's photographs, on the Ray cluster that the caller has started.
 
     Raises:
         BadInput: nothing usable in the folder, a study of several points, missing weights, an unknown object.
@@ -123,7 +125,7 @@ def generate(
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
     stage = plan.generators[str(planned.generator)]
-    info = _make(plan, planned, stage, category, store, device, on_step)
+    info = _make(plan, planned, stage, category, store, device, on_step, workers)
     images = _finished_images(planned, store)
     originals = [decode_rgb(p.path.read_bytes(), images.shape[1]) for p in read]
     quality = {v.metric: v.value for v in _quality(images, originals, store)}
@@ -178,10 +180,13 @@ def _make(
     store: Store,
     device: str,
     on_step: Callable[[int, int], None],
+    workers: int,
 ) -> dict[str, Any]:
     """Commit the stages' artifacts, those that are not there. Returns what is known of the image set."""
     from components.generator.generator import Generator
     from components.generator.start import check_start
+    from components.generator.training import StepLosses
+    from runner.distributed import SharedTraining, shared_steps
     from runner.image_sets import ImageSets
     from runner.stages import cached_encoder, make_shards, rank_prompts, read_support
     from runner.variation import make_variation, read_variation
@@ -199,10 +204,10 @@ def _make(
     if not store.has(prompt.key):
         rank_prompts(prompt, originals, store)
     total, done = stage.iterations - 1, 0
+    head = read_variation(stage.variation.key, store) if stage.variation else None
 
     def start() -> Generator:
         check_start(stage.config.init, stage.start_sha256)
-        head = read_variation(stage.variation.key, store) if stage.variation else None
         return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device, head)
 
     def stepped(steps: int, seconds: float) -> None:
@@ -210,7 +215,14 @@ def _make(
         done += steps
         on_step(done, total)
 
-    making = ImageSets(stage, store, cached_encoder(stage.encoder, device), start, stepped)
+    def shared(generator: Generator, to: int) -> list[StepLosses]:
+        training = SharedTraining(
+            originals, stage.config, stage.vq_weight, stage.seed, to, "", stage.augmentation, variance_head=head
+        )
+        return shared_steps(training, generator, workers, device == "cuda")
+
+    encoder, train = cached_encoder(stage.encoder, device), shared if workers > 1 else None
+    making = ImageSets(stage, store, encoder, start, stepped, train=train)
     making.make()
     return dict(store.get(stage.image_sets[0].key).info)
 

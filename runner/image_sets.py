@@ -38,6 +38,7 @@ class ImageSets:
         start: builds a fresh generator at iteration 0.
         on_step: called with the number of generator steps just made and the seconds that they took.
         warm: a generator of this stage that is already in memory.
+        train: brings a generator to so many updates and returns their losses; by several workers perhaps.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class ImageSets:
         start: Callable[[], Generator],
         on_step: Callable[[int, float], None],
         warm: Generator | None = None,
+        train: Callable[[Generator, int], list[StepLosses]] | None = None,
     ) -> None:
         self.stage, self.store, self.encoder = stage, store, encoder
+        self._train = train
         self.start, self.on_step = start, on_step
         self.generator = warm
         self.missing = [s for s in stage.image_sets if not store.has(s.key)]
@@ -89,7 +92,10 @@ class ImageSets:
         """Train up to ``to`` updates, telling how far it is every few steps."""
         while generator.iteration < to:
             began = time.perf_counter()
-            steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
+            if self._train is not None:
+                steps = self._train(generator, to)
+            else:
+                steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
             self._losses += steps
             self.steps += len(steps)
             self.on_step(len(steps), time.perf_counter() - began)

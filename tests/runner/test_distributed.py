@@ -16,7 +16,7 @@ from components.errors import BadInput
 from components.generator.config import GeneratorConfig, VQGANConfig
 from components.generator.generator import Generator
 from runner.cluster import cluster
-from runner.distributed import GRADIENTS, SharedTraining, train_shared
+from runner.distributed import GRADIENTS, SharedTraining, shared_steps, train_shared
 
 CONFIG = GeneratorConfig(
     resolution=32,
@@ -63,3 +63,15 @@ def test_more_workers_than_originals_are_refused(photos: list[np.ndarray], tmp_p
     training = SharedTraining(photos, CONFIG, 1.0, 0, iterations=1, folder=str(tmp_path))
     with pytest.raises(BadInput, match="3 workers share a step's originals, of which there are 2"):
         train_shared(training, workers=3)
+
+
+@pytest.mark.slow
+def test_steps_shared_by_workers_continue_a_generator(ray_here: None, photos: list[np.ndarray], tmp_path: Path) -> None:
+    """What ``goodshot generate --workers 2`` does between two scored iterations."""
+    alone, shared = (Generator(photos, CONFIG, 1.0, 0) for _ in range(2))
+    expected = alone.advance(4)
+    losses = shared.advance(2)
+    losses += shared_steps(SharedTraining(photos, CONFIG, 1.0, 0, iterations=4, folder=""), shared, workers=2)
+    assert shared.iteration == 4
+    assert [step.iteration for step in losses] == [1, 2, 3, 4]
+    assert [step.total for step in losses] == pytest.approx([step.total for step in expected], rel=1e-2)
