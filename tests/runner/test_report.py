@@ -18,6 +18,7 @@ from components.data.images import encode_png
 from components.data.sample import Sample
 from components.data.shards import write_split
 from components.errors import BadInput
+from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from runner.execute import Options
 from runner.record import CellRecord
@@ -285,6 +286,18 @@ def test_kinds_of_defects_and_further_metrics_have_tables(out: Path) -> None:
     assert re.findall(r'col">(.*?)</th>', heads[2]) == ["image AP"]
     assert "0.665 ± 0.000" in page
     assert "0.234" not in page
+
+
+def test_the_images_added_have_a_table_of_their_own(out: Path) -> None:
+    values = {"ssim": 0.912, "psnr": 28.4, "lpips_lite0": 0.31, "is_lite0": 1.2, "diversity_lpips_lite0": float("nan")}
+    add_metrics(out, {(IMAGE_SET, metric): value for metric, value in values.items()})
+    page = page_of(out)
+    assert re.findall(r"<caption>(.*?)</caption>", page) == [
+        f"{category}, patchcore-lite0: the images added" for category in ("brick", "coin")
+    ]
+    head = re.findall(r"<caption>.*?<thead>(.*?)</thead>", page, flags=re.DOTALL)[0]
+    # The substitutes keep their own names, and what nobody defines has no column.
+    assert re.findall(r'col">(.*?)</th>', head) == ["SSIM", "PSNR, dB", "lpips_lite0", "is_lite0"]
 
 
 def test_without_long_metrics_there_are_no_such_tables(out: Path) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from components.encoders import Encoder, build_encoder
+from components.generator.config import VQGANConfig
 from components.generator.generator import Generator
+from components.generator.start import save_vqgan
+from components.generator.vqgan import VQGAN
 from runner.execute import Options, plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import Plan, VQGANClipStage
@@ -18,6 +22,7 @@ from runner.stages import make_shards, rank_prompts, read_support
 from runner.store import Store
 from runner.study import Study
 from runner.vqgan_clip import make_vqgan_clip
+from tests.conftest import TINY
 
 CLIP: dict[str, Any] = {"arms": ["vqgan_clip"], "vqgan_clip": {"iterations": 2, "cutouts": 2}}
 
@@ -165,3 +170,24 @@ def test_the_network_is_that_of_the_last_declared_l(
     info = store.get(stage.key).info
     assert info["iteration"] == 4
     assert -1 <= info["similarity"] <= 1
+
+
+def test_start_weights_are_taken_as_they_are(
+    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
+) -> None:
+    """With a published network VQGAN-CLIP means that one, untouched: nothing is trained, whatever L is."""
+    network = VQGANConfig.model_validate(TINY["generator"]["vqgan"])
+    torch.manual_seed(5)
+    published = VQGAN(network, 32)
+    save_vqgan(tmp_path / "published.safetensors", published, network, 32)
+    generator = {**TINY["generator"], "init": f"taming:{tmp_path / 'published.safetensors'}"}
+    study = tiny_study(**CLIP, generator=generator)
+    plan = plan_of(study, tmp_path)
+    assert not plan.generators
+    assert all(planned.generator is None for planned in plan.cells.values())
+    store = Store(str(tmp_path / "store"))
+    stage = prepared(study, store, tmp_path)
+    assert stage.updates == 0
+    assert torch.equal(starter(stage, store)().vqgan.decoder.conv_out.weight, published.decoder.conv_out.weight)
+    images, replayed = make(stage, store, encoder)
+    assert (len(images), replayed) == (2, 0)
