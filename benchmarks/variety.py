@@ -2,16 +2,26 @@
 
 One-shot PatchCore (EfficientNet-Lite0, 256 px, whole bank, largest patch distance as the score) on the original and ten
 extra images of one kind, over 14 supports of pill, a development category: image AUROC as mean ± std, and the paired
-difference to plain strong augmentation with its 95 % interval. Kinds marked `gen` come from a small generator trained
-from scratch for 60 steps on each original; the others are made from the photograph alone and show what a generator's
-variety would be worth if its images were as sharp as that. About 25 minutes on two cores; it asserts nothing.
+difference to plain strong augmentation with its 95 % interval. Four groups:
+
+    plain      made from the photograph alone: what a generator's variety would be worth if it were as sharp as that
+    real       other photographs, whole and in parts: what there is to gain, and what it consists of
+    scratch    a small generator trained from scratch for 60 steps on each original
+    embedded   generators from the embedded start, with measured, unit and predicted variance
+
+    python -m benchmarks.variety [GROUP ...]
+
+About ten minutes a group on two cores, `embedded` 40; it asserts nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +30,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.data import Sample, scan, select_support
+from components.data.demo import write_demo
 from components.data.images import decode_rgb
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
-from components.generator.config import GeneratorConfig
+from components.generator.config import EMBEDDED_NETWORK, GeneratorConfig, VariationConfig
 from components.generator.generator import Generator
+from components.generator.start import load_into, read_start, start_file
+from components.generator.variation import VarianceHead, encode_category, train_variance_head
+from components.generator.vqgan import VQGAN
 from components.metrics.detection import image_auroc
 from components.metrics.summary import mean_std, paired_difference
 
@@ -38,18 +52,19 @@ Kind = Callable[[Image, int], Image | None]
 """An original (S, S, 3) and the support's seed → extra images (M, S, S, 3), or None for none."""
 
 
-def main() -> str:
-    """Return the table as text."""
+def main(groups: tuple[str, ...] = ()) -> str:
+    """Return the table of these groups of kinds (all of them where none is named) as text."""
     if not REAL.is_dir():
         return f"variety: needs {REAL.name} beside the repository"
     samples = scan(REAL, CATEGORY, "mvtec_ad")
     train = {s.image_id: s for s in samples if s.split == "train"}
     bank = Bank([s for s in samples if s.split == "test"])
-    found: dict[str, dict[int, float]] = {name: {} for name in KINDS}
+    kinds = {**BASELINES, **{name: kind for group in groups or GROUPS for name, kind in GROUPS[group].items()}}
+    found: dict[str, dict[int, float]] = {name: {} for name in kinds}
     for seed in range(SUPPORTS):
         (chosen,) = select_support(tuple(train), 1, seed)
         original = decode_rgb(train[chosen].image_path.read_bytes(), SIDE)
-        for name, kind in KINDS.items():
+        for name, kind in kinds.items():
             found[name][seed] = bank.auroc(original, kind(original, seed))
     lines = [f"variety: {CATEGORY}, {SUPPORTS} supports, one original and {COPIES} extra images; image AUROC"]
     for name, by_seed in found.items():
@@ -177,18 +192,132 @@ def _trained(original: bytes, seed: int) -> Generator:
     return generator
 
 
-KINDS: dict[str, Kind] = {
-    "none": lambda original, seed: None,
-    "mild": plainly("mild"),
-    "strong": plainly("strong"),
-    "real photographs": real(),
-    "real photographs, then strong": real("strong"),
-    "light, then strong": plainly("strong", light),
-    "recombined views, then strong": plainly("strong", recombined),
-    "noise, then strong": plainly("strong", noise),
-    "elastic, then strong": plainly("strong", elastic),
-    "gen": generated("none"),
-    "gen, then strong": generated("none", "strong"),
-    "gen residual": generated("residual_256"),
-    "gen residual, then strong": generated("residual_256", "strong"),
+def of_real(part: Callable[[Tensor, Tensor], Tensor], count: int = COPIES) -> Kind:
+    """A part of other real photographs (M, 3, S, S) put on the original (1, 3, S, S): what is it that they bring?"""
+
+    def kind(original: Image, seed: int) -> Image:
+        photographs = real()(original, seed)[:count]
+        return to_uint8(part(_tensor(original[None]), _tensor(photographs)))
+
+    return kind
+
+
+def _tone(own: Tensor, other: Tensor) -> Tensor:
+    """Mean and standard deviation of each colour."""
+    deviations, means = own.std((2, 3), keepdim=True), own.mean((2, 3), keepdim=True)
+    return (own - means) / deviations * other.std((2, 3), keepdim=True) + other.mean((2, 3), keepdim=True)
+
+
+def _coarse(sigma: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """What remains under a Gaussian."""
+    return lambda own, other: own + _blurred(other, sigma) - _blurred(own, sigma)
+
+
+def _fine(sigma: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """What a Gaussian takes away."""
+    return lambda own, other: other + _blurred(own, sigma) - _blurred(other, sigma)
+
+
+def middle_scaled(local: bool) -> Callable[[Tensor, np.random.Generator], Tensor]:
+    """The band between two Gaussians of 3 and 8 pixels, made weaker or stronger as a whole or by a smooth field."""
+
+    def change(x: Tensor, rng: np.random.Generator) -> Tensor:
+        gain = _field(rng, 6) if local else torch.tensor(rng.uniform(-0.6, 0.6)).float()
+        return x + gain * (_blurred(x[None], 3) - _blurred(x[None], 8))[0]
+
+    return change
+
+
+def _blurred(x: Tensor, sigma: int) -> Tensor:
+    offsets = torch.arange(-3 * sigma, 3 * sigma + 1).float()
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
+    padded = F.pad(x, (3 * sigma,) * 4, mode="reflect")
+    rows = F.conv2d(padded, kernel[..., None], groups=x.shape[1])
+    return F.conv2d(rows, kernel[:, :, None], groups=x.shape[1])
+
+
+def _tensor(images: Image) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def embedded(updates: int, detail: str, policy: str | None = "strong", **fields: Any) -> Kind:
+    """A generator's images from the embedded start."""
+    start = {"vqgan": "embedded", "init": "embedded", "learning_rate": 3e-4}
+    config = GeneratorConfig.model_validate({"resolution": TRAINING.resolution, **start, **fields})
+
+    def kind(original: Image, seed: int) -> Image:
+        head = _variance_head() if config.variance == "predicted" else None
+        generator = Generator([original], config, 1.0, seed, variance_head=head)
+        generator.advance(updates)
+        large = F.interpolate(_tensor(generator.sample(COPIES, detail)), (SIDE, SIDE), mode="bicubic").clamp(0, 1)
+        if policy is None:
+            return to_uint8(large)
+        return to_uint8(torch.stack([augment(x, POLICIES[policy], 1, seed, (m,))[0] for m, x in enumerate(large)]))
+
+    return kind
+
+
+@functools.lru_cache(maxsize=1)
+def _variance_head() -> VarianceHead:
+    """Learned from every category at hand but the own one, and from the demo's photographs."""
+    start = start_file("embedded")
+    assert start is not None
+    side = TRAINING.resolution
+    vqgan = VQGAN(EMBEDDED_NETWORK, side).eval()
+    load_into(vqgan, read_start(start.path), start.path)
+    with tempfile.TemporaryDirectory() as folder:
+        demo = write_demo(Path(folder) / "demo")
+        sources = [(REAL, "bottle"), (REAL.parent, "hazelnut_toy")]
+        sources += [(demo, name) for name in ("brick", "coin", "gravel")]
+        encoded = []
+        for root, category in sources:
+            train = [s for s in scan(root, category, "mvtec_ad") if s.split == "train"]
+            images = [decode_rgb(s.image_path.read_bytes(), SIDE) for s in train]
+            encoded.append(encode_category(vqgan, images, side, POLICIES["mild"], TRAINING.augmentations, 0))
+    return train_variance_head(encoded, VariationConfig(), 0)
+
+
+BASELINES: dict[str, Kind] = {"none": lambda original, seed: None, "strong": plainly("strong")}
+GROUPS: dict[str, dict[str, Kind]] = {
+    "plain": {
+        "mild": plainly("mild"),
+        "light, then strong": plainly("strong", light),
+        "recombined views, then strong": plainly("strong", recombined),
+        "noise, then strong": plainly("strong", noise),
+        "elastic, then strong": plainly("strong", elastic),
+        "middle band scaled, then strong": plainly("strong", middle_scaled(False)),
+        "middle band scaled locally": plainly("strong", middle_scaled(True)),
+    },
+    "real": {
+        "1 real photograph": of_real(lambda own, other: other, 1),
+        "3 real photographs": of_real(lambda own, other: other, 3),
+        "10 real photographs": real(),
+        "10 real, then strong": real("strong"),
+        "their tone": of_real(_tone),
+        "their parts above 8 pixels": of_real(_coarse(8)),
+        "their parts below 8 pixels": of_real(_fine(8)),
+        "their parts below 3 pixels": of_real(_fine(3)),
+    },
+    "scratch": {
+        "gen": generated("none"),
+        "gen, then strong": generated("none", "strong"),
+        "gen residual": generated("residual_256"),
+        "gen residual, then strong": generated("residual_256", "strong"),
+    },
+    "embedded": {
+        "decoded, 20 updates": embedded(20, "none", noise_correlation=4),
+        "residual, 20 updates": embedded(20, "residual_256"),
+        "residual, 20, smooth 4": embedded(20, "residual_256", noise_correlation=4),
+        "residual": embedded(0, "residual_256"),
+        "residual, unit": embedded(0, "residual_256", variance="unit"),
+        "residual, predicted": embedded(0, "residual_256", variance="predicted"),
+        "residual, predicted, smooth 2": embedded(0, "residual_256", variance="predicted", noise_correlation=2),
+        "residual, predicted, smooth 8": embedded(0, "residual_256", variance="predicted", noise_correlation=8),
+    },
 }
+"""Everything in the last group is under strong augmentation too."""
+
+
+if __name__ == "__main__":
+    print(main(tuple(sys.argv[1:])))

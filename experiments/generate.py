@@ -5,4 +5,4 @@ from runner.study import Study
 
 def generate() -> Study:
     """A user's own photographs in, good images out: 'goodshot generate', not 'goodshot sweep'."""
-    return Study(name="generate", arms=("generated",), support_seeds=(0,), copies=(20,), iterations=(100,))
+    return Study(name="generate", preset="default", arms=("generated",), support_seeds=(0,), copies=(20,))

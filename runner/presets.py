@@ -1,4 +1,4 @@
-"""The named settings of a study: ``paper`` as far as the paper says, ``default`` what a machine without downloads runs.
+"""The named settings of a study: ``paper`` as far as the paper says it, ``default`` the best that we have measured.
 
 A preset fills in the fields that a study does not give itself; what it filled in stands in the study's YAML.
 """
@@ -22,11 +22,27 @@ PAPER: Final[dict[str, Any]] = {
     "detectors": ({"name": "patchcore", "preset": "paper"},),
 }
 """Published VQGAN f16 (K = 1024) at 256², its LPIPS, CLIP, and PatchCore as the paper can have run it."""
-PRESETS: Final[dict[str, dict[str, Any]]] = {"default": {}, "paper": PAPER}
-"""By name, the fields that it decides; ``default`` is every field's own default."""
+DEFAULT: Final[dict[str, Any]] = {
+    "augmentation": "mild",
+    "variance": ("estimated",),
+    "detail": ("residual_256",),
+    "post_augment": ("strong",),
+    "iterations": (40,),
+    "generator": {
+        "resolution": 128,
+        "vqgan": "embedded",
+        "init": "embedded",
+        "learning_rate": 3e-4,
+        "noise_correlation": 4.0,
+    },
+}
+"""The embedded start, noise that moves edges as a whole, its residual on the sharp original, then plain augmentation:
+what harms a detector least and costs a CPU seconds (docs/generator.md)."""
+PRESETS: Final[dict[str, dict[str, Any]]] = {"default": DEFAULT, "paper": PAPER}
+"""By name, the fields that it decides. Without a preset every field has its own default: from scratch, as decoded."""
 
 
 def filled(values: dict[str, Any]) -> dict[str, Any]:
     """A study's values with its preset's under them; an unknown preset is left for the study to refuse."""
-    preset = PRESETS.get(str(values.get("preset", "default")), {})
+    preset = PRESETS.get(str(values.get("preset")), {})
     return {**preset, **values}

@@ -157,8 +157,8 @@ class Study(Config):
     category_augmentation: dict[str, Policy] = Field(
         default={}, description="category → policy of its generator's views, where it differs"
     )
-    preset: Literal["default", "paper"] = Field(
-        default="default", description="what the fields are that the study does not give: see runner/presets.py"
+    preset: Literal["default", "paper"] | None = Field(
+        default=None, description="what the fields are that the study does not give: see runner/presets.py"
     )
 
     generator: GeneratorConfig = GeneratorConfig()

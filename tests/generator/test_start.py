@@ -14,11 +14,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from components.errors import BadInput, MissingWeights
-from components.generator.config import DiscriminatorConfig, GeneratorConfig, VQGANConfig, published
+from components.generator.config import (
+    EMBEDDED_NETWORK,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    VQGANConfig,
+    published,
+)
 from components.generator.discriminator import PatchDiscriminator
 from components.generator.generator import Generator
-from components.generator.start import check_start, load_into, read_start, save_vqgan, saved_config
+from components.generator.start import check_start, load_into, read_start, save_vqgan, saved_config, start_file
 from components.generator.vqgan import VQGAN
+from components.metrics.quality import image_quality
 
 SMALL = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32)
 
@@ -228,3 +235,40 @@ def test_published_attention_stays_at_its_level_at_another_resolution() -> None:
         names = set(VQGAN(config, 128).state_dict())
         assert names == set(VQGAN(config, 256).state_dict())
     assert len(names) == 343
+
+
+class TestEmbedded:
+    """The start weights that come with goodshot."""
+
+    CONFIG = GeneratorConfig(resolution=96, vqgan="embedded", init="embedded", perceptual="none", learning_rate=3e-4)
+
+    def test_they_are_what_was_recorded_and_small(self) -> None:
+        file = start_file("embedded")
+        assert file is not None
+        # docs/generator.md and benchmarks/train_embedded.py tell where they come from.
+        assert file.sha256 == "49b2f84993ba9e5ce9b525c7abadac9b64d15c59721f256a4fead96e07c2f73e"
+        assert file.path.stat().st_size < 10 << 20
+        assert saved_config(file.path)[0] == EMBEDDED_NETWORK
+
+    def test_they_reconstruct_a_photograph_that_they_were_not_trained_on(self) -> None:
+        coins = np.repeat(np.asarray(skimage.data.coins())[30:222, 30:222, None], 3, 2)
+        generator = Generator([coins], self.CONFIG.model_copy(update={"variance": "none"}), 1.0, 0)
+        view = torch.from_numpy(coins.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad():
+            found = generator.vqgan.decode(generator.vqgan.quantize(generator.vqgan.encode(view)).latents)
+        psnr = 10 * torch.log10(4 / (found.clamp(-1, 1) - view).pow(2).mean())
+        assert psnr > 22
+
+    def test_a_few_updates_from_them_are_sharper_than_as_many_from_scratch(self) -> None:
+        coffee = np.ascontiguousarray(skimage.data.coffee()[:400, 100:500])
+        scratch = self.CONFIG.model_copy(update={"init": "scratch", "learning_rate": 1e-3})
+        ssim = {}
+        for config in (self.CONFIG, scratch):
+            generator = Generator([coffee], config, 1.0, 0)
+            generator.advance(5)
+            ssim[config.init] = image_quality(generator.sample(2), [coffee])["ssim"]
+        assert ssim["embedded"] > ssim["scratch"] + 0.1
+
+    def test_another_network_is_refused_by_name(self) -> None:
+        with pytest.raises(ValueError, match=r"set generator\.vqgan=embedded"):
+            GeneratorConfig(init="embedded")
