@@ -2,8 +2,9 @@
 
     python -m benchmarks.train_embedded WORKDIR [--steps N]
 
-Every photograph is freely licensed (CC0 or public domain); brick, gravel and coins are left out because the demo judges
-on them, and are what the validation line shows instead. Crops of random size, place, orientation and tone; L1,
+By scikit-image's own words the photographs are CC0, in the public domain or without known restrictions; of the moon
+it says nothing, which leaves its BSD licence. Brick, gravel and coins are left out because the demo judges on them, and
+are what the validation line shows instead. Crops of random size, place, orientation and tone; L1,
 perceptual and commitment terms as in ``losses.py``, and a hinge GAN in the last third. The codebook is the running mean
 of the latents that chose each entry (van den Oord et al. 2017, appendix A.1) with idle entries moved to a latent of the
 batch: trained by its gradient it lags behind the encoder at this size. Stops and continues at ``WORKDIR/state.pt``;

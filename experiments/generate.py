@@ -5,4 +5,12 @@ from runner.study import Study
 
 def generate() -> Study:
     """A user's own photographs in, good images out: 'goodshot generate', not 'goodshot sweep'."""
-    return Study(name="generate", preset="default", arms=("generated",), support_seeds=(0,), copies=(20,))
+    # As they were generated: a detector's user turns and mirrors them as the product allows.
+    return Study(
+        name="generate",
+        preset="default",
+        arms=("generated",),
+        support_seeds=(0,),
+        copies=(20,),
+        post_augment=("none",),
+    )

@@ -85,9 +85,11 @@ def generate(
     ],
     object_name: Annotated[str, typer.Option("--object", help="What they show: a noun that WordNet knows.")],
     out: Annotated[str, typer.Option(help="Folder for the images; the same again continues.", metavar="DIR")],
-    copies: Annotated[int | None, typer.Option(help="Images to make.", min=1)] = None,
-    iterations: Annotated[int | None, typer.Option(help="L: the best set of so many iterations.", min=1)] = None,
-    vq_weight: Annotated[float | None, typer.Option(help="λ of eq. 7.", min=0)] = None,
+    copies: Annotated[int | None, typer.Option(help="Images to make (default: 20).", min=1)] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="L, a multiple of 10: the best set of so many (default: 40).", min=1)
+    ] = None,
+    vq_weight: Annotated[float | None, typer.Option(help="λ: weight of the VQGAN's loss (default: 1).", min=0)] = None,
     seed: Annotated[int, typer.Option(help="Drives training and sampling.", min=0)] = 0,
     settings: Settings = None,
     preview: Annotated[
@@ -97,24 +99,26 @@ def generate(
     workers: Annotated[
         int, typer.Option(help="Processes, or GPUs, that share each step's photographs; pays for many of them.", min=1)
     ] = 1,
-    address: Address = None,
 ) -> None:
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
 
-    from runner.generate import Photographs
+    from runner.generate import Photographs, check_settings
     from runner.generate import preview as write_preview
     from runner.settings import load_study
 
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
     given = [f"{name}={value}" for name, value in point.items() if value is not None]
+    check_settings(settings or [])
     study = load_study("generate", [*given, *(settings or [])])
     photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
     folder = Path(out).expanduser()
+    if note := photographs.passed_over():
+        typer.echo(note, err=True)
     if preview:
         typer.echo(write_preview(photographs, folder, study.augmentation, seed))
         return
-    _generate(photographs, study, folder, device, workers, address)
+    _generate(photographs, study, folder, device, workers)
 
 
 @app.command()
@@ -185,9 +189,7 @@ def report(
     typer.echo(write_report(Options(out, store)))
 
 
-def _generate(
-    photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int, address: str | None
-) -> None:
+def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
     """Train with a bar, then say what was made."""
     import torch
     from rich.console import Console
@@ -205,12 +207,13 @@ def _generate(
     if chosen == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: this machine has none that torch can use; leave it out")
     console = Console()
+    together: AbstractContextManager[object] = nullcontext()
     if workers > 1:
         from runner.cluster import cluster
 
-        together: AbstractContextManager[object] = cluster(address, workers + 1)
-    else:
-        together = nullcontext()
+        if chosen == "cuda" and workers > torch.cuda.device_count():
+            raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")
+        together = cluster(None, workers + 1)
     try:
         with together, Progress(console=console, disable=not console.is_terminal) as bars:
             task = bars.add_task("training", total=None)

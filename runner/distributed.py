@@ -57,8 +57,11 @@ class SharedTraining:
     variance_head: VarianceHead | None = None
 
 
-def train_shared(training: SharedTraining, workers: int, gpus: bool = False) -> Path:
+def train_shared(training: SharedTraining, workers: int, gpus: bool = False, threads: int = 1) -> Path:
     """Train until ``iterations`` updates on the running Ray cluster. Returns the checkpoint (``Generator.restore``).
+
+    Args:
+        threads: of each worker.
 
     Raises:
         BadInput: more workers than a step has originals.
@@ -73,7 +76,7 @@ def train_shared(training: SharedTraining, workers: int, gpus: bool = False) -> 
     with tempfile.TemporaryDirectory() as records:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"training": training, "gpus": gpus},
+            train_loop_config={"training": training, "gpus": gpus, "threads": threads},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
             run_config=RunConfig(storage_path=records, name="generator"),
@@ -85,7 +88,9 @@ def train_shared(training: SharedTraining, workers: int, gpus: bool = False) -> 
     return Path(training.folder) / CHECKPOINT
 
 
-def shared_steps(training: SharedTraining, generator: Generator, workers: int, gpus: bool = False) -> list[StepLosses]:
+def shared_steps(
+    training: SharedTraining, generator: Generator, workers: int, gpus: bool = False, threads: int = 1
+) -> list[StepLosses]:
     """Bring ``generator`` to ``training.iterations`` updates by several workers; returns the losses of its steps.
 
     The workers go on from the generator's own state and it takes over theirs. Starting them costs seconds, so it pays
@@ -95,7 +100,7 @@ def shared_steps(training: SharedTraining, generator: Generator, workers: int, g
 
     with tempfile.TemporaryDirectory() as folder:
         generator.save(Path(folder) / START)
-        checkpoint = train_shared(replace(training, folder=folder, start=START), workers, gpus)
+        checkpoint = train_shared(replace(training, folder=folder, start=START), workers, gpus, threads)
         generator.restore(checkpoint)
         found = json.loads((Path(folder) / LOSSES).read_text())
     return [StepLosses(**dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
@@ -109,7 +114,7 @@ def _work(arguments: dict[str, Any]) -> None:
     from components.generator.training import columns
     from runner.cluster import start_worker
 
-    start_worker(1)
+    start_worker(arguments["threads"])
     training: SharedTraining = arguments["training"]
     generator = Generator(
         training.originals,

@@ -1,17 +1,18 @@
 """``goodshot generate``: a user's own photographs in, good images out, in this process and without Ray.
 
 It runs a study's prompt and generator stages on a store below ``--out``, so an interrupted call continues, and a call
-that asks for more copies or iterations extends the same training.
+that asks for more iterations extends the same training.
 
 # K photographs, M generated images
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ import numpy as np
 
 from components.config import Config
 from components.data.images import decode_rgb, encode_png
+from components.data.layout import EXTENSIONS, is_folder, listed
 from components.data.layout import images as images_in
-from components.data.layout import is_folder
 from components.data.sample import Sample
 from components.data.supplied import Supplied, read_supplied
+from components.detectors.config import DetectorConfig
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
 from runner.catalogue import Category, read_catalogue
@@ -34,6 +36,9 @@ from runner.store import Store
 from runner.study import Policy, Study
 
 IMAGES = "images"
+MANIFEST = "manifest.json"
+"""In the folder of the images: their names and SHA-256, by which a later call knows its own."""
+DECIDED = ("arms", "categories", "category_augmentation", "dataset", "detectors", "objects", "shots", "support")
 SHEET = "contact_sheet.png"
 PREVIEW = "preview.png"
 RECORD = "generated.json"
@@ -55,22 +60,47 @@ class Generated:
     seconds: float
 
 
+def check_settings(settings: Iterable[str]) -> None:
+    """Raise :class:`BadInput` for a ``--set`` of what this command decides itself, instead of ignoring it."""
+    for setting in settings:
+        name = setting.partition("=")[0].partition(".")[0]
+        if name in DECIDED:
+            raise BadInput(f"--set {name}: generate learns from every photograph in its folder; it takes no {name}")
+
+
 class Photographs(Config):
     """The photographs of one object."""
 
     folder: Path
     object_name: str
 
+    @property
+    def place(self) -> Path:
+        """The folder itself, or ``good`` in it if it holds no image. Raises :class:`BadInput` if there is none."""
+        if not is_folder(self.folder):
+            raise BadInput(f"{self.folder}: no such folder; give one with photographs of good products")
+        inside = self.folder / "good"
+        return inside if not images_in(self.folder) and is_folder(inside) else self.folder
+
     def read(self) -> tuple[Supplied, ...]:
         """All of them by name, each whole. Raises :class:`BadInput` for a missing folder, none, or a broken one."""
-        place = self.folder
-        if not is_folder(place):
-            raise BadInput(f"{place}: no such folder; give one with photographs of good products")
-        if not images_in(place) and is_folder(place / "good"):
-            place = place / "good"
-        if not (found := images_in(place)):
-            raise BadInput(f"{place}: holds no images; put at least one photograph of a good product there")
-        return read_supplied(place, len(found))
+        if not (found := images_in(self.place)):
+            kinds = ", ".join(sorted(EXTENSIONS))
+            raise BadInput(f"{self.place}: holds no images ({kinds}); put a photograph of a good product there")
+        return read_supplied(self.place, len(found))
+
+    def passed_over(self) -> str:
+        """What else lies in the folder, as a line; empty if nothing does."""
+        others = [p for p in listed(self.place) if not is_folder(p) and p not in set(images_in(self.place))]
+        if not others:
+            return ""
+        return f"passed over in {self.place}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+
+    def check_apart(self, out: Path) -> None:
+        """Raise :class:`BadInput` if what is written would lie among the photographs, or in place of them."""
+        place, target = self.place.resolve(), out.resolve()
+        if target in (place, self.folder.resolve()) or place.is_relative_to(target / IMAGES):
+            raise BadInput(f"--out {out}: the photographs are there; choose a folder of its own")
 
     def category(self, read: Sequence[Supplied]) -> Category:
         """They as a category of training images without a test, named after the object."""
@@ -89,6 +119,7 @@ def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> P
 
     It trains nothing: what a generator will learn from can be looked at in a second.
     """
+    photographs.check_apart(out)
     originals = [decode_rgb(p.path.read_bytes(), PREVIEW_SIDE) for p in photographs.read()]
     names = [policy, *(name for name in POLICIES if name != policy)]
     rows = []
@@ -96,7 +127,7 @@ def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> P
         for name in names:
             label = f"{number}, {name}" + " (used)" * (name == policy)
             rows.append((label, [original, *augmented_set([original], POLICIES[name], SHOWN_VIEWS, seed)]))
-    out.mkdir(parents=True, exist_ok=True)
+    Files(absolute(str(out))).check_writable()
     return _written(out, PREVIEW, contact_sheet(rows))
 
 
@@ -111,7 +142,7 @@ def generate(
     """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of how they were made.
 
     Args:
-        study: one point, one support seed; its dataset, categories and detectors are not looked at.
+        study: one point, one support seed; fields in ``DECIDED`` are not looked at.
         on_step: called with the updates made so far and those that there will be.
         workers: processes that share each step's photographs, on the Ray cluster that the caller has started.
 
@@ -119,6 +150,8 @@ def generate(
         BadInput: nothing usable in the folder, a study of several points, missing weights, an unknown object.
     """
     began = time.perf_counter()
+    photographs.check_apart(out)
+    _check_own(out / IMAGES)
     read = photographs.read()
     category = photographs.category(read)
     plan, planned = _planned(study, category, photographs.object_name, out / "photographs")
@@ -159,9 +192,11 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
         "shots": "full",
         "support": {},
         "objective": "similarity",
+        "detectors": (DetectorConfig(),),
     }
     own = study.model_copy(update=values)
-    sources = [c for d in own.variation_sources for c in read_catalogue(d, (), demo_root, tested=False).values()]
+    named = own.variation_sources if "predicted" in own.variance else ()
+    sources = [c for d in named for c in read_catalogue(d, (), demo_root, tested=False).values()]
     plan = make_plan([(own, {category.name: category})], {own.name: sources})
     if len(plan.cells) != 1:
         raise BadInput(
@@ -186,6 +221,7 @@ def _make(
     from components.generator.generator import Generator
     from components.generator.start import check_start
     from components.generator.training import StepLosses
+    from runner.cluster import usable_cpus
     from runner.distributed import SharedTraining, shared_steps
     from runner.image_sets import ImageSets
     from runner.stages import cached_encoder, make_shards, rank_prompts, read_support
@@ -203,7 +239,8 @@ def _make(
     prompt = plan.prompts[str(planned.prompt)]
     if not store.has(prompt.key):
         rank_prompts(prompt, originals, store)
-    total, done = stage.iterations - 1, 0
+    if workers > 1 and stage.config.discriminator.start is not None:
+        raise BadInput("--workers: with a discriminator several workers train another generator; leave one of them out")
     head = read_variation(stage.variation.key, store) if stage.variation else None
 
     def start() -> Generator:
@@ -211,15 +248,14 @@ def _make(
         return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device, head)
 
     def stepped(steps: int, seconds: float) -> None:
-        nonlocal done
-        done += steps
-        on_step(done, total)
+        if making.generator is not None:
+            on_step(making.generator.iteration, stage.iterations - 1)
 
     def shared(generator: Generator, to: int) -> list[StepLosses]:
         training = SharedTraining(
             originals, stage.config, stage.vq_weight, stage.seed, to, "", stage.augmentation, variance_head=head
         )
-        return shared_steps(training, generator, workers, device == "cuda")
+        return shared_steps(training, generator, workers, device == "cuda", max(1, usable_cpus() // workers))
 
     encoder, train = cached_encoder(stage.encoder, device), shared if workers > 1 else None
     making = ImageSets(stage, store, encoder, start, stepped, train=train)
@@ -261,20 +297,31 @@ def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
         for name, image in zip(names, images, strict=True):
             (fresh / name).write_bytes(encode_png(image))
         target = out / IMAGES
+        hashes = {name: hashlib.sha256((fresh / name).read_bytes()).hexdigest() for name in names}
+        (fresh / MANIFEST).write_text(json.dumps(hashes, indent=1))
         if target.exists():
-            _refuse_foreign(target)
+            _check_own(target)
             target.rename(Path(folder) / "old")
         fresh.rename(target)
     return tuple(target / name for name in names)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """What somebody else put there is not thrown away."""
-    foreign = [p.name for p in folder.iterdir() if not (p.suffix == ".png" and p.stem.isdigit())]
-    if foreign:
-        raise BadInput(
-            f"{folder}: holds {foreign[0]}, which this command did not write; move it, or choose another --out"
-        )
+def _check_own(folder: Path) -> None:
+    """Raise :class:`BadInput` unless the folder holds what this command wrote and nothing else: it may be replaced."""
+    if not folder.exists():
+        return
+    manifest = folder / MANIFEST
+    try:
+        hashes = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        hashes = {}
+    for path in sorted(folder.iterdir()):
+        if path == manifest and hashes:
+            continue
+        if not path.is_file() or hashes.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
+            raise BadInput(
+                f"{folder}: holds {path.name}, which this command did not write; move it, or choose another --out"
+            )
 
 
 def _written(out: Path, name: str, data: bytes) -> Path:

@@ -1,10 +1,12 @@
 """The named settings of a study: ``paper`` as far as the paper says it, ``default`` the best that we have measured.
 
-A preset fills in the fields that a study does not give itself; what it filled in stands in the study's YAML.
+A preset fills in the fields that a study does not give itself, within ``generator`` too; what it filled in stands in
+the study's YAML.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from components.generator.config import published
@@ -44,5 +46,14 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {"default": DEFAULT, "paper": PAPER}
 
 def filled(values: dict[str, Any]) -> dict[str, Any]:
     """A study's values with its preset's under them; an unknown preset is left for the study to refuse."""
-    preset = PRESETS.get(str(values.get("preset")), {})
-    return {**preset, **values}
+    preset = preset_fields(values.get("preset"))
+    merged = {**preset, **values}
+    for name in preset.keys() & values.keys():
+        if isinstance(preset[name], dict) and isinstance(values[name], dict):
+            merged[name] = {**preset[name], **values[name]}
+    return merged
+
+
+def preset_fields(name: object) -> dict[str, Any]:
+    """A copy of a preset's fields; none for an unknown name."""
+    return copy.deepcopy(PRESETS.get(str(name), {}))

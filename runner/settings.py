@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 import experiments
 from components.errors import BadInput
-from runner.presets import PRESETS
+from runner.presets import filled, preset_fields
 from runner.study import Study
 
 
@@ -35,7 +35,9 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
     Raises:
         BadInput: no such study or file, a key that does not exist, or a value that is not allowed.
     """
-    values = _read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else _declared(name).model_dump(mode="json")
+    values = (
+        filled(_read_yaml(Path(name))) if name.endswith((".yaml", ".yml")) else _declared(name).model_dump(mode="json")
+    )
     for setting in sorted(settings, key=lambda text: not text.startswith("preset=")):
         _apply(values, setting)
     return validate(values, name)
@@ -94,7 +96,7 @@ def _apply(values: dict[str, Any], setting: str) -> None:
     target[parts[-1]] = value
     if key == "preset":
         # A declared study has a value for every field; the preset replaces those that it decides.
-        values.update(PRESETS.get(str(value), {}))
+        values.update(preset_fields(value))
 
 
 def _check_key(model: type[BaseModel] | None, part: str, key: str) -> type[BaseModel] | None:

@@ -166,7 +166,9 @@ class GeneratorConfig(Config):
     @model_validator(mode="after")
     def _embedded_is_its_own_network(self) -> Self:
         if self.init == "embedded" and self.vqgan != EMBEDDED_NETWORK:
-            raise ValueError("init = embedded is another network; set generator.vqgan=embedded")
+            raise ValueError(
+                "init = embedded is another network; set generator.vqgan=embedded, or generator.init=scratch"
+            )
         return self
 
     @model_validator(mode="after")

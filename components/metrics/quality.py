@@ -83,14 +83,19 @@ def image_quality(
     networks = networks or quality_networks()
     got = _tensor(images)
     size = (got.shape[2], got.shape[3])
-    wanted = torch.stack([_resized(_tensor(original[None]), size)[0].clamp(0, 1) for original in originals])
-    owners = [m % len(originals) for m in range(len(got))]
+    # Image m belongs to original m mod K; of more originals than images the last have none.
+    compared = list(originals)[: len(got)]
+    wanted = torch.stack([_resized(_tensor(original[None]), size)[0].clamp(0, 1) for original in compared])
+    owners = [m % len(compared) for m in range(len(got))]
+    ssim, psnr = [], []
     dimensions: dict[str, Any] = {"data_range": 1.0, "reduction": "none"}
-    ssim = structural_similarity_index_measure(got, wanted[owners], **dimensions)
-    psnr = peak_signal_noise_ratio(got, wanted[owners], dim=(1, 2, 3), **dimensions)
+    for m in range(0, len(got), _CHUNK):
+        pair = got[m : m + _CHUNK], wanted[owners[m : m + _CHUNK]]
+        ssim.append(torch.as_tensor(structural_similarity_index_measure(*pair, **dimensions)).reshape(-1))
+        psnr.append(peak_signal_noise_ratio(*pair, dim=(1, 2, 3), **dimensions))
     return {
-        "ssim": float(torch.as_tensor(ssim).mean()),
-        "psnr": float(psnr.mean()),
+        "ssim": float(torch.cat(ssim).mean()),
+        "psnr": float(torch.cat(psnr).mean()),
         networks.lpips: _lpips(got, wanted, owners, networks.distance),
         networks.inception: inception_score(_logits(got, networks.classify)),
         f"diversity_{networks.lpips}": _diversity(got[:DIVERSITY_IMAGES], networks.distance),
@@ -164,27 +169,29 @@ class _Inception(nn.Module):
 
 @torch.no_grad()
 def _lpips(images: Tensor, originals: Tensor, owners: Sequence[int], distance: Distance) -> float:
-    own = [distance.compared(original[None] * 2 - 1) for original in originals]
     total = 0.0
-    for m, owner in enumerate(owners):
-        layers = zip(distance.compared(images[m : m + 1] * 2 - 1), own[owner], strict=True)
-        total += sum(float((got - want).pow(2).sum(1).mean()) for got, want in layers)
+    # One original at a time: VGG's features of one take as much memory as a hundred images.
+    for k, original in enumerate(originals):
+        own = distance.compared(original[None] * 2 - 1)
+        for m in (m for m, owner in enumerate(owners) if owner == k):
+            layers = zip(distance.compared(images[m : m + 1] * 2 - 1), own, strict=True)
+            total += sum(float((got - want).pow(2).sum(1).mean()) for got, want in layers)
     return total / len(owners)
 
 
 @torch.no_grad()
 def _diversity(images: Tensor, distance: Distance) -> float:
-    """Mean over all pairs, from the layers' Gram matrices: ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b."""
+    """Mean over all pairs: the sum of ‖a − b‖² over ordered pairs is 2·(M·Σ‖a‖² − ‖Σ a‖²), one image in memory."""
     if len(images) < 2:
         return math.nan
-    by_image = [distance.compared(image[None] * 2 - 1) for image in images]
-    total = 0.0
-    for layer in zip(*by_image, strict=True):
-        stacked = torch.cat(layer)
-        flat = stacked.flatten(1).double() / math.sqrt(stacked.shape[2] * stacked.shape[3])
-        # The sum over ordered pairs of ‖a − b‖² is 2·(M·Σ‖a‖² − ‖Σ a‖²).
-        total += float(len(flat) * flat.pow(2).sum() - flat.sum(0).pow(2).sum())
-    return max(0.0, 2 * total / (len(images) * (len(images) - 1)))
+    sums: list[Tensor] = []
+    squares = 0.0
+    for image in images:
+        layers = [layer.double() / math.sqrt(layer[0, 0].numel()) for layer in distance.compared(image[None] * 2 - 1)]
+        squares += sum(float(layer.pow(2).sum()) for layer in layers)
+        sums = [a + b for a, b in zip(sums, layers, strict=True)] if sums else layers
+    apart = len(images) * squares - sum(float(layer.pow(2).sum()) for layer in sums)
+    return max(0.0, 2 * apart / (len(images) * (len(images) - 1)))
 
 
 @torch.no_grad()

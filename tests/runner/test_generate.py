@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.errors import BadInput
 from runner.cli import main
-from runner.generate import Photographs, generate
+from runner.generate import Photographs, generate, preview
 from runner.study import Study
 from tests.conftest import TINY
 
@@ -72,7 +72,8 @@ def test_the_same_call_again_trains_nothing_and_a_larger_one_extends_it(
     assert all(np.array_equal(a, b) for a, b in zip(first, pixels(again.images), strict=True))
     larger = study(select="last", iterations=6, copies=3)
     generate(photographs, larger, tmp_path / "out", on_step=lambda done, _: steps.append(done))
-    assert steps[-1] == 2
+    # Of six iterations' five updates three are there.
+    assert steps == [5]
     more = pixels(generate(photographs, study(select="last", copies=5), tmp_path / "out").images)
     assert len(more) == 5
     assert all(np.array_equal(a, b) for a, b in zip(first, more[:3], strict=True))
@@ -96,8 +97,30 @@ def test_foreign_files_among_the_images_are_not_thrown_away(photographs: Photogr
     (tmp_path / "out" / "images" / "notes.txt").write_text("mine")
     with pytest.raises(BadInput, match="which this command did not write"):
         generate(photographs, study(copies=2), tmp_path / "out")
-    assert (tmp_path / "out" / "images" / "notes.txt").read_text() == "mine"
+    (tmp_path / "out" / "images" / "notes.txt").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "out" / "images" / "001.png")
+    with pytest.raises(BadInput, match=r"001\.png, which this command did not write"):
+        generate(photographs, study(copies=2), tmp_path / "out")
     assert len(list((tmp_path / "out" / "images").glob("*.png"))) == 3
+
+
+def test_photographs_are_neither_overwritten_nor_joined(photographs: Photographs, tmp_path: Path) -> None:
+    """A sheet among the photographs would be learned from next time; images in their place would replace them."""
+    inside = tmp_path / "out" / "images"
+    inside.parent.mkdir()
+    photographs.folder.rename(inside)
+    for folder, out in ((inside, inside.parent), (inside, inside)):
+        with pytest.raises(BadInput, match="the photographs are there"):
+            generate(Photographs(folder=folder, object_name="coffee"), study(), out)
+        with pytest.raises(BadInput, match="the photographs are there"):
+            preview(Photographs(folder=folder, object_name="coffee"), out, "mild", 0)
+    assert sorted(path.name for path in inside.iterdir()) == ["a.png", "b.jpg"]
+
+
+def test_detectors_take_no_part(photographs: Photographs, tmp_path: Path) -> None:
+    """Neither their weights nor their number: there are none on this machine for the paper's."""
+    detectors = [{"name": "patchcore", "preset": "paper"}, {"name": "patchcore"}]
+    assert len(generate(photographs, study(detectors=detectors), tmp_path / "out").images) == 3
 
 
 def test_several_points_are_refused(photographs: Photographs, tmp_path: Path) -> None:
@@ -121,7 +144,7 @@ class TestCommand:
         self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         tiny = [f"--set=generator.{key}={json.dumps(value)}" for key, value in TINY_GENERATOR.items()]
-        few = ["--copies=2", "--iterations=2", "--set=score_every=2", "--device=cpu"]
+        few = ["--copies=2", "--iterations=2", "--set=score_every=2", "--set=generator.init=scratch", "--device=cpu"]
         assert self.call(photographs, tmp_path, *few, *tiny) == 0
         shown = capsys.readouterr().out
         assert "2 images" in shown
@@ -135,6 +158,7 @@ class TestCommand:
             (["--object", "cofee"], "nearest: coffee"),
             (["--device", "tpu"], "choose cpu or cuda"),
             (["--set", "generator.resolutoin=3"], "did you mean 'resolution'"),
+            (["--set", "shots=5"], "it takes no shots"),
             (["--iterations", "7"], "score_every = 10 must divide iterations = 7"),
         ],
     )
@@ -151,6 +175,13 @@ class TestCommand:
         assert message in error
         assert error.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+    def test_files_that_cannot_be_read_are_mentioned(
+        self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (photographs.folder / "c.heic").write_bytes(b"x")
+        assert self.call(photographs, tmp_path, "--preview") == 0
+        assert "c.heic" in capsys.readouterr().err
 
     def test_an_empty_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         empty = Photographs(folder=tmp_path, object_name="coffee")

@@ -64,7 +64,7 @@ MISTAKES = {
     "vq_weight=heavy": r"vq_weight\.0: .*number .*'heavy'",
     "copys=5": "'copys' is no field of a study; did you mean 'copies'",
     "generator.resolutoin=64": "'resolutoin' is no field of generator; did you mean 'resolution'",
-    "generator.resolution=100": "multiple of the network's f = 8",
+    "generator.resolution=102": "multiple of the network's f = 4",
     "generator.variance=unit": "set the study's own field variance",
     "arms=[originals]": r"arms\.0: 'originals' is no arm; .*'original', 'augmented', 'generated'.* 'external:<folder>'",
     "arms=['external:']": r"arms\.0: 'external:' is no arm",
@@ -115,5 +115,13 @@ def test_the_paper_preset_fills_in_what_a_study_does_not_give() -> None:
 def test_a_setting_wins_over_the_preset_in_any_order(tmp_path: Path) -> None:
     study = load_study("demo", ["generator.resolution=128", "preset=paper"])
     assert study.generator.resolution == 128
+    assert load_study("demo", ["preset=paper"]).generator.resolution == 256
     (tmp_path / "study.yaml").write_text(to_yaml(study))
     assert load_study(str(tmp_path / "study.yaml")) == study
+
+
+def test_a_preset_fills_in_what_a_study_leaves_open_of_its_generator(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("{name: mine, preset: default, generator: {resolution: 64}}")
+    for settings in ([], ["generator.accumulation=2"]):
+        generator = load_study(str(tmp_path / "mine.yaml"), settings).generator
+        assert (generator.resolution, generator.init, generator.noise_correlation) == (64, "embedded", 4.0)

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
 
 from components.errors import BadInput
+from components.generator.augment import POLICIES, augmented_set
 from components.generator.config import VQGANConfig
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
 from runner.cli import main
 from runner.execute import Options, plan_studies
 from runner.plan import Plan
+from runner.quality import quality_values
 from runner.results import Results
 from runner.settings import to_yaml
+from runner.stages import make_shards
+from runner.store import Store
 from runner.study import Study
-from runner.variation import VariationStage
+from runner.variation import VariationStage, make_variation, read_variation
 from tests.conftest import TINY
 
 NETWORK = TINY["generator"]["vqgan"]
@@ -141,3 +147,38 @@ def test_a_run_learns_once_and_resumes(
     assert all(r["init"].startswith("taming") for r in rows)
     assert main(command) == 0
     assert "stages executed: 0" in capsys.readouterr().out
+
+
+def test_variation_v1(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    """The stage's fingerprint and output, which may change with its version only (see test_golden.py)."""
+    generator = {"resolution": 32, "vqgan": "embedded", "init": "embedded", "perceptual": "none"}
+    stage = only(plan_of(tiny_study(variance=["predicted"], variation=LEARNING, generator=generator), tmp_path))
+    assert stage.key[:26] == "variation/534f9dc781e70342"
+    plan = plan_of(tiny_study(variance=["predicted"], variation=LEARNING, generator=generator), tmp_path)
+    store = Store(str(tmp_path / "store"))
+    for source in stage.sources:
+        make_shards(plan.category(source.shard).samples, source.shard, store)
+    make_variation(stage, store)
+    head = read_variation(stage.key, store)
+    found = head(torch.linspace(-2, 2, 16 * 4).reshape(1, 16, 2, 2))
+    assert [float(found.mean()), float(found.std())] == pytest.approx([1.36465, 0.95955], rel=1e-3)
+    assert store.get(stage.key).info["images"] == 6
+
+
+def test_quality_v1(tmp_path: Path) -> None:
+    """The other stage without a place in test_golden.py: measured once, by the same numbers."""
+    coffee = np.ascontiguousarray(skimage.data.coffee()[:96, 100:196])
+    views = augmented_set([coffee], POLICIES["mild"], 3, seed=0)
+    store = Store(str(tmp_path))
+    values = {value.metric: value.value for value in quality_values(views, [coffee], store)}
+    (key,) = {path.parent.name for path in tmp_path.glob("quality/*/commit.json")}
+    assert key[:16] == "f0782a6d41a4b8db"
+    expected = {
+        "ssim": 0.46753,
+        "psnr": 21.722,
+        "lpips_lite0": 0.68031,
+        "is_lite0": 1.1215,
+        "diversity_lpips_lite0": 1.1012,
+    }
+    assert values == pytest.approx(expected, rel=1e-3)
+    assert values == {value.metric: value.value for value in quality_values(views, [coffee], store)}
