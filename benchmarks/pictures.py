@@ -45,21 +45,23 @@ def main(target: Path) -> None:
             [photograph, *augmented_set([photograph], POLICIES["strong"], 5, 0)],
         )
     ]
+    kept: dict[str, Generator] = {}
     for label, config, updates, detail in SETTINGS:
-        rows.append((label, list(sampled(photograph, config, updates, detail, head))))
+        rows.append((label, list(sampled(photograph, config, updates, detail, head, kept))))
     target.write_bytes(contact_sheet(rows))
 
 
 def sampled(
-    photograph: Image, config: dict[str, Any], updates: int, detail: str, head: VarianceHead
+    photograph: Image, config: dict[str, Any], updates: int, detail: str, head: VarianceHead, kept: dict[str, Generator]
 ) -> Sequence[Image]:
-    """Images of a generator after so many updates on the photograph."""
+    """Images of a generator after so many updates on the photograph; two settings of one training share it."""
     options = GeneratorConfig.model_validate(config)
-    generator = Generator(
-        [photograph], options, 1.0, 0, variance_head=head if options.variance == "predicted" else None
-    )
-    generator.advance(updates)
-    return list(generator.sample(SAMPLES, detail))
+    key = f"{options.model_dump_json()} {updates}"
+    if key not in kept:
+        own = head if options.variance == "predicted" else None
+        kept[key] = Generator([photograph], options, 1.0, 0, variance_head=own)
+        kept[key].advance(updates)
+    return list(kept[key].sample(SAMPLES, detail))
 
 
 def variance_head(folder: Path) -> VarianceHead:
@@ -79,19 +81,20 @@ def variance_head(folder: Path) -> VarianceHead:
 
 
 SETTINGS: list[tuple[str, dict[str, Any], int, str]] = [
-    ("from scratch, 100 updates, decoded as it is", SCRATCH, 100, "none"),
+    ("from scratch, 60 updates, decoded as it is", SCRATCH, 60, "none"),
+    ("from scratch, 60 updates, residual on the photograph: preset default", SCRATCH, 60, "residual_256"),
     ("embedded start, no update", EMBEDDED, 0, "none"),
-    ("embedded start, 100 updates", EMBEDDED, 100, "none"),
-    ("embedded start, 100 updates, residual on the photograph", EMBEDDED, 100, "residual"),
-    ("embedded start, no update, residual", EMBEDDED, 0, "residual"),
-    ("predicted variance, no update, residual", {**EMBEDDED, "variance": "predicted"}, 0, "residual"),
+    ("embedded start, 40 updates", EMBEDDED, 40, "none"),
+    ("embedded start, 40 updates, residual", EMBEDDED, 40, "residual_256"),
+    ("embedded start, 40 updates, noise smooth over 4 positions", {**EMBEDDED, "noise_correlation": 4}, 40, "none"),
+    ("predicted variance, no update, residual", {**EMBEDDED, "variance": "predicted"}, 0, "residual_256"),
     (
-        "predicted variance, noise smooth over 4 positions, residual",
-        {**EMBEDDED, "variance": "predicted", "noise_correlation": 4},
+        "predicted variance, noise smooth over 8 positions, residual",
+        {**EMBEDDED, "variance": "predicted", "noise_correlation": 8},
         0,
-        "residual",
+        "residual_256",
     ),
-    ("unit variance, no update, residual", {**EMBEDDED, "variance": "unit"}, 0, "residual"),
+    ("unit variance, no update, residual", {**EMBEDDED, "variance": "unit"}, 0, "residual_256"),
 ]
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ generated arm wins.
 """
 
 from components.detectors.config import DetectorConfig
+from components.generator.config import GeneratorConfig
 from runner.study import DatasetConfig, Study
 
 DETECTOR = DetectorConfig(image_size=128)
@@ -20,10 +21,11 @@ def demo() -> Study:
         title="One photograph per category: original, augmented, generated",
         dataset=DatasetConfig(name="demo"),
         support_seeds=(0, 1, 2),
-        preset="default",
+        generator=GeneratorConfig(resolution=128, vqgan="embedded", init="embedded", learning_rate=3e-4),
         vq_weight=(1.0,),
         copies=(10,),
-        detail=("none", "residual_128"),
+        iterations=(40,),
+        detail=("none", "residual"),
         detectors=(DETECTOR,),
     )
 
@@ -40,6 +42,6 @@ def demo_sweep() -> Study:
             "vq_weight": (0.3, 1.0),
             "copies": (5, 10),
             "iterations": (20, 40),
-            "detail": ("residual_128",),
+            "detail": ("none",),
         }
     )

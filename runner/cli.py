@@ -87,7 +87,7 @@ def generate(
     out: Annotated[str, typer.Option(help="Folder for the images; the same again continues.", metavar="DIR")],
     copies: Annotated[int | None, typer.Option(help="Images to make (default: 20).", min=1)] = None,
     iterations: Annotated[
-        int | None, typer.Option(help="L, a multiple of 10: the best set of so many (default: 40).", min=1)
+        int | None, typer.Option(help="L, a multiple of 10: the best set of so many (default: 60).", min=1)
     ] = None,
     vq_weight: Annotated[float | None, typer.Option(help="λ: weight of the VQGAN's loss (default: 1).", min=0)] = None,
     seed: Annotated[int, typer.Option(help="Drives training and sampling.", min=0)] = 0,

@@ -144,7 +144,7 @@ class TestCommand:
         self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         tiny = [f"--set=generator.{key}={json.dumps(value)}" for key, value in TINY_GENERATOR.items()]
-        few = ["--copies=2", "--iterations=2", "--set=score_every=2", "--set=generator.init=scratch", "--device=cpu"]
+        few = ["--copies=2", "--iterations=2", "--set=score_every=2", "--device=cpu"]
         assert self.call(photographs, tmp_path, *few, *tiny) == 0
         shown = capsys.readouterr().out
         assert "2 images" in shown

@@ -121,7 +121,7 @@ def test_a_setting_wins_over_the_preset_in_any_order(tmp_path: Path) -> None:
 
 
 def test_a_preset_fills_in_what_a_study_leaves_open_of_its_generator(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("{name: mine, preset: default, generator: {resolution: 64}}")
+    (tmp_path / "mine.yaml").write_text("{name: mine, preset: paper, generator: {augmentations: 3}}")
     for settings in ([], ["generator.accumulation=2"]):
         generator = load_study(str(tmp_path / "mine.yaml"), settings).generator
-        assert (generator.resolution, generator.init, generator.noise_correlation) == (64, "embedded", 4.0)
+        assert (generator.augmentations, generator.resolution, generator.perceptual) == (3, 256, "lpips")
