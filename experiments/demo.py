@@ -1,14 +1,12 @@
 """The demo: the whole pipeline on real photographs that ship with scikit-image, offline, on two CPU cores.
 
-Expected: about five minutes on 2 cores. The generators are small (1.6 million weights, 128 px, started from the
-embedded weights and trained on one photograph), so the point is that everything runs and is honest, not that the
-generated arm wins.
+Expected: about five minutes on 2 cores. The generators are small (0.8 million weights, 128 px, trained from one
+photograph), so the point is that everything runs and is honest, not that the generated arm wins.
 
     make demo        or        goodshot demo --out runs/demo
 """
 
 from components.detectors.config import DetectorConfig
-from components.generator.config import GeneratorConfig
 from runner.study import DatasetConfig, Study
 
 DETECTOR = DetectorConfig(image_size=128)
@@ -21,11 +19,11 @@ def demo() -> Study:
         title="One photograph per category: original, augmented, generated",
         dataset=DatasetConfig(name="demo"),
         support_seeds=(0, 1, 2),
-        generator=GeneratorConfig(resolution=128, vqgan="embedded", init="embedded", learning_rate=3e-4),
+        preset="default",
         vq_weight=(1.0,),
         copies=(10,),
-        iterations=(40,),
-        detail=("none", "residual"),
+        # At the photographs' own side.
+        detail=("residual",),
         detectors=(DETECTOR,),
     )
 
@@ -41,7 +39,6 @@ def demo_sweep() -> Study:
             "arms": ("original", "generated"),
             "vq_weight": (0.3, 1.0),
             "copies": (5, 10),
-            "iterations": (20, 40),
-            "detail": ("none",),
+            "iterations": (30, 60),
         }
     )

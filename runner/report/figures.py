@@ -85,11 +85,11 @@ def readme_figure(options: Options) -> bytes:
     """
     for view in gather(options.out, options.store_uri).studies:
         panels = {panel.category: panel for panel in view.panels}
-        plain = {g.category: g for g in reversed(view.galleries) if g.label == "generated"}
+        first = {g.category: g for g in reversed(view.galleries) if g.row["arm"] == "generated"}
         rows = [
-            (plain[c], panels[c])
-            for c in sorted(plain.keys() & panels.keys())
-            if "generated" in panels[c].maps and panels[c].masks.any()
+            (first[c], panels[c])
+            for c in sorted(first.keys() & panels.keys())
+            if first[c].label in panels[c].maps and panels[c].masks.any()
         ]
         if rows:
             return _readme_picture(rows)
@@ -115,7 +115,7 @@ def _readme_row(axes: np.ndarray, gallery: Gallery, panel: MapPanel) -> None:
     for axis, image in zip(axes, [gallery.originals[0], *gallery.images[:README_IMAGES]], strict=False):
         axis.imshow(image)
     _show(axes[-2], panel.images[defect], panel.masks[defect], OUTLINE)
-    axes[-1].imshow(panel.maps["generated"][defect], cmap="viridis", vmin=low, vmax=high)
+    axes[-1].imshow(panel.maps[gallery.label][defect], cmap="viridis", vmin=low, vmax=high)
     _outline(axes[-1], panel.masks[defect], "white", 1.0)
     axes[0].set_ylabel(gallery.category, fontsize=11)
 
