@@ -64,7 +64,7 @@ MISTAKES = {
     "vq_weight=heavy": r"vq_weight\.0: .*number .*'heavy'",
     "copys=5": "'copys' is no field of a study; did you mean 'copies'",
     "generator.resolutoin=64": "'resolutoin' is no field of generator; did you mean 'resolution'",
-    "generator.resolution=102": "multiple of the network's f = 4",
+    "generator.resolution=102": "multiple of the network's f = 8",
     "generator.variance=unit": "set the study's own field variance",
     "arms=[originals]": r"arms\.0: 'originals' is no arm; .*'original', 'augmented', 'generated'.* 'external:<folder>'",
     "arms=['external:']": r"arms\.0: 'external:' is no arm",
