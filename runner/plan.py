@@ -252,10 +252,10 @@ class _Planner:
         if cell.arm == "original":
             return {}
         if cell.arm == "augmented":
-            policy = POLICIES[self.study.control_policy].model_dump(mode="json")
+            policy = POLICIES[self.study.control_policy].stated()
             return {"augmented": policy, "copies": cell.copies, "seed": cell.seed}
         post = cell.generation.post_augment if cell.generation else "none"
-        post_policy = POLICIES[post].model_dump(mode="json") if post != "none" else None
+        post_policy = POLICIES[post].stated() if post != "none" else None
         return {"image_set": image_set, "post_augment": post_policy, "seed": cell.seed if post_policy else None}
 
     def _prompt(self, cell: Cell, support: Support) -> PromptStage:

@@ -22,11 +22,12 @@ from runner.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
 from runner.presets import filled
 
 PromptKind = Literal["best", "only_word", "naive", "worst"]
-Policy = Literal["mild", "strong"]
-PostAugment = Literal["none", "mild", "strong"]
+Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
+PostAugment = Literal["none", "mild", "strong", "autoaugment", "randaugment"]
 TestMetric = Literal["image_auroc", "pixel_auroc", "aupro"]
 Objective = Literal["similarity", "planted"] | TestMetric
-STRENGTH: tuple[PostAugment, ...] = ("none", "mild", "strong")
+STRENGTH: tuple[PostAugment, ...] = get_args(PostAugment)
+"""From the weakest to the strongest."""
 
 T = TypeVar("T")
 
@@ -241,8 +242,8 @@ class Study(Config):
     def control_policy(self) -> Policy:
         """The policy of the ``augmented`` arm: the strongest that any generated arm of this study uses."""
         used = (self.augmentation, *self.category_augmentation.values(), *self.post_augment)
-        strongest = max(used, key=STRENGTH.index)
-        return "strong" if strongest == "strong" else "mild"
+        policies: tuple[Policy, ...] = tuple(policy for policy in used if policy != "none")
+        return max(policies, key=STRENGTH.index)
 
     def augmentation_of(self, category: str) -> Policy:
         """The policy of the views that the category's generator learns from."""

@@ -83,7 +83,7 @@ def variation_stage(
         "network": generator.vqgan.model_dump(mode="json"),
         "resolution": generator.resolution,
         "augmentations": generator.augmentations,
-        "augmentation": POLICIES[augmentation].model_dump(mode="json"),
+        "augmentation": POLICIES[augmentation].stated(),
         "init_sha256": start_sha256,
     }
     inputs = {"sources": [list(source.content) for source in sources]}

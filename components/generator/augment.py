@@ -7,7 +7,7 @@ whatever the batch it is made in.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
@@ -28,11 +28,24 @@ class AugmentationPolicy(Config):
     contrast: float = Field(default=0.0, ge=0, le=1, description="relative, around the image's mean")
     colour: float = Field(default=0.0, ge=0, le=1, description="relative gain of each channel")
     flips: bool = Field(default=False, description="each axis flipped with probability one half")
+    automatic: Literal["randaugment", "autoaugment"] | None = Field(
+        default=None, description="torchvision's, with its own defaults, before the ranges above"
+    )
+
+    def stated(self) -> dict[str, Any]:
+        """The ranges as plain values, for fingerprints; ``automatic`` only where it is one."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 MILD = AugmentationPolicy(rotation=4, shift=0.02, scale=0.03, brightness=0.04, contrast=0.08, colour=0.03)
 STRONG = AugmentationPolicy(rotation=20, shift=0.05, scale=0.1, brightness=0.1, contrast=0.2, colour=0.1, flips=True)
-POLICIES: Final[dict[str, AugmentationPolicy]] = {"mild": MILD, "strong": STRONG}
+POLICIES: Final[dict[str, AugmentationPolicy]] = {
+    "mild": MILD,
+    "strong": STRONG,
+    "autoaugment": AugmentationPolicy(automatic="autoaugment"),
+    "randaugment": AugmentationPolicy(automatic="randaugment"),
+}
+"""By name, from the weakest to the strongest. The last two are what the paper cites (Cubuk et al. 2019, 2020)."""
 
 
 def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, stream: tuple[int, ...]) -> Tensor:
@@ -60,6 +73,10 @@ def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, st
         [torch.stack([cos * flip_x, -sin * flip_y, dx], 1), torch.stack([sin * flip_x, cos * flip_y, dy], 1)], 1
     )
     batch = image.expand(count, *image.shape)
+    if policy.automatic is not None:
+        batch = torch.stack([_automatic(image, policy.automatic, seed, (*stream, i)) for i in range(count)])
+        if policy == AugmentationPolicy(automatic=policy.automatic):
+            return batch  # resampling by nothing would blur it
     grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
     moved = F.grid_sample(batch, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
@@ -94,6 +111,20 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
     array = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return array  # type: ignore[no-any-return]
+
+
+def _automatic(image: Tensor, name: str, seed: int, stream: tuple[int, ...]) -> Tensor:
+    """One view (3, H, W) by RandAugment or AutoAugment (its ImageNet policy); uncovered pixels get the mean colour."""
+    import numpy as np
+    import torch
+    from torchvision.transforms import v2
+
+    fill = [int(value * 255) for value in image.mean(dim=(1, 2))]
+    transform = v2.RandAugment(fill=fill) if name == "randaugment" else v2.AutoAugment(fill=fill)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.default_rng((seed, 0xA07, *stream)).integers(2**63)))
+        view: Tensor = transform((image.clamp(0, 1) * 255).round().to(torch.uint8))
+    return view.to(image) / 255
 
 
 def _draw(policy: AugmentationPolicy, seed: int, stream: tuple[int, ...]) -> Tensor:

@@ -224,7 +224,7 @@ class GeneratorConfig(Config):
         if self.precision == "bf16":
             weights["bf16"] = "codebook and losses in fp32"
         policy: AugmentationPolicy = POLICIES[augmentation]
-        return {**self.stated(), "augmentation": policy.model_dump(mode="json"), **weights}
+        return {**self.stated(), "augmentation": policy.stated(), **weights}
 
 
 _LATER: Final = ("noise_correlation", "accumulation", "legacy_beta", "channels_last", "compile")

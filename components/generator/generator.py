@@ -183,7 +183,7 @@ class Generator:
             "config": self.config.stated(),
             "vq_weight": self.vq_weight,
             "seed": self.seed,
-            "augmentation": self.policy.model_dump(mode="json"),
+            "augmentation": self.policy.stated(),
         }
         return json.dumps(options, sort_keys=True)
 

@@ -183,3 +183,21 @@ def test_augmentation_is_prefix_exact_and_the_identity_at_zero(coffee: np.ndarra
 def test_no_original_is_bad_input() -> None:
     with pytest.raises(BadInput, match="no original image"):
         Generator([], TINY, 1.0, 0)
+
+
+@pytest.mark.parametrize("name", ["autoaugment", "randaugment"])
+def test_the_policies_that_the_paper_cites_are_a_function_of_seed_and_index(name: str) -> None:
+    photograph = np.ascontiguousarray(skimage.data.coffee()[:64, 100:164])
+    before = torch.get_rng_state()
+    few, many = (augmented_set([photograph], POLICIES[name], count, seed=1) for count in (2, 12))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(few, many[:2])
+    assert many.shape == (12, 64, 64, 3)
+    assert len({view.tobytes() for view in many}) > 3
+    assert not np.array_equal(many, augmented_set([photograph], POLICIES[name], 12, seed=2))
+
+
+def test_a_policy_without_automatic_states_what_it_always_did() -> None:
+    """Fingerprints of before stay."""
+    assert "automatic" not in POLICIES["mild"].stated()
+    assert POLICIES["randaugment"].stated()["automatic"] == "randaugment"

@@ -42,6 +42,11 @@ def test_the_control_takes_the_strongest_policy_of_any_generated_arm(tiny_study:
     assert tiny_study(post_augment=["none", "strong"]).control_policy == "strong"
 
 
+def test_the_policies_that_the_paper_cites_are_the_strongest(tiny_study: Callable[..., Study]) -> None:
+    assert tiny_study(augmentation="randaugment", post_augment=["none", "strong"]).control_policy == "randaugment"
+    assert tiny_study(category_augmentation={"coin": "autoaugment"}).control_policy == "autoaugment"
+
+
 def test_a_full_support_has_no_seed_of_its_own(tiny_study: Callable[..., Study]) -> None:
     assert tiny_study(shots="full", support_seeds=[3, 4]).seeds("coin") == ((None, 3), (None, 4))
 
