@@ -37,7 +37,7 @@ from components.generator.augment import POLICIES, augment, augmented_set, to_ui
 from components.generator.config import EMBEDDED_NETWORK, GeneratorConfig, VariationConfig
 from components.generator.generator import Generator
 from components.generator.start import load_into, read_start, start_file
-from components.generator.variation import VarianceHead, encode_category, train_variance_head
+from components.generator.variation import Encoded, VarianceHead, encode_category, train_variance_head
 from components.generator.vqgan import VQGAN
 from components.metrics.detection import image_auroc
 from components.metrics.summary import mean_std, paired_difference
@@ -261,21 +261,29 @@ def embedded(updates: int, detail: str, policy: str | None = "strong", **fields:
 @functools.lru_cache(maxsize=1)
 def _variance_head() -> VarianceHead:
     """Learned from every category at hand but the own one, and from the demo's photographs."""
+    return train_variance_head(
+        [e for name, e in encoded_categories().items() if name != CATEGORY], VariationConfig(), 0
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def encoded_categories() -> dict[str, Encoded]:
+    """The development categories and the demo's photographs under the embedded encoder."""
     start = start_file("embedded")
     assert start is not None
     side = TRAINING.resolution
     vqgan = VQGAN(EMBEDDED_NETWORK, side).eval()
     load_into(vqgan, read_start(start.path), start.path)
+    encoded = {}
     with tempfile.TemporaryDirectory() as folder:
         demo = write_demo(Path(folder) / "demo")
-        sources = [(REAL, "bottle"), (REAL.parent, "hazelnut_toy")]
+        sources = [(REAL, "bottle"), (REAL, CATEGORY), (REAL.parent, "hazelnut_toy")]
         sources += [(demo, name) for name in ("brick", "coin", "gravel")]
-        encoded = []
         for root, category in sources:
             train = [s for s in scan(root, category, "mvtec_ad") if s.split == "train"]
             images = [decode_rgb(s.image_path.read_bytes(), SIDE) for s in train]
-            encoded.append(encode_category(vqgan, images, side, POLICIES["mild"], TRAINING.augmentations, 0))
-    return train_variance_head(encoded, VariationConfig(), 0)
+            encoded[category] = encode_category(vqgan, images, side, POLICIES["mild"], TRAINING.augmentations, 0)
+    return encoded
 
 
 BASELINES: dict[str, Kind] = {"none": lambda original, seed: None, "strong": plainly("strong")}

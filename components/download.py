@@ -13,12 +13,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
+from types import MappingProxyType
+from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import requests
@@ -34,6 +35,8 @@ WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each further attempt; an attempt that brought something starts the count again."""
 
 _CONNECT_AND_READ_SECONDS = (20, 60)
+_OURS = {"Accept-Encoding": "identity", "User-Agent": "goodshot"}
+_TELLING = 8  # so many hex digits of a SHA-256 tell a whole file from half of one
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -55,32 +58,87 @@ class _Version:
 
 
 def download(
-    url: str, target: Path, sha256: str, size: int | None = None, on_progress: Progress = lambda done, total: None
+    url: str,
+    target: Path,
+    sha256: str,
+    size: int | None = None,
+    on_progress: Progress = lambda done, total: None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    work: Path | None = None,
 ) -> None:
     """Downloads the file with that SHA-256 (and size, where it is known) to `target`, unless it is there.
 
     The proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are used.
+
+    Args:
+        sha256: 64 hex digits, or those it begins with (torch's hub publishes eight), or none where nobody publishes
+            them: then the length that the server announces decides, and any file at `target` counts.
+        headers: further ones of the request; an Authorization is sent to the address's own host alone.
+        work: the folder for what is under way, on the same file system; `target`'s own if none is given.
 
     Raises:
         Unavailable: the server cannot be reached, or does not give the file; what has arrived is kept.
         BadInput: `target` cannot be written.
         GoodshotError: the device is full (what has arrived is kept), or the file is not the one expected.
     """
-    with locked(target.with_name(f"{target.name}.lock")):
-        if target.is_file() and file_digest(target) == sha256:
+    if _is_there(target, sha256):  # a cache that cannot be written serves what it has
+        return
+    beside = work or target.parent
+    with locked(beside / f"{target.name}.lock"):
+        if _is_there(target, sha256):
             return
-        part = target.with_name(f"{target.name}.part")
+        part = beside / f"{target.name}.part"
         with writing(part):
-            _fill(url, part, sha256, size, on_progress)
+            _fill(_Wanted(url, sha256, size, headers), part, on_progress)
             found = file_digest(part)
-            if found != sha256:
+            if not found.startswith(sha256):
                 _discard(part)
                 raise GoodshotError(
                     f"{url}: SHA-256 expected {sha256}, got {found}; the damaged file is deleted, "
                     "run the command again, and if that repeats, the publisher has changed the file"
                 )
+            target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
             _beside(part).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says of an address: status and headers (names in any case)."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+def head(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+    """Asks for a file's headers; a redirect to another host is answered, not followed.
+
+    Raises:
+        Unavailable: the server cannot be reached, or fails repeatedly.
+    """
+    with requests.Session() as session:
+        for wait in (*WAITS, None):
+            try:
+                with (
+                    _connected(url),
+                    session.head(
+                        url, headers={**_OURS, **headers}, allow_redirects=False, timeout=_CONNECT_AND_READ_SECONDS
+                    ) as response,
+                ):
+                    moved = response.headers.get("Location", "")
+                    if response.is_redirect and moved.startswith("/"):
+                        return head(urljoin(url, moved), headers)
+                    _check_passing(response)
+                    return Answer(response.status_code, response.headers)
+            except _Interrupted as problem:
+                if wait is None:
+                    raise Unavailable(f"{url}: {problem}; try again later") from problem
+                time.sleep(wait)
+    raise AssertionError  # pragma: no cover - the last wait is None
+
+
+def _is_there(target: Path, sha256: str) -> bool:
+    return target.is_file() and (not sha256 or file_digest(target).startswith(sha256))
 
 
 @contextmanager
@@ -132,40 +190,48 @@ def readable(count: int) -> str:
     return f"{amount:.0f} {units[0]}" if units[0] in ("B", "kB", "MB") else f"{amount:.1f} {units[0]}"
 
 
-def _fill(url: str, part: Path, sha256: str, size: int | None, on_progress: Progress) -> None:
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked for, and what is known of it."""
+
+    url: str
+    sha256: str
+    size: int | None
+    headers: Mapping[str, str]
+
+
+def _fill(wanted: _Wanted, part: Path, on_progress: Progress) -> None:
     """Brings the part to its full length, by as many requests as that takes."""
     failures, furthest = 0, _length(part)
     with requests.Session() as session:
         while True:
             try:
-                return _request(session, url, part, sha256, size, on_progress)
+                return _request(session, wanted, part, on_progress)
             except _Interrupted as problem:
                 failures = 0 if _length(part) > furthest else failures + 1
                 furthest = max(furthest, _length(part))
                 if failures > len(WAITS):
                     raise Unavailable(
-                        f"{url}: {problem}, {failures} times in a row; try again later, what has arrived is kept"
+                        f"{wanted.url}: {problem}, {failures} times in a row; try again later, what has arrived is kept"
                     ) from problem
                 time.sleep(WAITS[max(failures - 1, 0)])
 
 
-def _request(
-    session: requests.Session, url: str, part: Path, sha256: str, size: int | None, on_progress: Progress
-) -> None:
-    known = _version(part, sha256)
+def _request(session: requests.Session, wanted: _Wanted, part: Path, on_progress: Progress) -> None:
+    known = _version(part, wanted.sha256)
     start = _length(part) if known else 0
     if known and known.total is not None and start == known.total:
         return on_progress(start, start)
-    with _get(session, url, start, known.validator if known else None) as response:
+    with _get(session, wanted, start, known.validator if known else None) as response:
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             _discard(part)
             raise _Interrupted("the server has less than had arrived")
         total = _total(response, start)
-        _check_answer(url, response, total, size)
+        _check_answer(wanted, response, total)
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             start = 0
         _check_space(part, start, total)
-        _note(part, _Version(sha256, _validator(response), total))
+        _note(part, _Version(wanted.sha256, _validator(response), total))
         _append(part, start, _chunks(response), total, on_progress)
     if total is not None and _length(part) != total:
         if _length(part) > total:
@@ -173,14 +239,21 @@ def _request(
         raise _Interrupted(f"the server sent other than the {total} bytes it announced")
 
 
-def _get(session: requests.Session, url: str, start: int, validator: str | None) -> requests.Response:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "goodshot"}
+def _get(session: requests.Session, wanted: _Wanted, start: int, validator: str | None) -> requests.Response:
+    headers = {**_OURS, **wanted.headers}
     if start:
         headers["Range"] = f"bytes={start}-"
         if validator:
             headers["If-Range"] = validator
+    with _connected(wanted.url):
+        return session.get(wanted.url, headers=headers, stream=True, timeout=_CONNECT_AND_READ_SECONDS)
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[None]:
+    """Turns what requests raises into one line about `url`."""
     try:
-        return session.get(url, headers=headers, stream=True, timeout=_CONNECT_AND_READ_SECONDS)
+        yield
     except requests.exceptions.ProxyError as error:
         raise Unavailable(f"{url}: the proxy {_proxy(url)} refuses ({_reason(error)}); check the proxy") from error
     except requests.exceptions.SSLError as error:
@@ -195,19 +268,32 @@ def _get(session: requests.Session, url: str, start: int, validator: str | None)
         raise Unavailable(f"{url}: cannot be downloaded ({_reason(error)}); check the address") from error
 
 
-def _check_answer(url: str, response: requests.Response, total: int | None, size: int | None) -> None:
+def _check_passing(response: requests.Response) -> str:
+    """Returns the server's answer in words. Raises _Interrupted for one that may be another the next time."""
     status = response.status_code
     answer = f"the server answers {status} {response.reason or ''}".strip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
         raise _Interrupted(answer)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        raise Unavailable(f"{url}: the proxy {_proxy(url)} wants a name and password; set them in HTTP_PROXY")
-    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        raise Unavailable(
+            f"{response.url}: the proxy {_proxy(response.url)} wants a name and password; set them in HTTP_PROXY"
+        )
+    return answer
+
+
+def _check_answer(wanted: _Wanted, response: requests.Response, total: int | None) -> None:
+    url, size = wanted.url, wanted.size
+    answer = _check_passing(response)
+    if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise Unavailable(f"{url}: {answer}; the link may have moved")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise Unavailable(f"{url}: the server sends a web page in place of the file; the link may have moved")
     if size is not None and total is not None and total != size:
         raise Unavailable(f"{url}: the server offers {total} bytes, not the {size} published; the link may have moved")
+    if total is None and len(wanted.sha256) < _TELLING:
+        raise Unavailable(
+            f"{url}: neither a hash nor a length is known, so half a file would look whole; get it by hand"
+        )
 
 
 def _total(response: requests.Response, start: int) -> int | None:

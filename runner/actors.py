@@ -52,7 +52,7 @@ class GeneratorActor:
             made += steps
             broker.add_steps.remote(training.flight, steps, seconds)
 
-        encoder = cached_encoder(training.encoder, self.device)
+        encoder = cached_encoder(training.encoder, self.device, training.precision)
         warm = self._warm.pop(training.key, None)
         if isinstance(stage, VQGANClipStage):
             generator = make_vqgan_clip(stage, self.store, encoder, start, on_step, warm)

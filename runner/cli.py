@@ -122,22 +122,119 @@ def generate(
 
 
 @app.command()
+def doctor(
+    study: Annotated[str | None, typer.Argument(help="A study, to see what it needs (default: everything).")] = None,
+    settings: Settings = None,
+) -> None:
+    """What is on this machine and what is missing, each with its remedy; starts and downloads nothing."""
+    from rich.console import Console
+
+    from runner.doctor import examine, print_findings
+    from runner.settings import load_study
+
+    declared = load_study(study, settings or []) if study else None
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    missing = print_findings(console, examine(declared))
+    if missing and study:
+        raise GoodshotError(f"study {study}: {missing} things are missing, listed above with their remedies")
+
+
+@app.command()
+def prompts(
+    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun that WordNet knows.")],
+    images: Annotated[
+        str | None, typer.Option(help="Folder with photographs of it, or one: ranks the prompts.", metavar="DIR")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="What compares texts and images (default: conse-lite0-minilm).", metavar="NAME")
+    ] = None,
+    hops: Annotated[int | None, typer.Option(help="Relations to follow (default: 1).", min=1, max=3)] = None,
+    relation: Annotated[
+        list[str] | None, typer.Option(help="Only this one, such as synonyms or hyponyms; repeatable.")
+    ] = None,
+    sense: Annotated[
+        list[str] | None, typer.Option(help="Only this meaning, such as nut.n.03; repeatable.", metavar="NAME")
+    ] = None,
+    senses: Annotated[bool, typer.Option("--senses", help="List the meanings by their names, and end.")] = False,
+    template: Annotated[
+        str | None, typer.Option(help="Holds {object} and {word} (default: 'a {object} with {word}').")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Stage 1's L2 distance (default: 0.5).")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="What stage 1 keeps: farther (the paper's) or nearer prompts.")
+    ] = None,
+    wordnet: Annotated[
+        str | None, typer.Option(help="auto, nltk, debian or extract (default: auto).", metavar="SOURCE")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Prompts to show; 0 shows all.", min=0)] = 20,
+    json: Annotated[str | None, typer.Option(help="Write the whole ranking there.", metavar="FILE")] = None,
+    chart: Annotated[str | None, typer.Option(help="Draw the ranking there.", metavar="FILE.svg")] = None,
+) -> None:
+    """The prompts that WordNet gives an object, ranked against photographs of it if there are some."""
+    from functools import partial
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from components.prompts import open_wordnet
+    from runner import prompts as ranked
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    folder, json_file, chart_file = (Path(p).expanduser() if p else None for p in (images, json, chart))
+    ranked.check_files(folder, json_file, chart_file)
+    fields = {"hops": hops, "relations": relation, "senses": sense, "template": template}
+    config = ranked.prompt_config(**fields, threshold=threshold, keep=keep, wordnet=wordnet)
+    opened = open_wordnet(config.wordnet)
+    asks = sys.stdin.isatty() and sys.stdout.isatty()
+    name = ranked.known(object_name, opened, partial(ranked.pick, console=console) if asks else None)
+    if senses:
+        ranked.print_senses(console, name, opened)
+        return
+    words = ranked.words_of(name, config, opened)
+    if folder is None:
+        ranked.print_words(console, words, top)
+        return
+    ranking, photographs = ranked.rank_photographs(words, folder, encoder or "conse-lite0-minilm", config)
+    ranked.print_ranking(console, ranking, words, photographs, top)
+    ranked.write_files(ranking, folder.name, json_file, chart_file)
+    for written in filter(None, (json_file, chart_file)):
+        typer.echo(f"written: {written}")
+
+
+@app.command()
 def fetch(
-    dataset: Annotated[str, typer.Argument(help="mvtec_ad, mvtec_loco or btad.")],
-    root: Annotated[str, typer.Option(help="Where the category folders go; the same again continues.", metavar="DIR")],
+    what: Annotated[
+        str, typer.Argument(help="A study, a weight ('goodshot doctor' lists them), or mvtec_ad, mvtec_loco, btad.")
+    ],
+    root: Annotated[
+        str | None, typer.Option(help="Where a dataset's category folders go; the same again continues.", metavar="DIR")
+    ] = None,
     archive: Annotated[
         str | None, typer.Option(help="The publisher's archive, if you have downloaded it by hand.", metavar="FILE")
     ] = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep the downloaded archive in DIR/.downloads.")] = False,
+    optional: Annotated[bool, typer.Option("--optional", help="A study's optional weights too.")] = False,
+    settings: Settings = None,
 ) -> None:
-    """Download a published dataset once, verify its hash and unpack it, with its licence shown before."""
+    """Download once, into caches that nodes share: size and licence shown, hash verified, resumable."""
     from pathlib import Path
 
-    from runner.fetching import fetch_dataset
+    from runner.fetching import Wanted
+    from runner.fetching import fetch as bring
 
-    given = Path(archive).expanduser() if archive else None
+    wanted = Wanted(
+        Path(root).expanduser() if root else None,
+        Path(archive).expanduser() if archive else None,
+        keep_archive,
+        optional,
+        settings or [],
+    )
     try:
-        fetch_dataset(dataset, Path(root).expanduser(), given, keep_archive, typer.echo)
+        bring(what, wanted, typer.echo)
     except KeyboardInterrupt:
         typer.echo("stopped; what has arrived is kept, the same command continues")
         raise typer.Exit(130) from None

@@ -19,6 +19,7 @@ from runner.catalogue import Category, read_catalogue
 from runner.external import supply
 from runner.files import absolute, below, public
 from runner.fingerprint import fingerprint
+from runner.needs import require_all
 from runner.plan import Plan, make_plan, unshared_steps
 from runner.record import write_record
 from runner.results import Results
@@ -82,6 +83,7 @@ def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
         BadInput: the first problem of the studies, their data or weights.
     """
     forbid_downloads()
+    require_all(studies)
     demo_root = options.local_folder / "photographs"
     if any(d.name == "demo" and d.root is None for s in studies for d in (s.dataset, *s.sources)):
         Results(options.out).files.check_writable()

@@ -1,196 +1,121 @@
-"""A published dataset brought into a folder: downloaded or given, verified, unpacked, each of its categories whole.
-
-Beside the categories, `.downloads` holds the archive while it is needed, the unpacked folder until its parts are
-in place, and `<dataset>.json` once everything is. One process works at a time; the others wait and find it done.
-"""
+"""``goodshot fetch``: a dataset, a weight, or all that a study needs, downloaded once into caches that nodes share."""
 
 from __future__ import annotations
 
-import json
-import shlex
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
-from components.data.archive import unpack
-from components.data.datasets import categories_of
-from components.data.publishers import Publisher, publisher_of
-from components.download import Unavailable, download, file_digest, locked, readable, writing
-from components.errors import BadInput
-
-DOWNLOADS = ".downloads"
-
-Say = Callable[[str], None]
-Report = Callable[[int, int | None], None]
+from components.data.datasets import DATASETS
+from components.data.publishers import PUBLISHERS
+from components.download import readable
+from components.errors import BadInput, GoodshotError
+from components.weights import LISTED, Pretrained, resolve, weight
+from components.weights.registry import FAMILIES
+from runner.fetch_dataset import fetch_dataset
+from runner.needs import needs_of
+from runner.study import Study
+from runner.transfer import Say, transfer
 
 
-def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: Say) -> None:
-    """Bring the dataset's categories into ``root``, from ``archive`` where it is given, else from its publisher.
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says besides the name: a dataset's folder and archive, whether optional weights count."""
+
+    root: Path | None = None
+    archive: Path | None = None
+    keep_archive: bool = False
+    optional: bool = False
+    settings: Sequence[str] = ()
+
+
+def fetch(what: str, wanted: Wanted, say: Say) -> None:
+    """Bring what ``what`` names: a dataset, a weight of the registry, or a study's weights and dataset.
 
     Raises:
-        BadInput: nobody publishes it, ``root`` cannot be written or holds other categories, or the archive given
-            is not the published one.
-        GoodshotError: it cannot be downloaded, or there is no room for it.
+        BadInput: there is nothing of that name, or a dataset has nowhere to go.
+        GoodshotError: something could not be downloaded; what could be is here.
     """
-    publisher = publisher_of(name)
-    if archive and not archive.is_file():
-        raise BadInput(f"{archive}: no such file; give the {publisher.file} that you downloaded")
-    lock = root / DOWNLOADS / f"{name}.lock"
-    unpacked = root / DOWNLOADS / f"{name}-{publisher.sha256[:12]}"
-    with locked(lock, lambda: say(f"{root}: another process is fetching {name}; waiting for it")):
-        complete = _present(name, root, publisher) == set(publisher.categories)
-        # Where the unpacked folder is left, an earlier process was stopped in its last lines.
-        if complete and not unpacked.exists():
-            return say(_already(name, root, publisher))
-        if not complete:
-            for line in _introduction(publisher):
-                say(line)
-            if not unpacked.exists():
-                source = _given(archive, publisher, say) if archive else _downloaded(name, root, publisher, say)
-                _unpack(source, unpacked, say)
-            _move(_with_categories(name, unpacked, publisher), root, say)
-        _finish(name, root, publisher, archive, keep)
-    say(f"{root}: {len(publisher.categories)} categories of {name}; next: {_command('shard', name, root)} --out SHARDS")
+    if what in DATASETS:
+        _dataset(what, wanted, say)
+    elif is_weight(what):
+        fetch_weight(weight(what), say)
+    else:
+        _study(_load(what, wanted.settings), wanted, say)
 
 
-def _present(name: str, root: Path, publisher: Publisher) -> set[str]:
-    present = set(categories_of(name, root))
-    others = sorted(present - set(publisher.categories))
-    if others:
-        raise BadInput(f"{root}: holds {', '.join(others[:3])}, not of {name}; choose a folder of its own with --root")
-    return present
+def is_weight(name: str) -> bool:
+    """Whether a name is the registry's: one of its own, or of a family that it knows."""
+    return name in LISTED or name.startswith(FAMILIES)
 
 
-def _already(name: str, root: Path, publisher: Publisher) -> str:
-    try:
-        known = json.loads((root / DOWNLOADS / f"{name}.json").read_text())["sha256"]
-    except (OSError, KeyError, TypeError, ValueError):
-        known = None
-    if known == publisher.sha256:
-        return f"{root}: {name} is fetched already, from the archive with SHA-256 {known}"
-    return f"{root}: holds every category of {name} already, of unknown origin; 'goodshot shard' verifies them"
-
-
-def _introduction(publisher: Publisher) -> Iterator[str]:
-    licence = publisher.licence
-    size = f"about {readable(publisher.size)}" if publisher.size else "its size is not published, the server will say"
-    yield publisher.title
-    yield f"  published at {publisher.page}"
-    yield f"  archive      {publisher.file}, {size}"
-    yield f"  licence      {licence.name}: {licence.notice} ({licence.deed})"
-    yield f"  cite         {publisher.citation}"
-
-
-def _given(archive: Path, publisher: Publisher, say: Say) -> Path:
-    say(f"verifying {archive}")
-    found = file_digest(archive)
-    if found != publisher.sha256:
-        raise BadInput(
-            f"{archive}: has SHA-256 {found}, not the published {publisher.sha256}; "
-            f"download {publisher.file} again from {publisher.page}"
-        )
-    return archive
-
-
-def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
-    target = root / DOWNLOADS / publisher.file
-    try:
-        with _progress(f"downloading {publisher.file}", say) as report:
-            # The size is others' word for what the publisher offers; the hash decides.
-            download(publisher.url, target, publisher.sha256, None, report)
-    except Unavailable as error:
-        by_hand = f"{_command('fetch', name, root)} --archive {publisher.file}"
-        raise Unavailable(
-            f"{error}; or download {publisher.file} by hand from {publisher.page} and run: {by_hand}"
-        ) from error
-    return target
-
-
-def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
-    # Under the lock no other process unpacks: these are of killed ones.
-    for killed in unpacked.parent.glob(f".{unpacked.name}.unpacking-*"):
-        shutil.rmtree(killed, ignore_errors=True)
-    with _progress(f"unpacking {archive.name}", say) as report:
-        unpack(archive, unpacked, report)
-
-
-def _with_categories(name: str, unpacked: Path, publisher: Publisher) -> Path:
-    """The folder that holds the categories: the archive's top, or the one folder below it that does."""
-    expected = set(publisher.categories)
-    for folder in (unpacked, *sorted(p for p in unpacked.iterdir() if p.is_dir())):
-        if expected & set(categories_of(name, folder)):
-            return folder
-    raise BadInput(f"{publisher.file}: holds none of the categories of {name}; tell the maintainers of goodshot")
-
-
-def _move(unpacked: Path, root: Path, say: Say) -> None:
-    """Put the parts in place, the licence's file before the first category; what is there is left alone."""
-    for part in sorted(unpacked.iterdir(), key=lambda path: (path.is_dir(), path.name)):
-        target = root / part.name
-        if target.exists():
-            say(f"{target}: is there already and is left as it is")
-        else:
-            with writing(target):
-                part.rename(target)
-
-
-def _finish(name: str, root: Path, publisher: Publisher, archive: Path | None, keep: bool) -> None:
-    from runner.files import Files
-
-    downloads = root / DOWNLOADS
-    marker = {
-        "dataset": name,
-        "sha256": publisher.sha256,
-        "source": str(archive.name) if archive else publisher.url,
-        "licence": f"{publisher.licence.name}, {publisher.licence.deed}",
-        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    Files(str(downloads)).write(f"{name}.json", json.dumps(marker, indent=1, ensure_ascii=False).encode())
-    shutil.rmtree(downloads / f"{name}-{publisher.sha256[:12]}", ignore_errors=True)
-    if not keep and not archive:
-        (downloads / publisher.file).unlink(missing_ok=True)
-
-
-def _command(command: str, name: str, root: Path) -> str:
-    return f"goodshot {command} {name} --root {shlex.quote(str(root))}"
-
-
-@contextmanager
-def _progress(doing: str, say: Say) -> Iterator[Report]:
-    """A bar with speed and remaining time on a terminal, else a line whenever another tenth is done."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(doing, say)
+def fetch_weight(wanted: Pretrained, say: Say) -> None:
+    """Bring one weight with its companions, its size and licence said before, its SHA-256 after."""
+    if not wanted.missing():
+        say(f"{wanted.name}: is here already: {wanted.path}")
         return
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn()),
-        *(TransferSpeedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    size = f"about {readable(wanted.size)}" if wanted.size else "its size is not published, the server will say"
+    say(f"{wanted.name}: {wanted.what}")
+    say(f"  published at {wanted.page}")
+    say(f"  size         {size}")
+    say(f"  licence      {wanted.licence}")
+    with transfer(f"fetching {wanted.name}", say) as report:
+        path = wanted.fetch(report)
+    if path.is_file():
+        say(f"  SHA-256      {resolve(wanted.name).sha256}")
+    say(f"  is at        {path}")
 
 
-def _lines(doing: str, say: Say) -> Report:
-    last = -1
+def _dataset(name: str, wanted: Wanted, say: Say) -> None:
+    if wanted.root is None:
+        publisher = "" if name in PUBLISHERS else "; nobody publishes it"
+        raise BadInput(f"fetch {name}: say where the category folders go, --root DIR{publisher}")
+    fetch_dataset(name, wanted.root, wanted.archive, wanted.keep_archive, say)
 
-    def report(done: int, total: int | None) -> None:
-        nonlocal last
-        step = done * 10 // total if total else done >> 28
-        if step != last:
-            last = step
-            say(f"{doing}: {step * 10} % of {readable(total)}" if total else f"{doing}: {readable(done)}")
 
-    return report
+def _study(study: Study, wanted: Wanted, say: Say) -> None:
+    failed: list[str] = []
+    needs = [need for need in needs_of(study) if wanted.optional or not need.instead]
+    for need in needs:
+        try:
+            if need.registered:
+                fetch_weight(weight(need.name), say)
+            else:
+                need.check()
+        except GoodshotError as error:
+            say(f"{need.name}: {error}")
+            failed.append(need.name)
+    _study_dataset(study, wanted, say)
+    if failed:
+        raise GoodshotError(
+            f"study {study.name}: {len(failed)} of {len(needs)} weights could not be brought ({', '.join(failed)}); "
+            "the reasons are above, the same command continues"
+        )
+    say(f"study {study.name}: every weight that it needs is here")
+
+
+def _study_dataset(study: Study, wanted: Wanted, say: Say) -> None:
+    name = study.dataset.name
+    if name not in PUBLISHERS:
+        return
+    declared = study.dataset.root
+    root = wanted.root or (Path(declared).expanduser() if declared and "://" not in declared else None)
+    if root is None:
+        say(f"dataset {name}: brought too if you say where, --root DIR (or --set dataset.root=DIR)")
+        return
+    from runner.sharding import has_shards
+
+    if not has_shards(str(root)):
+        fetch_dataset(name, root, wanted.archive, wanted.keep_archive, say)
+
+
+def _load(name: str, settings: Sequence[str]) -> Study:
+    from runner.settings import load_study, study_names
+
+    known = [*study_names(), *LISTED, *PUBLISHERS]
+    if not name.endswith((".yaml", ".yml")) and name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else f"weights: {', '.join(LISTED)}"
+        raise BadInput(f"fetch {name}: there is no dataset, weight or study of that name; {hint}")
+    return load_study(name, settings)

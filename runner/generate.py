@@ -238,7 +238,7 @@ def _make(
     originals = read_support(planned.support, store)
     prompt = plan.prompts[str(planned.prompt)]
     if not store.has(prompt.key):
-        rank_prompts(prompt, originals, store)
+        rank_prompts(prompt, originals, store, device)
     if workers > 1 and stage.config.discriminator.start is not None:
         raise BadInput("--workers: with a discriminator several workers train another generator; leave one of them out")
     head = read_variation(stage.variation.key, store) if stage.variation else None
@@ -257,7 +257,7 @@ def _make(
         )
         return shared_steps(training, generator, workers, device == "cuda", max(1, usable_cpus() // workers))
 
-    encoder, train = cached_encoder(stage.encoder, device), shared if workers > 1 else None
+    encoder, train = cached_encoder(stage.encoder, device, stage.precision), shared if workers > 1 else None
     making = ImageSets(stage, store, encoder, start, stepped, train=train)
     making.make()
     return dict(store.get(stage.image_sets[0].key).info)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from components.data.support import select_support
-from components.encoders import check_encoder, encoder_identity
+from components.encoders import Precision, check_encoder, encoder_identity
 from components.errors import BadInput
 from components.generator.augment import POLICIES
 from components.generator.config import Detail, GeneratorConfig
@@ -50,6 +50,7 @@ class PromptStage:
     words: tuple[str, ...]
     config: PromptConfig
     encoder: str
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class GeneratorStage:
     """Of the weights that the training starts from; every node has to have them."""
     variation: VariationStage | None = None
     """Where Σ comes from if it is predicted."""
+    precision: Precision = "fp32"
+    """What the encoder computes in."""
 
     @property
     def flight(self) -> str:
@@ -196,7 +199,7 @@ class _Planner:
     def __init__(self, study: Study, plan: Plan, folders: ExternalFolders, others: Sequence[Category]) -> None:
         self.study, self.plan, self.folders, self.others = study, plan, folders, others
         self.wordnet = open_wordnet(study.prompt.wordnet) if study.uses_text else None
-        self.encoder_id = encoder_identity(study.encoder) if study.uses_text else {}
+        self.encoder_id = encoder_identity(study.encoder, study.encoder_precision) if study.uses_text else {}
 
     def add(self, cell: Cell, category: Category) -> str:
         ids = select_support(category.train_ids, self.study.shots_of(category.name), cell.support_seed or 0)
@@ -262,11 +265,15 @@ class _Planner:
         assert self.wordnet is not None  # noqa: S101 - a study with a generated arm has opened it
         config = self.study.prompt
         object_name = object_for(cell.category, self.study.objects)
-        words = self.wordnet.words(object_name, config.hops, config.relations)
-        options = {**config.model_dump(mode="json", exclude={"wordnet"}), "encoder": dict(self.encoder_id)}
+        objects = (object_for(c.name, self.study.objects) for c in self.plan.categories.values())
+        senses = self.wordnet.own_senses(object_name, config.senses, objects)
+        words = self.wordnet.words(object_name, config.hops, config.relations, senses)
+        # Neither where the words come from nor which senses they are of: the words themselves count, below.
+        chosen = config.model_dump(mode="json", exclude={"wordnet", "senses"})
+        options = {**chosen, "encoder": dict(self.encoder_id)}
         inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
         key = f"prompt/{fingerprint('prompt', PROMPT_VERSION, options, inputs)}"
-        stage = PromptStage(key, support, object_name, words, config, self.study.encoder)
+        stage = PromptStage(key, support, object_name, words, config, self.study.encoder, self.study.encoder_precision)
         return self.plan.prompts.setdefault(key, stage)
 
     def _training(
@@ -302,6 +309,7 @@ class _Planner:
             image_sets=(image_set,),
             start_sha256=options.get("init_sha256"),
             variation=variation,
+            precision=study.encoder_precision,
         )
 
     def _variation(

@@ -18,7 +18,7 @@ from components.data.sample import SPLITS, Sample, SplitName
 from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
 from components.detectors import Detector, DetectorConfig, Features, Scores, SharesFeatures, build_detector
 from components.detectors.base import Batch
-from components.encoders import Encoder, build_encoder
+from components.encoders import Encoder, Precision, build_encoder
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
 from components.metrics.detection import DetectionMetrics, evaluate
@@ -67,10 +67,10 @@ def read_test(store: Store, shard: str, size: int, threads: int = 1) -> Split:
     return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size, threads)
 
 
-def rank_prompts(stage: PromptStage, originals: Sequence[np.ndarray], store: Store) -> None:
+def rank_prompts(stage: PromptStage, originals: Sequence[np.ndarray], store: Store, device: str = "cpu") -> None:
     """Rank the candidates against the originals' embedding (eq. 1); keep the ranking and each kind's z_t."""
     began = time.perf_counter()
-    encoder = cached_encoder(stage.encoder)
+    encoder = cached_encoder(stage.encoder, device, stage.precision)
     images = torch.from_numpy(np.concatenate([embed(encoder, image[None]) for image in originals]))
     found = candidates(stage.object_name, stage.words, stage.config.template)
     ranking = rank(images, found, encoder, stage.object_name, stage.config)
@@ -158,9 +158,9 @@ def _read_others(planned: PlannedCell, store: Store, ids: Sequence[str]) -> list
 
 
 @lru_cache(maxsize=2)
-def cached_encoder(name: str, device: str = "cpu") -> Encoder:
+def cached_encoder(name: str, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
     """One encoder a process; building one costs seconds."""
-    return build_encoder(name, device)
+    return build_encoder(name, device, precision=precision)
 
 
 def extra_images(planned: PlannedCell, store: Store) -> tuple[np.ndarray | None, dict[str, Any]]:

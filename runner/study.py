@@ -14,6 +14,7 @@ from components.data.datasets import DatasetName
 from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
+from components.encoders import Precision
 from components.generator.config import Detail, GeneratorConfig, Variance, VariationConfig
 from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
@@ -172,6 +173,7 @@ class Study(Config):
     prompt: PromptConfig = PromptConfig()
     vqgan_clip: VQGANClipConfig = VQGANClipConfig()
     encoder: str = "conse-lite0-minilm"
+    encoder_precision: Precision = Field(default="fp32", description="mixed precision: part of the identity")
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
     objective: Objective = "similarity"
     planted: PlantedConfig = PlantedConfig()

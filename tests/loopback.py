@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -99,3 +100,75 @@ def _start(request: BaseHTTPRequestHandler, served: Served) -> int | None:
     if not served.ranges or not wanted or (condition and condition != served.etag):
         return None
     return int(wanted.removeprefix("bytes=").removesuffix("-"))
+
+
+@dataclass
+class Hub:
+    """A Hugging Face hub of files "owner/repository/file": what it holds, what it was asked, how it misbehaves."""
+
+    files: dict[str, bytes]
+    commit: str = "0123abc"
+    large: tuple[str, ...] = (".safetensors", ".bin")
+    """Files that it names by their SHA-256, and serves from another address."""
+    wrong: bool = False
+    """Send another content than the one it names."""
+    gated: bool = False
+    asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """Method, path and Authorization of each request."""
+    url: str = ""
+
+
+@contextmanager
+def serving_hub(files: dict[str, bytes]) -> Iterator[Hub]:
+    hub = Hub(files)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, body: bool) -> None:
+            hub.asked.append((self.command, self.path, self.headers.get("Authorization")))
+            name = self.path.removeprefix("/cdn").lstrip("/").replace("/resolve/main/", "/")
+            content = hub.files.get(name)
+            large = name.endswith(hub.large)
+            if hub.gated and self.headers.get("Authorization") is None and not self.path.startswith("/cdn"):
+                self.send_response(401)
+                self.send_header("Content-Length", "0")
+                content = b""
+            elif content is None:
+                self.send_response(404)
+                self.send_header("Content-Length", "0")
+                content = b""
+            elif large and not self.path.startswith("/cdn"):
+                self.send_response(302)
+                self.send_header("Location", f"{hub.url.replace('127.0.0.1', 'localhost')}/cdn/{name}")
+                self.send_header("X-Linked-Etag", f'"{hashlib.sha256(content).hexdigest()}"')
+                self.send_header("X-Repo-Commit", hub.commit)
+                self.send_header("Content-Length", "0")
+                content = b""
+            else:
+                content = content[:-1] + b"?" if hub.wrong else content
+                self.send_response(200)
+                self.send_header("X-Repo-Commit", hub.commit)
+                self.send_header("ETag", '"git"')
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body and content:
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

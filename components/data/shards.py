@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 from pyarrow import fs
@@ -340,6 +339,9 @@ def _bytes(path: Path, expected: str | None) -> bytes:
 
 
 def _read(path: str, filesystem: fs.FileSystem, columns: list[str], image_ids: Sequence[str] | None) -> pa.Table:
+    # Not above: it brings pandas along, half a second for every command that opens no shard.
+    import pyarrow.dataset as ds
+
     shard = ds.dataset(path, format="ipc", filesystem=filesystem)
     if not shard.schema.equals(SCHEMA):
         raise BadInput(f"{path}: holds other columns than a shard of this version; write it again")

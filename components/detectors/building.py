@@ -17,10 +17,11 @@ from components.detectors.models import Model, find_model
 from components.detectors.natural import natural_images
 from components.detectors.preprocess import as_float, middle, preprocess, reading_of
 from components.detectors.presets import EFFICIENT_AD, EMBEDDED_BACKBONE, REVERSE_DISTILLATION
-from components.detectors.pretrained import weight_file
+from components.detectors.pretrained import NATURAL_IMAGES, check_weights
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError, MissingWeights
 from components.weights import forbid_downloads
+from components.weights.registry import DTD
 
 Transform = Callable[[Batch], Tensor]
 """One uint8 RGB image (H, W, 3) → the model's input, float32 (3, C, C)."""
@@ -33,8 +34,7 @@ def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
     that the model refuses.
     """
     forbid_downloads()
-    if config.weights == "pretrained" and config.uses_backbone() != EMBEDDED_BACKBONE:
-        weight_file(config)
+    check_weights(config)
     model = find_model(config.name)
     with quiet_import(), missing_weights_named(config.label), ExitStack() as stack:
         cls = getattr(importlib.import_module(model.module), model.cls)
@@ -83,8 +83,11 @@ def one_line(error: Exception) -> str:
 
 def _arguments(config: DetectorConfig, model: Model) -> dict[str, Any]:
     arguments = dict(config.args)
+    if (argument := NATURAL_IMAGES.get(config.name)) is not None:
+        folder = arguments.get(argument, DTD if config.name == "draem" else None)
+        if folder is not None or config.name == EFFICIENT_AD:
+            arguments[argument] = str(natural_images(folder))
     if config.name == EFFICIENT_AD:
-        arguments["imagenet_dir"] = str(natural_images(arguments.get("imagenet_dir")))
         return arguments
     on_lite0 = config.uses_backbone() == EMBEDDED_BACKBONE
     if config.backbone is not None and "backbone" in model.arguments:

@@ -184,22 +184,16 @@ class DetectorConfig(Config):
         values = self.model_dump(mode="json", exclude=unused)
         if self.name != PATCHCORE:
             values["version"] = _ANOMALIB_VERSION
-        if self.name == EFFICIENT_AD:
-            from components.detectors.natural import natural_identity
+        from components.detectors.natural import natural_identity
+        from components.detectors.pretrained import NATURAL_IMAGES, check_weights, weights_identity
+        from components.weights.registry import DTD
 
-            folder = values["args"].pop("imagenet_dir", None)
-            values["natural_images"] = natural_identity(folder)
-        if self.weights == "random":
-            return values
-        if self.uses_backbone() == EMBEDDED_BACKBONE:
-            from components.weights import resolve
-
-            return {**values, "backbone_sha256": resolve(EMBEDDED_BACKBONE).sha256}
-        from components.detectors.pretrained import weight_file
-        from components.weights import file_sha256
-
-        path = weight_file(self)
-        return values if path is None else {**values, "backbone_sha256": file_sha256(path)}
+        if (argument := NATURAL_IMAGES.get(self.name)) is not None:
+            folder = values["args"].pop(argument, DTD if self.name == "draem" else None)
+            if folder is not None or self.name == EFFICIENT_AD:
+                check_weights(self)
+                values["natural_images"] = natural_identity(folder)
+        return {**values, **weights_identity(self)}
 
     def features_identity(self) -> dict[str, Any] | None:
         """What the features of an image depend on, for detectors that share them; None for those that do not.

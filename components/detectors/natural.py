@@ -1,7 +1,9 @@
-"""Photographs of anything: what EfficientAD's student must not learn to describe (its loss on natural images).
+"""Photographs of anything that some models learn from besides the good images.
 
-anomalib downloads ImageNette for it. Here the user brings a folder, or it is the colour photographs that ship with
-scikit-image: few, but enough for the tens of steps of the default preset.
+EfficientAD's student must not learn to describe them (its loss on natural images); DRAEM and GLASS paint defects with
+them. anomalib downloads ImageNette and DTD for that. Here it is those by name once they are fetched, or a folder of the
+user's; EfficientAD's default is the colour photographs that ship with scikit-image: few, but enough for the tens of
+steps of the default preset.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from components.errors import BadInput
-from components.weights import cache_dir
+from components.weights import cache_dir, require
+from components.weights.registry import DTD, IMAGENETTE
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 _EMBEDDED = "scikit-image: " + " ".join(PHOTOGRAPHS)
@@ -21,13 +24,22 @@ _EMBEDDED = "scikit-image: " + " ".join(PHOTOGRAPHS)
 def natural_images(folder: object = None) -> Path:
     """The folder of natural images, one level of folders deep: the one given, or the embedded photographs'.
 
+    Args:
+        folder: a path, or the name of a set in the weights' registry (`imagenette`, `dtd`).
+
     Raises `BadInput` where the given one is not there; nothing is downloaded.
     """
     if folder is None:
         return _written(cache_dir() / "natural_images")
+    if folder in (IMAGENETTE, DTD):
+        path = require(str(folder))
+        return path.parent if folder == IMAGENETTE else path
     path = Path(str(folder)).expanduser()
     if not path.is_dir():
-        raise BadInput(f"detector efficient_ad: no folder imagenet_dir {path}; nothing is downloaded, so bring it")
+        raise BadInput(
+            f"no folder {path} of natural images; nothing is downloaded by itself: bring it, or name {IMAGENETTE} or "
+            f"{DTD} and fetch that"
+        )
     return path
 
 
@@ -42,7 +54,7 @@ def natural_identity(folder: object = None) -> str:
 def _listed(folder: Path) -> str:
     files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*.*"))
     if not files:
-        raise BadInput(f"detector efficient_ad: imagenet_dir {folder} holds no image")
+        raise BadInput(f"{folder}: holds no natural image")
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 

@@ -24,7 +24,7 @@ from components.detectors.config import DetectorConfig
 from components.detectors.coreset import select_coreset
 from components.detectors.preprocess import preprocess, reading_of
 from components.detectors.presets import EMBEDDED_BACKBONE
-from components.detectors.pretrained import weight_file
+from components.detectors.pretrained import check_weights
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError
 
@@ -196,10 +196,9 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
     does not have, `MissingWeights` where its weights are not on this machine.
     """
     on_lite0, pretrained = config.backbone == EMBEDDED_BACKBONE, config.weights == "pretrained"
+    check_weights(config)
     if not on_lite0:
         check_layers(str(config.backbone), config.layers or ())
-        if pretrained:
-            weight_file(config)
     with quiet_import():
         from anomalib.models.image.patchcore.torch_model import PatchcoreModel
     with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which weights may then replace

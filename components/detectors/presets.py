@@ -56,7 +56,12 @@ PAPER: Mapping[str, Mapping[str, Any]] = {
     EFFICIENT_AD: {
         "backbone": None,
         "layers": None,
-        "args": {"model_size": "small", "teacher_out_channels": 384, "weight_decay": 1e-5},
+        "args": {
+            "model_size": "small",
+            "teacher_out_channels": 384,
+            "weight_decay": 1e-5,
+            "imagenet_dir": "imagenette",
+        },
         "steps": 70_000,
         "batch_size": 1,
         "learning_rate": 1e-4,
@@ -106,10 +111,13 @@ def is_paper(name: str, fields: Mapping[str, Any]) -> bool:
     """Whether these are the paper preset's settings, all of them, however they were given."""
     wanted = PAPER.get(name)
     # Where the natural images lie says nothing of how a model is trained.
-    own = {key: value for key, value in fields["args"].items() if key != "imagenet_dir"}
     return wanted is not None and all(
-        (own if field == "args" else fields[field]) == value for field, value in {"args": {}, **wanted}.items()
+        _trained_by(fields[field]) == _trained_by(value) for field, value in {"args": {}, **wanted}.items()
     )
+
+
+def _trained_by(value: Any) -> Any:
+    return {key: v for key, v in value.items() if key != "imagenet_dir"} if isinstance(value, dict) else value
 
 
 def takes_embedded(model: Model) -> bool:

@@ -1,4 +1,7 @@
-"""The file that a detector's pretrained weights come from: found on this machine, or named as missing at once."""
+"""Which pretrained weights a detector needs, those that anomalib's models load themselves included.
+
+Found on this machine, or named as missing at once: anomalib would try to download them, some without a timeout.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,118 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.detectors.models import find_model
-from components.detectors.presets import ANOMALY_DINO, EFFICIENT_AD, PATCHCORE, WINCLIP
-from components.errors import MissingWeights
+from components.detectors.presets import EFFICIENT_AD, EMBEDDED_BACKBONE, PATCHCORE, WINCLIP
+from components.errors import BadInput
+from components.weights import file_sha256, require, resolve
+from components.weights.registry import DSR, DTD, IMAGENETTE, TEACHER
 
 if TYPE_CHECKING:
     from components.detectors.config import DetectorConfig
 
-# What anomalib's WinCLIP names in its own source; a test holds the two equal.
+# What anomalib's models name in their own source; a test holds these equal.
 WINCLIP_WEIGHTS = "open_clip:ViT-B-16-plus-240:laion400m_e31"
+ALWAYS: dict[str, tuple[str, ...]] = {
+    WINCLIP: (WINCLIP_WEIGHTS,),
+    "csflow": ("torchvision:efficientnet_b5",),
+    "dsr": (DSR,),
+    "ganomaly": (),
+    "l2bt": ("timm:vit_base_patch14_reg4_dinov2",),
+}
+"""Models whose networks cannot be chosen."""
+ENCODER_ARGUMENT = {"anomaly_dino": "encoder_name", "dinomaly": "encoder_name", "inp_former": "encoder_name"}
+"""Models that call their backbone otherwise; it is a name of timm's."""
+FOUNDAD = {
+    f"{family}_vit_{size}_{patch}": f"vit_{size}_patch{patch}_{family}.{tag}"
+    for family, patch, tag in (("dinov2", 14, "lvd142m"), ("dinov3", 16, "lvd1689m"))
+    for size in ("small", "base", "large")
+}
+NATURAL_IMAGES = {EFFICIENT_AD: "imagenet_dir", "draem": "dtd_dir", "glass": "anomaly_source_path"}
+"""Models that learn from photographs of anything, and their argument for the folder of these."""
+UFLOW = ("timm:cait_m48_448", "timm:cait_s24_224")
+UNUSABLE = {
+    "anomalyvfm": "it cannot be trained, and gives masks without scores",
+    "cfm": "it needs point clouds besides images",
+    "vlm_ad": "it asks a language model and gives no scores",
+}
+"""Models of anomalib that are not judged here, and why."""
 
 
-def weight_file(config: DetectorConfig) -> Path | None:
-    """The file of a detector that is not on the embedded backbone; None for a model that hides where it looks.
+def weight_names(config: DetectorConfig) -> tuple[str, ...]:
+    """The registry's names of what a detector loads; none where its weights are random.
 
-    Raises `MissingWeights`, which says what is missing and where it was looked for, after no more than imports.
+    Raises `BadInput` for a model that cannot be used, or an argument that names no network of its kind.
     """
-    if config.name == WINCLIP:
-        from components.encoders.catalogue import parse
-
-        return parse(WINCLIP_WEIGHTS).weights()
-    if config.name == EFFICIENT_AD:
-        return _teacher(config)
-    if config.name == ANOMALY_DINO:
-        network = config.args.get("encoder_name") or find_model(ANOMALY_DINO).defaults["encoder_name"]
-    elif config.name == PATCHCORE or "layers" in find_model(config.name).arguments:
-        network = config.backbone
-    else:  # the backbone's name may be no name of timm's
-        return None
-    from components.detectors.backbones import timm_weights
-
-    return timm_weights(str(network))
+    name = config.name if config.name == PATCHCORE else find_model(config.name).name
+    if name in UNUSABLE:
+        raise BadInput(f"detector {name}: {UNUSABLE[name]}; choose another model")
+    photographs = _photographs(config, name)
+    if config.weights == "random":
+        return photographs
+    if config.uses_backbone() == EMBEDDED_BACKBONE:
+        return (EMBEDDED_BACKBONE, *photographs)
+    return (*_networks(config, name), *photographs)
 
 
-def _teacher(config: DetectorConfig) -> Path:
-    """EfficientAD's teacher where anomalib keeps it, in the user's cache."""
-    import platformdirs
+def _networks(config: DetectorConfig, name: str) -> tuple[str, ...]:
+    if name == EFFICIENT_AD:
+        return (TEACHER,)
+    if name in ALWAYS:
+        return ALWAYS[name]
+    argument = ENCODER_ARGUMENT.get(name)
+    if argument is not None:
+        return (f"timm:{_argument(config, argument)}",)
+    if name == "foundad":
+        chosen = _argument(config, "encoder_name")
+        if chosen not in FOUNDAD:
+            raise BadInput(f"detector foundad: encoder_name {chosen!r} is none of {', '.join(FOUNDAD)}")
+        return (f"timm:{FOUNDAD[chosen]}",)
+    if name == "uninet":
+        return (f"torchvision:{_argument(config, 'teacher_backbone')}",)
+    if name == "cfa":
+        return (f"torchvision:{config.backbone}",)
+    if name == "uflow" and config.backbone == "mcait":
+        return UFLOW
+    return (f"timm:{config.backbone}",) if config.backbone is not None else ()
 
+
+def _argument(config: DetectorConfig, name: str) -> str:
+    return str(config.args.get(name) or find_model(config.name).defaults[name])
+
+
+def _photographs(config: DetectorConfig, name: str) -> tuple[str, ...]:
+    """What a model learns from besides the good images, where it is not a folder of the user's."""
+    argument = NATURAL_IMAGES.get(name)
+    chosen = config.args.get(argument, DTD if name == "draem" else None) if argument else None
+    return (str(chosen),) if chosen in (IMAGENETTE, DTD) else ()
+
+
+def check_weights(config: DetectorConfig) -> None:
+    """Raise `MissingWeights`, naming it and its remedy, for the first thing that a detector lacks on this machine."""
+    for name in weight_names(config):
+        require(name, f"detector {config.label}")
+
+
+def weights_identity(config: DetectorConfig) -> dict[str, str]:
+    """The SHA-256 of each weight file that a detector loads, by what a fingerprint calls it.
+
+    Raises `MissingWeights` as `check_weights`.
+    """
+    found = {}
+    for name in weight_names(config):
+        if name in (IMAGENETTE, DTD):
+            continue  # known by their files: natural_identity
+        if name == EMBEDDED_BACKBONE:
+            found[name] = resolve(name).sha256
+        else:
+            path = teacher_file(config) if name == TEACHER else require(name, f"detector {config.label}")
+            found[name] = file_sha256(path)
+    if len(found) == 1:
+        return {"backbone_sha256": next(iter(found.values()))}
+    return {f"{name}_sha256": digest for name, digest in found.items()}
+
+
+def teacher_file(config: DetectorConfig) -> Path:
+    """EfficientAD's teacher of the size that the configuration asks for."""
     size = str(config.args.get("model_size", "small"))
-    cache = platformdirs.user_cache_path("anomalib") / "pre_trained"
-    path = cache / "efficientad_pretrained_weights" / f"pretrained_teacher_{size}.pth"
-    if not path.is_file():
-        raise MissingWeights(
-            f"detector {config.label}: no teacher {path}; unpack anomalib's efficientad_pretrained_weights there, "
-            "or take backbone: efficientnet_lite0"
-        )
-    return path
+    folder = require(TEACHER, f"detector {config.label}").parent
+    return folder / f"pretrained_teacher_{size}.pth"

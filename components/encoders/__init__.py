@@ -6,21 +6,23 @@ model: names are checked and identified from files alone, and `build_encoder` is
 happen.
 """
 
-from components.encoders.base import Encoder
+import json
+
+from components.encoders.base import Encoder, Precision
 from components.encoders.catalogue import PREFIX, parse
-from components.encoders.recipe import CONSE_NAME, CONSE_RECIPE, OPEN_CLIP_RECIPE, conse_weights
+from components.encoders.recipe import CONSE_NAME, CONSE_RECIPE, CONSE_WEIGHTS, OPEN_CLIP_RECIPE, conse_weights
 from components.errors import BadInput
 from components.weights import file_sha256
 
-__all__ = ["Encoder", "build_encoder", "check_encoder", "encoder_identity"]
+__all__ = ["Encoder", "Precision", "build_encoder", "check_encoder", "encoder_identity", "encoder_weights"]
 
 
-def build_encoder(name: str, device: str = "cpu", allow_random: bool = False) -> Encoder:
-    """Return the encoder called `name`, loaded on `device` (a torch device string).
+def build_encoder(name: str, device: str = "cpu", allow_random: bool = False, precision: Precision = "fp32") -> Encoder:
+    """Return the encoder called `name`, loaded on `device` (a torch device string), computing in `precision`.
 
     Names: "conse-lite0-minilm"; "open_clip:<model>:<pretrained tag>"; "open_clip:<model>:<local weight
-    file>"; and, for tests only (`allow_random`), "open_clip:<model>:random", drawn from torch's global
-    random state.
+    file or folder>"; "open_clip:local-dir:<folder>", whose own configuration names the model; and, for tests only
+    (`allow_random`), "open_clip:<model>:random", drawn from torch's global random state.
 
     Raises `BadInput` for an unknown name, model or tag, `MissingWeights` (at once, without network) where its
     weights are not on this machine.
@@ -29,10 +31,10 @@ def build_encoder(name: str, device: str = "cpu", allow_random: bool = False) ->
     if name == CONSE_NAME:
         from components.encoders.conse import ConseEncoder
 
-        return ConseEncoder(device)
+        return ConseEncoder(device, precision)
     from components.encoders.openclip import OpenClipEncoder
 
-    return OpenClipEncoder(parse(name, allow_random), device)
+    return OpenClipEncoder(parse(name, allow_random), device, precision)
 
 
 def check_encoder(name: str) -> None:
@@ -44,24 +46,33 @@ def check_encoder(name: str) -> None:
         parse(name).weights()
 
 
-def encoder_identity(name: str) -> dict[str, str]:
+def encoder_weights(name: str) -> tuple[str, ...]:
+    """The weights' registry names of what an encoder loads; none for a file or folder of the user's."""
+    _check_known(name)
+    if name == CONSE_NAME:
+        return CONSE_WEIGHTS
+    return (name,) if parse(name).tag is not None else ()
+
+
+def encoder_identity(name: str, precision: Precision = "fp32") -> dict[str, str]:
     """Return what decides the encoder's output, as plain strings for a fingerprint, without loading torch.
 
     A weight file counts by its SHA-256, never by its path. Raises as `check_encoder` does.
     """
     _check_known(name)
+    mixed = {} if precision == "fp32" else {"precision": precision}
     if name == CONSE_NAME:
-        return {
-            "encoder": name,
-            "recipe": CONSE_RECIPE,
-            **{f"{w.name}_sha256": w.sha256 for w in conse_weights()},
-        }
+        weights = {f"{w.name}_sha256": w.sha256 for w in conse_weights()}
+        return {"encoder": name, "recipe": CONSE_RECIPE, **weights, **mixed}
     chosen = parse(name)
+    config = chosen.folder_config()
     return {
         "encoder": f"{PREFIX}{chosen.model}",
         "pretrained": chosen.tag.name if chosen.tag else "file",
         "recipe": OPEN_CLIP_RECIPE,
         "weights_sha256": file_sha256(chosen.weights()),
+        **({"config": json.dumps(config, sort_keys=True)} if config else {}),
+        **mixed,
     }
 
 
@@ -69,5 +80,5 @@ def _check_known(name: str) -> None:
     if name != CONSE_NAME and not name.startswith(PREFIX):
         raise BadInput(
             f"unknown encoder {name!r}; allowed: {CONSE_NAME}, open_clip:<model>:<pretrained tag>, "
-            "open_clip:<model>:<weight file>"
+            "open_clip:<model>:<weight file or folder>"
         )

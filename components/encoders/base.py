@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from components.errors import BadInput
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""What an encoder computes in; its weights and what it returns are float32."""
 
 
 class Encoder(Protocol):
@@ -38,6 +43,15 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """B texts → float32 (B, d), unit rows. A text longer than the encoder's context is cut."""
+
+
+def computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision by torch's autocast: matrix products in `precision`, what is delicate in float32."""
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def check_images(images: Tensor) -> None:

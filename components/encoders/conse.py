@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import check_images, in_fixed_batches
+from components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
 from components.encoders.minilm import MiniLM
 from components.encoders.recipe import CONSE_NAME, CONSE_RECIPE
 from components.weights import LITE0_MEAN, LITE0_STD, cache_dir, load_efficientnet_lite0, resolve
@@ -41,11 +41,12 @@ class ConseEncoder:
     name = CONSE_NAME
     dim = 384
 
-    def __init__(self, device: str = "cpu") -> None:
-        self._device = torch.device(device)
+    def __init__(self, device: str = "cpu", precision: Precision = "fp32") -> None:
+        self._device, self._precision = torch.device(device), precision
         self._network = load_efficientnet_lite0().to(self._device)
-        self._text = MiniLM(device)
-        self._classes = class_embeddings(self._text).to(self._device)
+        self._text = MiniLM(device, precision)
+        # Of the texts alone: the classes' names are embedded in float32 once, whatever the rest is computed in.
+        self._classes = class_embeddings(MiniLM(device) if precision != "fp32" else self._text).to(self._device)
         self._batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
 
     @torch.no_grad()
@@ -74,7 +75,10 @@ class ConseEncoder:
         return self._embed(images).cpu()
 
     def _embed(self, images: Tensor) -> Tensor:
-        probabilities = self._network(_prepare(images.to(self._device).float())).softmax(dim=1)
+        prepared = _prepare(images.to(self._device).float())
+        with computing_in(self._precision, self._device):
+            logits = self._network(prepared)
+        probabilities = logits.float().softmax(dim=1)
         top, index = probabilities.topk(TOP_CLASSES, dim=1)
         mixed = torch.einsum("bt,btd->bd", top, self._classes[index])
         embeddings: Tensor = F.normalize(mixed, dim=1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import in_fixed_batches
+from components.encoders.base import Precision, computing_in, in_fixed_batches
 from components.weights import resolve
 
 MAX_PIECES = 256
@@ -27,7 +27,7 @@ class MiniLM:
 
     dim = 384
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", precision: Precision = "fp32") -> None:
         from safetensors.torch import load_file
         from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -39,7 +39,7 @@ class MiniLM:
         model.load_state_dict(tensors, strict=True)
         self._model = model.eval().requires_grad_(False).to(device)
         self._tokenizer = BertTokenizerFast.from_pretrained(weight.path.parent, local_files_only=True)
-        self._device = torch.device(device)
+        self._device, self._precision = torch.device(device), precision
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -61,7 +61,8 @@ class MiniLM:
         """Word pieces (L, S), 0 = padding → (L, 384)."""
         ids = ids.to(self._device)
         mask = (ids != 0).long()
-        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        with computing_in(self._precision, self._device):
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weights = mask.unsqueeze(-1).float()
         pooled = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
         return F.normalize(pooled, dim=1).cpu()

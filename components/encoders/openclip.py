@@ -12,33 +12,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import check_images, in_fixed_batches
-from components.encoders.catalogue import OpenClipName, text_config
+from components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
+from components.encoders.catalogue import FOLDER_MODEL, OpenClipName
 from components.errors import BadInput
+from components.weights.open_clip_table import text_config
 
 _TEXT_BATCH = 32
 _CPU_BATCH, _GPU_BATCH = 4, 64
 
 
 class OpenClipEncoder:
-    """`Encoder` over one open_clip model in float32.
+    """`Encoder` over one open_clip model, its weights in float32, computed in `precision`.
 
-    Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a
-    weight file it is the default of CLIP. A tag trained with QuickGELU gets it: open_clip itself only
-    warns, and the embeddings of such a tag without it are wrong.
+    Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a weight file it is
+    the default of CLIP, for a folder what its configuration says. A tag trained with QuickGELU gets it: open_clip
+    itself only warns, and the embeddings of such a tag without it are wrong.
 
     Raises `MissingWeights` where the weights are not on this machine, `BadInput` where the file does not fit.
     """
 
-    def __init__(self, chosen: OpenClipName, device: str = "cpu") -> None:
-        random = chosen.tag is None and chosen.file is None
+    def __init__(self, chosen: OpenClipName, device: str = "cpu", precision: Precision = "fp32") -> None:
+        random = chosen.tag is None and chosen.file is None and chosen.folder is None
         path = None if random else str(chosen.weights())
         self.name = chosen.name
-        self._device = torch.device(device)
+        self._device, self._precision = torch.device(device), precision
         self._model = _create(chosen, path, device)
         self._preprocess: dict[str, Any] = self._model.visual.preprocess_cfg
-        self._tokenizer = _tokenizer(chosen.model)
-        self.dim = _dimension(chosen.model)
+        self._tokenizer = _tokenizer(chosen)
+        self.dim = _dimension(chosen)
         self._batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
 
     @torch.no_grad()
@@ -66,10 +67,14 @@ class OpenClipEncoder:
 
     def _embed(self, images: Tensor) -> Tensor:
         prepared = prepare(images.to(self._device).float(), self._preprocess)
-        return F.normalize(self._model.encode_image(prepared), dim=1)
+        with computing_in(self._precision, self._device):
+            embeddings = self._model.encode_image(prepared)
+        return F.normalize(embeddings.float(), dim=1)
 
     def _encode_texts(self, ids: Tensor) -> Tensor:
-        return F.normalize(self._model.encode_text(ids.to(self._device)), dim=1).cpu()
+        with computing_in(self._precision, self._device):
+            embeddings = self._model.encode_text(ids.to(self._device))
+        return F.normalize(embeddings.float(), dim=1).cpu()
 
 
 def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
@@ -105,10 +110,13 @@ def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
     import open_clip
 
     preprocess = open_clip.get_pretrained_cfg(chosen.model, chosen.tag.name) if chosen.tag else None
+    if chosen.folder is not None and chosen.model != FOLDER_MODEL:
+        preprocess = chosen.folder_config().get("preprocess_cfg")
+    whole = chosen.model == FOLDER_MODEL
     try:
         model = open_clip.create_model(
-            chosen.model,
-            pretrained=path,
+            f"{FOLDER_MODEL}:{chosen.folder}" if whole else chosen.model,
+            pretrained=None if whole else path,
             device=device,
             force_preprocess_cfg=preprocess,
             force_quick_gelu=chosen.tag is not None and chosen.tag.quick_gelu,
@@ -125,14 +133,20 @@ def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _tokenizer(model: str) -> Any:
+def _tokenizer(chosen: OpenClipName) -> Any:
     import open_clip
 
-    offline = {"local_files_only": True} if text_config(model).get("hf_tokenizer_name") else {}
-    return open_clip.get_tokenizer(model, **offline)
+    if chosen.model == FOLDER_MODEL:
+        config = chosen.folder_config()["model_cfg"].get("text_cfg", {})
+        offline = {"local_files_only": True} if config.get("hf_tokenizer_name") else {}
+        return open_clip.get_tokenizer(f"{FOLDER_MODEL}:{chosen.folder}", **offline)
+    offline = {"local_files_only": True} if text_config(chosen.model).get("hf_tokenizer_name") else {}
+    return open_clip.get_tokenizer(chosen.model, **offline)
 
 
-def _dimension(model: str) -> int:
+def _dimension(chosen: OpenClipName) -> int:
     import open_clip
 
-    return int(open_clip.get_model_config(model)["embed_dim"])
+    if chosen.model == FOLDER_MODEL:
+        return int(chosen.folder_config()["model_cfg"]["embed_dim"])
+    return int(open_clip.get_model_config(chosen.model)["embed_dim"])

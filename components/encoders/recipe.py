@@ -9,6 +9,9 @@ CONSE_RECIPE = "1"
 OPEN_CLIP_RECIPE = "1"
 
 
-def conse_weights() -> tuple[Weight, Weight]:
+CONSE_WEIGHTS = ("efficientnet_lite0", "all-minilm-l6-v2")
+
+
+def conse_weights() -> tuple[Weight, ...]:
     """Return ConSE's two weights, image network first. Raises `MissingWeights` where one is not installed."""
-    return resolve("efficientnet_lite0"), resolve("all-minilm-l6-v2")
+    return tuple(map(resolve, CONSE_WEIGHTS))

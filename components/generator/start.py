@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import BadInput, MissingWeights
 from components.generator.config import EMBEDDED, VQGANConfig
-from components.weights import cache_dir, file_sha256
+from components.weights import file_sha256, require
+from components.weights.registry import TAMING, TAMING_MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +25,9 @@ if TYPE_CHECKING:
     from components.generator.discriminator import PatchDiscriminator
     from components.generator.vqgan import VQGAN
 
-TAMING = "taming:"
 DISCRIMINATOR = "loss.discriminator."
 PERCEPTUAL = "loss.perceptual_loss."
 METADATA = "vqgan"
-
-
-PUBLISHED = {"imagenet_1024": "vqgan_imagenet_f16_1024", "imagenet_16384": "vqgan_imagenet_f16_16384"}
-"""The f16 models of CompVis' taming-transformers (MIT licence): our name → what their authors call them."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +55,29 @@ def start_file(init: str) -> StartFile | None:
     """
     if init == "scratch":
         return None
+    path = _start_path(init)
+    return StartFile(path, file_sha256(path))
+
+
+def _start_path(init: str) -> Path:
     path = EMBEDDED if init == "embedded" else _taming_path(init.removeprefix(TAMING))
     if not path.is_file():
         raise MissingWeights(
             f"generator.init = {init}: no file {path}; this goodshot has no embedded start weights, "
             "use generator.init=scratch"
         )
-    return StartFile(path, file_sha256(path))
+    return path
+
+
+def start_weights(init: str) -> str | None:
+    """The weights' registry name of ``init``; None for ``scratch``, the embedded start and a file of the user's."""
+    return init if init.startswith(TAMING) and init.removeprefix(TAMING) in TAMING_MODELS else None
+
+
+def check_start_file(init: str) -> None:
+    """Raise :class:`MissingWeights` unless the file that ``init`` names is here; its content is not read."""
+    if init != "scratch":
+        _start_path(init)
 
 
 def check_start(init: str, sha256: str | None) -> None:
@@ -78,25 +90,15 @@ def check_start(init: str, sha256: str | None) -> None:
         )
 
 
-def published_path(name: str) -> Path:
-    """Where a published checkpoint is expected (``.safetensors`` beside it wins): below the shared cache."""
-    folder = cache_dir() / "vqgan"
-    converted = folder / f"{name}.safetensors"
-    return converted if converted.is_file() else folder / f"{name}.ckpt"
-
-
 def _taming_path(name: str) -> Path:
-    if name in PUBLISHED:
-        path = published_path(name)
-        remedy = (
-            f"download last.ckpt of {PUBLISHED[name]} (the model table in the README of "
-            f"CompVis/taming-transformers) to that path, or set GOODSHOT_CACHE"
-        )
-    else:
-        path = Path(name).expanduser()
-        remedy = f"give a checkpoint file, or one of {', '.join(PUBLISHED)}"
+    if name in TAMING_MODELS:
+        return require(f"{TAMING}{name}", f"generator.init = {TAMING}{name}")
+    path = Path(name).expanduser()
     if not path.is_file():
-        raise MissingWeights(f"generator.init = {TAMING}{name}: no file {path}; {remedy}")
+        raise MissingWeights(
+            f"generator.init = {TAMING}{name}: no file {path}; give a checkpoint file, or one of "
+            + ", ".join(TAMING_MODELS)
+        )
     return path
 
 

@@ -24,14 +24,13 @@ from torch import Tensor, nn
 
 from components.errors import BadInput
 from components.perceptual import PerceptualLoss, lpips_of_trunk
-from components.weights import file_sha256, load_efficientnet_lite0
+from components.weights import load_efficientnet_lite0, resolve, weight
+from components.weights.registry import TORCHVISION
 
 DIVERSITY_IMAGES = 40
 """Diversity is measured over a set's first so many images: VGG's features of one are 32 MB at 256 px."""
 _CHUNK = 8
 _INCEPTION_SIDE = 299
-_HUB = {"vgg16": "vgg16-397923af.pth", "inception_v3": "inception_v3_google-0cc3c7bd.pth"}
-"""torchvision's files; the digits before the extension begin the SHA-256."""
 
 
 class Distance(Protocol):
@@ -131,14 +130,12 @@ def quality_networks() -> QualityNetworks:
 
 
 def hub_file(network: str) -> Path | None:
-    """Where torch's hub keeps torchvision's weights of ``vgg16`` or ``inception_v3``, None if it has none."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / _HUB[network]
-    if not path.is_file():
-        return None
-    digest = file_sha256(path)
-    if not digest.startswith(beginning := path.stem.rpartition("-")[2]):
-        raise BadInput(f"{path}: its SHA-256 begins {digest[:8]}, the published file's {beginning}; remove it")
-    return path
+    """Where torch's hub keeps torchvision's weights of ``vgg16`` or ``inception_v3``, None if it has none.
+
+    Raises :class:`BadInput` for a file that is not the published one.
+    """
+    name = f"{TORCHVISION}{network}"
+    return resolve(name).path if weight(name).path is not None else None
 
 
 def _vgg_lpips(path: Path) -> Distance:

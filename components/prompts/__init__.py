@@ -1,8 +1,8 @@
 """From an object's name to the prompt that describes its photographs best (§4.1.1, METHOD A1).
 
-``objects`` category → object name · ``wordnet`` object → words, ``wordnet_extract`` the embedded part of
-WordNet and ``extract`` what wrote it · ``ranking`` words → candidate prompts → the ranking against the
-originals' embeddings. Importing this room loads neither torch nor nltk.
+``objects`` category → object name · ``wordnet`` object → senses and words, ``database`` WordNet's own files,
+``wordnet_extract`` the embedded part of them and ``extract`` what wrote it · ``ranking`` words → candidate prompts →
+the ranking against the originals' embeddings. Importing this room loads no torch.
 """
 
 from components.prompts.objects import OBJECTS, object_for
@@ -16,7 +16,7 @@ from components.prompts.ranking import (
     candidates,
     rank,
 )
-from components.prompts.wordnet import RELATIONS, WordNet, open_wordnet
+from components.prompts.wordnet import RELATIONS, Relation, Sense, Source, UnknownWord, WordNet, open_wordnet
 
 __all__ = [
     "OBJECTS",
@@ -27,6 +27,10 @@ __all__ = [
     "PromptKind",
     "RankedPrompt",
     "Ranking",
+    "Relation",
+    "Sense",
+    "Source",
+    "UnknownWord",
     "WordNet",
     "candidates",
     "object_for",

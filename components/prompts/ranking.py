@@ -15,12 +15,13 @@ from pydantic import Field, ValidationError, field_validator
 from components.config import Config
 from components.encoders.base import Encoder
 from components.errors import BadInput
-from components.prompts.wordnet import RELATIONS, Relation, Source
+from components.prompts.wordnet import RELATIONS, Relation, Source, sense_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PromptKind = Literal["best", "only_word", "naive", "worst"]
+Keep = Literal["farther", "nearer"]
 
 # "a", not "an", before any word: the paper prints "a {W}"
 ONLY_WORD = "a {object}"
@@ -35,13 +36,17 @@ class PromptConfig(Config):
     as the paper prints it) or less ("nearer") than `threshold`, an L2 distance between unit vectors, hence
     in [0, 2]. With CLIP the distances are 1.16 to 1.29 and with ConSE 1.0 to 1.3: the printed rule (farther
     than 0.5) keeps everything, and its reverse at 0.5 nothing.
+
+    `senses` names the noun senses that count ("nut.n.03": the third of "nut"); an object of which none is
+    named keeps all of its own.
     """
 
     hops: int = Field(default=1, ge=1, le=3)
     relations: tuple[Relation, ...] = Field(default=RELATIONS, min_length=1)
+    senses: tuple[str, ...] = ()
     template: str = "a {object} with {word}"
     threshold: float = Field(default=0.5, ge=0, le=2)
-    keep: Literal["farther", "nearer"] = "farther"
+    keep: Keep = "farther"
     wordnet: Source = "auto"
 
     @field_validator("template")
@@ -57,6 +62,11 @@ class PromptConfig(Config):
         # the order changes no word, so it must not change the identity either
         return tuple(relation for relation in RELATIONS if relation in relations)
 
+    @field_validator("senses")
+    @classmethod
+    def _in_one_spelling(cls, senses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted({sense_name(sense) for sense in senses}))
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -67,11 +77,16 @@ class Candidate:
 
 
 class Prompt(Config):
-    """A prompt against the originals: `distance` ‖f(I) − G(S)‖₂ in [0, 2], `cosine` (eq. 1) in [−1, 1]."""
+    """A prompt against the originals: `distance` ‖f(I) − G(S)‖₂ in [0, 2], `cosine` (eq. 1) in [−1, 1].
+
+    `text_cosine` is cos(G(W^o), G(S)), how near the prompt stays to the object's bare name (Fig. 8, left). It decides
+    nothing; None in rankings stored before it was kept.
+    """
 
     prompt: str
     distance: float
     cosine: float
+    text_cosine: float | None = None
 
 
 class RankedPrompt(Prompt):
@@ -81,14 +96,29 @@ class RankedPrompt(Prompt):
     kept: bool
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A line of a ranking as people see it; `rank` (from 1) and `kept` are None for a comparator, no candidate."""
+
+    name: Literal["best", "worst", "only word", "naive", ""]
+    rank: int | None
+    prompt: Prompt
+    kept: bool | None
+
+
 class Ranking(Config):
-    """All candidates of one support by falling cosine (Fig. 8), and the two comparators without a word."""
+    """All candidates of one support by falling cosine (Fig. 8), and the two comparators without a word.
+
+    `threshold` and `keep` are stage 1's; None in rankings stored before they were kept.
+    """
 
     object_name: str
     encoder: str
     rows: tuple[RankedPrompt, ...] = Field(min_length=1)
     only_word: Prompt
     naive: Prompt
+    threshold: float | None = None
+    keep: Keep | None = None
 
     @property
     def best(self) -> RankedPrompt:
@@ -106,6 +136,18 @@ class Ranking(Config):
         if kind not in chosen:
             raise BadInput(f"unknown prompt kind {kind!r}; known: {', '.join(chosen)}")
         return chosen[kind].prompt
+
+    def listed(self, first: int, last: int = 0) -> list[Listed]:
+        """Return by falling cosine: so many candidates of the top and the bottom, best, worst, and the comparators."""
+        names: dict[str, Literal["best", "worst"]] = {self.worst.prompt: "worst", self.best.prompt: "best"}
+        shown = {*range(first), *range(len(self.rows) - last, len(self.rows))}
+        lines = [
+            Listed(names.get(row.prompt, ""), i + 1, row, row.kept)
+            for i, row in enumerate(self.rows)
+            if i in shown or row.prompt in names
+        ]
+        lines += [Listed("only word", None, self.only_word, None), Listed("naive", None, self.naive, None)]
+        return sorted(lines, key=lambda line: -line.prompt.cosine)
 
     def to_json(self) -> str:
         """Return the ranking as JSON; `from_json` gives an equal one back."""
@@ -150,7 +192,8 @@ def rank(
         raise BadInput(f"no candidate prompts for {object_name!r}: no words came from WordNet")
     image = _mean_direction(image_embeddings, encoder.dim)
     only_word, naive = (template.format(object=object_name) for template in (ONLY_WORD, NAIVE))
-    scored = _score(image, [only_word, naive, *(candidate.prompt for candidate in chosen)], encoder)
+    prompts = [only_word, naive, *(candidate.prompt for candidate in chosen)]
+    scored = _score(image, object_name, prompts, encoder)
     rows = [
         RankedPrompt(**prompt.model_dump(), word=candidate.word, kept=_keeps(prompt.distance, config))
         for candidate, prompt in zip(chosen, scored[2:], strict=True)
@@ -158,7 +201,13 @@ def rank(
     _require_some(rows, config)
     rows.sort(key=lambda row: (-row.cosine, row.prompt))
     return Ranking(
-        object_name=object_name, encoder=encoder.name, rows=tuple(rows), only_word=scored[0], naive=scored[1]
+        object_name=object_name,
+        encoder=encoder.name,
+        rows=tuple(rows),
+        only_word=scored[0],
+        naive=scored[1],
+        threshold=config.threshold,
+        keep=config.keep,
     )
 
 
@@ -177,14 +226,15 @@ def _mean_direction(image_embeddings: Tensor, dim: int) -> Tensor:
     return direction
 
 
-def _score(image: Tensor, prompts: list[str], encoder: Encoder) -> list[Prompt]:
-    texts = encoder.encode_texts(prompts).detach().cpu().double()
+def _score(image: Tensor, object_name: str, prompts: list[str], encoder: Encoder) -> list[Prompt]:
+    """Compare all prompts with the image (d,) and with the object's name, in one call of the encoder."""
+    texts = encoder.encode_texts([object_name, *prompts]).detach().cpu().double()
     texts = texts / texts.norm(dim=1, keepdim=True)
-    cosines = (texts * image).sum(dim=1).clamp(-1, 1).tolist()
+    cosines, text_cosines = ((texts[1:] * other).sum(dim=1).clamp(-1, 1).tolist() for other in (image, texts[0]))
     # for unit vectors ‖a − b‖² = 2 − 2 a·b: distance and cosine cannot disagree about an order
     return [
-        Prompt(prompt=prompt, cosine=cosine, distance=math.sqrt(2 - 2 * cosine))
-        for prompt, cosine in zip(prompts, cosines, strict=True)
+        Prompt(prompt=prompt, cosine=cosine, distance=math.sqrt(2 - 2 * cosine), text_cosine=text_cosine)
+        for prompt, cosine, text_cosine in zip(prompts, cosines, text_cosines, strict=True)
     ]
 
 

@@ -1,21 +1,25 @@
 """The words that WordNet relates to an object (§4.1.1): from NLTK's data, Debian's, or the embedded extract.
 
-Every source is read by NLTK's own WordNet reader; only the folder differs. For the objects that the extract
-covers the three give the same words, as all hold WordNet 3.0. Nothing is downloaded, and nothing is
-written: the one file that Debian's package lacks (lexnames, a list of 45 constants) is read from the
-extract.
+Every source holds the same database files and is read by NLTK's reader (`database`); only the folder differs. For the
+objects that the extract covers the three give the same words and senses, as all hold WordNet 3.0. Nothing is
+downloaded. NLTK's data may be anywhere NLTK looks, and where `goodshot fetch wordnet` puts it.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import lru_cache
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from components.errors import BadInput, GoodshotError
+from components.errors import BadInput
+from components.prompts.database import EXTRACT, Database, holds_nouns
+from components.weights.registry import nltk_corpora
 
 Source = Literal["auto", "nltk", "debian", "extract"]
 Relation = Literal[
@@ -34,11 +38,61 @@ RELATIONS: tuple[Relation, ...] = get_args(Relation)
 """All relations. Instance relations are left out on purpose: they lead to proper names."""
 
 DEBIAN = Path("/usr/share/wordnet")
-EXTRACT = Path(__file__).with_name("wordnet_extract")
 COVERED = "covered"
 """The extract's list of covered lemmas; its first line is the number of hops covered around them."""
 
-_FULL = "a full WordNet: apt install wordnet-base, or python -m nltk.downloader wordnet"
+NEAREST = 5
+_FULL = "a full WordNet: goodshot fetch wordnet, or apt install wordnet-base"
+_SENSE = re.compile(r"(?P<lemma>\S+)\.n\.(?P<number>0*[1-9]\d*)")
+
+
+class UnknownWord(BadInput):
+    """An object that this WordNet does not hold.
+
+    `problem` says so, `nearest` are nouns that it does hold, best first, `install` what would hold more, if anything.
+    """
+
+    def __init__(self, problem: str, nearest: tuple[str, ...] = (), install: str = "") -> None:
+        super().__init__(problem, nearest, install)
+        self.problem, self.nearest, self.install = problem, nearest, install
+
+    def __str__(self) -> str:
+        return self.with_remedy("name the object by another noun (the study's objects: {category: noun}, or --object)")
+
+    def with_remedy(self, remedy: str) -> str:
+        """Return the whole line for where the object is named in another way."""
+        nearest = ", ".join(self.nearest) or "none"
+        return f"{self.problem}; nearest: {nearest}; {remedy}" + f", or install {self.install}" * bool(self.install)
+
+
+@dataclass(frozen=True)
+class Sense:
+    """One meaning of a noun: its name ("nut.n.02"), WordNet's gloss with its examples, and the other words for it."""
+
+    name: str
+    gloss: str
+    words: tuple[str, ...]
+
+    @property
+    def definition(self) -> str:
+        """The gloss without its examples."""
+        return self.gloss.partition('; "')[0]
+
+    def __str__(self) -> str:
+        # several go on the one line of an error
+        return f"{self.name} {textwrap.shorten(self.definition, 60, placeholder=' …')}"
+
+
+def sense_name(name: str) -> str:
+    """Return a sense's name in its one spelling: "Metal nut.n.2" → "metal_nut.n.02".
+
+    A name counts within its own lemma: "nut.n.02" is the second noun sense of "nut", in WordNet's order. It is NLTK's
+    `Synset.name()` wherever that names this lemma. Raises `BadInput` for another shape.
+    """
+    found = _SENSE.fullmatch(_lemma(name))
+    if found is None:
+        raise BadInput(f"sense {name!r} must read <noun>.n.<number>, for example nut.n.02")
+    return f"{found['lemma']}.n.{int(found['number']):02d}"
 
 
 @dataclass(frozen=True)
@@ -46,144 +100,187 @@ class WordNet:
     """An opened WordNet. `source` names it with its version ("nltk 3.0", "debian 3.0", "extract 3.0")."""
 
     source: str
-    _reader: Any = field(repr=False)
+    _database: Database = field(repr=False)
     _covered: frozenset[str] | None = None
     _hops: int | None = None
 
-    def words(self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS) -> tuple[str, ...]:
-        """Return the words within `hops` relations of any noun sense of `lemma`, sorted and unique.
+    def words(
+        self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS, senses: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Return the words within `hops` relations of the noun senses of `lemma`, sorted and unique.
 
         Lower-cased, spaces for underscores, the lemma itself excluded. "synonyms" adds the words of the
         senses themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins")
-        counts as its base form, and both are excluded.
+        counts as its base form, and both are excluded. `senses` are names as in `sense_name`; empty: all.
 
-        Raises `BadInput` for a word that is no noun of this WordNet (with the nearest ones), for `hops` <
-        1, an unknown relation, and what the extract does not cover.
+        Raises `UnknownWord` for a word that is no noun of this WordNet, `BadInput` for `hops` < 1, an unknown
+        relation, what the extract does not cover, and a sense that the lemma does not have or that has no words.
         """
+        return tuple(sorted(self.relations_of(lemma, hops, relations, senses)))
+
+    def relations_of(
+        self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS, senses: Sequence[str] = ()
+    ) -> dict[str, Relation]:
+        """Return `words`, each with the relation by which it is reached first: the last one on the way to it."""
         if hops < 1 or not set(relations) <= set(RELATIONS):
             raise BadInput(f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}")
+        question = {"lemma": _lemma(lemma), "hops": hops, "relations": list(relations), "senses": list(senses)}
+        found = self._database.remembered(question, lambda: self._relations_of(lemma, hops, relations, senses))
+        return cast("dict[str, Relation]", found)
+
+    def _relations_of(
+        self, lemma: str, hops: int, relations: Sequence[Relation], senses: Sequence[str]
+    ) -> dict[str, str]:
         base = self._base_form(lemma, hops)
-        senses = [s for s in self._reader.synsets(base, "n") if base in map(str.lower, s.lemma_names())]
-        found = _names(senses) if "synonyms" in relations else set()
-        reached, frontier = set(senses), set(senses)
+        frontier = self._chosen(lemma, base, senses)
+        reached = set(frontier)
+        found: dict[str, str] = {}
+        if "synonyms" in relations:
+            found |= {word: "synonyms" for synset in frontier for word in _names(synset)}
         for _ in range(hops):
-            frontier = _related(frontier, relations) - reached
-            reached |= frontier
-            found |= _names(frontier)
-        return tuple(sorted(found - {base.replace("_", " "), lemma.lower().replace("_", " ")}))
+            step: dict[Any, Relation] = {}
+            for relation in (each for each in RELATIONS[1:] if each in relations):
+                for synset in frontier:
+                    for other in getattr(synset, relation)():
+                        if other not in reached:
+                            step.setdefault(other, relation)
+            for synset, relation in step.items():
+                for word in _names(synset):
+                    found.setdefault(word, relation)
+            frontier = sorted(step)
+            reached |= set(frontier)
+        words = {word: relation for word, relation in found.items() if word not in _itself(lemma, base)}
+        if senses and not words:
+            raise BadInput(f"{', '.join(senses)}: WordNet has no words for it by these relations; name another sense")
+        return words
+
+    def senses(self, lemma: str) -> tuple[Sense, ...]:
+        """Return all noun senses of `lemma`, the most frequent first. Raises as `words` does."""
+        base = self._base_form(lemma, 1)
+        return tuple(
+            Sense(f"{base}.n.{k:02d}", _gloss(synset), tuple(sorted(_names(synset) - _itself(lemma, base))))
+            for k, synset in enumerate(self._database.senses(base), start=1)
+        )
+
+    def own_senses(self, lemma: str, senses: Sequence[str], lemmas: Iterable[str]) -> tuple[str, ...]:
+        """Return those of `senses` that are senses of `lemma`; others of the objects, `lemmas`, have theirs among them.
+
+        Raises `BadInput` for a sense that is none of any object's.
+        """
+        if not senses:
+            return ()
+        objects = sorted({lemma, *lemmas})
+        known = {spelling for each in objects for spelling in self._spellings(each)}
+        for sense in senses:
+            if _noun_of(sense) not in known:
+                raise BadInput(
+                    f"prompt.senses: {sense} is a sense of none of the study's objects ({', '.join(objects)}); "
+                    "name one of these, or leave it out"
+                )
+        return tuple(sense for sense in senses if _noun_of(sense) in self._spellings(lemma))
+
+    def _chosen(self, lemma: str, base: str, senses: Sequence[str]) -> list[Any]:
+        """Return the synsets of the named senses, or of all."""
+        own = self._database.senses(base)
+        by_name = {f"{noun}.n.{k:02d}": s for noun in (base, _lemma(lemma)) for k, s in enumerate(own, start=1)}
+        for sense in senses:
+            if sense_name(sense) not in by_name:
+                known = "; ".join(map(str, self.senses(lemma)))
+                raise BadInput(f"{sense} is no sense of {lemma!r} in WordNet ({self.source}); choose of {known}")
+        return [by_name[sense_name(sense)] for sense in senses] or own
+
+    def _spellings(self, lemma: str) -> set[str]:
+        return {_lemma(lemma), self._database.base_form(_lemma(lemma)) or ""}
 
     def _base_form(self, lemma: str, hops: int) -> str:
-        name = lemma.strip().lower().replace(" ", "_")
-        base = self._reader.morphy(name, "n") if name else None
-        if self._covered is not None and (base not in self._covered or hops > (self._hops or 0)):
+        name = _lemma(lemma)
+        base = self._database.base_form(name) if name else None
+        if self._covered is not None and base not in self._covered:
+            problem = f"{lemma!r} is none of the {len(self._covered)} objects in the embedded extract of WordNet"
+            raise UnknownWord(problem, self._nearest_covered(name), _FULL)
+        if self._covered is not None and hops > (self._hops or 0):
             raise BadInput(
-                f"{lemma!r} at {hops} hops is not in the embedded extract of WordNet "
-                f"({self._hops} hops around {', '.join(sorted(self._covered))}); "
-                f"name one of these as the object, or install {_FULL}"
+                f"{lemma!r} at {hops} hops is not in the embedded extract of WordNet, which reaches {self._hops}; "
+                f"lower hops, or install {_FULL}"
             )
         if base is None:
-            raise BadInput(
-                f"{lemma!r} is no noun in WordNet ({self.source}); nearest: {self._nearest(name)}; "
-                "name the object by another noun (the study's objects: {category: noun}, or --object)"
-            )
-        return str(base)
+            raise UnknownWord(f"{lemma!r} is no noun in WordNet ({self.source})", self._nearest(name))
+        return base
 
-    def _nearest(self, name: str) -> str:
-        nouns = self._reader.all_lemma_names(pos="n")
+    def _nearest(self, name: str) -> tuple[str, ...]:
         # a comparison with all 117,000 takes seconds; the nearest are of a similar length
-        similar = [noun for noun in nouns if abs(len(noun) - len(name)) <= 3]
+        similar = [noun for noun in self._database.lemmas() if abs(len(noun) - len(name)) <= 3]
         # of a compound that WordNet lacks, its last noun says best what it is
-        head = self._reader.morphy(name.rpartition("_")[2], "n") if "_" in name else None
-        nearest = ([head] if head else []) + get_close_matches(name, similar, n=5, cutoff=0.6)
-        return ", ".join(word.replace("_", " ") for word in nearest[:5]) or "none"
+        head = self._database.base_form(name.rpartition("_")[2]) if "_" in name else None
+        nearest = ([head] if head else []) + get_close_matches(name, similar, n=NEAREST, cutoff=0.6)
+        return tuple(word.replace("_", " ") for word in dict.fromkeys(nearest))[:NEAREST]
+
+    def _nearest_covered(self, name: str) -> tuple[str, ...]:
+        """The covered objects that the word is related to ("filbert" → "hazelnut"), then those spelt most like it."""
+        objects = [lemma.replace("_", " ") for lemma in sorted(self._covered or ())]
+        spelt = sorted(objects, key=lambda each: -SequenceMatcher(None, each, name).ratio())
+        related = [each for each in spelt if name.replace("_", " ") in self.words(each)]
+        return tuple(dict.fromkeys([*related, *spelt]))[:NEAREST]
 
 
-def _names(synsets: Iterable[Any]) -> set[str]:
-    return {name.lower().replace("_", " ") for synset in synsets for name in synset.lemma_names()}
+def _noun_of(sense: str) -> str:
+    return sense_name(sense).rpartition(".n.")[0]
 
 
-def _related(synsets: Iterable[Any], relations: Sequence[Relation]) -> set[Any]:
-    pointers = [relation for relation in relations if relation != "synonyms"]
-    return {other for synset in synsets for pointer in pointers for other in getattr(synset, pointer)()}
+def _lemma(name: str) -> str:
+    return "_".join(name.lower().split())
+
+
+def _itself(lemma: str, base: str) -> set[str]:
+    return {base.replace("_", " "), _lemma(lemma).replace("_", " ")}
+
+
+def _names(synset: Any) -> set[str]:
+    return {name.lower().replace("_", " ") for name in synset.lemma_names()}
+
+
+def _gloss(synset: Any) -> str:
+    return "; ".join([synset.definition(), *(f'"{example}"' for example in synset.examples())])
 
 
 def open_wordnet(source: Source = "auto") -> WordNet:
     """Open a WordNet: NLTK's data where present, else Debian's, else the embedded extract; or the one named.
 
-    It is read once per process. Raises `BadInput` where the named one is not on this machine.
+    Raises `BadInput` where the named one is not on this machine.
     """
     if source not in get_args(Source):
         raise BadInput(f"unknown WordNet source {source!r}; known: {', '.join(get_args(Source))}")
     for kind in ("nltk", "debian", "extract") if source == "auto" else (source,):
-        root = _root(kind)
+        root = next(filter(holds_nouns, _roots(kind)), None)
         if root is not None:
-            return _read(kind, root)
+            return _opened(kind, root)
     where = "in nltk.data.path" if source == "nltk" else f"at {DEBIAN}"
     raise BadInput(f"no WordNet of source {source!r} {where}; use source extract, or install {_FULL}")
 
 
-def _root(kind: str) -> str | None:
-    """Return the folder of one source, or the path into a zip archive (NLTK reads both), if it is here."""
-    if kind == "nltk":
-        return _nltk_root()
-    folder = DEBIAN if kind == "debian" else EXTRACT
-    return str(folder) if (folder / "data.noun").is_file() else None
+def _roots(kind: str) -> list[Path]:
+    """Return where a source may lie: folders, and folders inside of zip archives."""
+    if kind != "nltk":
+        return [DEBIAN if kind == "debian" else EXTRACT]
+    corpora = [*(Path(folder) / "corpora" for folder in nltk_folders()), nltk_corpora()]
+    return [folder / "wordnet" for folder in corpora] + [folder / "wordnet.zip" / "wordnet" for folder in corpora]
 
 
-def _nltk_root() -> str | None:
-    import nltk.data
-
-    for name in ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"):
-        try:
-            root = str(nltk.data.find(name))
-            # str() drops the slash by which NLTK knows a folder inside an archive
-            return f"{root}/" if ".zip" in root else root
-        except LookupError:
-            continue
-    return None
+def nltk_folders() -> list[str]:
+    """Return `nltk.data.path`: of a loaded NLTK, else what it is without importing NLTK, which takes a second."""
+    if (loaded := sys.modules.get("nltk.data")) is not None:
+        return [str(folder) for folder in loaded.path]
+    given = [folder for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
+    own = [f"{sys.prefix}/{folder}nltk_data" for folder in ("", "share/", "lib/")]
+    system = [f"/usr/{folder}/nltk_data" for folder in ("share", "local/share", "lib", "local/lib")]
+    # not Path's: that one raises where a user has no home, as in many a container
+    return [os.path.expanduser(folder) for folder in (*given, "~/nltk_data", *own, *system)]  # noqa: PTH111
 
 
-@lru_cache(maxsize=4)
-def _read(kind: str, root: str) -> WordNet:
-    import nltk.data
-
-    # NLTK opens no file outside the folders registered here; its own data is inside one already
-    if kind != "nltk" and root not in nltk.data.path:
-        nltk.data.path.append(root)
-    try:
-        reader = _reader_class()(root, None)
-    except (OSError, ValueError, AssertionError) as cause:
-        raise GoodshotError(f"WordNet at {root} cannot be read: {cause}") from cause
-    source = f"{kind} {reader.get_version()}"
+def _opened(kind: str, root: Path) -> WordNet:
+    database = Database(root)
+    source = f"{kind} {database.version}"
     if kind != "extract":
-        return WordNet(source, reader)
+        return WordNet(source, database)
     hops, *covered = (EXTRACT / COVERED).read_text(encoding="utf-8").split()
-    return WordNet(source, reader, frozenset(covered), int(hops))
-
-
-@lru_cache(maxsize=1)
-def _reader_class() -> Any:
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
-
-    class NounReader(WordNetCorpusReader):  # type: ignore[misc]
-        """NLTK's reader without its mapping to other languages, which needs index.sense and costs seconds."""
-
-        def __init__(self, root: Any, omw_reader: Any) -> None:
-            import warnings
-
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="The multilingual functions")
-                try:
-                    super().__init__(root, omw_reader)
-                except WordNetError as cause:
-                    raise ValueError(str(cause)) from cause
-
-        def map_wn(self, version: str = "wordnet") -> None:
-            """No mapping: only English is read."""
-
-        def open(self, file: str) -> Any:
-            if file == "lexnames":
-                return (EXTRACT / file).open(encoding="utf-8")
-            return super().open(file)
-
-    return NounReader
+    return WordNet(source, database, frozenset(covered), int(hops))

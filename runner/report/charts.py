@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -97,33 +98,87 @@ def losses(training: Curve) -> str:
 
 
 def prompt_ranking(view: PromptView) -> str:
-    """Cosine and L2 distance of the prompts to the photograph (the paper's Fig. 8), the comparators among them."""
-    bars = listed_prompts(view)
-    labels = [f"{prompt.prompt}  ({kind})" if kind else prompt.prompt for kind, prompt in bars]
-    values = [prompt.cosine for _, prompt in bars]
+    """The paper's Fig. 8: left, how near each prompt is to the object's name; right, to the photograph, with stage 1.
+
+    A ranking that was stored before it had the left one's numbers shows the right panel alone.
+    """
+    lines = listed_prompts(view)
+    compared = all(prompt.text_cosine is not None for _, prompt in lines)
     with mpl.rc_context({**RC, "axes.grid.axis": "x"}):
-        figure = Figure(figsize=(5.8, 0.25 * len(bars) + 1.0), layout="constrained")
-        axes = figure.subplots()
-        drawn = axes.barh(range(len(bars)), values, color=[PROMPTS.get(kind, GREY) for kind, _ in bars], height=0.72)
-        axes.bar_label(drawn, [f"{p.cosine:.3f} · {p.distance:.2f}" for _, p in bars], fontsize=7.5, padding=3)
-        axes.set_yticks(range(len(bars)), [_shortened(label) for label in labels], fontsize=8.5)
-        axes.invert_yaxis()
-        axes.margins(x=0.28, y=0.01)
-        axes.axvline(0, color="#333333", linewidth=0.8)
-        axes.set(title=f"{view.category}, {view.support}", xlabel="cosine (bar) · L2 distance to the photograph")
+        labels = [_shortened(prompt.prompt) + f"  ({kind})" * bool(kind) for kind, prompt in lines]
+        widths = (2.3, 4.6) if compared else (4.6,)
+        size = (sum(widths) + 0.075 * max(map(len, labels)), 0.25 * len(lines) + 1.6)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
+        panels[0].set_yticks(range(len(lines)), labels, fontsize=8.5)
+        for tick, (kind, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
+            tick.set_fontweight("bold" if kind else "normal")
+        if compared:
+            _draw_text_cosines(panels[0], lines, view)
+        _draw_image_cosines(panels[-1], lines, view)
+        panels[0].set_ylim(len(lines) - 0.4, -0.6)
+        for axes in panels:
+            axes.hlines(_gaps(view, lines), *axes.get_xlim(), color="#777777", linestyle=":", linewidth=1)
+        figure.suptitle(f"{view.category}, {view.support}", x=0.01, ha="left", fontsize=11, fontweight="bold")
         return svg(figure)
+
+
+def _draw_text_cosines(axes: Axes, lines: Sequence[tuple[str, Prompt]], view: PromptView) -> None:
+    dropped = _dropped(view)
+    for y, (kind, prompt) in enumerate(lines):
+        colour = PROMPTS.get(kind, GREY)
+        face = "white" if prompt.prompt in dropped else colour
+        axes.scatter([prompt.text_cosine or 0.0], [y], s=34, facecolors=face, edgecolors=colour, zorder=2)
+    axes.set(title="Input text, each prompt", xlabel=f"cosine with “{_shortened(view.ranking.object_name, 16)}”")
+
+
+def _draw_image_cosines(axes: Axes, lines: Sequence[tuple[str, Prompt]], view: PromptView) -> None:
+    dropped = _dropped(view)
+    colours = [PROMPTS.get(kind, GREY) for kind, _ in lines]
+    faces = ["white" if prompt.prompt in dropped else c for c, (_, prompt) in zip(colours, lines, strict=True)]
+    cosines = [prompt.cosine for _, prompt in lines]
+    bars = axes.barh(range(len(lines)), cosines, color=faces, edgecolor=colours, height=0.72)
+    texts = [f"{p.cosine:.3f} · {p.distance:.2f}" + ", dropped" * (p.prompt in dropped) for _, p in lines]
+    axes.bar_label(bars, texts, fontsize=7.5, padding=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+    low, high = min(0.0, *cosines), max(0.0, *cosines)
+    span = high - low
+    axes.set_xlim(low - 0.42 * span * (low < 0), high + (0.6 if dropped else 0.3) * span)
+    axes.axvline(0, color="#333333", linewidth=0.8)
+    stage_1 = _draw_stage_1(axes, view)
+    axes.set(title="Input image, each prompt", xlabel=f"cosine with the photograph · L2 distance{stage_1}")
+
+
+def _draw_stage_1(axes: Axes, view: PromptView) -> str:
+    """The threshold, an L2 distance d of unit vectors, where cos = 1 − d² / 2, and what it drops. Returns a legend."""
+    threshold, keep = view.ranking.threshold, view.ranking.keep
+    if threshold is None or keep is None:
+        return ""
+    cosine = 1 - threshold**2 / 2
+    low, high = axes.get_xlim()
+    low, high = min(low, cosine - 0.04), max(high, cosine + 0.04)
+    span = (cosine, high) if keep == "farther" else (low, cosine)
+    axes.axvspan(*span, color="#f1e3dc", zorder=0, linewidth=0)
+    axes.axvline(cosine, color="#a0522d", linestyle="--", linewidth=1.2, zorder=0.5)
+    axes.set_xlim(low, high)
+    return f"\nshaded: {'nearer' if keep == 'farther' else 'farther'} than {threshold:g}, dropped by stage 1"
+
+
+def _gaps(view: PromptView, lines: Sequence[tuple[str, Prompt]]) -> list[float]:
+    """Where the chart leaves candidates out: heights between two lines, or below the last one."""
+    rank = {row.prompt: i for i, row in enumerate(view.ranking.rows)}
+    drawn = [(y, rank[prompt.prompt]) for y, (_, prompt) in enumerate(lines) if prompt.prompt in rank]
+    return [y - 0.5 for (_, before), (y, own) in itertools.pairwise(drawn) if own > before + 1]
+
+
+def _dropped(view: PromptView) -> set[str]:
+    return {row.prompt for row in view.ranking.rows if not row.kept}
 
 
 def listed_prompts(view: PromptView) -> list[tuple[str, Prompt]]:
     """The prompts a chart shows, by falling cosine: (what it is called, prompt); the middle of a long list left out."""
-    ranking = view.ranking
-    named: dict[str, str] = {ranking.worst.prompt: "worst", ranking.best.prompt: "best"}
-    rows = list(ranking.rows)
-    if len(rows) > TOP_PROMPTS + BOTTOM_PROMPTS:
-        rows = rows[:TOP_PROMPTS] + rows[-BOTTOM_PROMPTS:]
-    found = [(named.get(row.prompt, ""), Prompt(**row.model_dump(include=set(Prompt.model_fields)))) for row in rows]
-    found += [("only word", ranking.only_word), ("naive", ranking.naive)]
-    return sorted(found, key=lambda item: -item[1].cosine)
+    whole = len(view.ranking.rows) <= TOP_PROMPTS + BOTTOM_PROMPTS
+    lines = view.ranking.listed(len(view.ranking.rows) if whole else TOP_PROMPTS, 0 if whole else BOTTOM_PROMPTS)
+    return [(line.name, line.prompt) for line in lines]
 
 
 def _write_values(axis: Axes, values: np.ndarray, middle: float) -> None:
@@ -134,7 +189,9 @@ def _write_values(axis: Axes, values: np.ndarray, middle: float) -> None:
 
 
 def _shortened(label: str, length: int = 44) -> str:
-    return label if len(label) <= length else label[: length - 1] + "…"
+    """Without its middle: prompts differ at their ends."""
+    half = (length - 1) // 2
+    return label if len(label) <= length else f"{label[:half].rstrip()}…{label[-half:].lstrip()}"
 
 
 def _auroc(rows: Sequence[Row], comparison: Comparison, seed: tuple[object, object]) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.detectors.anomalib_model import everything_seeded
-from components.detectors.pretrained import WINCLIP_WEIGHTS
+from components.detectors.pretrained import WINCLIP_WEIGHTS, check_weights
 from components.errors import BadInput, MissingWeights
 from tests.detectors.by_the_engine import CPU, as_tensor, by_the_engine, untrained
 from tests.detectors.photographs import texture_crops
@@ -121,18 +121,35 @@ def test_anomaly_dino_reads_an_image_once_for_every_fit(crops: NDArray[np.uint8]
     assert found.maps.shape == (1, 80, 80)
 
 
+WIDE = "weight timm:wide_resnet50_2 is missing: no model.safetensors of timm/wide_resnet50_2.racm_in1k in the hub"
 MISSING: list[tuple[dict[str, Any], str]] = [
-    ({"name": "winclip"}, "ViT-B-16-plus-240"),
-    ({"name": "anomaly_dino"}, "backbone vit_small_patch14_dinov2: its pretrained weights"),
-    ({"preset": "paper"}, "backbone wide_resnet50_2: its pretrained weights"),
-    ({"name": "cflow", "preset": "paper"}, "backbone wide_resnet50_2: its pretrained weights"),
-    ({"name": "reverse_distillation", "preset": "paper"}, "backbone wide_resnet50_2: its pretrained weights"),
-    ({"name": "efficient_ad", "preset": "paper"}, "efficient_ad-paper: no teacher"),
+    ({"name": "winclip"}, "no open_clip_model.safetensors of timm/vit_base_patch16_plus_clip_240.laion400m_e31"),
+    ({"name": "anomaly_dino"}, "no model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
+    ({"name": "dinomaly"}, "no model.safetensors of timm/vit_base_patch14_reg4_dinov2.lvd142m"),
+    ({"name": "inp_former"}, "no model.safetensors of timm/vit_base_patch14_reg4_dinov2.lvd142m"),
+    ({"name": "l2bt"}, "no model.safetensors of timm/vit_base_patch14_reg4_dinov2.lvd142m"),
+    ({"name": "foundad"}, "no model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
+    ({"name": "general_ad"}, "no model.safetensors of timm/vit_large_patch14_dinov2.lvd142m"),
+    ({"name": "rad"}, "no model.safetensors of timm/vit_base_patch16_dinov3.lvd1689m"),
+    ({"name": "super_add"}, "no model.safetensors of timm/vit_huge_plus_patch16_dinov3.lvd1689m"),
+    ({"name": "uflow"}, "no model.safetensors of timm/cait_m48_448.fb_dist_in1k"),
+    ({"name": "cfa"}, "wide_resnet50_2-9ba9bcbe.pth"),
+    ({"name": "uninet"}, "wide_resnet50_2-9ba9bcbe.pth"),
+    ({"name": "csflow"}, "efficientnet_b5_lukemelas-1a07897c.pth"),
+    ({"name": "dsr"}, "vq_model_pretrained_128_4096.pckl"),
+    ({"name": "draem"}, "dtd/images; remedy: goodshot fetch dtd"),
+    ({"name": "glass", "args": {"anomaly_source_path": "dtd"}}, "dtd/images; remedy: goodshot fetch dtd"),
+    ({"name": "stfpm", "backbone": "resnet18"}, "no model.safetensors of timm/resnet18.a1_in1k"),
+    ({"preset": "paper"}, WIDE),
+    ({"name": "cflow", "preset": "paper"}, f"cflow-paper: {WIDE}"),
+    ({"name": "reverse_distillation", "preset": "paper"}, f"reverse_distillation-paper: {WIDE}"),
+    ({"name": "efficient_ad", "preset": "paper"}, "efficient_ad-paper: weight efficient_ad_teacher is missing"),
+    ({"name": "efficient_ad", "args": {"imagenet_dir": "imagenette"}}, "imagenette2; remedy: goodshot fetch imag"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"), MISSING, ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else ""
+    ("fields", "message"), MISSING, ids=lambda v: "-".join(map(str, v.values())) if isinstance(v, dict) else ""
 )
 def test_missing_weights_are_named_without_asking_the_network(
     fields: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -147,10 +164,11 @@ def test_missing_weights_are_named_without_asking_the_network(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(socket, "getaddrinfo", refused)
     config = DetectorConfig(**fields)
-    for attempt in (config.identity, lambda: build_detector(config, seed=0)):
+    for attempt in (config.identity, lambda: check_weights(config), lambda: build_detector(config, seed=0)):
         with pytest.raises(MissingWeights, match=re.escape(message)) as caught:
             attempt()
         assert "\n" not in str(caught.value)
+        assert "remedy: goodshot fetch" in str(caught.value)
 
 
 def test_the_weights_that_are_looked_for_are_anomalibs() -> None:
@@ -167,8 +185,6 @@ def test_weights_in_the_cache_are_found_and_identify_the_detector(
     import timm
     from safetensors.torch import save_file
 
-    from components.detectors.backbones import timm_weights
-
     repository = tmp_path / "models--timm--resnet18.a1_in1k"
     snapshot = repository / "snapshots" / "0123"
     snapshot.mkdir(parents=True)
@@ -177,7 +193,6 @@ def test_weights_in_the_cache_are_found_and_identify_the_detector(
     network = timm.create_model("resnet18", pretrained=False)
     save_file(network.state_dict(), snapshot / "model.safetensors")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    timm_weights.cache_clear()
     config = DetectorConfig(backbone="resnet18", image_size=64)
     assert config.layers == ("layer2", "layer3")
     assert config.label == "patchcore-resnet18"
@@ -186,4 +201,3 @@ def test_weights_in_the_cache_are_found_and_identify_the_detector(
     detector = build_detector(config, seed=0)
     detector.fit(crops[:1])
     assert np.isfinite(detector.score(crops[1:]).image).all()
-    timm_weights.cache_clear()

@@ -161,3 +161,15 @@ def test_the_gradient_is_that_of_the_embedding(encoder: ConseEncoder) -> None:
     assert float(change / (2 * step)) == pytest.approx(float(gradient.norm()), rel=0.1)
     with pytest.raises(BadInput, match="images must"):
         encoder.embed_with_gradient(image * 2)
+
+
+def test_mixed_precision_stays_close(encoder: ConseEncoder, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSHOT_CACHE", str(cache))
+    mixed = build_encoder("conse-lite0-minilm", precision="bf16")
+    image, texts = photograph("coffee"), ["a photo of a coffee", "a photo of a cat"]
+    found = torch.cat([mixed.encode_images(image), mixed.encode_texts(texts)])
+    expected = torch.cat([encoder.encode_images(image), encoder.encode_texts(texts)])
+    assert found.dtype == torch.float32
+    assert (found * expected).sum(dim=1).min() > 0.99
+    assert not torch.equal(found, expected)
+    assert encoder_identity("conse-lite0-minilm", "bf16")["precision"] == "bf16"

@@ -161,7 +161,7 @@ def test_a_published_name_that_is_not_here_names_file_and_remedy(
     with pytest.raises(MissingWeights) as error:
         published("imagenet_16384").identity("mild")
     assert str(tmp_path / "vqgan" / "imagenet_16384.ckpt") in str(error.value)
-    assert "vqgan_imagenet_f16_16384" in str(error.value)
+    assert "remedy: goodshot fetch taming:imagenet_16384" in str(error.value)
 
 
 def test_the_identity_holds_the_content_and_no_path(lightning: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
-from components.metrics import quality
 from components.metrics.quality import hub_file, image_quality, inception_score, network_names, quality_networks
+from components.weights import file_sha256, registry
 
 SIDE = 96
 RGB = NDArray[np.uint8]
@@ -103,13 +103,14 @@ class TestStandardNetworks:
     def place(self, monkeypatch: pytest.MonkeyPatch, hub: Path, network: str) -> torch.nn.Module:
         from torchvision import models
 
+        other = "inception_v3" if network == "vgg16" else "vgg16"
         torch.manual_seed(0)
         model: torch.nn.Module = getattr(models, network)(weights=None)
         hub.mkdir(exist_ok=True)
         path = hub / f"{network}-new.pth"
         torch.save(model.state_dict(), path)
-        digest = quality.file_sha256(path)[:8]
-        monkeypatch.setitem(quality._HUB, network, path.rename(hub / f"{network}-{digest}.pth").name)
+        file = path.rename(hub / f"{network}-{file_sha256(path)[:8]}.pth").name
+        monkeypatch.setattr(registry, "TORCHVISION_FILES", {network: (file, None, ""), other: ("absent.pth", None, "")})
         return model.eval()
 
     def test_lpips_has_its_name_and_its_published_form(

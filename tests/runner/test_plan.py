@@ -145,12 +145,43 @@ def test_the_objects_name_reaches_and_identifies_only_who_reads_it(
     assert found[0]["patchcore-lite0"].fingerprint == found[1]["patchcore-lite0"].fingerprint
 
 
+def test_senses_apply_to_the_objects_that_they_name(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    def planned(**fields: object) -> dict[str, tuple[str, tuple[str, ...]]]:
+        plan = plan_of(tiny_study(categories=["brick", "coin"], **fields), tmp_path)
+        return {stage.object_name: (stage.key, stage.words) for stage in plan.prompts.values()}
+
+    every, one = planned(), planned(prompt={"senses": ["brick.n.01"]})
+    assert set(one["brick"][1]) < set(every["brick"][1])
+    assert one["brick"][0] != every["brick"][0]
+    assert one["coin"] == every["coin"]
+    # The words identify a ranking, however they came to be.
+    assert planned(prompt={"senses": ["brick.n.01", "brick.n.02"]}) == every
+
+
+@pytest.mark.parametrize(
+    ("sense", "message"),
+    [
+        ("hazelnut.n.01", r"hazelnut\.n\.01 is a sense of none of the study's objects \(coin\); name one of these"),
+        ("coin.n.07", r"coin\.n\.07 is no sense of 'coin' in WordNet .* choose of coin\.n\.01 a flat metal piece"),
+        ("coin", r"prompt\.senses: sense 'coin' must read <noun>\.n\.<number>"),
+    ],
+)
+def test_a_sense_that_no_object_has_is_refused_when_planning(
+    sense: str, message: str, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(BadInput, match=message) as caught:
+        plan_of(tiny_study(prompt={"senses": [sense]}), out)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
 def test_weights_that_are_missing_end_a_study_before_it_starts(
     tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     study = tiny_study(detectors=[{"name": "efficient_ad", "preset": "paper"}])
-    with pytest.raises(MissingWeights, match="efficient_ad-paper: no teacher"):
+    with pytest.raises(MissingWeights, match="efficient_ad-paper: weight efficient_ad_teacher is missing"):
         plan_of(study, tmp_path)
 
 
@@ -177,7 +208,7 @@ def test_start_weights_are_part_of_the_plan(
     assert len(stage.start_sha256 or "") == 64
     monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
     published = {**generator, "vqgan": "f16", "resolution": 256, "init": "taming:imagenet_1024"}
-    with pytest.raises(BadInput, match=r"imagenet_1024.ckpt; download last.ckpt of vqgan_imagenet_f16_1024"):
+    with pytest.raises(BadInput, match=r"imagenet_1024.ckpt; remedy: goodshot fetch taming:imagenet_1024"):
         plan_of(tiny_study(generator=published), tmp_path)
 
 
@@ -191,3 +222,11 @@ def test_a_category_may_have_its_own_augmentation(tiny_study: Callable[..., Stud
     assert study.control_policy == "strong"
     with pytest.raises(BadInput, match="category_augmentation: pear is no category"):
         plan_of(tiny_study(category_augmentation={"pear": "strong"}), tmp_path)
+
+
+def test_the_encoders_precision_is_part_of_what_it_decides(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plain, mixed = (plan_of(tiny_study(encoder_precision=p), tmp_path) for p in ("fp32", "bf16"))
+    assert not plain.prompts.keys() & mixed.prompts.keys()
+    assert {g.key for g in plain.generators.values()} == {g.key for g in mixed.generators.values()}
+    assert plain.generators.keys() != mixed.generators.keys()
+    assert {g.precision for g in mixed.generators.values()} == {"bf16"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from components.data import archive as module
-from components.data.archive import unpack
+from components import archive as module
+from components.archive import unpack
 from components.errors import BadInput, GoodshotError
 
 FILES = {

@@ -19,7 +19,7 @@ import pytest
 from components import download as download_module
 from components.data import publishers
 from components.data.datasets import DATASETS
-from runner import fetching
+from runner import fetch_dataset, transfer
 from runner.cli import main
 from tests.data import miniatures
 from tests.loopback import Served, closed_port, serving
@@ -231,7 +231,7 @@ def test_a_changed_archive(btad: Served, root: Path, capsys: pytest.CaptureFixtu
 def test_ctrl_c_is_one_line_and_the_same_command_continues(
     where: str, btad: Served, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(doing: str, say: fetching.Say) -> fetching.Report:
+    def stop(doing: str, say: transfer.Say) -> transfer.Report:
         def report(done: int, total: int | None) -> None:
             if doing.startswith(where) and done:
                 raise KeyboardInterrupt
@@ -239,7 +239,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(
         return report
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching, "_lines", stop)
+        patch.setattr(transfer, "_lines", stop)
         assert fetch(root) == 130
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == "stopped; what has arrived is kept, the same command continues"
@@ -273,7 +273,7 @@ def test_killed_in_the_last_lines(btad: Served, root: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetching, "_finish", stop)
+        patch.setattr(fetch_dataset, "_finish", stop)
         assert fetch(root) == 130
     assert visible(root) == ["01", "02", "03"]
     assert fetch(root) == 0
@@ -311,7 +311,7 @@ def test_two_at_once_fetch_once(btad: Served, root: Path) -> None:
     [
         ("demo", "ship with the installation; run: goodshot demo"),
         ("folder", "a folder of your own"),
-        ("mvtec", "there are: demo, mvtec_ad"),
+        ("mvtec", "did you mean mvtec_ad"),
     ],
 )
 def test_what_nobody_publishes(name: str, named: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

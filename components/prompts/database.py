@@ -1,0 +1,154 @@
+"""WordNet's nouns as NLTK's reader gives them, and what has been asked of them before.
+
+Importing NLTK and reading the index of 117,000 nouns takes three seconds, so both wait until something is asked that
+`remembered` has no answer to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from components.errors import GoodshotError
+from components.weights import cache_dir
+
+EXTRACT = Path(__file__).with_name("wordnet_extract")
+
+
+@dataclass(frozen=True)
+class Database:
+    """The nouns of one WordNet 3. Lemmas are lower-case, with underscores for spaces.
+
+    `root` is a folder, or one inside a zip archive ("…/wordnet.zip/wordnet"). Raises `GoodshotError` where it cannot
+    be read.
+    """
+
+    root: Path
+
+    @property
+    def version(self) -> str:
+        """For example "3.0"; read off the licence that begins data.noun."""
+        try:
+            if _is_zipped(self.root):
+                with zipfile.ZipFile(self.root.parent) as archive, archive.open(f"{self.root.name}/data.noun") as file:
+                    start = file.read(4000)
+            else:
+                with (self.root / "data.noun").open("rb") as file:
+                    start = file.read(4000)
+        except (OSError, KeyError, zipfile.BadZipFile) as cause:
+            raise GoodshotError(f"WordNet at {self.root} cannot be read: {cause}; install it anew") from cause
+        found = re.search(rb"WordNet (\d+(?:\.\d+)?) Copyright", start)
+        if found is None:
+            raise GoodshotError(f"WordNet at {self.root} cannot be read: no version in data.noun; install it anew")
+        return found[1].decode()
+
+    @property
+    def reader(self) -> Any:
+        """NLTK's, opened once a process."""
+        import nltk.data
+
+        # It opens no file outside the folders registered here, and opens some of them late.
+        folder = str(self.root.parents[2] if _is_zipped(self.root) else self.root)
+        if folder not in nltk.data.path:
+            nltk.data.path.append(folder)
+        return _reader(self.root)
+
+    def senses(self, lemma: str) -> list[Any]:
+        """The lemma's noun synsets, sense 1 first; none for what is no noun."""
+        # NLTK looks inflected forms up too: a sense counts only where the lemma itself is one of its words.
+        return [s for s in self.reader.synsets(lemma, "n") if lemma in map(str.lower, s.lemma_names())]
+
+    def base_form(self, form: str) -> str | None:
+        """The first noun that `form` is or inflects ("pushpins" → "pushpin"), as morphy does; else None."""
+        found = self.reader.morphy(form, "n") if form else None
+        return str(found) if found else None
+
+    def lemmas(self) -> list[str]:
+        """All nouns."""
+        return list(self.reader.all_lemma_names(pos="n"))
+
+    def remembered(self, question: Mapping[str, Any], answer: Callable[[], dict[str, str]]) -> dict[str, str]:
+        """`answer()`, or what it was when the same was asked of the same files by the same code before.
+
+        Kept in the user's cache; a missing or damaged file, or a cache that cannot be written, only costs the time.
+        """
+        file = self.root.parent if _is_zipped(self.root) else self.root / "data.noun"
+        stat = file.stat()
+        known = [str(file.absolute()), stat.st_size, stat.st_mtime_ns, _code(), question]
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        path = cache_dir() / "wordnet" / f"{digest[:32]}.json"
+        with suppress(OSError, ValueError):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(kept, dict) and all(isinstance(value, str) for value in kept.values()):
+                return kept
+        found = answer()
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False
+            ) as part:
+                json.dump(found, part)
+            Path(part.name).replace(path)
+        return found
+
+
+def holds_nouns(root: Path) -> bool:
+    """Whether there is a database at `root`, a folder or one inside a zip archive."""
+    return root.parent.is_file() if _is_zipped(root) else (root / "data.noun").is_file()
+
+
+def _is_zipped(root: Path) -> bool:
+    return root.parent.suffix == ".zip"
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """What decides the answers, so that another version of goodshot asks anew."""
+    files = (Path(__file__), Path(__file__).with_name("wordnet.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _reader(root: Path) -> Any:
+    try:
+        # By the slash it knows a folder inside an archive.
+        return _reader_class()(f"{root}/" if _is_zipped(root) else str(root), None)
+    except (OSError, ValueError, AssertionError, KeyError) as cause:
+        raise GoodshotError(f"WordNet at {root} cannot be read: {cause}; install it anew") from cause
+
+
+@lru_cache(maxsize=1)
+def _reader_class() -> Any:
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+
+    class NounReader(WordNetCorpusReader):  # type: ignore[misc]
+        """NLTK's reader without its mapping to other languages, which needs index.sense and costs seconds."""
+
+        def __init__(self, root: Any, omw_reader: Any) -> None:
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="The multilingual functions")
+                try:
+                    super().__init__(root, omw_reader)
+                except WordNetError as cause:
+                    raise ValueError(str(cause)) from cause
+
+        def map_wn(self, version: str = "wordnet") -> None:
+            """No mapping: only English is read."""
+
+        def open(self, file: str) -> Any:
+            if file == "lexnames":  # a list of 45 constants that Debian's package lacks
+                return (EXTRACT / file).open(encoding="utf-8")
+            return super().open(file)
+
+    return NounReader

@@ -1,0 +1,277 @@
+"""The kinds of files that pretrained weights come as: in a package, on the hub, at an address, in an archive.
+
+Each kind knows where its file is looked for, and how it gets there: downloaded once whatever processes and nodes ask
+together, verified before it can be seen, and put in place by one rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import quote
+
+from components.archive import unpack
+from components.download import Progress, Unavailable, download, head, locked, writing
+from components.errors import BadInput
+from components.weights.caches import hub_cache
+
+HUB = "https://huggingface.co"
+
+
+class WeightFile(Protocol):
+    """One file of a weight."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of what is downloaded, None where nobody states them."""
+        ...
+
+    def find(self) -> Path | None:
+        """The file on this machine, if it is here; nothing but names is looked at."""
+        ...
+
+    def describe(self) -> str:
+        """What is looked for and where, for a message: ``model.safetensors of timm/… in /…``."""
+        ...
+
+    def published(self, path: Path) -> str:
+        """The SHA-256 (or its beginning) that the file found at `path` should have; empty where nobody publishes it."""
+        ...
+
+    def fetch(self, on_progress: Progress) -> Path:
+        """Bring the file here, unless it is. Raises as `components.download.download` does."""
+        ...
+
+
+@dataclass(frozen=True)
+class InPackage:
+    """A file inside an importable package that pip installs."""
+
+    package: str
+    file: str
+    install: str
+    sha256: str
+    size: int | None = None
+
+    def find(self) -> Path | None:
+        """The installed file."""
+        spec = find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        path = Path(spec.submodule_search_locations[0]) / self.file
+        return path if path.is_file() else None
+
+    def published(self, path: Path) -> str:
+        """As published."""
+        return self.sha256
+
+    def describe(self) -> str:
+        """Package and file."""
+        return f"{Path(self.file).name} of the Python package {self.package}"
+
+    def fetch(self, on_progress: Progress) -> Path:
+        """Packages are pip's business. Raises `BadInput` where it is not installed."""
+        if (path := self.find()) is None:
+            raise BadInput(f"{self.describe()} comes with a package; run: {self.install}")
+        return path
+
+
+@dataclass(frozen=True)
+class OnHub:
+    """A file of a repository of the Hugging Face hub, in the hub's own cache, where every client finds it.
+
+    names: what it may be called; the first that the repository has. also: companions, brought along where the
+    repository has them (a tokenizer's other files).
+    """
+
+    repository: str
+    names: tuple[str, ...]
+    sha256: str = ""
+    size: int | None = None
+    also: tuple[str, ...] = ()
+    revision: str = "main"
+
+    def find(self) -> Path | None:
+        """The file in the snapshot that the revision names."""
+        return next(filter(None, map(self._cached, self.names)), None)
+
+    def published(self, path: Path) -> str:
+        """As published."""
+        return self.sha256
+
+    def describe(self) -> str:
+        """File, repository and cache."""
+        return f"{self.names[0]} of {self.repository} in the hub cache {hub_cache()}"
+
+    def fetch(self, on_progress: Progress) -> Path:
+        """Download it into the hub's cache; the hub's own SHA-256 of it is verified."""
+        if (found := self.find()) is not None:
+            return found
+        for number, name in enumerate(self.names, start=1):
+            if self._download(name, on_progress, required=number == len(self.names)):
+                break
+        for name in self.also:
+            if self._cached(name) is None:
+                self._download(name, on_progress, required=False)
+        found = self.find()
+        if found is None:
+            raise Unavailable(f"{self.describe()}: is not where it was put; remove {self._folder} and fetch it again")
+        return found
+
+    @property
+    def _folder(self) -> Path:
+        return hub_cache() / f"models--{self.repository.replace('/', '--')}"
+
+    @property
+    def _work(self) -> Path:
+        # Where the hub's own client has its locks: a snapshot holds nothing but the repository's files.
+        return hub_cache() / ".locks" / self._folder.name
+
+    def _cached(self, name: str) -> Path | None:
+        commit = self.revision
+        reference = self._folder / "refs" / self.revision
+        if reference.is_file():
+            commit = reference.read_text().strip()
+        path = self._folder / "snapshots" / commit / name
+        return path if path.is_file() else None
+
+    def _download(self, name: str, on_progress: Progress, required: bool) -> bool:
+        """Bring one file of the repository; False where it has none of that name and need not have."""
+        if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
+            raise Unavailable(f"{self.repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it to download")
+        url = f"{_endpoint()}/{self.repository}/resolve/{quote(self.revision, safe='')}/{quote(name)}"
+        headers = _authorization()
+        answer = head(url, headers)
+        if answer.status == 404 and not required:
+            return False
+        if answer.status in (401, 403):
+            raise Unavailable(
+                f"{self.repository}: the hub wants to know who asks (answer {answer.status}); accept its terms at "
+                f"{_endpoint()}/{self.repository} and set HF_TOKEN"
+            )
+        if answer.status not in (200, 301, 302, 303, 307, 308):
+            raise Unavailable(f"{url}: the hub answers {answer.status}; the repository may have moved")
+        commit = answer.headers.get("X-Repo-Commit", "")
+        if not commit.isalnum():
+            raise Unavailable(f"{url}: the answer is not that of a hub (it names no commit); check HF_ENDPOINT")
+        # A file in large-file storage is named by its SHA-256; a small one by git's own hash, which says less.
+        etag = answer.headers.get("X-Linked-Etag", "").strip('"')
+        digest = etag if len(etag) == 64 else ""
+        target = self._folder / "snapshots" / commit / name
+        download(url, target, self.sha256 or digest, self.size, on_progress, headers, self._work / commit)
+        with writing(self._folder):
+            reference = self._folder / "refs" / self.revision
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            fresh = reference.with_name(f".{reference.name}.{commit}")
+            fresh.write_text(commit)
+            fresh.replace(reference)
+        return True
+
+
+@dataclass(frozen=True)
+class AtURL:
+    """A file at a fixed address, below a cache folder; one of ``instead`` beside it counts as well, and first."""
+
+    url: str
+    folder: Callable[[], Path]
+    name: str
+    sha256: str = ""
+    size: int | None = None
+    instead: tuple[str, ...] = ()
+
+    def find(self) -> Path | None:
+        """The file in its folder."""
+        places = (self.folder() / name for name in (*self.instead, self.name))
+        return next((path for path in places if path.is_file()), None)
+
+    def published(self, path: Path) -> str:
+        """As published."""
+        return self.sha256 if path.name == self.name else ""
+
+    def describe(self) -> str:
+        """Its full path."""
+        return str(self.folder() / self.name)
+
+    def fetch(self, on_progress: Progress) -> Path:
+        """Download it."""
+        if (found := self.find()) is not None:
+            return found
+        target = self.folder() / self.name
+        download(self.url, target, self.sha256, self.size, on_progress)
+        return target
+
+
+@dataclass(frozen=True)
+class InArchive:
+    """Something inside a published archive, which is unpacked into ``folder`` and not kept.
+
+    holds: the file or folder that is wanted, below ``folder``.
+    """
+
+    url: str
+    folder: Callable[[], Path]
+    holds: str
+    sha256: str = ""
+    size: int | None = None
+
+    def find(self) -> Path | None:
+        """What is wanted of it."""
+        path = self.folder() / self.holds
+        return path if path.exists() else None
+
+    def published(self, path: Path) -> str:
+        """Known of the archive alone."""
+        return ""
+
+    def describe(self) -> str:
+        """Its full path."""
+        return str(self.folder() / self.holds)
+
+    def fetch(self, on_progress: Progress) -> Path:
+        """Download and unpack it; what is unpacked appears whole."""
+        if (found := self.find()) is not None:
+            return found
+        folder, name = self.folder(), self.url.rsplit("/", 1)[-1]
+        archive, unpacked = folder / f".{name}", folder / f".{name}.unpacked"
+        with locked(folder / f".{name}.unpacking.lock"):
+            if (found := self.find()) is None:
+                download(self.url, archive, self.sha256, self.size, on_progress)
+                shutil.rmtree(unpacked, ignore_errors=True)  # of a killed process
+                unpack(archive, unpacked)
+                self._put_in_place(unpacked)
+                with writing(archive):
+                    shutil.rmtree(unpacked)
+                    archive.unlink()
+                found = self.find()
+        if found is None:
+            raise Unavailable(f"{self.url}: holds no {self.holds}; the publisher has changed it")
+        return found
+
+    def _put_in_place(self, unpacked: Path) -> None:
+        folder, inside = self.folder(), PurePosixPath(self.holds)
+        if not (unpacked / inside).exists() and len(inside.parts) > 1 and (unpacked / inside.name).exists():
+            # It was packed without its folder.
+            with writing(folder):
+                unpacked.replace(folder / inside.parts[0])
+                unpacked.mkdir()
+        for part in sorted(unpacked.iterdir()):
+            if not (folder / part.name).exists():
+                with writing(folder / part.name):
+                    part.replace(folder / part.name)
+
+
+def _endpoint() -> str:
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _authorization() -> dict[str, str]:
+    """The user's own token for the hub, sent to the hub alone."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
