@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.detectors import Detector, DetectorConfig, build_detector
+from components.detectors import Detector, DetectorConfig, build_detector, building
 from components.detectors.anomalib_model import AnomalibDetector
 from components.detectors.models import find_model, models
 from components.detectors.patchcore import PatchCore
@@ -135,7 +135,7 @@ def test_what_a_model_refuses_is_one_line(crops: NDArray[np.uint8]) -> None:
         build_detector(DetectorConfig(name="stfpm", backbone="efficientnet_lite0", layers=["blocks.2"]), seed=0)
     with pytest.raises(BadInput, match="efficient_ad-lite0: padding is its own teacher's"):
         build_detector(DetectorConfig(name="efficient_ad", args={"padding": True}), seed=0)
-    with pytest.raises(BadInput, match="no folder imagenet_dir /nowhere"):
+    with pytest.raises(BadInput, match="no folder /nowhere of natural images"):
         build_detector(DetectorConfig(name="efficient_ad", args={"imagenet_dir": "/nowhere"}), seed=0)
     detector = build_detector(DetectorConfig(name="padim", image_size=32, args={"n_features": 5}), seed=0)
     with pytest.raises(GoodshotError, match="not fitted"):
@@ -145,12 +145,13 @@ def test_what_a_model_refuses_is_one_line(crops: NDArray[np.uint8]) -> None:
 
 
 def test_weights_that_a_library_cannot_find_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a model asks for files in a way of its own; those that are known are looked for before (see backbones)."""
+    """Where a model asks for files in a way of its own; those that are known are looked for before (see pretrained)."""
     import timm
 
     def offline(*arguments: Any, **options: Any) -> None:
         raise OSError("cannot find resnet18 in the local cache")
 
+    monkeypatch.setattr(building, "check_weights", lambda config: None)
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(MissingWeights, match=r"fastflow-resnet18: its pretrained weights are not .* \(cannot find"):
         build_detector(DetectorConfig(name="fastflow", backbone="resnet18"), seed=0)
