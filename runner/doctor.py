@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.data.datasets import categories_of
 from components.data.publishers import PUBLISHERS
 from components.download import readable
 from components.errors import BadInput, GoodshotError
@@ -154,12 +155,19 @@ def _wordnet(study: Study | None) -> Iterator[Finding]:
     yield Finding("WordNet", wordnet.source, "here", detail, remedy)
     if study is None or not study.uses_text:
         return
-    for category in study.categories:
+    for category in study.categories or _named_by_its_folders(study):
         name = object_for(category, study.objects)
         try:
             wordnet.words(name, study.prompt.hops, study.prompt.relations)
         except GoodshotError as error:
             yield Finding("WordNet", name, "missing", str(error), "goodshot fetch wordnet, or --set objects")
+
+
+def _named_by_its_folders(study: Study) -> tuple[str, ...]:
+    root = study.dataset.root
+    if root is None or "://" in root or not Path(root).expanduser().is_dir():
+        return ()
+    return tuple(categories_of(study.dataset.name, Path(root).expanduser()))
 
 
 def _photographs(study: Study | None) -> Iterator[Finding]:

@@ -337,3 +337,22 @@ def test_without_any_other_the_extract_is_used(tmp_path: Path, monkeypatch: pyte
     assert open_wordnet().source == "extract 3.0"
     with pytest.raises(BadInput, match="no WordNet of source 'debian'"):
         open_wordnet("debian")
+
+
+def test_what_fetch_brings_is_read_as_nltks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extract: WordNet) -> None:
+    """An archive in goodshot's own cache, where NLTK would not look."""
+    import nltk.data
+
+    from components.weights import weight
+
+    expected = extract.words("hazelnut")
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(EXTRACT, tmp_path / "wordnet")
+    target = Path(weight("wordnet").files[0].describe())
+    target.parent.mkdir(parents=True)
+    shutil.make_archive(str(target.with_suffix("")), "zip", tmp_path, "wordnet")
+    assert weight("wordnet").path == target
+    opened = open_wordnet()
+    assert opened.source == "nltk 3.0"
+    assert opened.words("hazelnut") == expected

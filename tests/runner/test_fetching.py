@@ -166,6 +166,12 @@ def test_doctor_names_a_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["doctor", "demo"]) == 0
 
 
+def test_doctor_names_an_object_that_wordnet_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--set", "categories=[coin]", "--set", "objects={coin: thingumabob}", "--set", "prompt.wordnet=extract"]
+    assert main(["doctor", "demo", *settings]) == 1
+    assert "thingumabob missing" in printed(capsys)
+
+
 def test_a_users_own_files_are_looked_for_too(tmp_path: Path) -> None:
     study = load_study("oneshot_lite0", [f"encoder=open_clip:ViT-B-32:{tmp_path / 'absent.safetensors'}"])
     (own,) = [need for need in needs_of(study) if not need.registered]
