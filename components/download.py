@@ -110,11 +110,11 @@ class Answer:
     headers: Mapping[str, str]
 
 
-def head(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+def head(url: str, headers: Mapping[str, str] = MappingProxyType({}), redirects: int = 5) -> Answer:
     """Asks for a file's headers; a redirect to another host is answered, not followed.
 
     Raises:
-        Unavailable: the server cannot be reached, or fails repeatedly.
+        Unavailable: the server cannot be reached, fails repeatedly, or leads in circles.
     """
     with requests.Session() as session:
         for wait in (*WAITS, None):
@@ -125,9 +125,11 @@ def head(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
                         url, headers={**_OURS, **headers}, allow_redirects=False, timeout=_CONNECT_AND_READ_SECONDS
                     ) as response,
                 ):
-                    moved = response.headers.get("Location", "")
-                    if response.is_redirect and moved.startswith("/"):
-                        return head(urljoin(url, moved), headers)
+                    moved = urljoin(url, response.headers.get("Location", url))
+                    if response.is_redirect and urlsplit(moved)[:2] == urlsplit(url)[:2]:
+                        if not redirects:
+                            raise Unavailable(f"{url}: the server leads in circles; the link may have moved")
+                        return head(moved, headers, redirects - 1)
                     _check_passing(response)
                     return Answer(response.status_code, response.headers)
             except _Interrupted as problem:
@@ -264,6 +266,9 @@ def _connected(url: str) -> Iterator[None]:
         raise Unavailable(f"{url}: cannot be reached ({_reason(error)}); check the network or the proxy") from error
     except requests.exceptions.Timeout as error:
         raise _Interrupted("the server does not answer in time") from error
+    except requests.exceptions.InvalidURL as error:
+        # What requests says holds the address, and a proxy's may hold a password.
+        raise Unavailable(f"{url}: cannot be asked for; check HTTP_PROXY and HTTPS_PROXY, and the address") from error
     except requests.exceptions.RequestException as error:
         raise Unavailable(f"{url}: cannot be downloaded ({_reason(error)}); check the address") from error
 
@@ -354,7 +359,9 @@ def _version(part: Path, sha256: str) -> _Version | None:
     except (FileNotFoundError, TypeError, ValueError):
         return None
     too_long = version.total is not None and _length(part) > version.total
-    return None if too_long or version.sha256 != sha256 else version
+    # Without a hash only the server's own mark of a version says that the rest belongs to what is here.
+    unmarked = version.validator is None and len(sha256) < _TELLING
+    return None if too_long or unmarked or version.sha256 != sha256 else version
 
 
 def _note(part: Path, version: _Version) -> None:
@@ -389,7 +396,8 @@ def _reason(error: BaseException) -> str:
             break
         error = original
     text = re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", str(error).splitlines()[0] if str(error) else "")
-    return text or type(error).__name__
+    # A proxy's name and password stand in what requests says of an address that it cannot parse.
+    return re.sub(r"(?<=://)\S*@?\S*", "…", text) or type(error).__name__
 
 
 def _proxy(url: str) -> str:

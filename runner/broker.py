@@ -22,6 +22,7 @@ from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
 from runner.decoded import DecodedImages
+from runner.leases import BEAT_SECONDS, Leases
 from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage, VQGANClipStage
 from runner.pool import GeneratorPool
 from runner.results import Results
@@ -30,6 +31,10 @@ from runner.store import Store
 from runner.study import Resources
 from runner.variation import VariationStage, make_variation
 
+AHEAD = 4
+"""Cells under way for each that can run at once: the next ones are there when a worker is free."""
+WAIT_SECONDS = 0.5
+"""Between two looks at what another driver works on."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -92,6 +97,19 @@ def _detect(
     return detect(planned, originals, test, Store(store_uri), Results(out), device, SharedFeatures(*features))
 
 
+class _UnderLease:
+    """Something that is made under a lease: told when it is lost, and how what is under way is stopped."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+        self.stop: Callable[[], None] = lambda: None
+
+    async def task(self, reference: Any) -> Any:
+        """What a Ray task returns, which is cancelled if the lease is lost."""
+        self.stop = partial(ray.cancel, reference, force=True)
+        return await reference
+
+
 @ray.remote(num_cpus=0, max_concurrency=100_000)
 class Broker:
     """One flight per stage key; whoever asks for a stage that is under way waits for that flight.
@@ -108,13 +126,21 @@ class Broker:
         self.progress = Progress()
         self._decoded = DecodedImages(store_uri, resources.detector_cpus, resources.detector_gpus)
         self._flights: dict[str, asyncio.Future[Any]] = {}
+        # Stages are shared by whoever has this store, rows by whoever has this --out.
+        self._stages, self._cells = Leases(store_uri), Leases(out)
+        self._under_lease: dict[tuple[Leases, str], _UnderLease] = {}
+        self._beating: asyncio.Task[None] | None = None
         slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
         self._pool = GeneratorPool(int(slots), self._start_generator_actor)
+        detecting = gpus / resources.detector_gpus if resources.detector_gpus else cpus / resources.detector_cpus
+        # Only so many cells are leased at a time: the others are free for another driver.
+        self._detecting = asyncio.Semaphore(AHEAD * max(1, int(detecting)))
 
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
         unfinished = [f for f in fingerprints if f not in self.rows]
         self._expect(unfinished)
+        self._beating = asyncio.create_task(self._beat())
         rows = await asyncio.gather(*(self.cell(f) for f in unfinished))
         return sum(row is None for row in rows)
 
@@ -139,6 +165,45 @@ class Broker:
         """Where the run is."""
         return self.progress
 
+    async def close(self) -> None:
+        """Give every lease back: nothing that is under way will be finished."""
+        if self._beating is not None:
+            self._beating.cancel()
+        self._stages.close()
+        self._cells.close()
+
+    async def _beat(self) -> None:
+        """Renew the leases; whoever lost one is told."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            for leases in (self._stages, self._cells):
+                for key in await asyncio.to_thread(leases.renew):
+                    if (flight := self._under_lease.get((leases, key))) is not None:
+                        flight.lost.set()
+
+    async def _leased(
+        self, leases: Leases, key: str, done: Callable[[], bool], make: Callable[[_UnderLease], Awaitable[None]]
+    ) -> None:
+        """Make something under its lease, unless it is done by then: another driver has made it, or does now."""
+        while not done():
+            if not leases.take(key):
+                await asyncio.sleep(WAIT_SECONDS)
+                continue
+            flight = self._under_lease[leases, key] = _UnderLease()
+            work, lost = asyncio.ensure_future(make(flight)), asyncio.ensure_future(flight.lost.wait())
+            try:
+                await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    return work.result()
+                # Another driver took this one for dead and works on it: what is under way here is of no use.
+                flight.stop()
+                with suppress(Exception, asyncio.CancelledError):
+                    await work
+            finally:
+                lost.cancel()
+                del self._under_lease[leases, key]
+                leases.release(key)
+
     async def _once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
         if key not in self._flights:
             self._flights[key] = asyncio.ensure_future(make())
@@ -146,20 +211,16 @@ class Broker:
 
     async def _run(self, fingerprint: str) -> dict[str, Any] | None:
         planned = self.plan.cells[fingerprint]
+        made: list[dict[str, Any]] = []
+
+        async def make(flight: _UnderLease) -> None:
+            made.append(await flight.task(self._detection(planned)))
+
         try:
             await self._before(planned)
-            row: dict[str, Any] = await _detect.options(
-                num_cpus=self.resources.detector_cpus, num_gpus=self.resources.detector_gpus
-            ).remote(
-                planned,
-                self._decoded.support(planned.support),
-                self._decoded.test(planned.support.shard, planned.cell.detector.image_size),
-                self.store_uri,
-                self.out,
-                "cuda" if self.resources.detector_gpus else "cpu",
-                int(self.resources.detector_cpus),
-                *self._decoded.features(planned),
-            )
+            async with self._detecting:
+                await self._leased(self._cells, fingerprint, lambda: self.results.has(fingerprint), make)
+            row = made[0] if made else self.results.row(fingerprint)
         except Exception as error:
             self._record_failure(planned, error)
             return None
@@ -168,10 +229,23 @@ class Broker:
         self.rows[fingerprint] = row
         with suppress(OSError):
             self.results.forget_failure(fingerprint)
-        self.progress.executed["detection"] += 1
+        self.progress.executed["detection"] += len(made)
         self.progress.cells_done += 1
         self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
         return row
+
+    def _detection(self, planned: PlannedCell) -> Any:
+        """The reference to a cell's row, which is being made."""
+        return _detect.options(num_cpus=self.resources.detector_cpus, num_gpus=self.resources.detector_gpus).remote(
+            planned,
+            self._decoded.support(planned.support),
+            self._decoded.test(planned.support.shard, planned.cell.detector.image_size),
+            self.store_uri,
+            self.out,
+            "cuda" if self.resources.detector_gpus else "cpu",
+            int(self.resources.detector_cpus),
+            *self._decoded.features(planned),
+        )
 
     async def _before(self, planned: PlannedCell) -> None:
         """The stages that a cell stands on, in order."""
@@ -190,36 +264,54 @@ class Broker:
         if clip is not None:
             await self._once(clip.key, lambda: self._vqgan_clip(clip))
 
+    async def _stage(self, key: str, kind: str, start: Callable[[], Any]) -> None:
+        """A stage of one Ray task, unless the store has its artifact."""
+
+        async def make(flight: _UnderLease) -> None:
+            await flight.task(start())
+            self.progress.executed[kind] += 1
+
+        await self._leased(self._stages, key, lambda: self.store.has(key), make)
+
     async def _shard(self, key: str) -> None:
-        if not self.store.has(key):
-            category = self.plan.category(key)
-            await _make_shards.remote(category.samples, key, self.store_uri, category.source)
-            self.progress.executed["shard"] += 1
+        category = self.plan.category(key)
+        await self._stage(
+            key, "shard", lambda: _make_shards.remote(category.samples, key, self.store_uri, category.source)
+        )
 
     async def _prompt(self, stage: PromptStage) -> None:
-        if not self.store.has(stage.key):
-            await _rank_prompts.remote(stage, self._decoded.support(stage.support), self.store_uri)
-            self.progress.executed["prompt"] += 1
+        await self._stage(
+            stage.key,
+            "prompt",
+            lambda: _rank_prompts.remote(stage, self._decoded.support(stage.support), self.store_uri),
+        )
 
     async def _variation(self, stage: VariationStage) -> None:
         if self.store.has(stage.key):
             return
         await asyncio.gather(*(self._once(s.shard, partial(self._shard, s.shard)) for s in stage.sources))
-        await _make_variation.remote(stage, self.store_uri)
-        self.progress.executed["variation"] += 1
+        await self._stage(stage.key, "variation", lambda: _make_variation.remote(stage, self.store_uri))
 
     async def _generator(self, stage: GeneratorStage) -> None:
-        if all(self.store.has(s.key) for s in stage.image_sets):
-            return
-        originals = self._decoded.support(stage.support)
-        await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
-        self.progress.executed["generator"] += 1
+        await self._pooled(
+            stage, stage.flight, "generator", lambda: all(self.store.has(s.key) for s in stage.image_sets)
+        )
 
     async def _vqgan_clip(self, stage: VQGANClipStage) -> None:
-        if not self.store.has(stage.key):
+        await self._pooled(stage, stage.key, "vqgan_clip", lambda: self.store.has(stage.key))
+
+    async def _pooled(
+        self, stage: GeneratorStage | VQGANClipStage, key: str, kind: str, done: Callable[[], bool]
+    ) -> None:
+        """A stage of a generator actor, unless what is wanted of it is in the store."""
+
+        async def make(flight: _UnderLease) -> None:
             originals = self._decoded.support(stage.support)
+            flight.stop = lambda: self._pool.stop(stage)
             await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
-            self.progress.executed["vqgan_clip"] += 1
+            self.progress.executed[kind] += 1
+
+        await self._leased(self._stages, key, done, make)
 
     def _start_generator_actor(self) -> Any:
         cpus, gpus = self.resources.generator_cpus, self.resources.generator_gpus

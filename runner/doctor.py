@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.data.datasets import categories_of
 from components.data.publishers import PUBLISHERS
 from components.download import readable
 from components.errors import BadInput, GoodshotError
@@ -53,15 +52,16 @@ def examine(study: Study | None = None) -> Iterator[Finding]:
     yield from _ray()
     yield from _caches()
     if study is not None:
-        yield from map(_need, needs_of(study))
+        yield from _needs(study)
     else:
         # The area of its own says which WordNet is read.
         yield from (_weight(name) for name in LISTED if name != WORDNET)
         yield Finding(
             "weights", "open_clip:, timm:", "note", "a study's encoder and backbones", "goodshot doctor STUDY"
         )
-    yield from _wordnet(study)
-    yield from _photographs(study)
+    photographs, categories = _photographs(study)
+    yield from _wordnet(study, categories)
+    yield photographs
     yield _wandb()
 
 
@@ -127,6 +127,16 @@ def _weight(name: str) -> Finding:
     return Finding("weights", name, "optional", f"{found.what}; {size}, {found.licence}", found.remedy)
 
 
+def _needs(study: Study) -> Iterator[Finding]:
+    try:
+        found = needs_of(study)
+    except BadInput as error:  # a model that cannot be used
+        yield Finding("weights", "the study", "missing", str(error), "correct the study")
+        return
+    # The area of its own says which WordNet is read.
+    yield from (_need(need) for need in found if need.name != WORDNET)
+
+
 def _need(need: Need) -> Finding:
     if not need.registered:
         try:
@@ -134,7 +144,10 @@ def _need(need: Need) -> Finding:
         except BadInput as error:
             return Finding("weights", need.name, "missing", str(error))
         return Finding("weights", need.name, "here", need.of)
-    found = weight(need.name)
+    try:
+        found = weight(need.name)
+    except BadInput as error:  # a name that nobody publishes anything under
+        return Finding("weights", need.name, "missing", str(error), "correct the study")
     if not found.missing():
         return Finding("weights", need.name, "here", str(found.path))
     size = readable(found.size) if found.size else "size unknown"
@@ -142,54 +155,49 @@ def _need(need: Need) -> Finding:
     return Finding("weights", need.name, "optional" if need.instead else "missing", detail, found.remedy)
 
 
-def _wordnet(study: Study | None) -> Iterator[Finding]:
+def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding]:
     source = study.prompt.wordnet if study else "auto"
     try:
         wordnet = open_wordnet(source)
+        found = wordnet.source
     except GoodshotError as error:
         yield Finding("WordNet", source, "missing", str(error), "goodshot fetch wordnet")
         return
-    whole = not wordnet.source.startswith("extract")
+    whole = not found.startswith("extract")
     detail = "the whole of it" if whole else "the embedded extract around the named categories"
-    remedy = "" if whole else "for other objects: goodshot fetch wordnet"
-    yield Finding("WordNet", wordnet.source, "here", detail, remedy)
+    yield Finding("WordNet", found, "here", detail, "" if whole else "for other objects: goodshot fetch wordnet")
     if study is None or not study.uses_text:
         return
-    for category in study.categories or _named_by_its_folders(study):
-        name = object_for(category, study.objects)
+    names = [object_for(category, study.objects) for category in categories]
+    for name in dict.fromkeys(names):
         try:
-            wordnet.words(name, study.prompt.hops, study.prompt.relations)
+            senses = wordnet.own_senses(name, study.prompt.senses, names)
+            wordnet.words(name, study.prompt.hops, study.prompt.relations, senses)
         except GoodshotError as error:
-            yield Finding("WordNet", name, "missing", str(error), "goodshot fetch wordnet, or --set objects")
+            yield Finding("WordNet", name, "missing", str(error), "another noun: --set objects, or prompt.senses")
 
 
-def _named_by_its_folders(study: Study) -> tuple[str, ...]:
-    root = study.dataset.root
-    if root is None or "://" in root or not Path(root).expanduser().is_dir():
-        return ()
-    return tuple(categories_of(study.dataset.name, Path(root).expanduser()))
-
-
-def _photographs(study: Study | None) -> Iterator[Finding]:
+def _photographs(study: Study | None) -> tuple[Finding, tuple[str, ...]]:
+    """What there is of the study's photographs, and its categories as far as they are known."""
+    from components.data import DEMO_CATEGORIES
     from runner.catalogue import read_catalogue
 
     dataset = study.dataset if study else None
-    if study is None or dataset is None or dataset.name == "demo":
-        yield Finding("photographs", "demo", "here", "inside scikit-image", "" if study else "goodshot demo")
-        return
+    if study is None or dataset is None:
+        return Finding("photographs", "demo", "here", "inside scikit-image", "goodshot demo"), ()
+    if dataset.name == "demo" and dataset.root is None:
+        return Finding("photographs", "demo", "here", "inside scikit-image"), study.categories or DEMO_CATEGORIES
     if dataset.root is None:
         fetched = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.name in PUBLISHERS else ""
-        yield Finding(
-            "photographs", dataset.name, "missing", "dataset.root is not set", f"{fetched}--set dataset.root=DIR"
-        )
-        return
+        remedy = f"{fetched}--set dataset.root=DIR"
+        return Finding("photographs", dataset.name, "missing", "dataset.root is not set", remedy), study.categories
     try:
         found = read_catalogue(dataset, study.categories, Path())
     except GoodshotError as error:
-        yield Finding("photographs", dataset.name, "missing", str(error))
-        return
+        return Finding("photographs", dataset.name, "missing", str(error)), study.categories
     images = sum(len(category.samples) for category in found.values())
-    yield Finding("photographs", dataset.name, "here", f"{len(found)} categories, {images} images")
+    detail = f"{len(found)} categories, {images} images"
+    return Finding("photographs", dataset.name, "here", detail), tuple(found)
 
 
 def _wandb() -> Finding:

@@ -186,6 +186,10 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
                     logged = ray.get(tracker.finish.remote())
         except BaseException as reason:
             raise _Stopped(done(), reason) from reason
+        finally:
+            # What this driver was at is free for another one, now and not when its leases look dead.
+            with suppress(RayError):
+                ray.get(broker.close.remote(), timeout=SNAPSHOT_SECONDS)
         return done()
 
 

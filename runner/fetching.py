@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.data.datasets import DATASETS
-from components.data.publishers import PUBLISHERS
+from components.data.publishers import PUBLISHERS, publisher_of
 from components.download import readable
-from components.errors import BadInput, GoodshotError
+from components.errors import BadInput, GoodshotError, MissingWeights
 from components.weights import LISTED, Pretrained, resolve, weight
 from components.weights.registry import FAMILIES
 from runner.fetch_dataset import fetch_dataset
@@ -37,7 +37,7 @@ def fetch(what: str, wanted: Wanted, say: Say) -> None:
         BadInput: there is nothing of that name, or a dataset has nowhere to go.
         GoodshotError: something could not be downloaded; what could be is here.
     """
-    if what in DATASETS:
+    if what in PUBLISHERS:
         _dataset(what, wanted, say)
     elif is_weight(what):
         fetch_weight(weight(what), say)
@@ -53,8 +53,18 @@ def is_weight(name: str) -> bool:
 def fetch_weight(wanted: Pretrained, say: Say) -> None:
     """Bring one weight with its companions, its size and licence said before, its SHA-256 after."""
     if not wanted.missing():
-        say(f"{wanted.name}: is here already: {wanted.path}")
-        return
+        try:
+            path = resolve(wanted.name).path if wanted.path and wanted.path.is_file() else wanted.path
+        except MissingWeights:
+            raise
+        except BadInput as error:
+            if not wanted.removable:
+                raise
+            say(f"{error}")
+            wanted.path.unlink()  # type: ignore[union-attr]
+        else:
+            say(f"{wanted.name}: is here already: {path}")
+            return
     size = f"about {readable(wanted.size)}" if wanted.size else "its size is not published, the server will say"
     say(f"{wanted.name}: {wanted.what}")
     say(f"  published at {wanted.page}")
@@ -69,8 +79,7 @@ def fetch_weight(wanted: Pretrained, say: Say) -> None:
 
 def _dataset(name: str, wanted: Wanted, say: Say) -> None:
     if wanted.root is None:
-        publisher = "" if name in PUBLISHERS else "; nobody publishes it"
-        raise BadInput(f"fetch {name}: say where the category folders go, --root DIR{publisher}")
+        raise BadInput(f"fetch {name}: say where the category folders go, --root DIR")
     fetch_dataset(name, wanted.root, wanted.archive, wanted.keep_archive, say)
 
 
@@ -114,6 +123,8 @@ def _load(name: str, settings: Sequence[str]) -> Study:
     from runner.settings import load_study, study_names
 
     known = [*study_names(), *LISTED, *PUBLISHERS]
+    if name in DATASETS and name not in known:
+        publisher_of(name)
     if not name.endswith((".yaml", ".yml")) and name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else f"weights: {', '.join(LISTED)}"

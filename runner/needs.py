@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from components.detectors.pretrained import weight_names
 from components.encoders import check_encoder, encoder_weights
-from components.errors import MissingWeights
+from components.errors import BadInput, MissingWeights
 from components.generator.start import check_start_file, start_weights
+from components.prompts import open_wordnet
 from components.weights import require
-from components.weights.registry import TORCHVISION
+from components.weights.registry import TORCHVISION, WORDNET
 from runner.study import Study
 
 
@@ -75,6 +76,12 @@ def _text(study: Study) -> Iterator[Need]:
     yield from (Need(name, "encoder") for name in names)
     if not names:
         yield Need(study.encoder, "encoder", registered=False)
+    try:
+        if open_wordnet(study.prompt.wordnet).source.startswith("extract"):
+            yield Need(WORDNET, "prompt.wordnet", "the embedded extract is read")
+    except BadInput:  # the one that is named is not here
+        if study.prompt.wordnet == "nltk":
+            yield Need(WORDNET, "prompt.wordnet")
 
 
 def _generator(study: Study) -> Iterator[Need]:

@@ -32,6 +32,7 @@ class GeneratorPool:
         self._slots, self._start = max(1, slots), start
         self._queues: defaultdict[str, deque[Waiting]] = defaultdict(deque)
         self._working: set[asyncio.Task[None] | None] = set()
+        self._busy: dict[int, Any] = {}
 
     async def make(self, stage: Stage, originals: Any, broker: Any) -> int:
         """Run one stage on its originals (a reference). Returns the steps executed; raises what the stage raised."""
@@ -40,6 +41,15 @@ class GeneratorPool:
         if len(self._working) < self._slots:
             self._working.add(asyncio.create_task(self._work(broker)))
         return await done
+
+    def stop(self, stage: Stage) -> None:
+        """Stop working on a stage: the actor that does is killed, one that waits is not begun."""
+        if (actor := self._busy.get(id(stage))) is not None:
+            _stop(actor)
+        queue = self._queues[stage.support.shard]
+        for waiting in [w for w in queue if w[0] is stage]:
+            queue.remove(waiting)
+            waiting[2].cancel()
 
     async def _work(self, broker: Any) -> None:
         """One slot: stage after stage until no queue has any."""
@@ -51,12 +61,15 @@ class GeneratorPool:
                     _stop(actor)
                     actor, category = None, stage.support.shard
                     actor = self._start()
+                self._busy[id(stage)] = actor
                 done.set_result(await actor.make.remote(stage, originals, broker))
             except Exception as error:
                 done.set_exception(error)
                 if isinstance(error, RayActorError):
                     # Gone for good: the next stage must not fail for this one's sake.
                     actor = None
+            finally:
+                self._busy.pop(id(stage), None)
         # In the same breath as finding nothing to do: a stage that comes later must find the slot free.
         self._working.discard(asyncio.current_task())
         _stop(actor)

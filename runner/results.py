@@ -133,6 +133,15 @@ class Results:
         """Fingerprints of the finished cells."""
         return {Path(name).stem for name in self.files.names("results", ".parquet")}
 
+    def has(self, fingerprint: str) -> bool:
+        """Whether the cell is finished."""
+        return self.files.exists(f"results/{fingerprint}.parquet")
+
+    def row(self, fingerprint: str) -> dict[str, Any]:
+        """A finished cell's row. Raises FileNotFoundError if it is not."""
+        (row,) = pq.read_table(self.files.open(f"results/{fingerprint}.parquet"), schema=ROW).to_pylist()
+        return dict(row)
+
     def read(self, table: str) -> pa.Table:
         """One of the tables ``results``, ``scores``, ``metrics``, ``failures``; empty if nothing was written."""
         names = self.files.names(table, ".parquet")

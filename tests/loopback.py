@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -131,7 +132,9 @@ def serving_hub(files: dict[str, bytes]) -> Iterator[Hub]:
 
         def _answer(self, body: bool) -> None:
             hub.asked.append((self.command, self.path, self.headers.get("Authorization")))
-            name = self.path.removeprefix("/cdn").lstrip("/").replace("/resolve/main/", "/")
+            name = re.sub(r"/resolve/(main|[0-9a-f]+)/", "/", self.path.removeprefix("/cdn").lstrip("/"))
+            found = re.search(r"/resolve/([0-9a-f]{6,})/", self.path)
+            commit = found[1] if found else hub.commit
             content = hub.files.get(name)
             large = name.endswith(hub.large)
             if hub.gated and self.headers.get("Authorization") is None and not self.path.startswith("/cdn"):
@@ -146,13 +149,13 @@ def serving_hub(files: dict[str, bytes]) -> Iterator[Hub]:
                 self.send_response(302)
                 self.send_header("Location", f"{hub.url.replace('127.0.0.1', 'localhost')}/cdn/{name}")
                 self.send_header("X-Linked-Etag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.send_header("X-Repo-Commit", hub.commit)
+                self.send_header("X-Repo-Commit", commit)
                 self.send_header("Content-Length", "0")
                 content = b""
             else:
                 content = content[:-1] + b"?" if hub.wrong else content
                 self.send_response(200)
-                self.send_header("X-Repo-Commit", hub.commit)
+                self.send_header("X-Repo-Commit", commit)
                 self.send_header("ETag", '"git"')
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -164,10 +167,37 @@ def serving_hub(files: dict[str, bytes]) -> Iterator[Hub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
+    with _running(server):
+        yield hub
+
+
+@contextmanager
+def serving_redirects(location: str) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers every HEAD with the same Location; yields its address and the paths asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", location.format(port=server.server_port))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with _running(server):
+        yield f"http://127.0.0.1:{server.server_port}/first", asked
+
+
+@contextmanager
+def _running(server: ThreadingHTTPServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield hub
+        yield
     finally:
         server.shutdown()
         server.server_close()

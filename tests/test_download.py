@@ -14,7 +14,7 @@ import pytest
 from components import download as module
 from components.download import Unavailable, download, readable
 from components.errors import BadInput, GoodshotError
-from tests.loopback import Served, closed_port, serving
+from tests.loopback import Served, closed_port, serving, serving_redirects
 
 CONTENT = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(64 * 1024))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -288,3 +288,27 @@ def test_two_processes_download_once(served: Served, target: Path) -> None:
 )
 def test_sizes_are_readable(count: int, text: str) -> None:
     assert readable(count) == text
+
+
+def test_without_a_hash_or_a_mark_of_the_version_nothing_is_continued(served: Served, target: Path) -> None:
+    """The server has another file by then; half of each would have the right length."""
+    served.etag = None
+    with pytest.raises(KeyboardInterrupt):
+        download(served.url, target, "", on_progress=stop_at_half)
+    served.content = bytes(len(CONTENT) - 999)
+    download(served.url, target, "")
+    assert target.read_bytes() == served.content
+
+
+@pytest.mark.parametrize("location", ["//localhost:{port}/x", "http://localhost:{port}/x"])
+def test_a_redirect_to_another_host_is_not_followed_by_head(location: str) -> None:
+    with serving_redirects(location) as (url, asked):
+        answer = module.head(url, {"Authorization": "Bearer secret"})
+    assert answer.status == 302
+    assert len(asked) == 1
+
+
+def test_a_redirect_in_circles_is_named() -> None:
+    with serving_redirects("/again") as (url, asked), pytest.raises(Unavailable, match="leads in circles"):
+        module.head(url)
+    assert len(asked) == 6

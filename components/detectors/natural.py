@@ -32,8 +32,7 @@ def natural_images(folder: object = None) -> Path:
     if folder is None:
         return _written(cache_dir() / "natural_images")
     if folder in (IMAGENETTE, DTD):
-        path = require(str(folder))
-        return path.parent if folder == IMAGENETTE else path
+        return require(str(folder))
     path = Path(str(folder)).expanduser()
     if not path.is_dir():
         raise BadInput(

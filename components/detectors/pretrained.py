@@ -5,13 +5,12 @@ Found on this machine, or named as missing at once: anomalib would try to downlo
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.detectors.models import find_model
 from components.detectors.presets import EFFICIENT_AD, EMBEDDED_BACKBONE, PATCHCORE, WINCLIP
 from components.errors import BadInput
-from components.weights import file_sha256, require, resolve
+from components.weights import require, resolve
 from components.weights.registry import DSR, DTD, IMAGENETTE, TEACHER
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def weight_names(config: DetectorConfig) -> tuple[str, ...]:
 
 def _networks(config: DetectorConfig, name: str) -> tuple[str, ...]:
     if name == EFFICIENT_AD:
-        return (TEACHER,)
+        return (f"{TEACHER}{config.args.get('model_size', 'small')}",)
     if name in ALWAYS:
         return ALWAYS[name]
     argument = ENCODER_ARGUMENT.get(name)
@@ -109,18 +108,7 @@ def weights_identity(config: DetectorConfig) -> dict[str, str]:
     for name in weight_names(config):
         if name in (IMAGENETTE, DTD):
             continue  # known by their files: natural_identity
-        if name == EMBEDDED_BACKBONE:
-            found[name] = resolve(name).sha256
-        else:
-            path = teacher_file(config) if name == TEACHER else require(name, f"detector {config.label}")
-            found[name] = file_sha256(path)
+        found[name] = resolve(name, f"detector {config.label}").sha256
     if len(found) == 1:
         return {"backbone_sha256": next(iter(found.values()))}
     return {f"{name}_sha256": digest for name, digest in found.items()}
-
-
-def teacher_file(config: DetectorConfig) -> Path:
-    """EfficientAD's teacher of the size that the configuration asks for."""
-    size = str(config.args.get("model_size", "small"))
-    folder = require(TEACHER, f"detector {config.label}").parent
-    return folder / f"pretrained_teacher_{size}.pth"

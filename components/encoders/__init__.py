@@ -72,6 +72,7 @@ def encoder_identity(name: str, precision: Precision = "fp32") -> dict[str, str]
         "recipe": OPEN_CLIP_RECIPE,
         "weights_sha256": file_sha256(chosen.weights()),
         **({"config": json.dumps(config, sort_keys=True)} if config else {}),
+        **{f"tokenizer/{path.name}": file_sha256(path) for path in chosen.tokenizer_files()},
         **mixed,
     }
 

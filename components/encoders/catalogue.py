@@ -11,7 +11,15 @@ from typing import Any
 
 from components.errors import BadInput, MissingWeights
 from components.weights import require
-from components.weights.open_clip_table import Tag, companions, hub_names, model_names, published_tags
+from components.weights.open_clip_table import (
+    COMPANIONS,
+    TOKENIZER_FILES,
+    Tag,
+    companions,
+    hub_names,
+    model_names,
+    published_tags,
+)
 
 PREFIX = "open_clip:"
 RANDOM = "random"
@@ -19,7 +27,8 @@ FOLDER_MODEL = "local-dir"
 """In place of a model: the folder's own configuration says which it is (open_clip's word for it)."""
 FOLDER_CONFIG = "open_clip_config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_IN_FOLDER = (*hub_names(""), "model.safetensors")
+_IN_FOLDER = (*hub_names(""), "open_clip_pytorch_model.safetensors", "model.safetensors")
+_RUNS_CODE = "trust_remote_code"
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,29 @@ class OpenClipName:
             raise BadInput(f"encoder {self.name}: {path} is not JSON ({error}); write it again") from None
         if not isinstance(config, dict) or (self.model == FOLDER_MODEL and "model_cfg" not in config):
             raise BadInput(f"encoder {self.name}: {path} names no model_cfg; it is not open_clip's")
+        if _RUNS_CODE in path.read_text(encoding="utf-8"):
+            raise BadInput(f"encoder {self.name}: {path} asks for code of its own ({_RUNS_CODE}), which is not run")
         return config
+
+    def tokenizer_files(self) -> tuple[Path, ...]:
+        """The files of the folder that its own tokenizer is read from; none where open_clip's is used."""
+        if self.folder is None or self.model != FOLDER_MODEL:
+            return ()
+        if not self.folder_config()["model_cfg"].get("text_cfg", {}).get("hf_tokenizer_name"):
+            return ()
+        found = tuple(self.folder / name for name in COMPANIONS if (self.folder / name).is_file())
+        if not any(path.name in TOKENIZER_FILES for path in found):
+            raise MissingWeights(
+                f"encoder {self.name}: {self.folder} holds no tokenizer ({', '.join(TOKENIZER_FILES)}), which its "
+                "configuration asks for; remedy: put it there"
+            )
+        return found
 
     def _in_folder(self, folder: Path) -> Path:
         self.folder_config()
+        self.tokenizer_files()
+        if self.model != FOLDER_MODEL:
+            self._check_companions()
         for name in _IN_FOLDER:
             if (folder / name).is_file():
                 return folder / name
@@ -92,7 +120,7 @@ def parse(name: str, allow_random: bool = False) -> OpenClipName:
     if not model or not weights:
         raise BadInput(f"encoder {name!r} must read open_clip:<model>:<pretrained tag, weight file or folder>")
     if model == FOLDER_MODEL:
-        return OpenClipName(name, model, folder=Path(weights).expanduser())
+        return OpenClipName(name, model, folder=_path(weights))
     _check_known("open_clip model", model, model_names())
     if weights == RANDOM:
         if not allow_random:
@@ -101,13 +129,22 @@ def parse(name: str, allow_random: bool = False) -> OpenClipName:
     tag = published_tags().get(model, {}).get(weights.lower().replace("-", "_"))
     if tag is not None:
         return OpenClipName(name, model, tag=tag)
-    path = Path(weights).expanduser()
+    path = _path(weights)
     if path.is_dir():
         return OpenClipName(name, model, folder=path)
     if weights.endswith(_WEIGHT_SUFFIXES):
         return OpenClipName(name, model, file=path)
+    if "/" in weights or weights.startswith("~"):
+        raise BadInput(f"encoder {name}: no weight file or folder {path}; remedy: correct the path")
     _check_known(f"pretrained tag of {model}", weights, published_tags().get(model, {}))
     raise BadInput(f"encoder {name!r}: {weights} is no tag, file or folder")
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user
+        return Path(text)
 
 
 def _check_known(what: str, given: str, known: Iterable[str]) -> None:

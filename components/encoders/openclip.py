@@ -117,12 +117,16 @@ def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
         model = open_clip.create_model(
             f"{FOLDER_MODEL}:{chosen.folder}" if whole else chosen.model,
             pretrained=None if whole else path,
+            load_weights=not whole,
             device=device,
             force_preprocess_cfg=preprocess,
             force_quick_gelu=chosen.tag is not None and chosen.tag.quick_gelu,
             pretrained_text=False,
             weights_only=True,
         )
+        if whole and path is not None:
+            # The file that was identified, and no other that open_clip would rather have.
+            open_clip.load_checkpoint(model, path, weights_only=True)
     except Exception as cause:
         # open_clip raises whatever torch, pickle or safetensors raise: all mean that file and model do not
         # fit
@@ -137,9 +141,12 @@ def _tokenizer(chosen: OpenClipName) -> Any:
     import open_clip
 
     if chosen.model == FOLDER_MODEL:
-        config = chosen.folder_config()["model_cfg"].get("text_cfg", {})
-        offline = {"local_files_only": True} if config.get("hf_tokenizer_name") else {}
-        return open_clip.get_tokenizer(f"{FOLDER_MODEL}:{chosen.folder}", **offline)
+        own = {"local_files_only": True, "trust_remote_code": False} if chosen.tokenizer_files() else {}
+        try:
+            return open_clip.get_tokenizer(f"{FOLDER_MODEL}:{chosen.folder}", **own)
+        except (OSError, ValueError) as cause:
+            reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+            raise BadInput(f"encoder {chosen.name}: its tokenizer cannot be read: {reason}") from cause
     offline = {"local_files_only": True} if text_config(chosen.model).get("hf_tokenizer_name") else {}
     return open_clip.get_tokenizer(chosen.model, **offline)
 

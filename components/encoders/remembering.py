@@ -53,7 +53,7 @@ class RememberingEncoder:
     def encode_images(self, images: Tensor) -> Tensor:
         """As the encoder's own."""
         check_images(images)
-        pixels = images.detach().cpu().contiguous()
+        pixels = images.detach().cpu().float().contiguous()
         keys = [_key("image", str(tuple(row.shape)).encode() + row.numpy().tobytes()) for row in pixels]
         return self._embedded(keys, lambda new: self.encoder.encode_images(images[new]))
 

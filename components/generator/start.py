@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import BadInput, MissingWeights
 from components.generator.config import EMBEDDED, VQGANConfig
-from components.weights import file_sha256, require
+from components.weights import file_sha256, require, resolve
 from components.weights.registry import TAMING, TAMING_MODELS
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def start_file(init: str) -> StartFile | None:
     if init == "scratch":
         return None
     path = _start_path(init)
+    if (name := start_weights(init)) is not None:
+        resolve(name)  # it is the published file, where that is known
     return StartFile(path, file_sha256(path))
 
 

@@ -52,7 +52,11 @@ class PromptConfig(Config):
     @field_validator("template")
     @classmethod
     def _names_both(cls, template: str) -> str:
-        if template.count("{object}") != 1 or template.count("{word}") != 1 or template.count("{") != 2:
+        if (
+            template.count("{object}") != 1
+            or template.count("{word}") != 1
+            or template.count("{") + template.count("}") != 4
+        ):
             raise ValueError(f"template {template!r} must hold {{object}} and {{word}} once each, no other braces")
         return template
 

@@ -112,12 +112,13 @@ class OnHub:
         """Download it into the hub's cache; the hub's own SHA-256 of it is verified."""
         if (found := self.find()) is not None:
             return found
-        for number, name in enumerate(self.names, start=1):
-            if self._download(name, on_progress, required=number == len(self.names)):
-                break
+        # What belongs to it first: where the file itself is, all of it is.
         for name in self.also:
             if self._cached(name) is None:
                 self._download(name, on_progress, required=False)
+        for number, name in enumerate(self.names, start=1):
+            if self._download(name, on_progress, required=number == len(self.names)):
+                break
         found = self.find()
         if found is None:
             raise Unavailable(f"{self.describe()}: is not where it was put; remove {self._folder} and fetch it again")
@@ -132,19 +133,22 @@ class OnHub:
         # Where the hub's own client has its locks: a snapshot holds nothing but the repository's files.
         return hub_cache() / ".locks" / self._folder.name
 
-    def _cached(self, name: str) -> Path | None:
-        commit = self.revision
+    @property
+    def _commit(self) -> str:
+        """What the revision stands for here; itself, where nothing of the repository is here yet."""
         reference = self._folder / "refs" / self.revision
-        if reference.is_file():
-            commit = reference.read_text().strip()
-        path = self._folder / "snapshots" / commit / name
+        return reference.read_text().strip() if reference.is_file() else self.revision
+
+    def _cached(self, name: str) -> Path | None:
+        path = self._folder / "snapshots" / self._commit / name
         return path if path.is_file() else None
 
     def _download(self, name: str, on_progress: Progress, required: bool) -> bool:
         """Bring one file of the repository; False where it has none of that name and need not have."""
         if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
             raise Unavailable(f"{self.repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it to download")
-        url = f"{_endpoint()}/{self.repository}/resolve/{quote(self.revision, safe='')}/{quote(name)}"
+        # Of the same commit as what is here already, which a newer one would take out of sight.
+        url = f"{_endpoint()}/{self.repository}/resolve/{quote(self._commit, safe='')}/{quote(name)}"
         headers = _authorization()
         answer = head(url, headers)
         if answer.status == 404 and not required:
@@ -163,7 +167,9 @@ class OnHub:
         etag = answer.headers.get("X-Linked-Etag", "").strip('"')
         digest = etag if len(etag) == 64 else ""
         target = self._folder / "snapshots" / commit / name
-        download(url, target, self.sha256 or digest, self.size, on_progress, headers, self._work / commit)
+        # Files of other folders of the repository may have the same name.
+        work = self._work / commit / PurePosixPath(name).parent
+        download(url, target, self.sha256 or digest, self.size, on_progress, headers, work)
         with writing(self._folder):
             reference = self._folder / "refs" / self.revision
             reference.parent.mkdir(parents=True, exist_ok=True)
@@ -236,12 +242,14 @@ class InArchive:
         """Download and unpack it; what is unpacked appears whole."""
         if (found := self.find()) is not None:
             return found
-        folder, name = self.folder(), self.url.rsplit("/", 1)[-1]
-        archive, unpacked = folder / f".{name}", folder / f".{name}.unpacked"
-        with locked(folder / f".{name}.unpacking.lock"):
+        name = self.url.rsplit("/", 1)[-1]
+        work = self.folder() / ".downloads"
+        with locked(work / f"{name}.unpacking.lock"):
             if (found := self.find()) is None:
+                archive, unpacked = work / name, work / f"{name}.unpacked"
                 download(self.url, archive, self.sha256, self.size, on_progress)
-                shutil.rmtree(unpacked, ignore_errors=True)  # of a killed process
+                for left in (unpacked, *work.glob(f".{unpacked.name}.unpacking-*")):
+                    shutil.rmtree(left, ignore_errors=True)  # of a killed process: under the lock no other is at it
                 unpack(archive, unpacked)
                 self._put_in_place(unpacked)
                 with writing(archive):
@@ -253,20 +261,29 @@ class InArchive:
         return found
 
     def _put_in_place(self, unpacked: Path) -> None:
-        folder, inside = self.folder(), PurePosixPath(self.holds)
+        target, inside = self.folder(), PurePosixPath(self.holds)
         if not (unpacked / inside).exists() and len(inside.parts) > 1 and (unpacked / inside.name).exists():
-            # It was packed without its folder.
-            with writing(folder):
-                unpacked.replace(folder / inside.parts[0])
-                unpacked.mkdir()
-        for part in sorted(unpacked.iterdir()):
-            if not (folder / part.name).exists():
-                with writing(folder / part.name):
-                    part.replace(folder / part.name)
+            target = target / inside.parts[0]  # it was packed without its folder
+        _merge(unpacked, target)
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Move what the target lacks; whole folders by one rename, what is there is left alone."""
+    for part in sorted(source.iterdir()):
+        place = target / part.name
+        with writing(place):
+            if not place.exists():
+                target.mkdir(parents=True, exist_ok=True)
+                part.replace(place)
+            elif part.is_dir():
+                _merge(part, place)
 
 
 def _endpoint() -> str:
-    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    if "@" in endpoint:
+        raise BadInput("HF_ENDPOINT: holds a name or password, which messages would show; give the token in HF_TOKEN")
+    return endpoint
 
 
 def _authorization() -> dict[str, str]:
@@ -274,4 +291,6 @@ def _authorization() -> dict[str, str]:
     from huggingface_hub import get_token
 
     token = get_token()
+    if token and not token.isascii():
+        raise BadInput("HF_TOKEN: holds a character that no token has; copy it again")
     return {"Authorization": f"Bearer {token}"} if token else {}

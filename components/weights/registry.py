@@ -73,8 +73,13 @@ class Pretrained:
     @property
     def size(self) -> int | None:
         """Bytes to download in all; None where nobody states them."""
-        sizes = {getattr(file, "url", file.describe()): file.size for file in self.files}.values()
+        sizes = [file.size for file in self.files]
         return sum(size for size in sizes if size) if all(sizes) else None
+
+    @property
+    def removable(self) -> bool:
+        """Whether a file that is not the published one may be removed: it lies in a cache, not in a package."""
+        return isinstance(self.files[0], AtURL | OnHub)
 
     @property
     def remedy(self) -> str:
@@ -134,9 +139,7 @@ def resolve(name: str, of: str = "") -> Weight:
     digest, published = file_sha256(path), found.files[0].published(path)
     if not digest.startswith(published):
         again = f"{found.remedy} --force-reinstall --no-deps" if isinstance(found.files[0], InPackage) else found.remedy
-        raise BadInput(
-            f"weight {name}: {path} has SHA-256 {digest}, not the published {published}; remove it and run: {again}"
-        )
+        raise BadInput(f"weight {name}: {path} has SHA-256 {digest}, not the published {published}; remedy: {again}")
     source = found.remedy.removeprefix("pip install ") if isinstance(found.files[0], InPackage) else found.page
     return Weight(name, path, digest, found.licence, source)
 
@@ -268,9 +271,9 @@ bytes. Their authors publish no hash; that of the second is what five projects t
 
 _FAMILIES = {OPEN_CLIP: _open_clip, TIMM: _timm, TORCHVISION: _torchvision, TAMING: _taming}
 
-IMAGENETTE, TEACHER, DTD, DSR, LDM, WORDNET = (
-    *("imagenette", "efficient_ad_teacher", "dtd", "dsr_vq_model", "ldm_text2im", "wordnet"),
-)
+IMAGENETTE, DTD, DSR, LDM, WORDNET = "imagenette", "dtd", "dsr_vq_model", "ldm_text2im", "wordnet"
+TEACHER = "efficient_ad_teacher_"
+"""What the teachers' names begin with; then comes the size, small or medium."""
 _LDM_REPOSITORY = "CompVis/ldm-text2im-large-256"
 _LDM_FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -317,21 +320,23 @@ FIXED: Mapping[str, Pretrained] = MappingProxyType(
                 "Apache-2.0",
                 "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
             ),
-            Pretrained(
-                TEACHER,
-                "teacher of the detector efficient_ad",
-                tuple(
-                    InArchive(
-                        f"{_RELEASES}/efficientad_pretrained_weights/efficientad_pretrained_weights.zip",
-                        anomalib_cache,
-                        f"efficientad_pretrained_weights/pretrained_teacher_{size}.pth",
-                        "c09aeaa2b33f244b3261a5efdaeae8f8284a949470a4c5a526c61275fe62684a",
-                        39_960_466,
-                    )
-                    for size in ("small", "medium")
-                ),
-                "not stated (anomalib's code: Apache-2.0)",
-                "https://github.com/open-edge-platform/anomalib/releases/tag/efficientad_pretrained_weights",
+            *(
+                Pretrained(
+                    f"{TEACHER}{size}",
+                    "teacher of the detector efficient_ad",
+                    (
+                        InArchive(
+                            f"{_RELEASES}/efficientad_pretrained_weights/efficientad_pretrained_weights.zip",
+                            anomalib_cache,
+                            f"efficientad_pretrained_weights/pretrained_teacher_{size}.pth",
+                            "c09aeaa2b33f244b3261a5efdaeae8f8284a949470a4c5a526c61275fe62684a",
+                            39_960_466,
+                        ),
+                    ),
+                    "not stated (anomalib's code: Apache-2.0)",
+                    "https://github.com/open-edge-platform/anomalib/releases/tag/efficientad_pretrained_weights",
+                )
+                for size in ("small", "medium")
             ),
             Pretrained(
                 IMAGENETTE,

@@ -71,7 +71,7 @@ def anomaly_maps(panel: MapPanel) -> str:
                 drawn = axis.imshow(maps[i], cmap="viridis", vmin=low, vmax=high)
                 _outline(axis, panel.masks[i], "white", 0.8)
         for axis, name in zip(axes[:, 0], ["test image", *panel.maps], strict=True):
-            axis.set_ylabel(name, fontsize=10)
+            axis.set_ylabel(name.replace(" ", "\n"), fontsize=10)
         _bare(axes)
         figure.colorbar(drawn, ax=axes[1:, :], label="anomaly (raw distance)", shrink=0.95, aspect=30)
         return webp(figure)

@@ -143,7 +143,7 @@ MISSING: list[tuple[dict[str, Any], str]] = [
     ({"preset": "paper"}, WIDE),
     ({"name": "cflow", "preset": "paper"}, f"cflow-paper: {WIDE}"),
     ({"name": "reverse_distillation", "preset": "paper"}, f"reverse_distillation-paper: {WIDE}"),
-    ({"name": "efficient_ad", "preset": "paper"}, "efficient_ad-paper: weight efficient_ad_teacher is missing"),
+    ({"name": "efficient_ad", "preset": "paper"}, "efficient_ad-paper: weight efficient_ad_teacher_small is missing"),
     ({"name": "efficient_ad", "args": {"imagenet_dir": "imagenette"}}, "imagenette2; remedy: goodshot fetch imag"),
 ]
 

@@ -132,6 +132,9 @@ def test_missing_file_unknown_model_and_tag_name_the_remedy(tmp_path: Path) -> N
         build_encoder("open_clip:ViT-B32:openai")
     with pytest.raises(BadInput, match="unknown pretrained tag of ViT-B-32 'opnai'; nearest: openai"):
         build_encoder("open_clip:ViT-B-32:opnai")
+    for path in ("/no/such/folder", "~nobody-of-this-name/x"):
+        with pytest.raises(BadInput, match="no weight file or folder"):
+            build_encoder(f"open_clip:ViT-B-32:{path}")
     with pytest.raises(BadInput, match="must read open_clip:<model>:<pretrained tag, weight file or folder>"):
         build_encoder("open_clip:ViT-B-32")
 
@@ -176,6 +179,44 @@ def test_a_folder_that_does_not_fit_is_refused(direct: torch.nn.Module, tmp_path
         (folder / "open_clip_config.json").write_text(text)
         with pytest.raises(BadInput, match=problem):
             check_encoder(f"open_clip:local-dir:{folder}")
+
+
+def test_a_folder_runs_no_code_of_its_own(direct: torch.nn.Module, tmp_path: Path) -> None:
+    folder = folder_of(direct, tmp_path / "folder")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    text = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    config["model_cfg"] = {**TINY, "text_cfg": {**TINY["text_cfg"], **text}}  # type: ignore[dict-item]
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    for refuse in (build_encoder, check_encoder, encoder_identity):
+        with pytest.raises(BadInput, match="asks for code of its own"):
+            refuse(f"open_clip:local-dir:{folder}")
+
+
+def test_the_file_that_is_identified_is_the_one_that_is_loaded(
+    direct: torch.nn.Module, encoder: Encoder, tmp_path: Path
+) -> None:
+    """open_clip prefers the safetensors twin of a pickle, and we our own order."""
+    folder = folder_of(direct, tmp_path / "folder")
+    name = f"open_clip:local-dir:{folder}"
+    identity = encoder_identity(name)
+    other = {key: torch.zeros_like(value) for key, value in direct.state_dict().items()}
+    torch.save(other, folder / "open_clip_pytorch_model.bin")
+    assert encoder_identity(name) == identity
+    assert torch.equal(build_encoder(name).encode_images(images()), encoder.encode_images(images()))
+
+
+def test_a_folders_tokenizer_is_part_of_what_it_is(direct: torch.nn.Module, tmp_path: Path) -> None:
+    folder = folder_of(direct, tmp_path / "folder")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"] = {**TINY, "text_cfg": {**TINY["text_cfg"], "hf_tokenizer_name": "x"}}  # type: ignore[dict-item]
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    name = f"open_clip:local-dir:{folder}"
+    with pytest.raises(MissingWeights, match="holds no tokenizer"):
+        check_encoder(name)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\na\n")
+    first = encoder_identity(name)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\nb\n")
+    assert encoder_identity(name) != first
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -309,7 +309,6 @@ def test_two_at_once_fetch_once(btad: Served, root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "named"),
     [
-        ("demo", "ship with the installation; run: goodshot demo"),
         ("folder", "a folder of your own"),
         ("mvtec", "did you mean mvtec_ad"),
     ],

@@ -112,6 +112,50 @@ def test_without_a_network_it_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     assert "cannot be reached" in error
 
 
+def test_a_damaged_file_is_replaced(vqgan: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = weight("taming:imagenet_1024")
+    (file,) = known.files
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    here = replace(known, files=(replace(file, sha256=digest),))  # type: ignore[type-var]
+    registry._FAMILIES["taming:"] = lambda name: here
+    target = Path(file.describe())
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"half of it")
+    assert main(["fetch", "taming:imagenet_1024"]) == 0
+    assert f"not the published {digest}" in printed(capsys)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_study_that_shares_a_datasets_name_is_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "demo"]) == 0
+    assert "study demo: every weight that it needs is here" in printed(capsys)
+    assert main(["fetch", "folder"]) == 2
+    assert "a folder of your own" in capsys.readouterr().err
+
+
+def test_a_wordnet_that_a_study_names_is_one_of_its_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk.data
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    needs = {need.name: need for need in needs_of(load_study("demo", ["prompt.wordnet=nltk"]))}
+    assert not needs["wordnet"].instead
+    assert "wordnet" not in {
+        n.name for n in needs_of(load_study("demo", ["prompt.wordnet=extract", "arms=[original]"]))
+    }
+    (own,) = [n for n in needs_of(load_study("demo", ["prompt.wordnet=extract"])) if n.name == "wordnet"]
+    assert own.instead
+
+
+def test_doctor_sees_what_a_sweep_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    for setting, shown in {
+        "prompt.senses=[banana.n.01]": "sense of none of the study's objects",
+        "objects={coin: zzzz}": "zzzz missing",
+        "detectors=[{backbone: resnet1888}]": "did you mean",
+    }.items():
+        assert main(["doctor", "demo", "--set", setting]) == 1
+        assert shown in printed(capsys)
+
+
 def test_unknown_names_and_datasets_without_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     for what, hint in {
         "imagenete": "no dataset, weight or study of that name; did you mean imagenette",
@@ -140,7 +184,7 @@ def test_what_a_study_needs_is_named_once_and_says_who_asks() -> None:
     assert named("preset=paper", "arms=[original]") == ["timm:wide_resnet50_2"]
     detectors = "detectors=[{name: efficient_ad, preset: paper}, {name: anomaly_dino}]"
     assert named("arms=[original]", detectors) == [
-        *("efficient_ad_teacher", "imagenette", "timm:vit_small_patch14_dinov2"),
+        *("efficient_ad_teacher_small", "imagenette", "timm:vit_small_patch14_dinov2"),
     ]
 
 

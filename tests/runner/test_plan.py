@@ -181,7 +181,7 @@ def test_weights_that_are_missing_end_a_study_before_it_starts(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     study = tiny_study(detectors=[{"name": "efficient_ad", "preset": "paper"}])
-    with pytest.raises(MissingWeights, match="efficient_ad-paper: weight efficient_ad_teacher is missing"):
+    with pytest.raises(MissingWeights, match="efficient_ad-paper: weight efficient_ad_teacher_small is missing"):
         plan_of(study, tmp_path)
 
 

@@ -140,6 +140,59 @@ class TestOnHub:
             for folder in folders:
                 folder.chmod(0o755)
 
+    def test_what_comes_later_is_of_the_commit_that_is_here(self, hub: Hub, cache: Path) -> None:
+        path = self.FILE.fetch(quiet)
+        hub.commit = "4567def"
+        tokenizer = OnHub(REPOSITORY, ("tokenizer.json",))
+        assert tokenizer.fetch(quiet).parent == path.parent
+        assert self.FILE.find() == path
+
+    def test_companions_that_an_interruption_left_out_are_brought(self, hub: Hub, cache: Path) -> None:
+        file = OnHub(REPOSITORY, ("model.safetensors",), also=("tokenizer.json",))
+
+        def stopped(done: int, total: int | None) -> None:
+            if total and total > 1000:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            file.fetch(stopped)
+        assert file.find() is None
+        path = file.fetch(quiet)
+        assert sorted(p.name for p in path.parent.iterdir()) == ["model.safetensors", "tokenizer.json"]
+
+    def test_files_of_one_name_in_two_folders_are_kept_apart(self, hub: Hub, cache: Path) -> None:
+        hub.files |= {f"{REPOSITORY}/{folder}/config.json": folder.encode() * 9 for folder in ("unet", "bert")}
+        first, second = (OnHub(REPOSITORY, (f"{folder}/config.json",)) for folder in ("unet", "bert"))
+
+        def stopped(done: int, total: int | None) -> None:
+            if done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            first.fetch(stopped)
+        assert second.fetch(quiet).read_bytes() == b"bert" * 9
+        assert first.fetch(quiet).read_bytes() == b"unet" * 9
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "problem"),
+        [
+            ("HF_ENDPOINT", "http://me:hunter2@127.0.0.1:1", "holds a name or password"),
+            ("HF_TOKEN", "hf_hunter2…", "holds a character that no token has"),
+            ("HTTP_PROXY", "http://me:hunter2@127.0.0.1:99999", "cannot be"),
+            ("HTTP_PROXY", "http://me:hunt/er2@127.0.0.1:1", "cannot be"),
+        ],
+    )
+    def test_no_password_is_shown(
+        self, cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, problem: str
+    ) -> None:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(GoodshotError, match=problem) as caught:
+            self.FILE.fetch(quiet)
+        assert "hunt" not in str(caught.value)
+
     def test_two_processes_fetch_it_once(self, hub: Hub, cache: Path) -> None:
         code = (
             "import sys; from components.weights.files import OnHub;"
@@ -227,6 +280,14 @@ class TestInArchive:
             pytest.raises(Unavailable, match=r"holds no teachers/small\.pth"),
         ):
             self.file(served.url, tmp_path, content).fetch(quiet)
+
+    def test_what_is_there_of_it_is_completed_and_kept(self, tmp_path: Path) -> None:
+        content = zipped(self.HOLDS)
+        (tmp_path / "teachers").mkdir()
+        (tmp_path / "teachers" / "medium.pth").write_bytes(b"the user's")
+        with serving(content, "teachers.zip") as served:
+            assert self.file(served.url, tmp_path, content).fetch(quiet).read_bytes() == b"teacher"
+        assert (tmp_path / "teachers" / "medium.pth").read_bytes() == b"the user's"
 
     def test_threads_unpack_it_once(self, tmp_path: Path) -> None:
         content = zipped(self.HOLDS)

