@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import ray
 from components.generator.generator import Generator
 from components.generator.start import check_start
 from runner.cluster import start_worker
+from runner.costs import Cost, image_cost, step_cost
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage, VQGANClipStage
 from runner.stages import cached_encoder
@@ -57,8 +59,13 @@ class GeneratorActor:
         if isinstance(stage, VQGANClipStage):
             generator = make_vqgan_clip(stage, self.store, encoder, start, on_step, warm)
         else:
+            began = time.perf_counter()
             making = ImageSets(stage, self.store, encoder, start, on_step, warm)
             making.make()
+            beside = time.perf_counter() - began - making.step_seconds
+            device = self.device
+            broker.add_cost.remote(step_cost(stage, device), Cost(making.step_seconds, making.steps))
+            broker.add_cost.remote(image_cost(stage, device), Cost(beside, making.scored_images))
             generator = making.generator
         if generator is not None:
             self._warm[training.key] = generator

@@ -21,6 +21,7 @@ from components.detectors import Features
 from components.errors import GoodshotError
 from runner.actors import GeneratorActor
 from runner.cluster import start_worker
+from runner.costs import Cost, device_of, fit_cost, prompt_cost, score_cost
 from runner.decoded import DecodedImages
 from runner.leases import BEAT_SECONDS, Leases
 from runner.plan import GeneratorStage, Plan, PlannedCell, PromptStage, VQGANClipStage
@@ -51,6 +52,7 @@ class Progress:
     cell_seconds: float = 0.0
     executed: Counter[str] = field(default_factory=Counter)
     steps_of: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
 
     def seconds_left(self, parallel: float) -> float | None:
         """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
@@ -161,6 +163,10 @@ class Broker:
         self.progress.steps_done += steps
         self.progress.step_seconds += seconds
 
+    async def add_cost(self, kind: str, cost: Cost) -> None:
+        """What some units of a kind of work have taken."""
+        self.progress.costs[kind] = self.progress.costs.get(kind, Cost()) + cost
+
     async def snapshot(self) -> Progress:
         """Where the run is."""
         return self.progress
@@ -229,10 +235,21 @@ class Broker:
         self.rows[fingerprint] = row
         with suppress(OSError):
             self.results.forget_failure(fingerprint)
-        self.progress.executed["detection"] += len(made)
+        if made:
+            self.progress.executed["detection"] += 1
+            await self._add_costs(planned, row)
         self.progress.cells_done += 1
         self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
         return row
+
+    async def _add_costs(self, planned: PlannedCell, row: dict[str, Any]) -> None:
+        detector, device = planned.cell.detector, device_of(self.resources.detector_gpus)
+        images = len(planned.support.ids) + planned.cell.copies
+        await self.add_cost(fit_cost(detector, device), Cost(row["seconds_fit"], images))
+        await self.add_cost(score_cost(detector, device), Cost(row["seconds_score"], row["n_test"]))
+        if planned.prompt is not None and row.get("seconds_prompt") is not None:
+            kind = prompt_cost(self.plan.prompts[planned.prompt].encoder)
+            await self.add_cost(kind, Cost(row["seconds_prompt"], 1))
 
     def _detection(self, planned: PlannedCell) -> Any:
         """The reference to a cell's row, which is being made."""

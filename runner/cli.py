@@ -79,6 +79,42 @@ def sweep(
 
 
 @app.command()
+def plan(
+    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    out: Annotated[
+        str | None, typer.Option(help="Where it runs or ran: what is finished there is not counted.", metavar="URI")
+    ] = None,
+    settings: Settings = None,
+    oracle: Oracle = False,
+    store: StoreURI = None,
+    cpus: Annotated[float | None, typer.Option(help="CPUs that it will have (default: this machine's).")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs that it will have (default: this machine's).")] = None,
+) -> None:
+    """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
+    from rich.console import Console
+
+    from components.weights import cache_dir
+    from runner.cluster import usable_cpus, usable_gpus
+    from runner.costs import read_costs
+    from runner.execute import Options, plan_studies
+    from runner.pricing import price, print_plan
+    from runner.results import Results
+    from runner.settings import load_study
+    from runner.store import Store
+
+    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    options = Options(out or str(cache_dir() / "plan"), store)
+    planned = plan_studies([declared], options)
+    finished = Results(options.out).finished() & planned.cells.keys() if out else set()
+    prices = price(planned, Store(options.store_uri), finished, declared.resources, read_costs())
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    with_gpus = usable_gpus() if gpus is None else gpus
+    print_plan(console, planned, prices, len(finished), cpus or usable_cpus(), with_gpus)
+
+
+@app.command()
 def generate(
     images: Annotated[
         str, typer.Option(help="Folder with photographs of good products; one is enough.", metavar="DIR")

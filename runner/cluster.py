@@ -58,6 +58,13 @@ def usable_cpus() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
 
 
+def usable_gpus() -> int:
+    """GPUs that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def require_token() -> None:
     """A cluster of this process alone answers only who knows its token: Ray runs commands for whoever reaches it.
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from components.errors import BadInput
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
+from runner.costs import Cost, remember_costs
 from runner.external import supply
 from runner.files import absolute, below, public
 from runner.fingerprint import fingerprint
@@ -42,6 +43,7 @@ class Run:
     tracked: int = 0
     untracked: int = 0
     tracking_error: str = ""
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
     @property
     def stages(self) -> int:
@@ -131,6 +133,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         run = replace(run, seconds=time.perf_counter() - began)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
+        remember_costs(run.costs)
     return plan, run
 
 
@@ -173,6 +176,7 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
                     executed=dict(progress.executed),
                     generator_steps=dict(progress.steps_of),
                     failed=progress.cells_failed,
+                    costs=dict(progress.costs),
                 )
             return run
 

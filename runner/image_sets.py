@@ -56,7 +56,7 @@ class ImageSets:
         self.start, self.on_step = start, on_step
         self.generator = warm
         self.missing = [s for s in stage.image_sets if not store.has(s.key)]
-        self.steps = 0
+        self.steps, self.step_seconds, self.scored_images = 0, 0.0, 0
         self._kept: dict[tuple[Detail, int], np.ndarray] = {}
         self._traces: dict[Detail, str] = {}
         self._losses: list[StepLosses] = []
@@ -97,13 +97,15 @@ class ImageSets:
             else:
                 steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
             self._losses += steps
-            self.steps += len(steps)
-            self.on_step(len(steps), time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self.steps, self.step_seconds = self.steps + len(steps), self.step_seconds + seconds
+            self.on_step(len(steps), seconds)
 
     def _score(self, generator: Generator, detail: Detail, iteration: int, trace: Trace) -> Trace:
         """Sample the largest set asked for and embed it (eq. 4), before the update of this iteration."""
         images = generator.sample(self._copies, detail)
         self._kept[detail, iteration] = images
+        self.scored_images += len(images)
         return trace.extended(iteration, embed(self.encoder, images))
 
     def _forget_losers(self, traces: dict[Detail, Trace], iteration: int) -> None:

@@ -1,0 +1,109 @@
+"""``goodshot plan``: counts of what is wanted, shared and done, and prices from what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.detectors.config import DetectorConfig
+from runner.cli import main
+from runner.costs import Cost, fit_cost, image_cost, prompt_cost, read_costs, remember_costs, score_cost, step_cost
+from runner.execute import Options, plan_studies
+from runner.plan import Plan
+from runner.pricing import StagePrice, price, wall_hours
+from runner.store import Store
+from runner.study import Resources, Study
+from tests.conftest import TINY
+
+SWEEP = {"vq_weight": [0.5, 1.0], "copies": [2, 3], "iterations": [4, 8]}
+
+
+@pytest.fixture(autouse=True)
+def _costs_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
+
+
+def measured(plan: Plan) -> dict[str, Cost]:
+    """A second for everything."""
+    stage = next(iter(plan.generators.values()))
+    detector = next(iter(plan.cells.values())).cell.detector
+    kinds = (step_cost(stage, "cpu"), image_cost(stage, "cpu"), prompt_cost(stage.encoder))
+    return dict.fromkeys((*kinds, fit_cost(detector, "cpu"), score_cost(detector, "cpu")), Cost(10.0, 10.0))
+
+
+def by_kind(prices: list[StagePrice]) -> dict[str, StagePrice]:
+    return {each.kind: each for each in prices}
+
+
+def test_stages_are_counted_and_priced(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_studies([tiny_study(**SWEEP)], Options(str(tmp_path / "out")))
+    store = Store(str(tmp_path / "store"))
+    costs = measured(plan)
+    found = by_kind(price(plan, store, set(), Resources(detector_cpus=2), costs))
+    assert {kind: (each.wanted, each.asked, each.left) for kind, each in found.items()} == {
+        "shard": (1, 11, 1),
+        "prompt": (1, 8, 1),
+        "generator": (2, 8, 2),
+        "image set": (8, 8, 8),
+        "detection": (11, 11, 11),
+    }
+    # Per λ: 7 updates, and 3 samples of each of 4 scored iterations.
+    assert found["generator"].cpu_hours == pytest.approx(2 * (7 + 4 * 3) / 3600)
+    # Original, augmented ×2 and generated ×8, of 1 original and 28 test images, on two CPUs each.
+    images = 1 + (1 + 2) + (1 + 3) + 4 * ((1 + 2) + (1 + 3))
+    assert found["detection"].cpu_hours == pytest.approx(2 * (images + 11 * 28) / 3600)
+    assert found["image set"].disk == 4 * (2 + 3) * 32 * 32 * 3
+    total = sum(each.cpu_hours or 0 for each in found.values())
+    assert wall_hours(found.values(), 4, 0) == pytest.approx(total / 4)
+    unknown = by_kind(price(plan, store, set(), Resources(), {}))
+    assert unknown["generator"].cpu_hours is unknown["detection"].cpu_hours is None
+    assert wall_hours(unknown.values(), 4, 0) is None
+    on_gpus = price(
+        plan,
+        store,
+        set(),
+        Resources(generator_gpus=0.5),
+        costs | {k.replace("cpu", "cuda"): c for k, c in costs.items()},
+    )
+    assert by_kind(on_gpus)["generator"].gpu_hours == pytest.approx(found["generator"].cpu_hours / 2)
+    assert wall_hours(on_gpus, 4, 0) == math.inf
+    assert wall_hours(on_gpus, 1000, 1) == by_kind(on_gpus)["generator"].gpu_hours
+
+
+def test_the_command_counts_what_is_done_and_learns_what_it_takes(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    study, out = tmp_path / "study.yaml", tmp_path / "out"
+    study.write_text(yaml.safe_dump({**TINY, "dataset": {"name": "demo", "root": str(photographs)}}))
+    assert main(["plan", str(study), "--out", str(out)]) == 0
+    before = capsys.readouterr().out
+    assert "3 cells: 0 finished, 3 left" in before
+    assert "not measured" in before
+    assert "run one support of it first" in before
+    assert not out.exists()
+    assert main(["sweep", str(study), "--out", str(out), "--cpus", "2"]) == 0
+    capsys.readouterr()
+    assert main(["plan", str(study), "--out", str(out), "--set", "iterations=[4,8]", "--cpus", "2", "--gpus", "0"]) == 0
+    after = " ".join(capsys.readouterr().out.split())
+    assert "4 cells: 3 finished, 1 left" in after
+    assert "generator 1 2 0 1" in after
+    assert "not measured" not in after
+    assert "on 2 CPUs, from what such stages have taken on this machine" in after
+    assert main(["plan", str(study), "--out", str(out)]) == 0
+    assert "nothing is left to run" in capsys.readouterr().out
+
+
+def test_costs_are_remembered_and_older_ones_fade(tmp_path: Path) -> None:
+    kind = score_cost(DetectorConfig(), "cpu")
+    assert read_costs() == {}
+    for seconds in (8.0, 2.0):
+        remember_costs({kind: Cost(seconds, 2.0)})
+    assert read_costs() == {kind: Cost(6.0, 3.0)}
+    assert read_costs()[kind].each == 2.0
+    (tmp_path / "cache" / "costs.json").write_text('{"x": 3}')
+    assert read_costs() == {}
