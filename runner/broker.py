@@ -120,8 +120,18 @@ class Broker:
     needs one would wait for ever.
     """
 
-    def __init__(self, plan: Plan, store_uri: str, out: str, resources: Resources, cpus: float, gpus: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store_uri: str,
+        out: str,
+        resources: Resources,
+        cpus: float,
+        gpus: float,
+        fail_fast: bool = False,
+    ) -> None:
         self.plan, self.store_uri, self.out = plan, store_uri, out
+        self._fail_fast, self._halted = fail_fast, False
         self.resources = resources
         self.store, self.results = Store(store_uri), Results(out)
         self.rows = self.results.rows()
@@ -223,12 +233,19 @@ class Broker:
             made.append(await flight.task(self._detection(planned)))
 
         try:
+            if self._halted:
+                return None
             await self._before(planned)
             async with self._detecting:
+                if self._halted:
+                    return None
                 await self._leased(self._cells, fingerprint, lambda: self.results.has(fingerprint), make)
             row = made[0] if made else self.results.row(fingerprint)
         except Exception as error:
-            self._record_failure(planned, error)
+            if not self._halted:
+                self._record_failure(planned, error)
+                if self._fail_fast:
+                    self._halt()
             return None
         finally:
             self._decoded.release(planned)
@@ -241,6 +258,12 @@ class Broker:
         self.progress.cells_done += 1
         self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
         return row
+
+    def _halt(self) -> None:
+        """The first failure ends the run: what is under way is stopped, what waits is not begun."""
+        self._halted = True
+        for flight in self._under_lease.values():
+            flight.stop()
 
     async def _add_costs(self, planned: PlannedCell, row: dict[str, Any]) -> None:
         detector, device = planned.cell.detector, device_of(self.resources.detector_gpus)

@@ -67,6 +67,10 @@ def sweep(
     store: StoreURI = None,
     address: Address = None,
     cpus: CPUs = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try cells once more that have failed three times.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End at the first failed cell: for a mistake that all of them share.")
+    ] = False,
 ) -> None:
     """Run a study: every cell that is not finished yet. The same command again continues."""
     from runner.execute import Options
@@ -74,7 +78,7 @@ def sweep(
 
     _run(
         [load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])],
-        Options(out, store, address, cpus),
+        Options(out, store, address, cpus, retry, fail_fast),
     )
 
 
@@ -393,7 +397,7 @@ def _run(studies: Sequence[Study], options: Options) -> None:
 
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
     """Print the tables, the account of shared work and where the report is."""
-    from runner.execute import sharing
+    from runner.execute import MOST_TRIES, sharing
     from runner.files import below
     from runner.progress import duration
     from runner.report import write_report
@@ -415,10 +419,18 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             highlight=False,
         )
     console.print(f"report: {write_report(options)}", highlight=False)
+    where = below(options.out, "failures")
+    if run.halted:
+        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and log are in {where}")
     if run.failed:
         raise GoodshotError(
-            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {below(options.out, 'failures')}, "
+            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {where}, "
             "the same command tries them again"
+        )
+    if run.left_alone:
+        raise GoodshotError(
+            f"{run.left_alone} of {run.cells} cells are left alone, having failed {MOST_TRIES} times; their errors and "
+            f"logs are in {where}, --retry tries them once more"
         )
 
 

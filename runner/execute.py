@@ -28,6 +28,8 @@ from runner.store import Store
 from runner.study import DatasetConfig, Resources, Study
 
 SNAPSHOT_SECONDS = 5.0
+MOST_TRIES = 3
+"""A cell that failed so often is left alone: it would fail for ever, and take its time each time."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Run:
     cells: int = 0
     reused: int = 0
     failed: int = 0
+    left_alone: int = 0
+    halted: bool = False
     seconds: float = 0.0
     tracked: int = 0
     untracked: int = 0
@@ -59,6 +63,10 @@ class Options:
     store: str | None = None
     address: str | None = None
     cpus: int | None = None
+    retry: bool = False
+    """Whether cells that have failed `MOST_TRIES` times are tried once more."""
+    fail_fast: bool = False
+    """Whether the first failed cell ends the run."""
 
     @property
     def out_uri(self) -> str:
@@ -115,17 +123,22 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         write_record(study, plan, results)
     finished = results.finished()
     missing = [f for f in plan.cells if f not in finished]
+    tries = {} if options.retry else results.tries()
+    left_alone = {f for f in missing if tries.get(f, 0) >= MOST_TRIES}
+    missing = [f for f in missing if f not in left_alone]
+    reused = len(plan.cells) - len(missing) - len(left_alone)
     console.print(
-        f"{len(plan.cells)} cells of {len(plan.cells_of)} studies: {len(plan.cells) - len(missing)} finished, "
-        f"{len(missing)} to run; {len(plan.generators)} generators",
+        f"{len(plan.cells)} cells of {len(plan.cells_of)} studies: {reused} finished, {len(missing)} to run"
+        + f", {len(left_alone)} left alone after {MOST_TRIES} failures (--retry tries them)" * bool(left_alone)
+        + f"; {len(plan.generators)} generators",
         highlight=False,
     )
-    run = Run(cells=len(plan.cells), reused=len(plan.cells) - len(missing))
+    run = Run(cells=len(plan.cells), reused=reused, left_alone=len(left_alone))
     try:
         if missing:
             wanted = {plan.cells[f].image_set for f in missing}
             supply((s for s in plan.external.values() if s.key in wanted), Store(options.store_uri))
-            run = _execute(plan, studies, missing, options, console)
+            run = replace(_execute(plan, studies, missing, options, console), left_alone=len(left_alone), reused=reused)
     except _Stopped as stopped:
         run = stopped.run
         raise stopped.reason from None
@@ -160,7 +173,13 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
 
         cpus = available.get("CPU", 1)
         broker = Broker.remote(
-            plan, options.store_uri, options.out_uri, studies[0].resources, cpus, available.get("GPU", 0)
+            plan,
+            options.store_uri,
+            options.out_uri,
+            studies[0].resources,
+            cpus,
+            available.get("GPU", 0),
+            options.fail_fast,
         )
         tracker = _tracker(options)
         logged: tuple[int, int, str] = (0, 0, "")
@@ -176,6 +195,7 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
                     executed=dict(progress.executed),
                     generator_steps=dict(progress.steps_of),
                     failed=progress.cells_failed,
+                    halted=options.fail_fast and progress.cells_failed > 0,
                     costs=dict(progress.costs),
                 )
             return run

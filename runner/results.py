@@ -96,7 +96,14 @@ METRIC = pa.schema(
     }
 )
 FAILURE = pa.schema(
-    {"fingerprint": pa.string(), "study": pa.string(), "cell": pa.string(), "error": pa.string(), "log": pa.string()}
+    {
+        "fingerprint": pa.string(),
+        "study": pa.string(),
+        "cell": pa.string(),
+        "error": pa.string(),
+        "log": pa.string(),
+        "tries": pa.int64(),
+    }
 )
 SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE}
 
@@ -121,9 +128,14 @@ class Results:
         self._write("results", fingerprint, [{name: row.get(name) for name in ROW.names}])
 
     def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:
-        """Record that a cell failed; the next run tries it again."""
-        row = {"fingerprint": fingerprint, "study": study, "cell": cell, "error": error, "log": log}
+        """Record that a cell failed, and how often by now; the next runs try it again, up to a limit."""
+        tries = self.tries().get(fingerprint, 0) + 1
+        row = {"fingerprint": fingerprint, "study": study, "cell": cell, "error": error, "log": log, "tries": tries}
         self._write("failures", fingerprint, [row])
+
+    def tries(self) -> dict[str, int]:
+        """How often each failed cell has been tried."""
+        return {row["fingerprint"]: row["tries"] or 1 for row in self.read("failures").to_pylist()}
 
     def forget_failure(self, fingerprint: str) -> None:
         """Drop a failure's record once its cell has finished."""

@@ -1,0 +1,64 @@
+"""Cells that fail: tried again up to a limit, then left alone; or the first one ends the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.cli import main
+from runner.results import Results
+from tests.conftest import TINY
+
+# One cell of each support cannot be trained: a learning rate that no image survives.
+BROKEN = {"name": "cflow", "steps": 2, "learning_rate": 1e18, "image_size": 64}
+
+
+@pytest.fixture
+def study(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    path = tmp_path / "study.yaml"
+    fields = {**TINY, "arms": ["original"], "detectors": [{"image_size": 64}, BROKEN]}
+    path.write_text(yaml.safe_dump({**fields, "dataset": {"name": "demo", "root": str(photographs)}}))
+    return path
+
+
+def tries(out: Path) -> list[int]:
+    return list(Results(str(out)).tries().values())
+
+
+def test_a_cell_that_fails_three_times_is_left_alone(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["sweep", str(study), "--out", str(out), "--cpus", "2"]
+    assert main(command) == 1
+    assert "1 of 2 cells failed" in capsys.readouterr().err
+    assert tries(out) == [1]
+    # As the third of three runs would have left it.
+    results = Results(str(out))
+    (failure,) = results.read("failures").to_pylist()
+    results._write("failures", failure["fingerprint"], [{**failure, "tries": 3}])
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "1 finished, 0 to run, 1 left alone after 3 failures (--retry tries them)" in said.out
+    assert "1 of 2 cells are left alone, having failed 3 times" in said.err
+    assert "stages executed: 0" in said.out
+    assert main([*command, "--retry"]) == 1
+    assert "1 of 2 cells failed" in capsys.readouterr().err
+    assert tries(out) == [4]
+
+
+def test_fail_fast_ends_at_the_first_failure(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sound cells would train for hours."""
+    fields = yaml.safe_load(study.read_text())
+    fields["detectors"] = [BROKEN, {"name": "cflow", "alias": "long", "steps": 100_000, "image_size": 64}]
+    study.write_text(yaml.safe_dump(fields))
+    out = tmp_path / "out"
+    assert main(["sweep", str(study), "--out", str(out), "--cpus", "2", "--fail-fast"]) == 1
+    assert "ended at the first failed cell (--fail-fast)" in capsys.readouterr().err
+    assert tries(out) == [1]
+    (record,) = (out / "runs").glob("*.json")
+    assert json.loads(record.read_text())["halted"]
