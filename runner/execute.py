@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from components.errors import BadInput
+from components.errors import BadInput, GoodshotError
 from components.weights import cache_dir, forbid_downloads
 from runner.catalogue import Category, read_catalogue
 from runner.costs import Cost, remember_costs
@@ -147,6 +147,8 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
         remember_costs(run.costs)
+        with suppress(GoodshotError):
+            results.compact()
     return plan, run
 
 

@@ -1,24 +1,31 @@
 """A study's results as Parquet: one small file a finished cell and table, appended as it finishes.
 
 A cell is finished when its row is in ``results/``; its scores and metrics are written before it. Rows are keyed by
-fingerprint and deduplicated when read, so a cell that ran twice counts once.
+fingerprint and deduplicated when read, so a cell that ran twice counts once. Many small files are slow to list and to
+read: a run's end compacts them into ``compacted-….parquet`` beside them, which is whole before they are deleted.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from runner.files import Files
+
+T = TypeVar("T")
 
 _TEXT = [
     "study",
@@ -105,6 +112,14 @@ FAILURE = pa.schema(
         "tries": pa.int64(),
     }
 )
+COMPACTED = "compacted-"
+MANY_FILES = 256
+"""Small files of a table from which on they are compacted."""
+MANY_PARTS = 8
+"""Compacted files from which on they are made one."""
+_LISTINGS = 5
+_LISTING_SECONDS = 10.0
+_LISTING_PAUSE = 0.05
 SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE}
 
 
@@ -114,6 +129,8 @@ class Results:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.files = Files(uri)
+        self._known_parts: dict[str, set[str]] = {}
+        self._listing: tuple[float, list[str]] = -math.inf, []
 
     def append(
         self,
@@ -143,35 +160,125 @@ class Results:
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
-        return {Path(name).stem for name in self.files.names("results", ".parquet")}
+        return self._settled(lambda: self._finished())
+
+    def _finished(self) -> set[str]:
+        small, parts = self._listed("results")
+        return {_stem(name) for name in small}.union(*(self._fingerprints(part) for part in parts))
 
     def has(self, fingerprint: str) -> bool:
         """Whether the cell is finished."""
-        return self.files.exists(f"results/{fingerprint}.parquet")
+        if self.files.exists(f"results/{fingerprint}.parquet"):
+            return True
+        return self._settled(lambda: any(fingerprint in self._fingerprints(part) for part in self._recent_parts()))
 
     def row(self, fingerprint: str) -> dict[str, Any]:
         """A finished cell's row. Raises FileNotFoundError if it is not."""
-        (row,) = pq.read_table(self.files.open(f"results/{fingerprint}.parquet"), schema=ROW).to_pylist()
-        return dict(row)
+        return self._settled(lambda: self._row(fingerprint))
+
+    def _row(self, fingerprint: str) -> dict[str, Any]:
+        try:
+            table = pq.read_table(self.files.open(f"results/{fingerprint}.parquet"), schema=ROW)
+        except FileNotFoundError:
+            kept = [("fingerprint", "=", fingerprint)]
+            found = [pq.read_table(self.files.open(part), schema=ROW, filters=kept) for part in self._parts()]
+            table = pa.concat_tables([ROW.empty_table(), *found])
+            if not table.num_rows:
+                raise
+        return dict(table.slice(0, 1).to_pylist()[0])
 
     def read(self, table: str) -> pa.Table:
         """One of the tables ``results``, ``scores``, ``metrics``, ``failures``; empty if nothing was written."""
+        return self._settled(lambda: self._read(table))
+
+    def compact(self, many: int = MANY_FILES) -> None:
+        """Make one file of each table's small ones, where there are many, and one of many compacted ones."""
+        for table in ("scores", "metrics", "results"):
+            small, parts = self._listed(table)
+            if len(small) < many and len(parts) < MANY_PARTS:
+                continue
+            old = parts if len(parts) >= MANY_PARTS else []
+            # What is left of a killed compaction lies in one of the others already.
+            known = set().union(*(self._fingerprints(part) for part in parts if part not in old))
+            merged = self._merged(table, [name for name in small if _stem(name) not in known], old)
+            if merged.num_rows:
+                self._write_table(f"{table}/{COMPACTED}{uuid.uuid4().hex[:12]}.parquet", merged)
+            for name in (*small, *old):
+                self.files.delete(name)
+
+    def _read(self, table: str) -> pa.Table:
+        small, parts = self._listed(table)
+        if table == "failures":  # which are forgotten one by one, by other drivers perhaps
+            kept = []
+            for name in small:
+                with suppress(FileNotFoundError):
+                    kept.append(pq.read_table(self.files.open(name), schema=FAILURE))
+            return pa.concat_tables([FAILURE.empty_table(), *kept])
+        return self._merged(table, small, parts)
+
+    def _merged(self, table: str, small: Sequence[str], parts: Sequence[str]) -> pa.Table:
+        """Every cell's rows once, though a killed compaction left it in a small file and in a compacted one."""
+        schema = SCHEMAS[table]
+        found, seen = [schema.empty_table()], pa.array([], pa.string())
+        for part in parts:
+            rows = pq.read_table(self.files.open(part), schema=schema)
+            if len(seen):
+                rows = rows.filter(pc.invert(pc.is_in(rows["fingerprint"], value_set=seen)))
+            found.append(rows)
+            seen = pa.concat_arrays([seen, pc.unique(rows["fingerprint"]).cast(pa.string())])
+        known = set(seen.to_pylist())
+        names = [name for name in small if _stem(name) not in known]
+        found += [pq.read_table(self.files.open(name), schema=schema) for name in names]
+        return pa.concat_tables(found)
+
+    def _listed(self, table: str) -> tuple[list[str], list[str]]:
+        """The small files and the compacted ones."""
         names = self.files.names(table, ".parquet")
-        parts = []
-        for name in names:
-            # A failure may be forgotten by another driver after it was listed.
+        parts = [name for name in names if _stem(name).startswith(COMPACTED)]
+        return [name for name in names if not _stem(name).startswith(COMPACTED)], parts
+
+    def _parts(self) -> list[str]:
+        return self._listed("results")[1]
+
+    def _recent_parts(self) -> list[str]:
+        """The compacted files as they were a moment ago: listing thousands of files for each cell would cost more."""
+        listed, parts = self._listing
+        if time.monotonic() - listed > _LISTING_SECONDS:
+            parts = self._parts()
+            self._listing = time.monotonic(), parts
+        return parts
+
+    def _fingerprints(self, part: str) -> set[str]:
+        """Those of a compacted file; its name is never used again, so they are read once."""
+        if part not in self._known_parts:
+            column = pq.read_table(self.files.open(part), columns=["fingerprint"])["fingerprint"]
+            self._known_parts[part] = set(column.to_pylist())
+        return self._known_parts[part]
+
+    def _settled(self, look: Callable[[], T]) -> T:
+        """Look again where a file was compacted away between its listing and its reading."""
+        for _ in range(_LISTINGS - 1):
             with suppress(FileNotFoundError):
-                parts.append(pq.read_table(self.files.open(name), schema=SCHEMAS[table]))
-        return pa.concat_tables(parts) if parts else SCHEMAS[table].empty_table()
+                return look()
+            time.sleep(_LISTING_PAUSE)
+        return look()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The finished cells' rows by fingerprint."""
         return {row["fingerprint"]: row for row in self.read("results").to_pylist()}
 
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        rows_table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMAS[table])
+        self._write_table(f"{table}/{name}.parquet", rows_table)
+
+    def _write_table(self, name: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMAS[table]), sink)
-        self.files.write(f"{table}/{name}.parquet", sink.getvalue().to_pybytes())
+        pq.write_table(table, sink)
+        self.files.write(name, sink.getvalue().to_pybytes())
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".parquet")
 
 
 @lru_cache
