@@ -326,6 +326,59 @@ def report(
     typer.echo(write_report(Options(out, store)))
 
 
+@app.command()
+def verify(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
+    store: StoreURI = None,
+) -> None:
+    """Whether rows are what their scores say, and artifacts what was committed; changes nothing."""
+    from runner.execute import Options
+    from runner.results import Results
+    from runner.store import Store
+    from runner.verifying import verify as problems_of
+
+    options = Options(out, store)
+    results = Results(options.out_uri)
+    if not (rows := len(results.finished())):
+        raise BadInput(f"{out}: holds no finished cell; give the --out of a study")
+    problems = 0
+    for problem in problems_of(results, Store(options.store_uri)):
+        typer.echo(str(problem))
+        problems += 1
+    if problems:
+        raise GoodshotError(f"{problems} problems in {rows} rows and what they stand on, listed above")
+    typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+
+
+@app.command()
+def gc(
+    store: Annotated[str, typer.Argument(help="A store: --store of a study, or OUT/store.", metavar="URI")],
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="States of trainings too: to go on they start again.")
+    ] = False,
+    hours: Annotated[float, typer.Option(help="Leave alone what is younger: it may be under way.", min=0)] = 24,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, it is only listed.")] = False,
+) -> None:
+    """What a store holds that nothing needs: left by killed processes, or states of trainings."""
+    from datetime import timedelta
+
+    from components.download import readable
+    from runner.files import Files, absolute
+    from runner.retention import remove, superfluous
+
+    files = Files(absolute(store))
+    total = 0
+    for found in superfluous(files, timedelta(hours=hours), checkpoints):
+        typer.echo(f"{readable(found.size)} in {len(found.names)} files {found.why}" + " are deleted" * yes)
+        total += found.size
+        if yes:
+            remove(files, found)
+    if not total:
+        typer.echo("nothing that may go" + " is that old" * (hours > 0))
+    elif not yes:
+        typer.echo(f"{readable(total)} in all; --yes deletes it")
+
+
 def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
     """Train with a bar, then say what was made."""
     import torch

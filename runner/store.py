@@ -37,6 +37,11 @@ class Artifact:
     _attempt: str
     _hashes: Mapping[str, str]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its files."""
+        return tuple(self._hashes)
+
     def read(self, name: str) -> bytes:
         """One file's bytes, checked against the hash in the commit. Raises :class:`GoodshotError` if they differ."""
         data = self._files.read(f"{self._attempt}/{name}")

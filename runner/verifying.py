@@ -1,0 +1,84 @@
+"""``goodshot verify OUT``: whether a study's rows are what their scores say, and their artifacts what was committed.
+
+Nothing is changed. A finding is a line with its remedy; a row without a finding can be believed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.errors import GoodshotError
+from components.metrics.detection import image_auroc
+from runner.record import read_records
+from runner.results import Results
+from runner.store import Store
+
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be: where, what, and what to do."""
+
+    where: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.remedy}"
+
+
+def verify(results: Results, store: Store) -> Iterator[Problem]:
+    """Every problem of the rows in ``--out``, then of the artifacts that they stand on."""
+    rows = results.rows()
+    yield from _rows(rows, results)
+    yield from _artifacts(rows, results, store)
+
+
+def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
+    again = "delete its row's file in results/ and run the study again"
+    scores: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    table = results.read("scores")
+    columns = (table[name].to_pylist() for name in ("fingerprint", "label", "score"))
+    for fingerprint, label, score in zip(*columns, strict=True):
+        scores[fingerprint].append((label, score))
+    measured = set(results.read("metrics")["fingerprint"].to_pylist())
+    for fingerprint, row in rows.items():
+        where = f"row {fingerprint[:12]} ({row['category']}, {row['arm']})"
+        own = scores.get(fingerprint, [])
+        if len(own) != row["n_test"]:
+            yield Problem(where, f"has {len(own)} scores of {row['n_test']} test images", again)
+            continue
+        labels, values = (np.array(column) for column in zip(*own, strict=True))
+        found = image_auroc(values, labels)
+        stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
+        if not (abs(found - stated) <= CLOSE or (math.isnan(found) and math.isnan(stated))):
+            yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again)
+        if fingerprint not in measured:
+            yield Problem(where, "has no metrics", again)
+
+
+def _artifacts(rows: Mapping[str, Any], results: Results, store: Store) -> Iterator[Problem]:
+    again = "delete that folder in the store and run the study again"
+    keys: dict[str, None] = {}
+    for record in read_records(results):
+        for cell in record.cells:
+            if cell.fingerprint in rows:
+                keys |= dict.fromkeys(key for key in (cell.shard, cell.prompt, cell.image_set) if key is not None)
+    for key in keys:
+        if not store.has(key):
+            yield Problem(key, "is not in the store", "run the study again to make it, if it is wanted")
+            continue
+        artifact = store.get(key)
+        for name in artifact.names:
+            try:
+                artifact.read(name)
+            except (GoodshotError, OSError) as error:
+                what = "bytes differ from those committed" if isinstance(error, GoodshotError) else "cannot be read"
+                yield Problem(f"{key}/{name}", what, again)

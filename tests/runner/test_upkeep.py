@@ -1,0 +1,107 @@
+"""``goodshot verify`` and ``goodshot gc`` on what a real study left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from runner.cli import main
+from runner.results import ROW, Results
+from runner.store import Store
+from tests.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("upkeep")
+    study = folder / "study.yaml"
+    study.write_text(yaml.safe_dump({**TINY, "dataset": {"name": "demo", "root": str(photographs)}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main(["sweep", str(study), "--out", str(folder / "out"), "--cpus", "2"]) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def test_a_sound_study_is_sound(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(out)]) == 0
+    assert "3 rows agree with their scores" in said(capsys)
+    Results(str(out)).compact(many=1)
+    assert main(["verify", str(out)]) == 0
+
+
+def test_a_changed_row_and_lost_scores_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, _ = sorted((out / "results").iterdir())
+    (row,) = pq.read_table(first, schema=ROW).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "image_auroc": 0.999}], schema=ROW), first)
+    (out / "scores" / second.name).unlink()
+    assert main(["verify", str(out)]) == 1
+    text = said(capsys)
+    assert f"row {first.stem[:12]} (coin, {row['arm']}): says image AUROC 0.999000, and its scores give" in text
+    assert f"row {second.stem[:12]}" in text
+    assert "has 0 scores of 28 test images" in text
+    assert "2 problems in 3 rows" in text
+
+
+def test_a_damaged_and_a_lost_artifact_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (images,) = (out / "store" / "image_set").rglob("images.safetensors")
+    images.write_bytes(images.read_bytes()[:-1] + b"?")
+    shutil.rmtree(out / "store" / "prompt")
+    assert main(["verify", str(out)]) == 1
+    text = said(capsys)
+    assert "/images.safetensors: bytes differ from those committed; delete that folder" in text
+    assert "prompt/" in text
+    assert "is not in the store" in text
+
+
+def test_an_empty_folder_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "holds no finished cell" in said(capsys)
+
+
+def test_what_killed_processes_left_may_go_and_nothing_else(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = out / "store"
+    before = sorted(store.rglob("*"))
+    assert main(["gc", str(store), "--hours", "0"]) == 0
+    assert "nothing that may go" in said(capsys)
+    attempt = next(p for p in (store / "image_set").iterdir()) / "0123456789ab"
+    attempt.mkdir()
+    (attempt / "images.safetensors").write_bytes(bytes(1000))
+    orphan = store / "generator" / "abc" / "checkpoint-000001" / "fedcba987654"
+    orphan.mkdir(parents=True)
+    (orphan / "checkpoint.safetensors.tmp-77").write_bytes(bytes(2000))
+    assert main(["gc", str(store)]) == 0
+    assert "nothing that may go is that old" in said(capsys)
+    assert main(["gc", str(store), "--hours", "0"]) == 0
+    assert "3 kB in all; --yes deletes it" in said(capsys)
+    assert attempt.exists()
+    assert main(["gc", str(store), "--hours", "0", "--yes"]) == 0
+    assert sorted(store.rglob("*")) == before
+    assert main(["verify", str(out)]) == 0
+
+
+def test_checkpoints_go_when_asked_and_the_study_stays_finished(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = out / "store"
+    (generator,) = (store / "generator").iterdir()
+    assert list(generator.glob("checkpoint-*"))
+    assert main(["gc", str(store), "--checkpoints", "--yes", "--hours", "0"]) == 0
+    assert "states of trainings are deleted" in said(capsys)
+    assert not list(generator.glob("checkpoint-*"))
+    assert list(generator.glob("trace-*"))
+    assert Store(str(store)).parts(f"generator/{generator.name}")
+    assert main(["verify", str(out)]) == 0
+    assert main(["report", str(out)]) == 0
