@@ -112,13 +112,8 @@ class _UnderLease:
         return await reference
 
 
-@ray.remote(num_cpus=0, max_concurrency=100_000)
-class Broker:
-    """One flight per stage key; whoever asks for a stage that is under way waits for that flight.
-
-    The broker and whoever waits for it take no resources: a trial that held a CPU while waiting for a stage that
-    needs one would wait for ever.
-    """
+class Flights:
+    """One flight per stage key; whoever asks for a stage that is under way waits for that flight."""
 
     def __init__(
         self,
@@ -378,6 +373,11 @@ class Broker:
             self.results.append_failure(planned.fingerprint, planned.study, describe(planned), f"{kind}{lines[0]}", log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
+
+
+Broker = ray.remote(num_cpus=0, max_concurrency=100_000)(Flights)
+"""The actor. It and whoever waits for it take no resources: a trial that held a CPU while waiting for a stage that
+needs one would wait for ever."""
 
 
 def describe(planned: PlannedCell) -> str:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from components.data.support import select_support
+from components.detectors.config import DetectorConfig
 from components.encoders import Precision, check_encoder, encoder_identity
 from components.errors import BadInput
 from components.generator.augment import POLICIES
@@ -199,7 +200,21 @@ class _Planner:
     def __init__(self, study: Study, plan: Plan, folders: ExternalFolders, others: Sequence[Category]) -> None:
         self.study, self.plan, self.folders, self.others = study, plan, folders, others
         self.wordnet = open_wordnet(study.prompt.wordnet) if study.uses_text else None
+        self._identities: dict[str, dict[str, Any]] = {}
         self.encoder_id = encoder_identity(study.encoder, study.encoder_precision) if study.uses_text else {}
+
+    def _detector_identity(self, detector: DetectorConfig) -> dict[str, Any]:
+        """Looked up once a study: it asks for the weights, and a study has thousands of cells."""
+        key = detector.model_dump_json()
+        if key not in self._identities:
+            self._identities[key] = detector.identity()
+        return self._identities[key]
+
+    def _generator_identity(self, config: GeneratorConfig, augmentation: str) -> dict[str, Any]:
+        key = f"{augmentation} {config.model_dump_json()}"
+        if key not in self._identities:
+            self._identities[key] = config.identity(augmentation)
+        return self._identities[key]
 
     def add(self, cell: Cell, category: Category) -> str:
         ids = select_support(category.train_ids, self.study.shots_of(category.name), cell.support_seed or 0)
@@ -218,7 +233,7 @@ class _Planner:
             supplied = self.folders.image_set(folder, category, cell.copies, cell.detector.image_size)
             image_set = self.plan.external.setdefault(supplied.key, supplied).key
         added = self._added_images(cell, image_set)
-        identity = {**cell.detector.identity(), "seed": cell.seed}
+        identity = {**self._detector_identity(cell.detector), "seed": cell.seed}
         object_name = object_for(cell.category, self.study.objects) if cell.detector.uses_object_name() else None
         if object_name is not None:
             identity["object_name"] = object_name
@@ -284,7 +299,7 @@ class _Planner:
         config = study.generator.model_copy(update={"variance": generation.variance})
         augmentation = study.augmentation_of(cell.category)
         options = {
-            **config.identity(augmentation),
+            **self._generator_identity(config, augmentation),
             "vq_weight": generation.point.vq_weight,
             "seed": cell.seed,
         }

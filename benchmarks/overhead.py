@@ -1,0 +1,111 @@
+"""What the runner itself costs a cell: a study of 2,000 cells whose detection does nothing but append its rows.
+
+Planning, the broker's flights and leases, a Ray task, three small Parquet files and their compaction, without Tune and
+W&B; against the same appends as plain Ray tasks, in the same run on the same Ray. And how long it takes to see that a
+study of 100,000 rows is finished.
+
+    python -m benchmarks.overhead
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from components.data.demo import write_demo
+from components.detectors.config import DetectorConfig
+from components.generator.config import GeneratorConfig
+from runner.broker import Flights
+from runner.cluster import cluster
+from runner.execute import Options, plan_studies
+from runner.plan import PlannedCell
+from runner.results import ROW, Results
+from runner.study import DatasetConfig, Study
+
+SEEDS, ROWS = 2000, 100_000
+
+
+@ray.remote
+def append(out: str, fingerprint: str) -> dict[str, Any]:
+    """What a cell leaves, without having computed anything."""
+    row = {"fingerprint": fingerprint, "seconds_fit": 0.0, "seconds_score": 0.0, "n_test": 1, "copies": 0}
+    score = {"fingerprint": fingerprint, "image_id": "x", "label": 0, "defect_type": "good", "score": 0.0}
+    Results(out).append(fingerprint, row, [score], [{"fingerprint": fingerprint, "metric": "ap", "value": 0.0}])
+    return row
+
+
+class NoOp(Flights):
+    """The broker, with cells that do nothing."""
+
+    def _detection(self, planned: PlannedCell) -> Any:
+        return append.remote(self.out, planned.fingerprint)
+
+
+def main() -> str:
+    """Return milliseconds a cell, the ratio to plain tasks, and the seconds to look through finished rows."""
+    with tempfile.TemporaryDirectory() as folder, cluster(None) as available:
+        root = write_demo(Path(folder) / "photographs")
+        study = Study(
+            name="overhead",
+            dataset=DatasetConfig(name="demo", root=str(root)),
+            categories=("coin",),
+            shots="full",
+            support_seeds=tuple(range(SEEDS)),
+            arms=("original",),
+            generator=GeneratorConfig(resolution=64),
+            detectors=(DetectorConfig(image_size=64),),
+        )
+        options = Options(f"{folder}/out")
+        # Workers that have imported what they need, for both.
+        ray.get([append.remote(f"{folder}/warm", str(i)) for i in range(64)])
+        began = time.perf_counter()
+        plan = plan_studies([study], options)
+        planned = time.perf_counter()
+        actor = ray.remote(num_cpus=0, max_concurrency=100_000)(NoOp)
+        broker = actor.remote(plan, options.store_uri, options.out_uri, study.resources, available["CPU"], 0)
+        failed = ray.get(broker.run.remote(list(plan.cells)))
+        ray.get(broker.close.remote())
+        Results(options.out).compact()
+        ended = time.perf_counter()
+        names = list(plan.cells)
+        ray.get([append.remote(f"{folder}/plain", name) for name in names])
+        plain = time.perf_counter() - ended
+        finished = len(Results(options.out).finished())
+        scan = _scan(Path(folder) / "many")
+    cells = len(names)
+    if failed or finished != cells:
+        raise AssertionError(f"{failed} of {cells} cells failed, {finished} rows")
+    ours = ended - began
+    return (
+        f"overhead: {cells} cells, {ours / cells * 1000:.1f} ms a cell, {(planned - began) / cells * 1000:.2f} of it "
+        f"planning; plain Ray tasks {plain / cells * 1000:.1f} ms ({ours / plain:.2f} times as long)\n"
+        f"  {ROWS:,} finished rows: known in {scan[0]:.2f} s, read in {scan[1]:.2f} s"
+    )
+
+
+def _scan(folder: Path) -> tuple[float, float]:
+    """Seconds to know the fingerprints of that many compacted rows, and to read all of them."""
+    empty = dict.fromkeys(ROW.names)
+    rows = [{**empty, "fingerprint": f"{i:064x}", "study": "s", "prompt": "a pill with x"} for i in range(ROWS)]
+    results = Results(str(folder))
+    results.append("one", {**empty, "fingerprint": "one"}, [], [])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=ROW), sink)
+    results.files.write("results/compacted-all.parquet", sink.getvalue().to_pybytes())
+    began = time.perf_counter()
+    known = len(Results(str(folder)).finished())
+    middle = time.perf_counter()
+    read = len(Results(str(folder)).rows())
+    if (known, read) != (ROWS + 1, ROWS + 1):
+        raise AssertionError(f"{known} known, {read} read")
+    return middle - began, time.perf_counter() - middle
+
+
+if __name__ == "__main__":
+    print(main())
