@@ -19,13 +19,16 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import requests
 from filelock import FileLock, Timeout
 
 from components.errors import BadInput, GoodshotError
+
+if TYPE_CHECKING:
+    import requests
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and those there will be (None where the server does not say)."""
@@ -116,6 +119,8 @@ def head(url: str, headers: Mapping[str, str] = MappingProxyType({}), redirects:
     Raises:
         Unavailable: the server cannot be reached, fails repeatedly, or leads in circles.
     """
+    import requests
+
     with requests.Session() as session:
         for wait in (*WAITS, None):
             try:
@@ -204,6 +209,8 @@ class _Wanted:
 
 def _fill(wanted: _Wanted, part: Path, on_progress: Progress) -> None:
     """Brings the part to its full length, by as many requests as that takes."""
+    import requests
+
     failures, furthest = 0, _length(part)
     with requests.Session() as session:
         while True:
@@ -254,6 +261,8 @@ def _get(session: requests.Session, wanted: _Wanted, start: int, validator: str 
 @contextmanager
 def _connected(url: str) -> Iterator[None]:
     """Turns what requests raises into one line about `url`."""
+    import requests
+
     try:
         yield
     except requests.exceptions.ProxyError as error:
@@ -313,6 +322,8 @@ def _total(response: requests.Response, start: int) -> int | None:
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
+    import requests
+
     # Some servers label a .tar.gz as encoded with gzip; its bytes are wanted as they are.
     response.raw.headers.pop("Content-Encoding", None)
     try:
@@ -382,6 +393,8 @@ def _length(part: Path) -> int:
 
 def _aborted(error: requests.exceptions.ConnectionError) -> bool:
     """Whether there was a connection, and it broke; requests tells that by the text alone."""
+    import requests
+
     return "Connection aborted" in str(error) or isinstance(error, requests.exceptions.ChunkedEncodingError)
 
 

@@ -73,13 +73,17 @@ def sweep(
     ] = False,
 ) -> None:
     """Run a study: every cell that is not finished yet. The same command again continues."""
-    from runner.execute import Options
+    from components.weights import forbid_downloads
+    from runner.needs import require_all
     from runner.settings import load_study
 
-    _run(
-        [load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])],
-        Options(out, store, address, cpus, retry, fail_fast),
-    )
+    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    # Before half a second of imports: what is missing is said at once.
+    forbid_downloads()
+    require_all([declared])
+    from runner.execute import Options
+
+    _run([declared], Options(out, store, address, cpus, retry, fail_fast))
 
 
 @app.command()
