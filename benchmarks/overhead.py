@@ -88,8 +88,8 @@ def main() -> str:
     ours, each = ended - began, ended - started
     return (
         f"overhead: {cells} cells, {ours / cells * 1000:.1f} ms a cell end to end: {planned - began:.1f} s of "
-        f"planning, {started - planned:.1f} s to the first cell, then {each / cells * 1000:.1f} ms each; plain Ray tasks "
-        f"{plain / cells * 1000:.1f} ms ({each / plain:.2f} times as long)\n"
+        f"planning, {started - planned:.1f} s to the first cell, then {each / cells * 1000:.1f} ms each; "
+        f"plain Ray tasks {plain / cells * 1000:.1f} ms ({each / plain:.2f} times as long)\n"
         f"  {ROWS:,} finished rows: known in {scan[0]:.2f} s, read in {scan[1]:.2f} s"
     )
 
