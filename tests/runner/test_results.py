@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,12 +98,18 @@ def test_rows_are_read_while_they_are_compacted(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(30))
     wrong: list[object] = []
+    looks: list[int] = []
     stop = threading.Event()
 
     def read() -> None:
         own = Results(str(tmp_path))
         while not stop.is_set():
-            found = own.finished(), own.read("scores").num_rows, own.has("f0007"), own.row("f0008")["copies"]
+            try:
+                found = own.finished(), own.read("scores").num_rows, own.has("f0007"), own.row("f0008")["copies"]
+            except Exception as error:  # a thread's own end would go unseen
+                wrong.append(error)
+                return
+            looks.append(1)
             if found != ({f"f{i:04d}" for i in range(30)}, 60, True, 8):
                 wrong.append(found)
 
@@ -114,7 +121,13 @@ def test_rows_are_read_while_they_are_compacted(tmp_path: Path) -> None:
             # Seven more of the same, so that the next round makes one of them.
             (part,) = (tmp_path / folder).glob("*.parquet")
             for i in range(7):
-                part.with_name(f"{COMPACTED}{i}.parquet").write_bytes(part.read_bytes())
+                # Whole at once, as the program itself writes.
+                fresh = part.with_name(f"{i}.new")
+                fresh.write_bytes(part.read_bytes())
+                fresh.rename(part.with_name(f"{COMPACTED}{i}.parquet"))
+        seen = len(looks)
+        while len(looks) == seen and reader.is_alive():
+            time.sleep(0.01)
     stop.set()
     reader.join()
     assert not wrong

@@ -132,6 +132,8 @@ class TestOnHub:
     def test_what_is_there_is_served_from_a_cache_that_cannot_be_written(self, hub: Hub, cache: Path) -> None:
         path = self.FILE.fetch(quiet)
         folders = [cache, *(p for p in cache.rglob("*") if p.is_dir())]
+        before = {p: p.stat().st_mtime_ns for p in (cache, *cache.rglob("*"))}
+        asked = len(hub.asked)
         for folder in folders:
             folder.chmod(0o555)
         try:
@@ -139,6 +141,9 @@ class TestOnHub:
         finally:
             for folder in folders:
                 folder.chmod(0o755)
+        # An administrator may write whatever the mode says: nothing is tried either, not even a lock.
+        assert {p: p.stat().st_mtime_ns for p in (cache, *cache.rglob("*"))} == before
+        assert len(hub.asked) == asked
 
     def test_what_comes_later_is_of_the_commit_that_is_here(self, hub: Hub, cache: Path) -> None:
         path = self.FILE.fetch(quiet)
