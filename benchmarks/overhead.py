@@ -21,7 +21,7 @@ import ray
 from components.data.demo import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
-from runner.broker import Flights
+from runner.broker import Broker
 from runner.cluster import cluster
 from runner.execute import Options, plan_studies
 from runner.plan import PlannedCell
@@ -40,7 +40,7 @@ def append(out: str, fingerprint: str) -> dict[str, Any]:
     return row
 
 
-class NoOp(Flights):
+class NoOp(Broker):
     """The broker, with cells that do nothing."""
 
     def _detection(self, planned: PlannedCell) -> Any:

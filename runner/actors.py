@@ -1,25 +1,26 @@
-"""The Ray actor that holds one category's generators."""
+"""The Ray actor that holds one category's generators.
+
+What it computes with is imported where it runs, as in :mod:`runner.tasks`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 
-from components.generator.generator import Generator
-from components.generator.start import check_start
 from runner.cluster import start_worker
 from runner.costs import Cost, image_cost, step_cost
-from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage, VQGANClipStage
-from runner.stages import cached_encoder
 from runner.store import Store
-from runner.variation import read_variation
-from runner.vqgan_clip import make_vqgan_clip
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from components.generator.generator import Generator
 
 WARM_GENERATORS = 2
 
@@ -39,6 +40,13 @@ class GeneratorActor:
 
     def make(self, stage: GeneratorStage | VQGANClipStage, originals: Sequence[np.ndarray], broker: Any) -> int:
         """Commit the stage's missing image sets. Returns the generator steps executed."""
+        from components.generator.generator import Generator
+        from components.generator.start import check_start
+        from runner.image_sets import ImageSets
+        from runner.stages import cached_encoder
+        from runner.variation import read_variation
+        from runner.vqgan_clip import make_vqgan_clip
+
         training = stage.training if isinstance(stage, VQGANClipStage) else stage
 
         def start() -> Generator:

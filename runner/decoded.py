@@ -12,37 +12,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import ray
-
-from components.data.shards import Split
-from components.detectors import DetectorConfig, Features
-from runner.cluster import start_worker
+from components.detectors.config import DetectorConfig
+from runner import tasks
 from runner.fingerprint import fingerprint
 from runner.plan import PlannedCell, Support
-from runner.stages import embed_images, read_support, read_test
-from runner.store import Store
 
 Key = tuple[str, object]
-
-
-# No CPU: a generator actor that holds the last one waits for this.
-@ray.remote(num_cpus=0)
-def _decode_support(support: Support, store_uri: str) -> list[np.ndarray]:
-    start_worker(1)
-    return read_support(support, Store(store_uri))
-
-
-@ray.remote
-def _decode_test(shard: str, size: int, store_uri: str, threads: int) -> Split:
-    start_worker(threads)
-    return read_test(Store(store_uri), shard, size, threads)
-
-
-@ray.remote
-def _embed(detector: DetectorConfig, images: Split | list[np.ndarray], device: str, threads: int) -> Features | None:
-    start_worker(threads)
-    return embed_images(detector, images.images if isinstance(images, Split) else images, device)
 
 
 class DecodedImages:
@@ -72,14 +47,14 @@ class DecodedImages:
         """Reference to the originals as :func:`read_support` gives them."""
         key = ("support", support)
         if key not in self._refs:
-            self._refs[key] = _decode_support.remote(support, self._store_uri)
+            self._refs[key] = tasks.decode_support.remote(support, self._store_uri)
         return self._refs[key]
 
     def test(self, shard: str, size: int) -> Any:
         """Reference to the :class:`Split` of the test images at ``size``."""
         key = ("test", (shard, size))
         if key not in self._refs:
-            self._refs[key] = _decode_test.options(num_cpus=self._cpus).remote(
+            self._refs[key] = tasks.decode_test.options(num_cpus=self._cpus).remote(
                 shard, size, self._store_uri, max(1, int(self._cpus))
             )
         return self._refs[key]
@@ -95,7 +70,7 @@ class DecodedImages:
         images = (self.support(planned.support), self.test(planned.support.shard, planned.cell.detector.image_size))
         for key, of in zip(keys, images, strict=True):
             if key not in self._refs:
-                task = _embed.options(num_cpus=self._cpus, num_gpus=self._gpus)
+                task = tasks.embed.options(num_cpus=self._cpus, num_gpus=self._gpus)
                 device, threads = "cuda" if self._gpus else "cpu", max(1, int(self._cpus))
                 self._refs[key] = task.remote(planned.cell.detector, of, device, threads)
         return [self._refs[key] for key in keys]

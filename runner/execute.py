@@ -170,11 +170,11 @@ def _execute(plan: Plan, studies: Sequence[Study], missing: list[str], options: 
 
         _check_room(studies[0].resources, ray.nodes())
 
-        from runner.broker import Broker
+        from runner.broker import BrokerActor
         from runner.progress import shown
 
         cpus = available.get("CPU", 1)
-        broker = Broker.remote(
+        broker = BrokerActor.remote(
             plan,
             options.store_uri,
             options.out_uri,

@@ -162,6 +162,24 @@ class Plan:
         """The category whose shard has this key."""
         return self.categories[shard]
 
+    def merge(self, part: Plan) -> None:
+        """Take in another plan's cells and stages; of a training that both have, the image sets of both."""
+        for name in ("categories", "cells", "external", "vqgan_clip", "prompts", "variations"):
+            getattr(self, name).update(getattr(part, name))
+        for stage in part.generators.values():
+            self.share(stage)
+        for study, fingerprints in part.cells_of.items():
+            known = self.cells_of.setdefault(study, [])
+            known.extend(f for f in dict.fromkeys(fingerprints) if f not in {*known})
+
+    def share(self, stage: GeneratorStage) -> GeneratorStage:
+        """The one stage of this training, with the image sets that every cell so far wants of it."""
+        known = self.generators.get(stage.flight, stage)
+        image_sets = {s.key: s for s in (*known.image_sets, *stage.image_sets)}
+        merged = replace(stage, image_sets=tuple(image_sets.values()))
+        self.generators[stage.flight] = merged
+        return merged
+
 
 def make_plan(
     studies: Sequence[tuple[Study, Mapping[str, Category]]],
@@ -228,7 +246,7 @@ class _Planner:
                 image_set, trained = clip.key, clip.updates > 0
             else:
                 image_set, trained = stage.image_sets[0].key, True
-            generator = self._shared(stage).flight if trained else None
+            generator = self.plan.share(stage).flight if trained else None
         if (folder := external_folder(cell.arm)) is not None:
             supplied = self.folders.image_set(folder, category, cell.copies, cell.detector.image_size)
             image_set = self.plan.external.setdefault(supplied.key, supplied).key
@@ -334,14 +352,6 @@ class _Planner:
         for other in self.others:
             self.plan.categories.setdefault(other.shard, other)
         return self.plan.variations.setdefault(stage.key, stage)
-
-    def _shared(self, stage: GeneratorStage) -> GeneratorStage:
-        """The plan's one stage of this training, with the image sets that every cell so far wants of it."""
-        known = self.plan.generators.get(stage.flight, stage)
-        image_sets = {s.key: s for s in (*known.image_sets, *stage.image_sets)}
-        merged = replace(stage, image_sets=tuple(image_sets.values()))
-        self.plan.generators[stage.flight] = merged
-        return merged
 
     def _vqgan_clip(self, generation: Generation, training: GeneratorStage, prompt: PromptStage) -> VQGANClipStage:
         """The network is that of the last declared L; a published one (``init``) is taken as it is."""

@@ -1,0 +1,153 @@
+"""The stages that cells stand on, each made once: whoever asks for one that is under way waits for that flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import ray
+
+from runner import tasks
+from runner.actors import GeneratorActor
+from runner.decoded import DecodedImages
+from runner.leased import LeasedWork, UnderLease
+from runner.plan import GeneratorStage, ImageSetStage, Plan, PlannedCell, PromptStage, VQGANClipStage
+from runner.pool import GeneratorPool
+from runner.progress import Progress
+from runner.store import Store
+from runner.study import Resources
+from runner.variation import VariationStage
+
+
+class Flights:
+    """Makes shards, prompts, variance heads and image sets that the store does not hold yet.
+
+    A stage that failed stays failed for the run: the cells that stand on it fail at once.
+
+    Args:
+        slots: generators that the cluster has room for at once.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store_uri: str,
+        resources: Resources,
+        slots: int,
+        decoded: DecodedImages,
+        work: LeasedWork,
+        progress: Progress,
+    ) -> None:
+        self.plan, self.store, self.resources = plan, Store(store_uri), resources
+        self._decoded, self._work, self.progress = decoded, work, progress
+        self._pool = GeneratorPool(slots, self._start_generator_actor)
+        self._flights: dict[str, asyncio.Future[Any]] = {}
+        self._wanted: defaultdict[str, set[str]] = defaultdict(set)
+        self._expected: dict[str, int] = {}
+
+    async def once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What ``make`` returns, called once for a key."""
+        if key not in self._flights:
+            self._flights[key] = asyncio.ensure_future(make())
+        return await asyncio.shield(self._flights[key])
+
+    def want(self, cells: Iterable[PlannedCell]) -> None:
+        """These cells will be asked for: a generator goes on to the furthest L among them, and no further."""
+        flights = set()
+        for planned in cells:
+            if planned.generator is not None:
+                self._wanted[planned.generator].add(self._trained_set(planned))
+                flights.add(planned.generator)
+        for flight in flights:
+            missing = [s.iterations for s in self._wanted_sets(flight) if not self.store.has(s.key)]
+            steps = max(missing, default=1) - 1
+            self.progress.steps_total += max(0, steps - self._expected.get(flight, 0))
+            self._expected[flight] = max(steps, self._expected.get(flight, 0))
+
+    async def before(self, planned: PlannedCell) -> None:
+        """Make the stages that a cell stands on, in order."""
+        shard = planned.support.shard
+        await self.once(shard, lambda: self._shard(shard))
+        if planned.prompt is not None:
+            prompt = self.plan.prompts[planned.prompt]
+            await self.once(prompt.key, lambda: self._prompt(prompt))
+        clip = self.plan.vqgan_clip.get(planned.image_set or "")
+        training = self.plan.generators.get(planned.generator or "") or (clip.training if clip else None)
+        if training is not None and (variation := training.variation) is not None:
+            await self.once(variation.key, lambda: self._variation(variation))
+        if planned.generator is not None:
+            await self._image_set(planned.generator, self._trained_set(planned))
+        if clip is not None:
+            await self.once(clip.key, lambda: self._vqgan_clip(clip))
+
+    async def _stage(self, key: str, kind: str, start: Callable[[], Any]) -> None:
+        """A stage of one Ray task, unless the store has its artifact."""
+
+        async def make(lease: UnderLease) -> None:
+            await lease.task(start())
+            self.progress.executed[kind] += 1
+
+        await self._work.make(self._work.stages, key, lambda: self.store.has(key), make)
+
+    async def _shard(self, key: str) -> None:
+        category = self.plan.category(key)
+        await self._stage(
+            key, "shard", lambda: tasks.make_shards.remote(category.samples, key, self.store.uri, category.source)
+        )
+
+    async def _prompt(self, stage: PromptStage) -> None:
+        await self._stage(
+            stage.key,
+            "prompt",
+            lambda: tasks.rank_prompts.remote(stage, self._decoded.support(stage.support), self.store.uri),
+        )
+
+    async def _variation(self, stage: VariationStage) -> None:
+        if self.store.has(stage.key):
+            return
+        await asyncio.gather(*(self.once(s.shard, partial(self._shard, s.shard)) for s in stage.sources))
+        await self._stage(stage.key, "variation", lambda: tasks.make_variation.remote(stage, self.store.uri))
+
+    def _trained_set(self, planned: PlannedCell) -> str:
+        """The image set that a cell needs of its training: VQGAN-CLIP's own is made of the network behind it."""
+        clip = self.plan.vqgan_clip.get(planned.image_set or "")
+        return clip.training.image_sets[0].key if clip else str(planned.image_set)
+
+    def _wanted_sets(self, flight: str) -> list[ImageSetStage]:
+        return [s for s in self.plan.generators[flight].image_sets if s.key in self._wanted[flight]]
+
+    async def _image_set(self, flight: str, key: str) -> None:
+        """One image set of a training; a flight that was under way before it was wanted may stop short of it."""
+        while not self.store.has(key):
+            await self.once(flight, lambda: self._generator(flight))
+
+    async def _generator(self, flight: str) -> None:
+        """Leave all image sets that are wanted of a training by now; when more are, it is extended."""
+        stage = replace(self.plan.generators[flight], image_sets=tuple(self._wanted_sets(flight)))
+        await self._pooled(stage, flight, "generator", lambda: all(self.store.has(s.key) for s in stage.image_sets))
+        del self._flights[flight]
+
+    async def _vqgan_clip(self, stage: VQGANClipStage) -> None:
+        await self._pooled(stage, stage.key, "vqgan_clip", lambda: self.store.has(stage.key))
+
+    async def _pooled(
+        self, stage: GeneratorStage | VQGANClipStage, key: str, kind: str, done: Callable[[], bool]
+    ) -> None:
+        """A stage of a generator actor, unless what is wanted of it is in the store."""
+
+        async def make(lease: UnderLease) -> None:
+            originals = self._decoded.support(stage.support)
+            lease.stop = lambda: self._pool.stop(stage)
+            await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
+            self.progress.executed[kind] += 1
+
+        await self._work.make(self._work.stages, key, done, make)
+
+    def _start_generator_actor(self) -> Any:
+        cpus, gpus = self.resources.generator_cpus, self.resources.generator_gpus
+        device = "cuda" if gpus else "cpu"
+        return GeneratorActor.options(num_cpus=cpus, num_gpus=gpus).remote(self.store.uri, device, int(cpus))
