@@ -23,9 +23,10 @@ from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from runner.broker import Broker
 from runner.cluster import cluster
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.plan import PlannedCell
 from runner.results import ROW, Results
+from runner.run import Options
 from runner.study import DatasetConfig, Study
 
 SEEDS, ROWS = 2000, 100_000

@@ -17,9 +17,10 @@ from rich.console import Console
 from components.data.demo import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
-from runner.execute import Options, plan_studies, run_studies, sharing
+from runner.execute import plan_studies, run_studies, sharing
 from runner.plan import Plan, PlannedCell
 from runner.results import Results
+from runner.run import Options
 from runner.study import DatasetConfig, Study
 
 

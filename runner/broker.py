@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import traceback
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -18,7 +20,7 @@ from runner.costs import Cost, device_of, fit_cost, prompt_cost, score_cost
 from runner.decoded import DecodedImages
 from runner.flights import Flights
 from runner.leased import LeasedWork, UnderLease
-from runner.plan import Plan, PlannedCell
+from runner.plan import Plan, PlannedCell, Trial
 from runner.progress import Progress
 from runner.results import Results
 from runner.study import Resources
@@ -58,6 +60,7 @@ class Broker:
         slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
         self._flights = Flights(plan, store_uri, resources, int(slots), self._decoded, self._work, self.progress)
         self._asked: set[str] = set()
+        self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         detecting = gpus / resources.detector_gpus if resources.detector_gpus else cpus / resources.detector_cpus
         # Only so many cells are leased at a time: the others are free for another driver.
         self._detecting = asyncio.Semaphore(AHEAD * max(1, int(detecting)))
@@ -80,6 +83,16 @@ class Broker:
     async def learn(self, part: Plan) -> None:
         """More cells and stages, of a point that was chosen just now."""
         self.plan.merge(part)
+
+    async def begin(self, trial: Trial) -> None:
+        """Ray Tune has begun a trial of this point, all of whose cells are known."""
+        if self._trials[trial.key].done():
+            self._trials[trial.key] = asyncio.get_running_loop().create_future()
+        self._trials[trial.key].set_result(trial.cells)
+
+    async def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
+        """The cells of a trial by L, as soon as they are known; none of a point that cannot be."""
+        return await asyncio.shield(self._trials[key])
 
     async def add_steps(self, flight: str, steps: int, seconds: float) -> None:
         """Told by generator actors while they train, so that steps of a failed or stopped training count too."""

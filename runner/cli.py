@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from runner.execute import Options, Run
     from runner.generate import Photographs
     from runner.plan import Plan
+    from runner.run import Options, Run
     from runner.study import Study
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> N
     """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
     from experiments.demo import demo as demo_study
     from experiments.demo import demo_sweep
-    from runner.execute import Options
+    from runner.run import Options
 
     _run([demo_study(), demo_sweep()], Options(out, store, None, cpus))
 
@@ -81,7 +81,7 @@ def sweep(
     # Before half a second of imports: what is missing is said at once.
     forbid_downloads()
     require_all([declared])
-    from runner.execute import Options
+    from runner.run import Options
 
     _run([declared], Options(out, store, address, cpus, retry, fail_fast))
 
@@ -104,9 +104,10 @@ def plan(
     from components.weights import cache_dir
     from runner.cluster import usable_cpus, usable_gpus
     from runner.costs import read_costs
-    from runner.execute import Options, plan_studies
+    from runner.execute import plan_studies
     from runner.pricing import price, print_plan
     from runner.results import Results
+    from runner.run import Options
     from runner.settings import load_study
     from runner.store import Store
 
@@ -324,8 +325,8 @@ def report(
     store: StoreURI = None,
 ) -> None:
     """One self-contained HTML page of a study's results: OUT/report.html."""
-    from runner.execute import Options
     from runner.report import write_report
+    from runner.run import Options
 
     typer.echo(write_report(Options(out, store)))
 
@@ -336,8 +337,8 @@ def verify(
     store: StoreURI = None,
 ) -> None:
     """Whether rows are what their scores say, and artifacts what was committed; changes nothing."""
-    from runner.execute import Options
     from runner.results import Results
+    from runner.run import Options
     from runner.store import Store
     from runner.verifying import verify as problems_of
 
@@ -454,19 +455,31 @@ def _run(studies: Sequence[Study], options: Options) -> None:
 
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
     """Print the tables, the account of shared work and where the report is."""
-    from runner.execute import MOST_TRIES, sharing
+    from runner.execute import sharing
     from runner.files import below
     from runner.progress import duration
     from runner.report import write_report
     from runner.results import Results
-    from runner.terminal import print_sharing, print_study
+    from runner.search import is_search
+    from runner.terminal import print_search, print_sharing, print_study
+    from runner.trials import Ledger, chosen
+    from runner.work import MOST_TRIES
 
-    rows = Results(options.out).rows()
+    results = Results(options.out)
+    rows = results.rows()
     for study in studies:
         fingerprints = plan.cells_of[study.name]
         console.print()
+        ledger = Ledger(results, study)
+        records = ledger.read() if len(study.points) > 1 or is_search(study) else []
+        best = chosen(records)
+        if is_search(study) and best is not None and best.best is not None:
+            # Rows of different points may differ in no column of a table.
+            fingerprints = list(best.best.fingerprints)
         print_study(console, study.title or study.name, [rows[f] for f in fingerprints if f in rows])
-        if len(study.points) > 1 and "generated" in study.arms:
+        if best is not None:
+            print_search(console, study, records, ledger.write_chosen(best))
+        if records and "generated" in study.arms:
             print_sharing(console, sharing(study, plan, run, options.out))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)

@@ -31,7 +31,9 @@ from components.generator.augment import POLICIES, augmented_set
 from runner.catalogue import Category, read_catalogue
 from runner.contact_sheet import contact_sheet
 from runner.files import Files, absolute
-from runner.plan import GeneratorStage, Plan, PlannedCell, make_plan
+from runner.plan import GeneratorStage, Plan, PlannedCell
+from runner.planning import Declared, make_plan
+from runner.search import SearchConfig
 from runner.store import Store
 from runner.study import Policy, Study
 
@@ -193,11 +195,12 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
         "support": {},
         "objective": "similarity",
         "detectors": (DetectorConfig(),),
+        "search": SearchConfig(),
     }
     own = study.model_copy(update=values)
     named = own.variation_sources if "predicted" in own.variance else ()
     sources = [c for d in named for c in read_catalogue(d, (), demo_root, tested=False).values()]
-    plan = make_plan([(own, {category.name: category})], {own.name: sources})
+    plan = make_plan([Declared(own, {category.name: category}, sources)])
     if len(plan.cells) != 1:
         raise BadInput(
             f"generate makes one set of images, and this study asks for {len(plan.cells)}; give each of vq_weight, "

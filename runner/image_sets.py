@@ -69,7 +69,7 @@ class ImageSets:
         if not self.missing:
             return 0
         self._texts = self._read_texts()
-        self._copies = max(s.copies for s in self.missing)
+        self._copies = max(self.stage.samples, *(s.copies for s in self.missing))
         self._details: list[Detail] = sorted({s.detail for s in self.missing})
         generator, traces = self._resume()
         self.generator = generator

@@ -16,6 +16,7 @@ from components.generator.start import check_start_file, start_weights
 from components.prompts import open_wordnet
 from components.weights import require
 from components.weights.registry import TORCHVISION, WORDNET
+from runner.search import corners
 from runner.study import Study
 
 
@@ -56,8 +57,9 @@ def needs_of(study: Study) -> tuple[Need, ...]:
     Raises :class:`BadInput` for a name that nothing is published under.
     """
     found: dict[str, Need] = {}
-    for need in (*_text(study), *_generator(study), *_detectors(study), *_quality(study)):
-        found.setdefault(need.name, need)
+    for point in corners(study):
+        for need in (*_text(point), *_generator(point), *_detectors(point), *_quality(point)):
+            found.setdefault(need.name, need)
     return tuple(found.values())
 
 

@@ -112,6 +112,22 @@ FAILURE = pa.schema(
         "tries": pa.int64(),
     }
 )
+TRIAL = pa.schema(
+    {
+        "study": pa.string(),
+        "trial": pa.string(),
+        "started": pa.float64(),
+        "state": pa.string(),
+        "point": pa.string(),
+        "vq_weight": pa.float64(),
+        "copies": pa.int64(),
+        "iterations": pa.int64(),
+        "objective": pa.string(),
+        "value": pa.float64(),
+        "fingerprints": pa.list_(pa.string()),
+        "error": pa.string(),
+    }
+)
 COMPACTED = "compacted-"
 MANY_FILES = 256
 """Small files of a table from which on they are compacted."""
@@ -120,7 +136,7 @@ MANY_PARTS = 8
 _LISTINGS = 5
 _LISTING_SECONDS = 10.0
 _LISTING_PAUSE = 0.05
-SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE}
+SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE, "trials": TRIAL}
 
 
 class Results:
@@ -158,6 +174,10 @@ class Results:
         """Drop a failure's record once its cell has finished."""
         self.files.delete(f"failures/{fingerprint}.parquet")
 
+    def write_trial(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what is known of a trial, in place of what was."""
+        self._write("trials", name, [{column: row.get(column) for column in TRIAL.names} for row in rows])
+
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
         return self._settled(self._finished)
@@ -188,7 +208,7 @@ class Results:
         return dict(table.slice(0, 1).to_pylist()[0])
 
     def read(self, table: str) -> pa.Table:
-        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``; empty if nothing was written."""
+        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``, ``trials``; empty if there is none."""
         return self._settled(lambda: self._read(table))
 
     def compact(self, many: int = MANY_FILES) -> None:
@@ -208,12 +228,12 @@ class Results:
 
     def _read(self, table: str) -> pa.Table:
         small, parts = self._listed(table)
-        if table == "failures":  # which are forgotten one by one, by other drivers perhaps
-            kept = []
+        if table in ("failures", "trials"):  # which change or are forgotten one by one, by other drivers perhaps
+            kept = [SCHEMAS[table].empty_table()]
             for name in small:
                 with suppress(FileNotFoundError):
-                    kept.append(pq.read_table(self.files.open(name), schema=FAILURE))
-            return pa.concat_tables([FAILURE.empty_table(), *kept])
+                    kept.append(pq.read_table(self.files.open(name), schema=SCHEMAS[table]))
+            return pa.concat_tables(kept)
         return self._merged(table, small, parts)
 
     def _merged(self, table: str, small: Sequence[str], parts: Sequence[str]) -> pa.Table:

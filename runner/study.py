@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -21,6 +21,7 @@ from components.integrator import Select
 from components.prompts import PromptConfig
 from runner.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
 from runner.presets import filled
+from runner.search import SearchConfig, assign, problems
 
 PromptKind = Literal["best", "only_word", "naive", "worst"]
 Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
@@ -178,6 +179,7 @@ class Study(Config):
     objective: Objective = "similarity"
     planted: PlantedConfig = PlantedConfig()
     oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
+    search: SearchConfig = SearchConfig()
     resources: Resources = Resources()
 
     @model_validator(mode="before")
@@ -222,6 +224,23 @@ class Study(Config):
         for variance in self.variance:
             GeneratorConfig.model_validate({**self.generator.model_dump(), "variance": variance})
         return self
+
+    @model_validator(mode="after")
+    def _every_point_is_possible(self) -> Self:
+        for problem in problems(self):
+            raise ValueError(problem)
+        return self
+
+    def at(self, values: Mapping[str, Any]) -> Study:
+        """The study at one point of its search: these fields, dotted where they are nested, have these values.
+
+        Raises:
+            pydantic.ValidationError: it cannot have them.
+        """
+        fields = self.model_dump(mode="json", exclude={"search"})
+        for path, value in values.items():
+            assign(fields, path, value)
+        return Study.model_validate(fields)
 
     @property
     def points(self) -> tuple[Point, ...]:

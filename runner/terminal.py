@@ -14,6 +14,13 @@ from rich.table import Table
 from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
 from runner.comparison import Comparison, compare
 from runner.execute import Sharing
+from runner.plan import point_key
+from runner.search import is_search
+from runner.study import Study
+from runner.trials import TrialRecord, chosen
+
+SHOWN_TRIALS = 10
+"""Of a search, the best; all are in ``OUT/trials``."""
 
 
 def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -83,6 +90,34 @@ COLUMNS = (
 
 # What a narrow terminal does without; the report has it all.
 DROPPED_FIRST = ("AUPRO", "similarity", "planted", "pixel AUROC", "won:lost", "L", "λ", "verdict")
+
+
+def print_search(console: Console, study: Study, records: Sequence[TrialRecord], file: str) -> None:
+    """The best points of a study by its objective, and the chosen one; nothing before a point has a value."""
+    best = chosen(records)
+    if best is None or best.best is None:
+        return
+    tried = sorted(records, key=lambda r: r.best.value if r.best else -math.inf, reverse=True)
+    varied = [f for f in best.point if len({point_key({f: r.point.get(f)}) for r in records}) > 1]
+    if is_search(study):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="The best points", title_justify="left")
+        for title in (*varied, study.objective, "state"):
+            table.add_column(title, justify="left" if title == "state" else "right", no_wrap=True)
+        for record in tried[:SHOWN_TRIALS]:
+            value = f"{record.best.value:.4f}" if record.best else "–"
+            table.add_row(*(_value(record.point.get(field)) for field in varied), value, record.state)
+        console.print(table)
+    cells = f"{len(best.best.fingerprints)} cell{'s' * (len(best.best.fingerprints) != 1)}"
+    console.print(
+        f"chosen by {study.objective} among {len(records)} points: {best.label} "
+        f"({study.objective} {best.best.value:.4f} over {cells}); as a study of its own: {file}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:

@@ -9,15 +9,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from components.errors import GoodshotError
-from runner.plan import PlannedCell
+from runner.plan import PlannedCell, point_label
 from runner.store import Store
-from runner.study import Point
 from runner.traces import read_curve
 
 Rows = Sequence[Mapping[str, Any] | None]
@@ -29,7 +28,7 @@ def tracking_mode() -> str:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tracked:
     """What one W&B run shows: a name, its configuration, summary values, and curves over iterations l."""
 
     study: str
@@ -39,7 +38,7 @@ class Trial:
     curves: Mapping[str, Mapping[int, float]]
 
 
-def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows, store: Store) -> Trial:
+def tracked(study: str, values: Mapping[str, Any], cells: Sequence[PlannedCell], rows: Rows, store: Store) -> Tracked:
     """The W&B run of one point: its mean values, and each training's similarity over the scored iterations."""
     curves = {}
     for planned, row in zip(cells, rows, strict=True):
@@ -50,11 +49,11 @@ def trial_of(study: str, point: Point, cells: Sequence[PlannedCell], rows: Rows,
             except (GoodshotError, OSError):
                 # A row may outlive the artifacts it was made from; it is worth logging all the same.
                 continue
-            values = zip(curve.iterations, curve.similarity, strict=True)
+            similarities = zip(curve.iterations, curve.similarity, strict=True)
             name = f"{planned.cell.category}/support_{planned.cell.support_seed}/similarity"
-            curves[name] = {int(iteration): float(value) for iteration, value in values}
+            curves[name] = {int(iteration): float(value) for iteration, value in similarities}
     finished = [row for row in rows if row is not None]
-    return Trial(study, point.label(), asdict(point), summarise(finished), curves)
+    return Tracked(study, point_label(values), dict(values), summarise(finished), curves)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -81,11 +80,14 @@ class Tracker:
         self._temporary = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="goodshot-")
         self.folder, self.logged, self.failed, self.error = folder, 0, 0, ""
 
-    def log(self, trial: Trial) -> None:
-        """One run: configuration, curves, summary."""
+    def log(
+        self, study: str, values: Mapping[str, Any], cells: Sequence[PlannedCell], rows: Rows, store_uri: str
+    ) -> None:
+        """One run of a point: configuration, curves, summary."""
         import wandb
 
         try:
+            trial = tracked(study, values, cells, rows, Store(store_uri))
             run = wandb.init(
                 project="goodshot",
                 group=trial.study,

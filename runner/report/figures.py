@@ -12,10 +12,10 @@ from PIL import Image
 
 from components.data.images import encode_png
 from components.errors import BadInput
-from runner.execute import Options
 from runner.report.drawing import RC, data_uri, small_png, webp
 from runner.report.gather import gather
 from runner.report.page import Gallery, MapPanel
+from runner.run import Options
 
 SHOWN_SIDE = 192
 OUTLINE = "#ff3b30"

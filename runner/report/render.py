@@ -12,13 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
 from runner.comparison import BASELINES, Comparison
-from runner.execute import Options
 from runner.report import charts, figures
 from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
 from runner.report.page import Gallery, MapPanel, Page, Row, StudyView, support_label
 from runner.results import Results
+from runner.run import Options
 from runner.settings import to_yaml
 from runner.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
 

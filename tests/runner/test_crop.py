@@ -7,8 +7,9 @@ import numpy as np
 
 from components.data.crop import centre_crop
 from components.metrics.detection import evaluate
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.results import Results
+from runner.run import Options
 from runner.stages import detect, kept_maps, make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study

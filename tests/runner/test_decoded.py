@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from components.detectors import DetectorConfig
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.results import Results
+from runner.run import Options
 from runner.stages import SharedFeatures, detect, embed_images, make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study

@@ -12,10 +12,11 @@ import skimage.data
 from PIL import Image
 
 from components.errors import BadInput
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.external import supply
 from runner.plan import Plan
 from runner.results import Results
+from runner.run import Options
 from runner.stages import detect, make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study

@@ -18,11 +18,12 @@ from PIL import Image
 from components.encoders import build_encoder
 from components.generator.generator import Generator
 from components.metrics.detection import IMAGE_SET
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.external import supply
 from runner.image_sets import ImageSets
 from runner.plan import Plan
 from runner.results import Results
+from runner.run import Options
 from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support, read_test
 from runner.store import Store
 from runner.study import Study

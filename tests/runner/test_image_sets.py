@@ -12,9 +12,10 @@ import pytest
 from components.encoders import Encoder, build_encoder
 from components.generator.generator import Generator
 from components.integrator import similarities
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage
+from runner.run import Options
 from runner.stages import make_shards, rank_prompts, read_support
 from runner.store import Store
 from runner.study import Study

@@ -23,9 +23,10 @@ from pyarrow import fs
 from components.data import read_split
 from components.errors import BadInput, GoodshotError
 from runner.cli import main
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.files import Files, below, public
 from runner.results import Results
+from runner.run import Options
 from runner.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
 from runner.stages import make_shards, read_support, read_test
 from runner.store import Store

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from runner.cli import main
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.plan import Plan
 from runner.results import ROW, Results
+from runner.run import Options
 from runner.settings import load_study
 from runner.stages import detect, make_shards, read_support, read_test
 from runner.store import Store

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput, MissingWeights
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.plan import Plan, unshared_steps
+from runner.run import Options
 from runner.settings import load_study, to_yaml
 from runner.study import Study
 

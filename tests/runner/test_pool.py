@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
-from runner.execute import Options, plan_studies, run_studies
+from runner.execute import plan_studies, run_studies
+from runner.run import Options
 from runner.study import Study
 
 

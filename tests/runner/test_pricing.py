@@ -12,9 +12,10 @@ import yaml
 from components.detectors.config import DetectorConfig
 from runner.cli import main
 from runner.costs import Cost, fit_cost, image_cost, prompt_cost, read_costs, remember_costs, score_cost, step_cost
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.plan import Plan
 from runner.pricing import StagePrice, price, wall_hours
+from runner.run import Options
 from runner.store import Store
 from runner.study import Resources, Study
 from tests.conftest import TINY

@@ -20,12 +20,12 @@ from components.data.shards import write_split
 from components.errors import BadInput
 from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.execute import Options
 from runner.record import CellRecord
 from runner.report import readme_figure, write_readme_figure, write_report
 from runner.report.charts import listed_prompts
 from runner.report.page import PromptView
 from runner.results import Results
+from runner.run import Options
 from runner.settings import to_yaml, validate
 from runner.store import Store, arrays_bytes
 from tests.conftest import TINY

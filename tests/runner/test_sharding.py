@@ -13,8 +13,9 @@ from components.data import read_split
 from components.data.datasets import read_dataset
 from components.errors import BadInput
 from runner.cli import main
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.files import Files
+from runner.run import Options
 from runner.sharding import shard_samples
 from runner.stages import make_shards, read_support, read_test
 from runner.store import Store

@@ -17,10 +17,11 @@ from components.generator.config import VQGANConfig
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
 from runner.cli import main
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.plan import Plan
 from runner.quality import quality_values
 from runner.results import Results
+from runner.run import Options
 from runner.settings import to_yaml
 from runner.stages import make_shards
 from runner.store import Store

@@ -15,9 +15,10 @@ from components.generator.config import VQGANConfig
 from components.generator.generator import Generator
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
-from runner.execute import Options, plan_studies
+from runner.execute import plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import Plan, VQGANClipStage
+from runner.run import Options
 from runner.stages import make_shards, rank_prompts, read_support
 from runner.store import Store
 from runner.study import Study
