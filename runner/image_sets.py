@@ -137,7 +137,9 @@ class ImageSets:
             self.store.put(image_set.key, files, info)
 
     def _images(self, detail: Detail, iteration: int) -> np.ndarray:
-        """The M samples of a scored iteration: kept ones, or made again from the nearest checkpoint before it."""
+        """The M samples of a scored iteration: kept, left by an earlier L, or made again from the checkpoint before."""
+        if (detail, iteration) not in self._kept and (left := self._left(detail, iteration)) is not None:
+            self._kept[detail, iteration] = left
         if (detail, iteration) not in self._kept:
             updates = [u for u in self._checkpoints() if u <= iteration - 1]
             replay = self._restored(max(updates)) if updates else self.start()
@@ -146,6 +148,16 @@ class ImageSets:
             self._losses = losses
             self._kept[detail, iteration] = replay.sample(self._copies, detail)
         return self._kept[detail, iteration]
+
+    def _left(self, detail: Detail, iteration: int) -> np.ndarray | None:
+        """Its images as another set of this training has them in the store, if that has as many as are wanted."""
+        wanted = max(s.copies for s in self.missing)
+        for image_set in self.stage.image_sets:
+            if image_set.detail == detail and image_set.copies >= wanted and self.store.has(image_set.key):
+                artifact = self.store.get(image_set.key)
+                if artifact.info["iteration"] == iteration:
+                    return artifact.arrays("images.safetensors")["images"]
+        return None
 
     def _save(self, generator: Generator, traces: dict[Detail, Trace], passing: bool = False) -> None:
         """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use.

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from contextlib import suppress
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from components.errors import GoodshotError
 from runner.files import Files
 
 BEAT_SECONDS = 5.0
@@ -43,7 +45,11 @@ class Leases:
 
     def __post_init__(self) -> None:
         self._files = Files(self.uri)
+        pid = os.getpid()
+        self._me = {"owner": self.owner, "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
         self._held: dict[str, int] = {}
+        # They are renewed in a thread: one that is given back meanwhile must not be written again.
+        self._lock = threading.Lock()
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     @property
@@ -62,37 +68,42 @@ class Leases:
                 return False
             self._remove(name, found)
         self._seen.pop(key, None)
-        if not self._create(name, self._content(key, 0)):
+        if not self._files.create(name, self._content(key, 0)):
             return False
         self._held[key] = 0
         return True
 
     def release(self, key: str) -> None:
         """Give a lease back, if it is still this driver's."""
-        if self._held.pop(key, None) is not None:
-            name = _name(key)
-            found = self._read(name)
-            if found is not None and _field(found, "owner") == self.owner:
-                with suppress(OSError):
-                    self._files.delete(name)
+        with self._lock:
+            if self._held.pop(key, None) is not None:
+                # What cannot be deleted is free for others once it is not renewed any more.
+                with suppress(OSError, GoodshotError):
+                    if self._is_mine(_name(key)):
+                        self._files.delete(_name(key))
 
     def renew(self) -> set[str]:
         """Renew every lease; returns the keys that were lost: another driver took them for dead, or they are gone."""
         lost = set()
         for key in self.held:
-            name = _name(key)
-            found = self._read(name)
-            if found is None or _field(found, "owner") != self.owner:
-                lost.add(key)
-                self._held.pop(key, None)
-                continue
-            beat = self._held[key] + 1
-            # A place that cannot be written for a moment is no reason to stop; others wait longer than that.
-            with suppress(OSError):
-                self._files.write(name, self._content(key, beat))
-                if key in self._held:
-                    self._held[key] = beat
+            # A place that cannot be reached for a moment is no reason to stop; others wait longer than that.
+            with self._lock, suppress(OSError, GoodshotError):
+                if key in self._held and not self._renew(key):
+                    lost.add(key)
+                    del self._held[key]
         return lost
+
+    def _renew(self, key: str) -> bool:
+        if not self._is_mine(_name(key)):
+            return False
+        beat = self._held[key] + 1
+        self._files.write(_name(key), self._content(key, beat))
+        self._held[key] = beat
+        return True
+
+    def _is_mine(self, name: str) -> bool:
+        found = self._read(name)
+        return found is not None and _field(found, "owner") == self.owner
 
     def close(self) -> None:
         """Give all leases back."""
@@ -100,9 +111,7 @@ class Leases:
             self.release(key)
 
     def _content(self, key: str, beat: int) -> bytes:
-        value = {"key": key, "owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "beat": beat}
-        value["started"] = _started(os.getpid())
-        return json.dumps(value).encode()
+        return json.dumps({"key": key, **self._me, "beat": beat}).encode()
 
     def _is_dead(self, key: str, found: bytes) -> bool:
         if _field(found, "host") == socket.gethostname():
@@ -120,23 +129,6 @@ class Leases:
             return self._files.read(name)
         except FileNotFoundError:
             return None
-
-    def _create(self, name: str, content: bytes) -> bool:
-        if not isinstance(self._files.filesystem, fs.LocalFileSystem):
-            self._files.write(name, content)
-            return self._read(name) == content
-        path = Path(self._files.path(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
-        fresh.write_bytes(content)
-        try:
-            # The one operation that makes a file with its content, and fails where there is one.
-            path.hardlink_to(fresh)
-        except FileExistsError:
-            return False
-        finally:
-            fresh.unlink(missing_ok=True)
-        return True
 
     def _remove(self, name: str, found: bytes) -> None:
         """Remove a dead holder's lease; of several drivers that see it dead, one does."""

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from runner.results import COMPACTED, ROW, Results
+from runner.results import COMPACTED, ROW, SCHEMAS, Results
 
 
 def append(results: Results, numbers: Sequence[int]) -> None:
@@ -62,6 +63,30 @@ def test_compacted_rows_are_the_same_rows(tmp_path: Path) -> None:
     assert len(again.finished()) == 14
     assert again.row("f0013")["copies"] == 13
     assert again.read("results").schema == ROW
+
+
+def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
+    append(results, [1])
+    results.append_failure("failed", "s", "c", "e", "l")
+    for table, schema in SCHEMAS.items():
+        for path in (tmp_path / table).iterdir():
+            assert pq.read_schema(path) == schema
+        assert results.read(table).schema == schema
+    assert results.row("nothing") == {**dict.fromkeys(ROW.names), "fingerprint": "nothing"}
+
+
+def test_a_row_of_an_earlier_version_lacks_columns(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(3))
+    path = tmp_path / "results/f0001.parquet"
+    pq.write_table(pq.read_table(path).select(["copies", "fingerprint"]), path)
+    lacking = {**dict.fromkeys(ROW.names), "fingerprint": "f0001", "copies": 1}
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
+    results.compact(many=1)
+    assert results.read("results").schema == ROW
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
 
 
 def test_many_compacted_files_become_one(tmp_path: Path) -> None:

@@ -1,0 +1,239 @@
+"""Searches: what their points are, what is refused, and that a killed one goes on and says what its choice rests on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.errors import BadInput
+from runner.cli import main
+from runner.execute import plan_studies
+from runner.image_sets import checkpoints
+from runner.plan import point_key
+from runner.results import Results
+from runner.run import Options
+from runner.search import corners, points_of
+from runner.settings import load_study, to_yaml
+from runner.store import Store
+from runner.study import Study
+from runner.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+RANGES = {"vq_weight": {"low": 0.1, "high": 10.0, "log": True}, "copies": {"low": 1, "high": 4}}
+
+
+def test_a_grid_over_any_field_is_the_product(tiny_study: Callable[..., Study]) -> None:
+    space = {"variance": ["estimated", "unit"], "generator.learning_rate": [1e-3, 2e-3]}
+    points = points_of(tiny_study(copies=[2, 3], search={"space": space}))
+    assert len(points) == 8
+    assert points[0] == {
+        "vq_weight": 1.0, "copies": 2, "iterations": 4, "variance": "estimated", "generator.learning_rate": 1e-3,
+    }  # fmt: skip
+
+
+def test_random_points_lie_in_their_ranges_and_repeat(tiny_study: Callable[..., Study]) -> None:
+    space = {**RANGES, "iterations": {"low": 2, "high": 10, "step": 2}, "generator.beta": {"low": 0, "high": 1}}
+    study = tiny_study(search={"algorithm": "random", "trials": 50, "space": space})
+    points = points_of(study)
+    assert points == points_of(study)
+    assert len({point_key(p) for p in points}) == 50
+    assert {p["copies"] for p in points} == {1, 2, 3, 4}
+    assert {p["iterations"] for p in points} == {2, 4, 6, 8, 10}
+    assert all(0.1 <= p["vq_weight"] <= 10 for p in points)
+    # Log-uniform: as many below 1 as above.
+    assert 15 <= sum(p["vq_weight"] < 1 for p in points) <= 35
+    # Whole ends do not make a field of real numbers a whole one.
+    assert any(p["generator.beta"] % 1 for p in points)
+
+
+def test_a_small_space_is_drawn_once(tiny_study: Callable[..., Study]) -> None:
+    study = tiny_study(copies=[1, 2, 3], search={"algorithm": "random", "trials": 20})
+    assert sorted(p["copies"] for p in points_of(study)) == [1, 2, 3]
+
+
+REFUSED = {
+    "search.space={copies: {low: 5, high: 20}}": r"search\.space\.copies: a grid needs a list of values",
+    "search.space={generator.learning_rat: [0.1]}": r"search\.space\.generator\.learning_rat: ",
+    "search.space={variance: [x]}": r"search\.space\.variance: .*'estimated'.*'x'",
+    "search.space={copies: [0]}": r"search\.space\.copies: .*(given: 0)",
+    "search.space={copies: [3, 3]}": r"search\.space\.copies.*twice",
+    "search.space={dataset.name: [btad]}": r"search\.space\.dataset\.name: not to be searched; there are: ",
+    "search.space={objective: [planted]}": r"search\.space\.objective: not to be searched",
+    "search.space={detectors.0.image_size: [64]}": "similarity says nothing about it",
+    "search.scheduler=asha": r"search\.scheduler: asha compares points at growing L; give several iterations",
+    "search.trials=0": r"search\.trials",
+    "search.algorithm=bayes": r"search\.algorithm",
+}  # fmt: skip
+REFUSED_RANGES = {
+    "{copies: {low: 5, high: 5}}": "low = 5 must be below high = 5",
+    "{copies: {low: 0, high: 5}}": r"search\.space\.copies: .*(given: 0)",
+    "{vq_weight: {low: 0, high: 1, log: true}}": "must be above 0 for log",
+    "{iterations: {low: 20, high: 40}}": r"search\.space\.iterations: score_every = 10 must divide iterations = 21",
+    "{iterations: {low: 20, high: 45, step: 10}}": "step = 10 must divide high − low = 25",
+    "{detectors.3.image_size: {low: 64, high: 128}}": r"search\.space\.detectors\.3\.image_size: no such field",
+}
+
+
+@pytest.mark.parametrize("setting", REFUSED, ids=str)
+def test_an_impossible_search_is_one_line(setting: str) -> None:
+    with pytest.raises(BadInput, match=REFUSED[setting]) as caught:
+        load_study("demo", [setting])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("space", REFUSED_RANGES, ids=str)
+def test_an_impossible_range_is_one_line(space: str) -> None:
+    settings = ["search.algorithm=random", "objective=planted", f"search.space={space}"]
+    with pytest.raises(BadInput, match=REFUSED_RANGES[space]) as caught:
+        load_study("demo", settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_search_survives_yaml_and_asks_for_all_that_its_points_need(
+    tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    space = {"detectors.0.name": ["patchcore", "padim"], "vq_weight": {"low": 1, "high": 2}}
+    study = tiny_study(objective="planted", search={"algorithm": "optuna", "space": space})
+    (tmp_path / "study.yaml").write_text(to_yaml(study))
+    assert load_study(str(tmp_path / "study.yaml")) == study
+    assert {point.detectors[0].name for point in corners(study)} == {"patchcore", "padim"}
+
+
+def test_points_that_share_a_training_are_planned_on_one(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    space = {"vq_weight": [0.5, 1.0], "copies": {"low": 1, "high": 6}, "post_augment": ["none", "strong"]}
+    study = tiny_study(iterations=[2, 4], search={"algorithm": "random", "trials": 12, "space": space})
+    plan = plan_studies([study], Options(str(tmp_path)))
+    assert len(plan.trials_of["tiny"]) == 12
+    assert len(plan.generators) == 2
+    for trial in plan.trials_of["tiny"]:
+        (fingerprints,) = trial.cells.values()
+        generated = [plan.cells[f].cell for f in fingerprints if plan.cells[f].cell.arm == "generated"]
+        assert [cell.copies for cell in generated] == [trial.values["copies"]]
+
+
+def record(started: float, *reports: tuple[int, float]) -> TrialRecord:
+    return TrialRecord("t", started, {"vq_weight": started}, "complete", tuple(Report(n, v, ()) for n, v in reports))
+
+
+def test_the_chosen_point_is_the_best_that_has_all_its_cells() -> None:
+    records = [record(1, (10, 0.5), (20, 0.4)), record(2, (10, 0.5)), record(3, (10, math.nan)), record(4)]
+    best = chosen(records)
+    assert best is records[0]
+    assert best.point == {"vq_weight": 1, "iterations": 10}
+    assert chosen(records[2:]) is None
+
+
+def test_another_space_is_another_search_and_more_trials_are_not(tiny_study: Callable[..., Study]) -> None:
+    one = tiny_study(search={"algorithm": "random", "trials": 5, "space": RANGES})
+    more = tiny_study(search={"algorithm": "random", "trials": 9, "space": RANGES})
+    other = tiny_study(search={"algorithm": "random", "trials": 5, "space": {"copies": RANGES["copies"]}})
+    assert search_identity(one) == search_identity(more) != search_identity(other)
+
+
+def test_what_a_trial_reports_is_read_back(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    ledger = Ledger(Results(str(tmp_path)), tiny_study())
+    begun = ledger.begin({"vq_weight": 0.5, "variance": "unit"})
+    later = ledger.begin({"vq_weight": 0.7, "variance": "unit"})
+    ended = ledger.write(reported(reported(begun, Report(8, 0.25, ("b",))), Report(4, math.inf, ("a", "c"))))
+    assert ledger.read() == [ended, later]
+    assert Ledger(Results(str(tmp_path)), tiny_study(copies=[3])).read() == []
+
+
+@pytest.fixture
+def search(photographs: Path, tmp_path: Path) -> Path:
+    """Optuna suggests and ASHA gives up."""
+    fields: dict[str, Any] = {
+        **TINY,
+        "name": "search",
+        "dataset": {"name": "demo", "root": str(photographs)},
+        "arms": ["original", "generated"],
+        "iterations": [4, 8, 16],
+        "search": {
+            "algorithm": "optuna", "scheduler": "asha", "trials": 8, "reduction": 2, "concurrent": 2,
+            "space": {**RANGES, "variance": ["estimated", "unit"]},
+        },
+    }  # fmt: skip
+    path = tmp_path / "search.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+def test_a_killed_search_goes_on_and_names_what_its_choice_rests_on(
+    search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    command = ["sweep", str(search), "--out", str(out), "--cpus", "2"]
+    ledger = Ledger(Results(str(out)), load_study(str(search)))
+    killed = _killed_when(command, lambda: sum(bool(r.reports) for r in ledger.read()) >= 2)
+    before = ledger.read()
+    assert killed
+    assert 2 <= len(before) < 8
+    assert main(command) == 0
+    records, rows = ledger.read(), Results(str(out)).rows()
+    assert len(records) == 8
+    # The same trials first, under their own names; their reports stand.
+    assert [(r.name, r.values) for r in records[: len(before)]] == [(r.name, r.values) for r in before]
+    for old, new in zip(before, records, strict=False):
+        assert set(old.reports) <= set(new.reports)
+    assert {r.state for r in records} == {"complete", "stopped"}
+    for each in records:
+        assert all(f in rows for report in each.reports for f in report.fingerprints)
+    best = chosen(records)
+    assert best is not None
+    assert best.best is not None
+    similarity = [rows[f]["similarity"] for f in best.best.fingerprints if rows[f]["arm"] == "generated"]
+    assert best.best.value == pytest.approx(sum(similarity) / len(similarity))
+    printed = capsys.readouterr().out
+    assert f"chosen by similarity among 8 points: {best.label}" in printed
+    assert _trained(out, records) == {r.name: r.reports[-1].iterations - 1 for r in records}
+    own = load_study(str(out / "chosen/search.yaml"))
+    assert (own.vq_weight, own.copies) == ((best.values["vq_weight"],), (best.values["copies"],))
+    assert {*plan_studies([own], Options(str(out))).cells} == {*best.best.fingerprints}
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "stages executed: 0 (none)" in capsys.readouterr().out
+    assert main([*command, "--set", "search.trials=9"]) == 0
+    assert [r.name for r in ledger.read()[:8]] == [r.name for r in records]
+    assert len(ledger.read()) == 9
+
+
+def _killed_when(command: list[str], seen: Callable[[], bool]) -> bool:
+    """Start goodshot and kill its whole process group once something is seen."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner.cli", *command],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while process.poll() is None and not seen():
+            time.sleep(0.2)
+        return process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _trained(out: Path, records: list[TrialRecord]) -> dict[str, int]:
+    """By trial, after how many updates its furthest checkpoint was left."""
+    cells = {cell["fingerprint"]: cell for cell in json.loads((out / "studies/search.cells.json").read_text())}
+    store = Store(str(out / "store"))
+    found = {}
+    for each in records:
+        (key,) = {str(cells[f]["generator"]) for r in each.reports for f in r.fingerprints if cells[f]["generator"]}
+        found[each.name] = max(checkpoints(store, key))
+    return found
