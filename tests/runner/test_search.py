@@ -44,7 +44,7 @@ def test_a_grid_over_any_field_is_the_product(tiny_study: Callable[..., Study]) 
 
 
 def test_random_points_lie_in_their_ranges_and_repeat(tiny_study: Callable[..., Study]) -> None:
-    space = {**RANGES, "iterations": {"low": 2, "high": 10, "step": 2}, "generator.beta": {"low": 0, "high": 1}}
+    space = {**RANGES, "iterations": {"low": 2, "high": 10, "step": 2}, "generator.commitment": {"low": 0, "high": 1}}
     study = tiny_study(search={"algorithm": "random", "trials": 50, "space": space})
     points = points_of(study)
     assert points == points_of(study)
@@ -55,7 +55,7 @@ def test_random_points_lie_in_their_ranges_and_repeat(tiny_study: Callable[..., 
     # Log-uniform: as many below 1 as above.
     assert 15 <= sum(p["vq_weight"] < 1 for p in points) <= 35
     # Whole ends do not make a field of real numbers a whole one.
-    assert any(p["generator.beta"] % 1 for p in points)
+    assert any(p["generator.commitment"] % 1 for p in points)
 
 
 def test_a_small_space_is_drawn_once(tiny_study: Callable[..., Study]) -> None:
