@@ -4,11 +4,13 @@ import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
+from runner.execute import Options, plan_studies
 from runner.settings import load_study, study_names, to_yaml, validate
 from runner.study import Point, Study
 from tests.runner.test_bad_input import MODELS
@@ -162,6 +164,44 @@ def test_every_validator_has_a_combination() -> None:
         held = model.__pydantic_decorators__
         found |= {f"{model.__name__}.{name}" for name in [*held.model_validators, *held.field_validators]}
     assert found - WITHOUT_REFUSAL <= COMBINATIONS.keys()
+
+
+# What only the photographs can tell: the fields, and the line.
+WITH_THE_DATA: dict[str, tuple[dict[str, Any], str]] = {
+    "a category of another dataset": (
+        {"categories": ["carpet"]},
+        "carpet: no such category; there are: brick, coin, gravel",
+    ),
+    "originals of a category that is not there": (
+        {"support": {"brick": ["a"]}},
+        "support: brick is no category .*: coin",
+    ),
+    "an original that is not there": (
+        {"support": {"coin": ["train/good/03.png"]}},
+        r"no train image .*/03\.png among .* mean train/good/",
+    ),
+    "views of a category that is not there": (
+        {"category_augmentation": {"pear": "strong"}},
+        "category_augmentation: pear is no category of the study; there are: coin",
+    ),
+    "more shots than photographs": ({"shots": 500}, r"shots is 500, and there are \d+ train images; use 1 to \d+ or"),
+    "an encoder that is not known": ({"encoder": "clip"}, "unknown encoder 'clip'; allowed: conse-lite0-minilm, "),
+    "an object that is no word": ({"objects": {"coin": "coinn"}}, "coinn.*did you mean|coinn.*nearest"),
+    "an object without a name": ({"objects": {"coin": " "}}, "'coin' has an empty object name; give it a noun"),
+    "a sense of another word": ({"prompt": {"senses": ["nut.n.01"]}}, r"prompt\.senses: nut\.n\.01 .* \(coin\); name"),
+    "no folder of images": ({"arms": ["external:/nowhere"]}, "/nowhere: no such folder; put the images .* there"),
+}
+
+
+@pytest.mark.parametrize("name", WITH_THE_DATA)
+def test_what_the_photographs_do_not_hold_is_one_line(
+    name: str, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    fields, line = WITH_THE_DATA[name]
+    with pytest.raises(BadInput, match=line) as caught:
+        plan_studies([tiny_study(**fields)], Options(str(tmp_path / "out")))
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 SETTINGS = {
