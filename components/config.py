@@ -1,6 +1,13 @@
 """The base of every configuration: frozen, validated at the door, plain values inside."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="a name of letters, digits, '_', '.' and '-' alone")
+]
+"""What files, folders and tables can be called."""
 
 
 class Config(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import copy
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 import experiments
 from components.errors import BadInput
 from runner.presets import filled, preset_fields
+from runner.problems import Place, did_you_mean, first_problem, no_such_place
 from runner.study import Study
+
+NOT_YAML = (yaml.YAMLError, ValueError)
+"""A text of no known encoding, a date in month 13 and a number of 5,000 digits are plain ValueErrors."""
+A_DETECTORS_OWN = ("name", "preset", "alias")
+"""Of a detector, what its name and its preset leave as it is."""
 
 
 def study_names() -> dict[str, Callable[[], Study]]:
@@ -38,8 +44,11 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
     values = (
         filled(_read_yaml(Path(name))) if name.endswith((".yaml", ".yml")) else _declared(name).model_dump(mode="json")
     )
-    for setting in sorted(settings, key=lambda text: not text.startswith("preset=")):
-        _apply(values, setting)
+    for setting in sorted(settings, key=_order):
+        try:
+            _apply(values, setting)
+        except BadInput as error:
+            raise BadInput(" ".join(f"--set {setting}: {error}".splitlines())) from None
     return validate(values, name)
 
 
@@ -48,7 +57,7 @@ def validate(values: dict[str, Any], name: str) -> Study:
     try:
         return Study.model_validate(values)
     except ValidationError as error:
-        raise BadInput(f"study {name}: {_first_problem(error)}") from None
+        raise BadInput(f"study {name}: {first_problem(Study, error)}") from None
 
 
 def to_yaml(study: Study) -> str:
@@ -59,7 +68,7 @@ def to_yaml(study: Study) -> str:
 def _declared(name: str) -> Study:
     studies = study_names()
     if name not in studies:
-        raise BadInput(f"study {name!r}: there is none; {_did_you_mean(name, studies)}")
+        raise BadInput(f"study {name!r}: there is none; {did_you_mean(name, studies)}")
     return studies[name]()
 
 
@@ -68,7 +77,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
         raise BadInput(f"study {path}: cannot be read ({error.strerror}); give a YAML file or a study's name") from None
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         problem = " ".join(str(error).split())
         raise BadInput(f"study {path}: not YAML ({problem})") from None
     if not isinstance(values, dict):
@@ -76,58 +85,60 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def _order(setting: str) -> tuple[bool, int, bool]:
+    """What decides other fields comes before those, so that a field that is set wins in any order."""
+    parts = _path(setting)
+    return parts != ["preset"], len(parts), parts[-1] not in A_DETECTORS_OWN
+
+
+def _path(setting: str) -> list[str]:
+    return setting.partition("=")[0].split(".")
+
+
 def _apply(values: dict[str, Any], setting: str) -> None:
     key, separator, text = setting.partition("=")
     if not separator or not key:
-        raise BadInput(f"--set {setting}: write it as key=value, for example --set copies=10")
+        raise BadInput("write it as key=value, for example --set copies=10")
     try:
         value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        raise BadInput(f"--set {setting}: the value is not YAML; quote it") from None
-    parts = key.split(".")
-    model: type[BaseModel] | None = Study
-    for part in parts:
-        model = _check_key(model, part, key)
-    target: Any = values
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise BadInput(f"--set {key}: {part!r} has no fields of its own")
-    target[parts[-1]] = value
-    if key == "preset":
-        # A declared study has a value for every field; the preset replaces those that it decides.
-        values.update(preset_fields(value))
+    except NOT_YAML:
+        raise BadInput("the value is not YAML; quote it") from None
+    _put(values, Place.of(Study), [], _path(setting), value)
+    _make_way(values, _path(setting))
 
 
-def _check_key(model: type[BaseModel] | None, part: str, key: str) -> type[BaseModel] | None:
-    """The model that the key's next part is looked up in; None below a free mapping."""
-    if model is None:
-        return None
-    if part not in model.model_fields:
-        raise BadInput(
-            f"--set {key}: {part!r} is no field of {_model_name(model)}; {_did_you_mean(part, model.model_fields)}"
-        )
-    annotation = model.model_fields[part].annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+def _put(holder: Any, place: Place, path: list[str], parts: list[str], value: Any) -> None:
+    """Put the value below what the path led to: at the next of its parts, or deeper."""
+    part, *deeper = parts
+    below = place.below(part)
+    if below is None:
+        raise BadInput(no_such_place(place, path, part))
+    at: Any = int(part) if isinstance(holder, list) else part
+    if isinstance(holder, list) and at >= len(holder):
+        raise BadInput(f"{'.'.join(path)} has no entry {part}; it has {len(holder)}, counted from 0")
+    if not deeper:
+        holder[at] = value
+        return
+    given = holder[at] if isinstance(holder, list) else holder.get(at)
+    path = [*path, part]
+    holder[at] = _opened(given, below, ".".join(path))
+    _put(holder[at], below, path, deeper, value)
 
 
-def _model_name(model: type[BaseModel]) -> str:
-    return "a study" if model is Study else model.__name__.removesuffix("Config").lower()
+def _opened(given: Any, place: Place, where: str) -> Any:
+    """What is given at a place, as the mapping or list that a path can go into."""
+    if place.is_list:
+        given = copy.deepcopy(place.schema.get("default", [])) if given is None else given
+        return [*given] if isinstance(given, list | tuple) else [given]
+    if given is not None and not isinstance(given, dict):
+        raise BadInput(f"{where} is {given!r}, which has no fields of its own; it can be {place.words()}")
+    return given or {}
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    # pydantic names the branch of a union in the path ("constrained-int"); it is no field of ours.
-    parts = [str(part) for part in problem["loc"]]
-    path = ".".join(part for part in parts if part.isidentifier() or part.isdigit())
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        name = str(problem["loc"][-1])
-        return f"{path}: no such field; {_did_you_mean(name, Study.model_fields)}"
-    given = "" if problem["type"] == "value_error" else f" (given: {problem.get('input')!r})"
-    return f"{path}: {message}{given}" if path else message
+def _make_way(values: dict[str, Any], parts: list[str]) -> None:
+    """A declared study has a value for every field; a preset or a detector's name replaces those that it decides."""
+    if parts == ["preset"]:
+        values.update(preset_fields(values["preset"]))
+    if parts[0] == "detectors" and parts[2:] in (["name"], ["preset"]):
+        entry = values["detectors"][int(parts[1])]
+        values["detectors"][int(parts[1])] = {name: entry[name] for name in A_DETECTORS_OWN if name in entry}

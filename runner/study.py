@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from components.config import Config
+from components.config import Config, Name
 from components.data.datasets import DatasetName
 from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
@@ -132,7 +132,7 @@ class Study(Config):
     points of a sweep; a study with one point bypasses Ray Tune.
     """
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")]
+    name: Name
     title: str = ""
     dataset: DatasetConfig = DatasetConfig()
     categories: Several[str] = Field(default=(), description="empty: every category in the dataset's root")
@@ -198,7 +198,7 @@ class Study(Config):
     def _detectors_have_names_of_their_own(self) -> Self:
         labels = [detector.label for detector in self.detectors]
         if len(set(labels)) != len(labels):
-            raise ValueError(f"detectors: two are called {max(labels, key=labels.count)}")
+            raise ValueError(f"detectors: two are called {max(labels, key=labels.count)}; give one an alias")
         return self
 
     @model_validator(mode="after")

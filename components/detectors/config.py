@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config import Config
+from components.config import Config, Name
 from components.detectors.models import check_arguments, find_model
 from components.detectors.presets import (
     ANOMALY_DINO,
@@ -59,7 +59,7 @@ class DetectorConfig(Config):
     """
 
     name: str = PATCHCORE
-    alias: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
+    alias: Name | None = None
     preset: Preset = "default"
     backbone: str | None = EMBEDDED_BACKBONE
     layers: tuple[str, ...] | None = ("blocks.2", "blocks.4")

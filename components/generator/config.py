@@ -8,7 +8,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    StringConstraints,
     field_validator,
     model_validator,
 )
@@ -18,7 +17,13 @@ from components.generator.augment import POLICIES, AugmentationPolicy
 from components.weights import resolve
 
 Variance = Literal["estimated", "predicted", "unit", "none"]
-Detail = Annotated[str, StringConstraints(pattern=r"^(none|residual(_[1-9]\d{1,3})?)$")]
+Detail = Annotated[
+    str,
+    Field(
+        pattern=r"^(none|residual(_[1-9]\d{1,3})?)$",
+        description="none, residual, or residual_ and a side of 10 to 9999 pixels",
+    ),
+]
 """``none``; ``residual``; ``residual_256``: the residual, enlarged, on originals of 256 × 256 pixels."""
 
 EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
@@ -144,10 +149,10 @@ class GeneratorConfig(Config):
     @field_validator("vqgan", mode="before")
     @classmethod
     def _network_by_name(cls, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, dict | VQGANConfig):
             return value
-        if value not in NETWORKS:
-            raise ValueError(f"no network {value!r}; there are {', '.join(NETWORKS)}, or give its fields")
+        if not isinstance(value, str) or value not in NETWORKS:
+            raise ValueError(f"must be {', '.join(NETWORKS)}, or a mapping of its fields (given: {value!r})")
         return NETWORKS[value]
 
     @model_validator(mode="after")

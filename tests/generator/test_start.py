@@ -215,7 +215,7 @@ def test_a_published_name_wants_its_own_network() -> None:
     assert GeneratorConfig.model_validate({"vqgan": "f16"}).vqgan.channels == 128
     with pytest.raises(ValueError, match=r"set generator.vqgan=f16_16384"):
         GeneratorConfig.model_validate({"vqgan": "f16", "init": "taming:imagenet_16384"})
-    with pytest.raises(ValueError, match="there are small, embedded, f16, f16_16384"):
+    with pytest.raises(ValueError, match="must be small, embedded, f16, f16_16384, or a mapping"):
         GeneratorConfig.model_validate({"vqgan": "f8"})
 
 

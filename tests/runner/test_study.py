@@ -1,13 +1,19 @@
 """Declaring a study: expansion, round trip, and every mistake as one line."""
 
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from components.detectors.config import DetectorConfig
 from components.errors import BadInput
+from runner.execute import Options, plan_studies
 from runner.settings import load_study, study_names, to_yaml, validate
 from runner.study import Point, Study
+from tests.runner.test_bad_input import MODELS
 
 
 def test_every_declared_study_is_valid_and_survives_yaml(tmp_path: Path) -> None:
@@ -57,42 +63,186 @@ def test_settings_reach_nested_fields_and_single_values_become_lists() -> None:
     assert (study.categories, study.vq_weight) == (("coin",), (0.0, 2.0))
 
 
-MISTAKES = {
-    "copies=-1": r"copies\.0: .*greater than or equal to 1 \(given: -1\)",
-    "copies=0": r"copies\.0: .*greater than or equal to 1",
-    "copies=[5,5]": "copies: .*twice",
-    "copies=[]": "copies: .*at least 1",
-    "iterations=0": r"iterations\.0: .*greater than or equal to 1",
-    "iterations=55": "score_every = 10 must divide iterations = 55",
-    "vq_weight=.nan": r"vq_weight\.0: .*finite",
-    "vq_weight=-1": r"vq_weight\.0: .*greater than or equal to 0",
-    "vq_weight=heavy": r"vq_weight\.0: .*number .*'heavy'",
-    "copys=5": "'copys' is no field of a study; did you mean 'copies'",
-    "generator.resolutoin=64": "'resolutoin' is no field of generator; did you mean 'resolution'",
-    "generator.resolution=102": "multiple of the network's f = 8",
-    "generator.variance=unit": "set the study's own field variance",
-    "arms=[originals]": r"arms\.0: 'originals' is no arm; .*'original', 'augmented', 'generated'.* 'external:<folder>'",
-    "arms=['external:']": r"arms\.0: 'external:' is no arm",
-    "arms=['external:a/web', 'external:b/web']": "two folders are called external:web; rename one",
-    "arms=['external:s3://bucket/web']": "give a folder of the machine",
-    "dataset.name=mvtec": r"dataset\.name: .*'demo', 'mvtec_ad', 'mvtec_loco', 'btad' or 'folder'",
-    "detectors=[{image_size: 64}, {image_size: 128}]": "two are called patchcore-lite0",
-    "detectors=[{name: cflow, steps: 2, epochs: 2}]": "give steps or epochs, not both",
-    "detectors=[{crop: 300}]": "crop 300 is larger than the image_size 256",
-    "detectors=[{coreset: 0.1}]": "coreset: no such field",
-    "shots=-2": "shots",
-    "encoder.name=x": "'encoder' has no fields",
-    "name=a/b": "name: ",
-    "copies": "write it as key=value",
-    "copies=[": "not YAML",
+# What no single field is to blame for, by the validator that refuses it: what was set, and the line.
+COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
+    "Study._every_l_is_scored": [(["iterations=[50, 55]"], "score_every = 10 must divide iterations = 55")],
+    "Study._detectors_have_names_of_their_own": [
+        (["detectors=[{image_size: 64}, {image_size: 128}]"], "detectors: two are called patchcore-lite0; .* an alias"),
+        (["detectors=[{name: padim, alias: a}, {alias: a}]"], "detectors: two are called a;"),
+    ],
+    "Study._arms_have_names_of_their_own": [
+        (["arms=['external:a/web', 'external:b/web']"], "arms: two folders are called external:web; rename one"),
+    ],
+    "Study._test_labels_choose_nothing_unseen": [
+        (["objective=aupro"], "objective: aupro looks at test labels; choose similarity or planted, or say --oracle"),
+    ],
+    "Study._variance_is_declared_above": [
+        (["generator.variance=unit"], "generator.variance: set the study's own field variance"),
+        (["variance=[unit, predicted]"], r"variance = predicted reads .*; set generator\.init=embedded"),
+    ],
+    "VQGANConfig._groups_divide_channels": [
+        (["generator.vqgan.channels=12"], r"generator\.vqgan: channels = 12 must be a multiple of norm_groups = 8"),
+    ],
+    "GeneratorConfig._network_by_name": [
+        (["generator.vqgan=f8"], r"generator\.vqgan: must be small, embedded, f16, f16_16384, or .* \(given: 'f8'\)"),
+    ],
+    "GeneratorConfig._published_weights_are_f16": [
+        (["generator.init=taming:imagenet_1024"], r"generator: init = taming:.* another network; .*\.vqgan=f16$"),
+    ],
+    "GeneratorConfig._predicted_needs_a_start": [
+        (["generator.variance=predicted"], r"generator: variance = predicted reads .*; set generator\.init=embedded"),
+    ],
+    "GeneratorConfig._embedded_is_its_own_network": [
+        (["generator.init=embedded"], r"generator: init = embedded is another network; set generator\.vqgan=embedded"),
+    ],
+    "GeneratorConfig._lpips_comes_with_a_checkpoint": [
+        (["generator.perceptual=lpips"], "generator: perceptual = lpips lies in published checkpoints, .*; use lite0"),
+    ],
+    "GeneratorConfig._resolution_fits_network": [
+        (["generator.resolution=102"], "generator: resolution = 102 must be a multiple of the network's f = 8"),
+        (["generator.vqgan=f16", "generator.resolution=72"], "generator: resolution = 72 must be .*'s f = 16"),
+    ],
+    "GeneratorConfig._parts_hold_an_original": [
+        (["generator.accumulation=5"], "generator: accumulation = 5 must not exceed originals_per_step = 4"),
+    ],
+    "PromptConfig._names_both": [
+        (["prompt.template='a {word}'"], r"prompt\.template: .* must hold \{object\} and \{word\} once each"),
+        (["prompt.template='{object} {word} {0}'"], r"prompt\.template: .* no other braces"),
+    ],
+    "PromptConfig._in_one_spelling": [
+        (["prompt.senses=[nut]"], r"prompt\.senses: sense 'nut' must read <noun>\.n\.<number>"),
+    ],
+    "DetectorConfig._filled_by_the_preset": [
+        (["detectors=[{name: patchcor}]"], r"detectors\.0: .* no such model; did you mean patchcore\?"),
+        (["detectors=[{name: padim, preset: paper}]"], r"detectors\.0: .* padim: has no preset paper; those"),
+        (["detectors.0.name=cflov"], r"detectors\.0: detector 'cflov': .* did you mean cflow\?"),
+    ],
+    "DetectorConfig._fields_of_the_model": [
+        (["detectors.0.crop=300"], r"detectors\.0: crop 300 is larger than the image_size 128"),
+        (["detectors.0.backbone=null"], r"detectors\.0: detector patchcore: needs a backbone"),
+        (["detectors.0.layers=[]"], r"detectors\.0: layers \[\] must be some of \['blocks\.0', .*, in this order"),
+        (["detectors.0.layers=[blocks.4, blocks.2]"], r"detectors\.0: layers .* in this order"),
+        (["detectors.0.steps=5"], r"detectors\.0: .* steps is not for it: patchcore trains nothing"),
+        (["detectors.0.args={a: 1}"], r"detectors\.0: .* args is not for it: patchcore .* takes no other arguments"),
+        (["detectors=[{name: padim, coreset_ratio: 0.1}]"], r"coreset_ratio is not for it: padim .* arguments in args"),
+        (["detectors=[{name: padim, args: {backbone: x}}]"], "padim: backbone is a field of the detector, not one of"),
+        (["detectors=[{name: padim, args: {n_featurs: 5}}]"], "no argument 'n_featurs'; did you mean n_features"),
+        (["detectors=[{name: efficient_ad, backbone: null, layers: [a]}]"], "efficient_ad: layers .* need a backbone"),
+        (["detectors=[{name: cflow, steps: 2, epochs: 2}]"], "cflow: give steps or epochs, not both"),
+        (["detectors=[{name: efficient_ad, batch_size: 2}]"], "efficient_ad: .* one image at a time; set"),
+        (["detectors=[{name: efficient_ad, backbone: resnet18}]"], "efficient_ad: its teacher is its own"),
+        (["detectors=[{name: draem, backbone: resnet18}]"], "draem: brings its own network; .* is not for it"),
+        (["detectors=[{name: reverse_distillation, layers: [blocks.2]}]"], r"reads blocks\.1, blocks\.2 and blocks\.4"),
+        (["detectors=[{name: winclip, image_size: 256}]"], "winclip: its network reads images of 240 px and no others"),
+        (["detectors=[{name: winclip, args: {few_shot_source: x}}]"], "winclip: .* no few_shot_source"),
+        (["detectors=[{name: winclip, args: {k_shot: -1}}]"], "winclip: k_shot is a number of good images.*got -1"),
+    ],
+    "each value once": [
+        (["copies=[5,5]"], "copies: a value stands there twice; name each once"),
+        (["detectors=[{}, {}]"], "detectors: a value stands there twice"),
+        (["support={coin: [a, a]}"], r"support\.coin: a value stands there twice"),
+    ],
+    "known_arm": [
+        (["arms=[originals]"], r"arms\.0: 'originals' is no arm; .*'original', 'augmented', .* 'external:<folder>'"),
+        (["arms=['external:']"], r"arms\.0: 'external:' is no arm"),
+        (["arms=['external:s3://bucket/web']"], r"arms\.0: .*: give a folder of the machine"),
+    ],
+}
+WITHOUT_REFUSAL = {"Study._preset_fills_in", "PromptConfig._in_one_order"}
+
+
+@pytest.mark.parametrize(("settings", "line"), itertools.chain(*COMBINATIONS.values()), ids=str)
+def test_a_combination_that_cannot_be_is_one_line(settings: list[str], line: str) -> None:
+    with pytest.raises(BadInput, match=rf"^study demo: .*{line}") as caught:
+        load_study("demo", settings)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_every_validator_has_a_combination() -> None:
+    found = set()
+    for _, model in MODELS:
+        held = model.__pydantic_decorators__
+        found |= {f"{model.__name__}.{name}" for name in [*held.model_validators, *held.field_validators]}
+    assert found - WITHOUT_REFUSAL <= COMBINATIONS.keys()
+
+
+# What only the photographs can tell: the fields, and the line.
+WITH_THE_DATA: dict[str, tuple[dict[str, Any], str]] = {
+    "a category of another dataset": (
+        {"categories": ["carpet"]},
+        "carpet: no such category; there are: brick, coin, gravel",
+    ),
+    "originals of a category that is not there": (
+        {"support": {"brick": ["a"]}},
+        "support: brick is no category .*: coin",
+    ),
+    "an original that is not there": (
+        {"support": {"coin": ["train/good/03.png"]}},
+        r"no train image .*/03\.png among .* mean train/good/",
+    ),
+    "views of a category that is not there": (
+        {"category_augmentation": {"pear": "strong"}},
+        "category_augmentation: pear is no category of the study; there are: coin",
+    ),
+    "more shots than photographs": ({"shots": 500}, r"shots is 500, and there are \d+ train images; use 1 to \d+ or"),
+    "an encoder that is not known": ({"encoder": "clip"}, "unknown encoder 'clip'; allowed: conse-lite0-minilm, "),
+    "an object that is no word": ({"objects": {"coin": "coinn"}}, "coinn.*did you mean|coinn.*nearest"),
+    "an object without a name": ({"objects": {"coin": " "}}, "'coin' has an empty object name; give it a noun"),
+    "a sense of another word": ({"prompt": {"senses": ["nut.n.01"]}}, r"prompt\.senses: nut\.n\.01 .* \(coin\); name"),
+    "no folder of images": ({"arms": ["external:/nowhere"]}, "/nowhere: no such folder; put the images .* there"),
 }
 
 
-@pytest.mark.parametrize("setting", MISTAKES, ids=str)
-def test_a_mistake_is_one_line_with_the_field_and_what_is_allowed(setting: str) -> None:
-    with pytest.raises(BadInput, match=MISTAKES[setting]) as caught:
+@pytest.mark.parametrize("name", WITH_THE_DATA)
+def test_what_the_photographs_do_not_hold_is_one_line(
+    name: str, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    fields, line = WITH_THE_DATA[name]
+    with pytest.raises(BadInput, match=line) as caught:
+        plan_studies([tiny_study(**fields)], Options(str(tmp_path / "out")))
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+SETTINGS = {
+    "copies": "write it as key=value",
+    "=5": "write it as key=value",
+    "copies=[": "not YAML",
+    "title=2026-13-01": "not YAML",
+    "copys=5": "'copys' is no field of a study; did you mean 'copies'?",
+    "encoder.name=x": "encoder is 'conse-lite0-minilm', which has no fields of its own; it can be text",
+    "seed.x=3": "'seed' has no fields of its own; it is a whole number",
+    "detectors.image_size=64": r"detectors is a list; name an entry by its number: detectors\.0 is the first",
+    "detectors.-1.image_size=64": "detectors is a list; name an entry by its number",
+    "detectors.1.image_size=64": "detectors has no entry 1; it has 1, counted from 0",
+    "variation_sources.0.name=demo": "variation_sources has no entry 0; it has 0",
+    "copies.7=3": "copies has no entry 7; it has 1",
+    "detectors.0.imagesize=64": r"'imagesize' is no field of detectors\.0; did you mean 'image_size'\?",
+    "copies.0.x=3": r"copies\.0 is 10, which has no fields of its own",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_a_setting_that_leads_nowhere_is_one_line(setting: str) -> None:
+    with pytest.raises(BadInput, match=f"^--set {re.escape(setting)}: .*{SETTINGS[setting]}") as caught:
         load_study("demo", [setting])
-    assert "\n" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_setting_reaches_an_entry_of_a_list(tmp_path: Path) -> None:
+    study = load_study("demo", ["detectors.0.image_size=64", "copies.0=3", "generator.betas.1=0.99"])
+    assert (study.detectors[0].image_size, study.copies, study.generator.betas) == (64, (3,), (0.5, 0.99))
+    path = tmp_path / "mine.yaml"
+    for text in ("{name: mine}", "{name: mine, detectors: {coreset_ratio: 1.0}}"):
+        path.write_text(text)
+        assert load_study(str(path), ["detectors.0.image_size=64"]).detectors[0].image_size == 64
+
+
+def test_a_detectors_name_and_preset_replace_what_they_decide_in_any_order() -> None:
+    cflow = DetectorConfig.model_validate({"name": "cflow", "image_size": 64})
+    assert load_study("demo", ["detectors.0.image_size=64", "detectors.0.name=cflow"]).detectors == (cflow,)
+    paper = ["detectors.0.preset=paper", "detectors=[{name: cflow, steps: 3}]"]
+    assert load_study("demo", paper).detectors == (DetectorConfig(name="cflow", preset="paper"),)
 
 
 def test_unknown_studies_and_files(tmp_path: Path) -> None:
@@ -100,6 +250,10 @@ def test_unknown_studies_and_files(tmp_path: Path) -> None:
         load_study("demo_sweeep")
     with pytest.raises(BadInput, match="cannot be read"):
         load_study(str(tmp_path / "nowhere.yaml"))
+    for text in (b"name: [", b"name: \xff", b"title: 2026-13-01"):
+        (tmp_path / "broken.yaml").write_bytes(text)
+        with pytest.raises(BadInput, match=r"broken\.yaml: not YAML"):
+            load_study(str(tmp_path / "broken.yaml"))
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     with pytest.raises(BadInput, match="holds no mapping"):
         load_study(str(tmp_path / "list.yaml"))
