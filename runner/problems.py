@@ -7,6 +7,7 @@ and a field that is added tomorrow needs nothing here.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -147,7 +148,8 @@ def _message(place: Place, problem: ErrorDetails) -> str:
     given = _shown(problem["input"])
     if KEY in problem["loc"]:
         return f"a name must be text; put it in quotes (given: {given})"
-    finite = ", and finite" if problem["type"] == "finite_number" else ""
+    number = problem["input"]
+    finite = ", and finite" if isinstance(number, float) and not math.isfinite(number) else ""
     return f"must be {place.words()}{finite} (given: {given})"
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.config import Config
+from runner.problems import first_problem
 
 if TYPE_CHECKING:
     from runner.study import Study
@@ -43,10 +44,10 @@ class Range(Config):
     step: between two neighbouring values (of ``log`` none); whole-number fields have 1 if none is given.
     """
 
-    low: int | float
-    high: int | float
+    low: float
+    high: float
     log: bool = False
-    step: Annotated[int | float, Field(gt=0)] | None = None
+    step: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -63,7 +64,8 @@ class Range(Config):
     def corners(self, whole: bool) -> tuple[float, ...]:
         """Its ends and the value next to the lower one: what has to be allowed for all of it to be."""
         step = self.step or (1 if whole else (self.high - self.low) / 3)
-        return (self.low, self.low + step, self.high)
+        found = (self.low, self.low + step, self.high)
+        return tuple(int(value) for value in found) if whole else found
 
 
 def _as_values(value: Any) -> Any:
@@ -79,6 +81,12 @@ def _distinct(values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
 Listed = Annotated[tuple[Scalar, ...], Field(min_length=1), AfterValidator(_distinct), BeforeValidator(_as_values)]
 
 
+Space = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Listed, Tag("values")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | Range) else "values"),
+]
+
+
 class SearchConfig(Config):
     """How the points of a study are chosen.
 
@@ -92,7 +100,7 @@ class SearchConfig(Config):
     )
     trials: Annotated[int, Field(ge=1)] = Field(default=20, description="points of random and optuna")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    space: dict[str, Range | Listed] = Field(default={}, description="field → its values, or a range of numbers")
+    space: dict[str, Space] = Field(default={}, description="field → its values, or a range of numbers")
     reduction: Annotated[float, Field(gt=1)] = Field(default=3, description="asha: one of so many goes on at a rung")
     concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="points under way at once in a guided search; default: what fills the cluster"
@@ -119,7 +127,7 @@ def space_of(study: Study) -> dict[str, Range | tuple[Any, ...]]:
 
 def is_whole(study: Study, field: str, values: Range) -> bool:
     """Whether the field takes whole numbers alone."""
-    if not all(isinstance(v, int) for v in (values.low, values.high, values.step or 1)):
+    if not all(v.is_integer() for v in (values.low, values.high, values.step or 1.0)):
         return False
     try:
         study.at({field: values.low + 0.5})
@@ -162,7 +170,7 @@ def _draw(values: Range | tuple[Any, ...], whole: bool, random: np.random.Genera
         drawn = float(np.exp(random.uniform(np.log(values.low), np.log(values.high))))
     else:
         drawn = float(random.uniform(values.low, values.high))
-    return min(max(round(drawn), values.low), values.high) if whole else drawn
+    return int(min(max(round(drawn), values.low), values.high)) if whole else drawn
 
 
 def corners(study: Study) -> list[Study]:
@@ -205,9 +213,8 @@ def _problems_of(study: Study, field: str, values: Range | tuple[Any, ...]) -> I
         if not isinstance(error, ValidationError):
             yield f"{where}: no such field"
             return
-        problem = error.errors()[0]
-        given = problem.get("input") if problem["type"] != "value_error" else value
-        yield f"{where}: {problem['msg'].removeprefix('Value error, ')} (given: {given!r})"
+        line = first_problem(type(study), error)
+        yield f"{where}: {line.removeprefix(f'{field}.0: ').removeprefix(f'{field}: ')}"
 
 
 def assign(fields: dict[str, Any], path: str, value: Any) -> None:

@@ -16,10 +16,12 @@ import experiments
 from components.errors import BadInput
 from runner.presets import filled, preset_fields
 from runner.problems import Place, did_you_mean, first_problem, no_such_place
+from runner.search import Range
 from runner.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)
 """A text of no known encoding, a date in month 13 and a number of 5,000 digits are plain ValueErrors."""
+SPACE = "search.space."
 A_DETECTORS_OWN = ("name", "preset", "alias")
 """Of a detector, what its name and its preset leave as it is."""
 
@@ -92,7 +94,12 @@ def _order(setting: str) -> tuple[bool, int, bool]:
 
 
 def _path(setting: str) -> list[str]:
-    return setting.partition("=")[0].split(".")
+    key = setting.partition("=")[0]
+    if not key.startswith(SPACE):
+        return key.split(".")
+    # The names there are paths themselves: search.space.generator.commitment, and its .low.
+    field, _, end = (name := key.removeprefix(SPACE)).rpartition(".")
+    return [*SPACE.strip(".").split("."), *((field, end) if field and end in Range.model_fields else (name,))]
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:
@@ -121,13 +128,13 @@ def _put(holder: Any, place: Place, path: list[str], parts: list[str], value: An
         return
     given = holder[at] if isinstance(holder, list) else holder.get(at)
     path = [*path, part]
-    holder[at] = _opened(given, below, ".".join(path))
+    holder[at] = _opened(given, below, deeper[0], ".".join(path))
     _put(holder[at], below, path, deeper, value)
 
 
-def _opened(given: Any, place: Place, where: str) -> Any:
-    """What is given at a place, as the mapping or list that a path can go into."""
-    if place.is_list:
+def _opened(given: Any, place: Place, part: str, where: str) -> Any:
+    """What is given at a place, as the mapping or list that a path can go into, to that part of it."""
+    if place.is_list and (part.isdecimal() or not place.fields):
         given = copy.deepcopy(place.schema.get("default", [])) if given is None else given
         return [*given] if isinstance(given, list | tuple) else [given]
     if given is not None and not isinstance(given, dict):

@@ -138,9 +138,16 @@ BY_ITSELF = {"generator.vqgan": ["small, embedded, f16, f16_16384, or a mapping 
 """What a field that takes other values than its type's says of them, by its own validator."""
 
 
+RANGE = f"search.space.{NAMED}"
+BESIDE = {"low": 1, "high": 2}
+"""What a range has to have besides the field that is wrong."""
+
+
 def nested(path: str, value: Any) -> dict[str, Any]:
     """Values of a study with one at a path, as YAML would give them."""
-    for part in reversed(path.split(".")):
+    *above, last = path.split(".")
+    value = [value] if last == "0" else {**(BESIDE if ".".join(above) == RANGE else {}), last: value}
+    for part in reversed(above):
         value = [value] if part == "0" else {part: value}
     return {"name": "demo", **value}
 
@@ -152,7 +159,9 @@ def settings(path: str, value: Any) -> list[str]:
         return settings(head, [value])
     # JSON is YAML, but for its words for what is no number.
     text = re.sub(r"Infinity|NaN", lambda word: {"Infinity": ".inf", "NaN": ".nan"}[word[0]], json.dumps(value))
-    return [*([f"{head}=[{{}}]"] if found else []), f"{path}={text}"]
+    first = [f"{head}=[{{}}]"] if found else []
+    first += [f"{RANGE}={json.dumps(BESIDE)}"] if path.startswith(f"{RANGE}.") else []
+    return [*first, f"{path}={text}"]
 
 
 def refused(path: str, value: Any) -> str:
@@ -215,6 +224,8 @@ def test_a_misspelt_name_at_every_level(above: str, model: type[BaseModel]) -> N
         path, meant = f"{above}{name}x", f"did you mean {name!r}?"
         with pytest.raises(BadInput, match=rf"^study demo: {re.escape(path)}: no such field; {re.escape(meant)}$"):
             validate(nested(path, 1), "demo")
+        if above == f"{RANGE}.":
+            continue  # --set cannot tell it from a field of that name: the names there are paths themselves
         *first, last = settings(path, 1)
         line = f"--set {last}: '{name}x' is no field of {above.rstrip('.') or 'a study'}; {meant}"
         with pytest.raises(BadInput, match=f"^{re.escape(line)}$"):

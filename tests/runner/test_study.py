@@ -64,7 +64,29 @@ def test_settings_reach_nested_fields_and_single_values_become_lists() -> None:
 
 
 # What no single field is to blame for, by the validator that refuses it: what was set, and the line.
+RANDOM = "search.algorithm=random"
 COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
+    "Range._is_a_range": [
+        ([RANDOM, "search.space.copies={low: 5, high: 5}"], "search.space.copies: low = 5 must be below high = 5"),
+        ([RANDOM, "search.space.vq_weight={low: 0, high: 1, log: true}"], "low = 0 must be above 0 for log: true"),
+        ([RANDOM, "search.space.copies={low: 1, high: 9, step: 4, log: true}"], "give step or log: true, not both"),
+        ([RANDOM, "search.space.copies={low: 1, high: 9, step: 5}"], "step = 5 must divide high − low = 8"),
+    ],
+    "Study._every_point_is_possible": [
+        (["search.space.copies={low: 5, high: 20}"], "search.space.copies: a grid needs a list of values"),
+        (["search.space.generator.commitmet=[1]"], "search.space.generator.commitmet: no such field; did you mean"),
+        (["search.space.detectors.3.crop=[64]", "objective=planted"], "search.space.detectors.3.crop: no such field"),
+        (["search.space.variance=[x]"], "search.space.variance: must be .*'estimated'.*'x'"),
+        (["search.space.copies=[0]"], r"search.space.copies: must be a whole number of at least 1 \(given: 0\)"),
+        (["search.space.dataset.name=[btad]"], "search.space.dataset.name: not to be searched; there are: "),
+        (["search.space.detectors.0.image_size=[64]"], "similarity says nothing about it"),
+        ([RANDOM, "search.space.iterations={low: 20, high: 40}"], "search.space.iterations: score_every = 10 must"),
+        (["search.scheduler=asha"], "search.scheduler: asha compares points at growing L; give several iterations"),
+        (
+            ["search.scheduler=asha", "iterations=[10, 20]", "search.space.iterations=[10]"],
+            "search.space.iterations: asha goes through the study's own iterations",
+        ),
+    ],
     "Study._every_l_is_scored": [(["iterations=[50, 55]"], "score_every = 10 must divide iterations = 55")],
     "Study._detectors_have_names_of_their_own": [
         (["detectors=[{image_size: 64}, {image_size: 128}]"], "detectors: two are called patchcore-lite0; .* an alias"),
