@@ -1,0 +1,171 @@
+"""Commands on a user's own photographs, without a study."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.errors import BadInput
+from runner.cli.options import Settings, stdout
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.generate import Photographs
+    from runner.study import Study
+
+
+def generate(
+    images: Annotated[
+        str, typer.Option(help="Folder with photographs of good products; one is enough.", metavar="DIR")
+    ],
+    object_name: Annotated[str, typer.Option("--object", help="What they show: a noun that WordNet knows.")],
+    out: Annotated[str, typer.Option(help="Folder for the images; the same again continues.", metavar="DIR")],
+    copies: Annotated[int | None, typer.Option(help="Images to make (default: 20).", min=1)] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="L, a multiple of 10: the best set of so many (default: 60).", min=1)
+    ] = None,
+    vq_weight: Annotated[float | None, typer.Option(help="λ: weight of the VQGAN's loss (default: 1).", min=0)] = None,
+    seed: Annotated[int, typer.Option(help="Drives training and sampling.", min=0)] = 0,
+    settings: Settings = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only show what the generator would learn from: OUT/preview.png.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes, or GPUs, that share each step's photographs; pays for many of them.", min=1)
+    ] = 1,
+) -> None:
+    """Make good images from your own photographs: no dataset, no cluster, one command."""
+    from pathlib import Path
+
+    from runner.generate import Photographs, check_settings
+    from runner.generate import preview as write_preview
+    from runner.settings import load_study
+
+    point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
+    given = [f"{name}={value}" for name, value in point.items() if value is not None]
+    check_settings(settings or [])
+    study = load_study("generate", [*given, *(settings or [])])
+    photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
+    folder = Path(out).expanduser()
+    if note := photographs.passed_over():
+        typer.echo(note, err=True)
+    if preview:
+        typer.echo(write_preview(photographs, folder, study.augmentation, seed))
+        return
+    _generate(photographs, study, folder, device, workers)
+
+
+def prompts(
+    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun that WordNet knows.")],
+    images: Annotated[
+        str | None, typer.Option(help="Folder with photographs of it, or one: ranks the prompts.", metavar="DIR")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="What compares texts and images (default: conse-lite0-minilm).", metavar="NAME")
+    ] = None,
+    hops: Annotated[int | None, typer.Option(help="Relations to follow (default: 1).", min=1, max=3)] = None,
+    relation: Annotated[
+        list[str] | None, typer.Option(help="Only this one, such as synonyms or hyponyms; repeatable.")
+    ] = None,
+    sense: Annotated[
+        list[str] | None, typer.Option(help="Only this meaning, such as nut.n.03; repeatable.", metavar="NAME")
+    ] = None,
+    senses: Annotated[bool, typer.Option("--senses", help="List the meanings by their names, and end.")] = False,
+    template: Annotated[
+        str | None, typer.Option(help="Holds {object} and {word} (default: 'a {object} with {word}').")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Stage 1's L2 distance (default: 0.5).")] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="What stage 1 keeps: farther (the paper's) or nearer prompts.")
+    ] = None,
+    wordnet: Annotated[
+        str | None, typer.Option(help="auto, nltk, debian or extract (default: auto).", metavar="SOURCE")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Prompts to show; 0 shows all.", min=0)] = 20,
+    json: Annotated[str | None, typer.Option(help="Write the whole ranking there.", metavar="FILE")] = None,
+    chart: Annotated[str | None, typer.Option(help="Draw the ranking there.", metavar="FILE.svg")] = None,
+) -> None:
+    """The prompts that WordNet gives an object, ranked against photographs of it if there are some."""
+    from functools import partial
+    from pathlib import Path
+
+    from components.prompts import open_wordnet
+    from runner import prompts as ranked
+
+    console = stdout()
+    folder, json_file, chart_file = (Path(p).expanduser() if p else None for p in (images, json, chart))
+    ranked.check_files(folder, json_file, chart_file)
+    fields = {"hops": hops, "relations": relation, "senses": sense, "template": template}
+    config = ranked.prompt_config(**fields, threshold=threshold, keep=keep, wordnet=wordnet)
+    opened = open_wordnet(config.wordnet)
+    asks = sys.stdin.isatty() and sys.stdout.isatty()
+    name = ranked.known(object_name, opened, partial(ranked.pick, console=console) if asks else None)
+    if senses:
+        ranked.print_senses(console, name, opened)
+        return
+    words = ranked.words_of(name, config, opened)
+    if folder is None:
+        ranked.print_words(console, words, top)
+        return
+    ranking, photographs = ranked.rank_photographs(words, folder, encoder or "conse-lite0-minilm", config)
+    ranked.print_ranking(console, ranking, words, photographs, top)
+    ranked.write_files(ranking, folder.name, json_file, chart_file)
+    for written in filter(None, (json_file, chart_file)):
+        typer.echo(f"written: {written}")
+
+
+def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
+    """Train with a bar, then say what was made."""
+    import torch
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from components.weights import forbid_downloads
+    from runner.generate import generate as make
+    from runner.progress import duration
+
+    forbid_downloads()
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen not in ("cpu", "cuda"):
+        raise BadInput(f"--device {chosen}: choose cpu or cuda")
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this machine has none that torch can use; leave it out")
+    console = stdout()
+    together: AbstractContextManager[object] = nullcontext()
+    if workers > 1:
+        from runner.cluster import cluster
+
+        if chosen == "cuda" and workers > torch.cuda.device_count():
+            raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")
+        together = cluster(None, workers + 1)
+    try:
+        with together, Progress(console=console, disable=not console.is_terminal) as bars:
+            task = bars.add_task("training", total=None)
+            made = make(
+                photographs,
+                study,
+                folder,
+                chosen,
+                lambda done, total: bars.update(task, completed=done, total=total),
+                workers,
+            )
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command continues")
+        raise typer.Exit(130) from None
+    table = Table(title=f"{len(made.images)} images, against the photographs", title_justify="left")
+    for name in made.quality:
+        table.add_column(name.replace("_", " ", 1) if name.startswith("diversity") else name, justify="right")
+    table.add_row(*(f"{value:.3g}" for value in made.quality.values()))
+    console.print(table)
+    console.print(
+        f"iteration {made.iteration}, the most similar to “{made.prompt}” ({made.similarity:.3f})"
+        if study.select[0] == "text"
+        else f"iteration {made.iteration}, the last",
+        highlight=False,
+    )
+    console.print(f"images: {made.folder}\nsheet:  {made.sheet}\nin {duration(made.seconds)}", highlight=False)

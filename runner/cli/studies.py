@@ -1,0 +1,192 @@
+"""Commands that run studies and show what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.errors import BadInput, GoodshotError
+from runner.cli.options import Address, CPUs, Oracle, Out, Settings, StoreURI, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.plan import Plan
+    from runner.run import Options, Run
+    from runner.study import Study
+
+
+def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
+    """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
+    from experiments.demo import demo as demo_study
+    from experiments.demo import demo_sweep
+    from runner.run import Options
+
+    _run([demo_study(), demo_sweep()], Options(out, store, None, cpus))
+
+
+def sweep(
+    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    out: Out,
+    settings: Settings = None,
+    oracle: Oracle = False,
+    store: StoreURI = None,
+    address: Address = None,
+    cpus: CPUs = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try cells once more that have failed three times.")] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End at the first failed cell: for a mistake that all of them share.")
+    ] = False,
+) -> None:
+    """Run a study: every cell that is not finished yet. The same command again continues."""
+    from components.weights import forbid_downloads
+    from runner.needs import require_all
+    from runner.settings import load_study
+
+    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    # Before half a second of imports: what is missing is said at once.
+    forbid_downloads()
+    require_all([declared])
+    from runner.run import Options
+
+    _run([declared], Options(out, store, address, cpus, retry, fail_fast))
+
+
+def plan(
+    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    out: Annotated[
+        str | None, typer.Option(help="Where it runs or ran: what is finished there is not counted.", metavar="URI")
+    ] = None,
+    settings: Settings = None,
+    oracle: Oracle = False,
+    store: StoreURI = None,
+    cpus: Annotated[float | None, typer.Option(help="CPUs that it will have (default: this machine's).")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs that it will have (default: this machine's).")] = None,
+) -> None:
+    """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
+    from components.weights import cache_dir
+    from runner.cluster import usable_cpus, usable_gpus
+    from runner.costs import read_costs
+    from runner.execute import plan_studies
+    from runner.pricing import price, print_plan
+    from runner.results import Results
+    from runner.run import Options
+    from runner.settings import load_study
+    from runner.store import Store
+
+    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    options = Options(out or str(cache_dir() / "plan"), store)
+    planned = plan_studies([declared], options)
+    finished = Results(options.out).finished() & planned.cells.keys() if out else set()
+    prices = price(planned, Store(options.store_uri), finished, declared.resources, read_costs())
+    console = stdout()
+    with_gpus = usable_gpus() if gpus is None else gpus
+    print_plan(console, planned, prices, len(finished), cpus or usable_cpus(), with_gpus)
+
+
+def studies() -> None:
+    """The studies in experiments/, with what they are for."""
+    from runner.settings import study_names
+
+    for name, declare in study_names().items():
+        summary = (declare.__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"{name:<20} {summary}")
+
+
+def report(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
+    store: StoreURI = None,
+) -> None:
+    """One self-contained HTML page of a study's results: OUT/report.html."""
+    from runner.report import write_report
+    from runner.run import Options
+
+    typer.echo(write_report(Options(out, store)))
+
+
+def verify(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
+    store: StoreURI = None,
+) -> None:
+    """Whether rows are what their scores say, and artifacts what was committed; changes nothing."""
+    from runner.results import Results
+    from runner.run import Options
+    from runner.store import Store
+    from runner.verifying import verify as problems_of
+
+    options = Options(out, store)
+    results = Results(options.out_uri)
+    if not (rows := len(results.finished())):
+        raise BadInput(f"{out}: holds no finished cell; give the --out of a study")
+    problems = 0
+    for problem in problems_of(results, Store(options.store_uri)):
+        typer.echo(str(problem))
+        problems += 1
+    if problems:
+        raise GoodshotError(f"{problems} problems in {rows} rows and what they stand on, listed above")
+    typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+
+
+def _run(studies: Sequence[Study], options: Options) -> None:
+    from runner.execute import run_studies
+
+    console = stdout()
+    try:
+        plan, run = run_studies(studies, options, console)
+    except KeyboardInterrupt:
+        console.print("stopped; finished cells are kept, the same command continues", highlight=False)
+        raise typer.Exit(130) from None
+    _conclude(studies, plan, run, options, console)
+
+
+def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
+    """Print the tables, the account of shared work and where the report is."""
+    from runner.execute import sharing
+    from runner.files import below
+    from runner.progress import duration
+    from runner.report import write_report
+    from runner.results import Results
+    from runner.search import is_search
+    from runner.terminal import print_search, print_sharing, print_study
+    from runner.trials import Ledger, chosen
+    from runner.work import MOST_TRIES
+
+    results = Results(options.out)
+    rows = results.rows()
+    for study in studies:
+        fingerprints = plan.cells_of[study.name]
+        console.print()
+        ledger = Ledger(results, study)
+        records = ledger.read() if len(study.points) > 1 or is_search(study) else []
+        best = chosen(records)
+        if is_search(study) and best is not None and best.best is not None:
+            # Rows of different points may differ in no column of a table.
+            fingerprints = list(best.best.fingerprints)
+        print_study(console, study.title or study.name, [rows[f] for f in fingerprints if f in rows])
+        if best is not None:
+            print_search(console, study, records, ledger.write_chosen(best))
+        if records and "generated" in study.arms:
+            print_sharing(console, sharing(study, plan, run, options.out))
+    stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
+    console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
+    if run.untracked:
+        console.print(
+            f"{run.untracked} W&B runs could not be written ({run.tracking_error}); the results are complete",
+            highlight=False,
+        )
+    console.print(f"report: {write_report(options)}", highlight=False)
+    where = below(options.out, "failures")
+    if run.halted:
+        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and log are in {where}")
+    if run.failed:
+        raise GoodshotError(
+            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {where}, "
+            "the same command tries them again"
+        )
+    if run.left_alone:
+        raise GoodshotError(
+            f"{run.left_alone} of {run.cells} cells are left alone, having failed {MOST_TRIES} times; their errors and "
+            f"logs are in {where}, --retry tries them once more"
+        )
