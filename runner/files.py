@@ -150,22 +150,27 @@ class Files:
     @contextmanager
     def _sink(self, name: str) -> Iterator[pa.NativeFile]:
         target = self.path(name)
-        if self._local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        else:
+        if not self._local:
             # Nothing to delete on failure: until the upload is complete, what is there is the file of before.
             with self.filesystem.open_output_stream(target) as stream:
                 yield stream
             return
         written = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            with self.filesystem.open_output_stream(written) as stream:
+            with self._fresh(written) as stream:
                 yield stream
             self.filesystem.move(written, target)
         except BaseException:
             with suppress(OSError):
                 self.filesystem.delete_file(written)
             raise
+
+    def _fresh(self, path: str) -> pa.NativeFile:
+        """A new file on a POSIX filesystem. Its folder is made only where there is none, which is seldom."""
+        with suppress(FileNotFoundError):
+            return self.filesystem.open_output_stream(path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return self.filesystem.open_output_stream(path)
 
 
 class _Hashing:
