@@ -93,6 +93,20 @@ class Files:
         with self.reported(name), self._sink(name) as stream:
             stream.write(data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write the whole file unless there is one; whether it was written.
+
+        On a POSIX filesystem one of several who ask at once gets it. An object store has no such operation: two who
+        ask in the same instant may both.
+        """
+        if not self._local:
+            self.write(name, data)
+            with suppress(FileNotFoundError):
+                return self.read(name) == data
+            return False
+        with self.reported(name):
+            return self._create_local(self.path(name), data)
+
     def write_stream(self, name: str, write: Callable[[pa.NativeFile], object]) -> str:
         """Write a file in pieces, whole or not at all, and return its SHA-256. ``write`` gets the open file.
 
@@ -164,6 +178,20 @@ class Files:
             with suppress(OSError):
                 self.filesystem.delete_file(written)
             raise
+
+    def _create_local(self, target: str, data: bytes) -> bool:
+        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            with self._fresh(written) as stream:
+                stream.write(data)
+            # The one operation that makes a file with its content, and fails where there is one.
+            os.link(written, target)
+        except FileExistsError:
+            return False
+        finally:
+            with suppress(OSError):
+                self.filesystem.delete_file(written)
+        return True
 
     def _fresh(self, path: str) -> pa.NativeFile:
         """A new file on a POSIX filesystem. Its folder is made only where there is none, which is seldom."""

@@ -43,6 +43,8 @@ class Leases:
 
     def __post_init__(self) -> None:
         self._files = Files(self.uri)
+        pid = os.getpid()
+        self._me = {"owner": self.owner, "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
         self._held: dict[str, int] = {}
         self._seen: dict[str, tuple[bytes, float]] = {}
 
@@ -62,7 +64,7 @@ class Leases:
                 return False
             self._remove(name, found)
         self._seen.pop(key, None)
-        if not self._create(name, self._content(key, 0)):
+        if not self._files.create(name, self._content(key, 0)):
             return False
         self._held[key] = 0
         return True
@@ -100,9 +102,7 @@ class Leases:
             self.release(key)
 
     def _content(self, key: str, beat: int) -> bytes:
-        value = {"key": key, "owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "beat": beat}
-        value["started"] = _started(os.getpid())
-        return json.dumps(value).encode()
+        return json.dumps({"key": key, **self._me, "beat": beat}).encode()
 
     def _is_dead(self, key: str, found: bytes) -> bool:
         if _field(found, "host") == socket.gethostname():
@@ -120,23 +120,6 @@ class Leases:
             return self._files.read(name)
         except FileNotFoundError:
             return None
-
-    def _create(self, name: str, content: bytes) -> bool:
-        if not isinstance(self._files.filesystem, fs.LocalFileSystem):
-            self._files.write(name, content)
-            return self._read(name) == content
-        path = Path(self._files.path(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
-        fresh.write_bytes(content)
-        try:
-            # The one operation that makes a file with its content, and fails where there is one.
-            path.hardlink_to(fresh)
-        except FileExistsError:
-            return False
-        finally:
-            fresh.unlink(missing_ok=True)
-        return True
 
     def _remove(self, name: str, found: bytes) -> None:
         """Remove a dead holder's lease; of several drivers that see it dead, one does."""
