@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from contextlib import suppress
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from components.errors import GoodshotError
 from runner.files import Files
 
 BEAT_SECONDS = 5.0
@@ -46,6 +48,8 @@ class Leases:
         pid = os.getpid()
         self._me = {"owner": self.owner, "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
         self._held: dict[str, int] = {}
+        # They are renewed in a thread: one that is given back meanwhile must not be written again.
+        self._lock = threading.Lock()
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     @property
@@ -71,30 +75,35 @@ class Leases:
 
     def release(self, key: str) -> None:
         """Give a lease back, if it is still this driver's."""
-        if self._held.pop(key, None) is not None:
-            name = _name(key)
-            found = self._read(name)
-            if found is not None and _field(found, "owner") == self.owner:
-                with suppress(OSError):
-                    self._files.delete(name)
+        with self._lock:
+            if self._held.pop(key, None) is not None:
+                # What cannot be deleted is free for others once it is not renewed any more.
+                with suppress(OSError, GoodshotError):
+                    if self._is_mine(_name(key)):
+                        self._files.delete(_name(key))
 
     def renew(self) -> set[str]:
         """Renew every lease; returns the keys that were lost: another driver took them for dead, or they are gone."""
         lost = set()
         for key in self.held:
-            name = _name(key)
-            found = self._read(name)
-            if found is None or _field(found, "owner") != self.owner:
-                lost.add(key)
-                self._held.pop(key, None)
-                continue
-            beat = self._held[key] + 1
-            # A place that cannot be written for a moment is no reason to stop; others wait longer than that.
-            with suppress(OSError):
-                self._files.write(name, self._content(key, beat))
-                if key in self._held:
-                    self._held[key] = beat
+            # A place that cannot be reached for a moment is no reason to stop; others wait longer than that.
+            with self._lock, suppress(OSError, GoodshotError):
+                if key in self._held and not self._renew(key):
+                    lost.add(key)
+                    del self._held[key]
         return lost
+
+    def _renew(self, key: str) -> bool:
+        if not self._is_mine(_name(key)):
+            return False
+        beat = self._held[key] + 1
+        self._files.write(_name(key), self._content(key, beat))
+        self._held[key] = beat
+        return True
+
+    def _is_mine(self, name: str) -> bool:
+        found = self._read(name)
+        return found is not None and _field(found, "owner") == self.owner
 
     def close(self) -> None:
         """Give all leases back."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from components.errors import GoodshotError
+from runner.files import Files
 from runner.leases import FOLDER, Leases
 
 
@@ -88,3 +91,41 @@ def test_a_damaged_lease_is_waited_for_and_then_taken(tmp_path: Path, content: b
     files(tmp_path)[0].write_bytes(content)
     assert not waiting.take("stage")
     assert waiting.take("stage")
+
+
+def test_what_cannot_be_read_or_written_for_a_moment_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = Leases(str(tmp_path))
+    assert holder.take("stage")
+
+    def fail(*_: object) -> None:
+        raise GoodshotError("no space left on device")
+
+    for method in ("write", "read"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Files, method, fail)
+            assert holder.renew() == set()
+            assert holder.held == ("stage",)
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "delete", fail)
+        holder.release("stage")
+    assert holder.held == ()
+
+
+def test_one_given_back_while_it_is_renewed_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Leases(str(tmp_path))
+    assert holder.take("stage")
+    releasing = threading.Thread(target=holder.release, args=["stage"])
+    write = Files.write
+
+    def write_late(files: Files, name: str, data: bytes) -> None:
+        releasing.start()
+        releasing.join(0.2)
+        write(files, name, data)
+
+    monkeypatch.setattr(Files, "write", write_late)
+    assert holder.renew() == set()
+    releasing.join()
+    assert holder.held == ()
+    assert files(tmp_path) == []
