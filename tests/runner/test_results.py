@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from runner.results import COMPACTED, ROW, Results
+from runner.results import COMPACTED, ROW, SCHEMAS, Results
 
 
 def append(results: Results, numbers: Sequence[int]) -> None:
@@ -62,6 +63,18 @@ def test_compacted_rows_are_the_same_rows(tmp_path: Path) -> None:
     assert len(again.finished()) == 14
     assert again.row("f0013")["copies"] == 13
     assert again.read("results").schema == ROW
+
+
+def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
+    append(results, [1])
+    results.append_failure("failed", "s", "c", "e", "l")
+    for table, schema in SCHEMAS.items():
+        for path in (tmp_path / table).iterdir():
+            assert pq.read_schema(path) == schema
+        assert results.read(table).schema == schema
+    assert results.row("nothing") == {**dict.fromkeys(ROW.names), "fingerprint": "nothing"}
 
 
 def test_many_compacted_files_become_one(tmp_path: Path) -> None:
