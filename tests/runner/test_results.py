@@ -77,6 +77,18 @@ def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None
     assert results.row("nothing") == {**dict.fromkeys(ROW.names), "fingerprint": "nothing"}
 
 
+def test_a_row_of_an_earlier_version_lacks_columns(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(3))
+    path = tmp_path / "results/f0001.parquet"
+    pq.write_table(pq.read_table(path).select(["copies", "fingerprint"]), path)
+    lacking = {**dict.fromkeys(ROW.names), "fingerprint": "f0001", "copies": 1}
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
+    results.compact(many=1)
+    assert results.read("results").schema == ROW
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
+
+
 def test_many_compacted_files_become_one(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     for start in range(0, 24, 3):
