@@ -54,6 +54,7 @@ class Broker:
         self.resources = resources
         self.results = Results(out)
         self.rows = self.results.rows()
+        self._failed_before = set(self.results.tries())
         self.progress = Progress()
         self._decoded = DecodedImages(store_uri, resources.detector_cpus, resources.detector_gpus)
         self._work = LeasedWork(store_uri, out)
@@ -143,8 +144,9 @@ class Broker:
         finally:
             self._decoded.release(planned)
         self.rows[fingerprint] = row
-        with suppress(OSError):
-            self.results.forget_failure(fingerprint)
+        if fingerprint in self._failed_before:
+            with suppress(OSError, GoodshotError):
+                self.results.forget_failure(fingerprint)
         if made:
             self.progress.executed["detection"] += 1
             await self._add_costs(planned, row)

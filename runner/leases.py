@@ -11,6 +11,7 @@ is gone.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -63,15 +64,14 @@ class Leases:
             return True
         name = _name(key)
         found = self._read(name)
-        if found is not None:
-            if not self._is_dead(key, found):
-                return False
-            self._remove(name, found)
-        self._seen.pop(key, None)
-        if not self._files.create(name, self._content(key, 0)):
+        if found is not None and not self._is_dead(key, found):
             return False
-        self._held[key] = 0
-        return True
+        self._seen.pop(key, None)
+        content = self._content(key, 0)
+        taken = self._files.create(name, content) if found is None else self._take_over(name, found, content)
+        if taken:
+            self._held[key] = 0
+        return taken
 
     def release(self, key: str) -> None:
         """Give a lease back, if it is still this driver's."""
@@ -130,20 +130,22 @@ class Leases:
         except FileNotFoundError:
             return None
 
-    def _remove(self, name: str, found: bytes) -> None:
-        """Remove a dead holder's lease; of several drivers that see it dead, one does."""
+    def _take_over(self, name: str, found: bytes, content: bytes) -> bool:
+        """Replace a dead holder's lease; of several drivers that see it dead, one does."""
         if not isinstance(self._files.filesystem, fs.LocalFileSystem):
-            self._files.delete(name)
-            return
-        path = Path(self._files.path(name))
-        aside = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
-        with suppress(FileNotFoundError):
-            path.rename(aside)
-            if aside.read_bytes() != found:
-                # Another driver was faster, and this is its own: it goes back, unless there is one already.
-                with suppress(FileExistsError):
-                    path.hardlink_to(aside)
-            aside.unlink(missing_ok=True)
+            return self._files.create(name, content)
+        try:
+            with Path(self._files.path(name)).open("r+b") as old:
+                # Who has the lock replaces it; who waited for that finds another one in its place. The lock ends with
+                # its process. Where a file system has none, the one who comes too early learns it when it renews.
+                with suppress(OSError):
+                    fcntl.flock(old, fcntl.LOCK_EX)
+                if self._read(name) != found:
+                    return False
+                self._files.write(name, content)
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def _name(key: str) -> str:

@@ -124,7 +124,8 @@ def _optuna(study: Study, begun: Sequence[Mapping[str, Any]]) -> Any:
         space={field: distribution(field, values) for field, values in space_of(study).items()},
         metric=study.objective,
         mode="max",
-        sampler=optuna.samplers.TPESampler(seed=study.search.seed),
+        # A sampler that starts again with the same seed would suggest the same points again.
+        sampler=optuna.samplers.TPESampler(seed=study.search.seed + len(begun)),
         points_to_evaluate=[dict(values) for values in begun] or None,
     )
 

@@ -49,13 +49,15 @@ def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == len(keys)
 
 
-def test_a_holder_whose_process_is_gone_is_dead_at_once(tmp_path: Path) -> None:
-    code = f"from runner.leases import Leases; assert Leases({str(tmp_path)!r}).take('stage')"
+def test_a_holder_whose_process_is_gone_is_dead_at_once_and_one_follows_it(tmp_path: Path) -> None:
+    keys = [f"stage/{i}" for i in range(100)]
+    code = f"from runner.leases import Leases; assert all(map(Leases({str(tmp_path)!r}).take, {keys}))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     drivers = [Leases(str(tmp_path)) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(lambda driver: driver.take("stage"), drivers)) == 1
-    assert len(files(tmp_path)) == 1
+        for key in keys:
+            assert sum(pool.map(lambda driver, key=key: driver.take(key), drivers)) == 1
+    assert len(files(tmp_path)) == len(keys)
 
 
 def test_another_machines_holder_is_dead_when_it_stops_renewing(tmp_path: Path) -> None:
