@@ -86,7 +86,7 @@ class _Driver:
 
     def _done(self) -> Run:
         tracked, untracked, error = self.logged
-        run = Run(cells=len(self.work.plan.cells), reused=self.work.reused)
+        run = Run(cells=len(self.work.asked), reused=self.work.reused)
         run = replace(run, tracked=tracked, untracked=untracked, tracking_error=error)
         # Where the cluster is what failed, its counts went with it.
         with suppress(RayError):

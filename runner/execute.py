@@ -74,7 +74,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     results.files.check_writable()
     work.write_records()
     work.announce(console)
-    run = Run(cells=len(work.plan.cells), reused=work.reused, left_alone=len(work.left_alone))
+    run = Run(cells=len(work.asked), reused=work.reused, left_alone=len(work.left_alone & work.asked))
     try:
         if work.is_left:
             # Imported here: a finished study is reported without starting Ray.
@@ -85,7 +85,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
             except Stopped as stopped:
                 run = stopped.run
                 raise stopped.reason from None
-            run = replace(done, left_alone=run.left_alone, reused=work.reused, cells=len(work.plan.cells))
+            run = replace(done, left_alone=run.left_alone, reused=work.reused, cells=len(work.asked))
     finally:
         run = replace(run, seconds=time.perf_counter() - began)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")

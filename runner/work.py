@@ -47,11 +47,10 @@ class Work:
         work._recall()
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()
-        unfinished = [f for f in work.plan.cells if f not in finished]
         work.left_alone = frozenset(f for f, tried in tries.items() if tried >= MOST_TRIES and f not in finished)
-        guided = {f for each in work.guided for f in work.plan.cells_of[each.study.name]}
-        work.missing = [f for f in unfinished if f not in work.left_alone and f not in guided]
-        work.reused = len(work.plan.cells) - len(unfinished)
+        known = {f: None for each in declared if each not in work.guided for f in work.plan.cells_of[each.study.name]}
+        work.missing = [f for f in known if f not in finished and f not in work.left_alone]
+        work.reused = len(finished & work.asked)
         work.searches_left = frozenset(e.study.name for e in work.guided if work._is_left(e.study, finished))
         return work
 
@@ -59,6 +58,11 @@ class Work:
     def guided(self) -> list[Declared]:
         """The searches that choose as they go."""
         return [each for each in self.declared if each.study.search.is_guided]
+
+    @property
+    def asked(self) -> set[str]:
+        """All cells that have been asked for; of a guided search not those that it may never get to."""
+        return {f for fingerprints in self.plan.cells_of.values() for f in fingerprints}
 
     @property
     def is_left(self) -> bool:
@@ -95,9 +99,10 @@ class Work:
 
     def announce(self, console: Console) -> None:
         """One line: what is finished and what is to run."""
-        alone = len(self.left_alone & self.plan.cells.keys())
+        asked = self.asked
+        alone = len(self.left_alone & asked)
         console.print(
-            f"{len(self.plan.cells)} cells of {len(self.declared)} studies: {self.reused} finished, "
+            f"{len(asked)} cells of {len(self.declared)} studies: {self.reused} finished, "
             f"{len(self.missing)} to run"
             + f", {alone} left alone after {MOST_TRIES} failures (--retry tries them)" * bool(alone)
             + f"; {len(self.plan.generators)} generators",
