@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -44,9 +45,8 @@ class ConseEncoder:
     def __init__(self, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._device, self._precision = torch.device(device), precision
         self._network = load_efficientnet_lite0().to(self._device)
-        self._text = MiniLM(device, precision)
-        # Of the texts alone: the classes' names are embedded in float32 once, whatever the rest is computed in.
-        self._classes = class_embeddings(MiniLM(device) if precision != "fp32" else self._text).to(self._device)
+        # Whatever the rest is computed in, the classes' names are embedded in float32, once on a machine.
+        self._classes = class_embeddings(lambda: MiniLM(device)).to(self._device)
         self._batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
 
     @torch.no_grad()
@@ -61,6 +61,11 @@ class ConseEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """L texts → float32 (L, 384), unit rows, on the CPU; cut at 256 word pieces."""
         return self._text.encode(texts)
+
+    @cached_property
+    def _text(self) -> MiniLM:
+        """Two seconds of imports and weights that those who only embed images do without."""
+        return MiniLM(str(self._device), self._precision)
 
     def embed_with_gradient(self, images: Tensor) -> Tensor:
         """RGB float (B, 3, H, W) in [0, 1] → float32 (B, 384), unit rows, differentiable in the pixels.
@@ -102,8 +107,8 @@ def class_names() -> tuple[str, ...]:
     return tuple(ImageNetInfo("imagenet-1k").label_descriptions())
 
 
-def class_embeddings(text: MiniLM) -> Tensor:
-    """Return the class names' embeddings, float32 (1000, 384), unit rows, on the CPU.
+def class_embeddings(text: Callable[[], MiniLM]) -> Tensor:
+    """Return the class names' embeddings, float32 (1000, 384), unit rows, on the CPU; ``text`` builds what makes them.
 
     They take seconds to compute and are kept in `cache_dir()`; a missing or damaged file is computed again,
     and a cache that cannot be written costs the time but is no error.
@@ -112,7 +117,7 @@ def class_embeddings(text: MiniLM) -> Tensor:
     path = class_cache(names)
     embeddings = _read(path, len(names))
     if embeddings is None:
-        embeddings = text.encode(names)
+        embeddings = text().encode(names)
         _write(path, embeddings)
     return embeddings
 
