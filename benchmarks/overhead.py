@@ -33,12 +33,13 @@ SEEDS, ROWS = 2000, 100_000
 
 
 @ray.remote
-def append(out: str, fingerprint: str) -> dict[str, Any]:
+def append(out: str, fingerprint: str) -> tuple[dict[str, Any], None]:
     """What a cell leaves, without having computed anything."""
-    row = {"fingerprint": fingerprint, "seconds_fit": 0.0, "seconds_score": 0.0, "n_test": 1, "copies": 0}
+    row: dict[str, Any] = {"fingerprint": fingerprint, "seconds_fit": 0.0, "seconds_score": 0.0, "n_test": 1}
+    row |= {"copies": 0, "device": "cpu"}
     score = {"fingerprint": fingerprint, "image_id": "x", "label": 0, "defect_type": "good", "score": 0.0}
     Results(out).append(fingerprint, row, [score], [{"fingerprint": fingerprint, "metric": "ap", "value": 0.0}])
-    return row
+    return row, None
 
 
 class NoOp(Broker):
@@ -69,7 +70,7 @@ def main() -> str:
         plan = plan_studies([study], options)
         planned = time.perf_counter()
         actor = ray.remote(num_cpus=0, max_concurrency=100_000)(NoOp)
-        broker = actor.remote(plan, options.store_uri, options.out_uri, study.resources, available["CPU"], 0)
+        broker = actor.remote(plan, options.store_uri, options.out_uri, study.resources, [available])
         # The first cell pays for the broker's own start and for the shard.
         first, *rest = plan.cells
         failed = ray.get(broker.run.remote([first]))

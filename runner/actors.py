@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 
-from runner.cluster import start_worker
+from runner.cluster import start_worker, taken_of_gpu
 from runner.costs import Cost, image_cost, step_cost
 from runner.plan import GeneratorStage, VQGANClipStage
 from runner.store import Store
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from components.generator.generator import Generator
 
 WARM_GENERATORS = 2
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage took: the generator steps executed, on which of Ray's nodes."""
+
+    steps: int
+    node: str
 
 
 @ray.remote(max_restarts=3, max_task_retries=3)
@@ -38,8 +47,8 @@ class GeneratorActor:
         self.store, self.device = Store(store_uri), device
         self._warm: OrderedDict[str, Generator] = OrderedDict()
 
-    def make(self, stage: GeneratorStage | VQGANClipStage, originals: Sequence[np.ndarray], broker: Any) -> int:
-        """Commit the stage's missing image sets. Returns the generator steps executed."""
+    def make(self, stage: GeneratorStage | VQGANClipStage, originals: Sequence[np.ndarray], broker: Any) -> Made:
+        """Commit the stage's missing image sets."""
         from components.generator.generator import Generator
         from components.generator.start import check_start
         from runner.image_sets import ImageSets
@@ -79,4 +88,6 @@ class GeneratorActor:
             self._warm[training.key] = generator
         while len(self._warm) > WARM_GENERATORS:
             self._warm.popitem(last=False)
-        return made
+        if (memory := taken_of_gpu(self.device)) is not None:
+            broker.add_memory.remote(step_cost(training, self.device), memory)
+        return Made(made, ray.get_runtime_context().get_node_id())

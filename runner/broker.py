@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -16,13 +17,14 @@ from ray.exceptions import RayTaskError
 
 from components.errors import GoodshotError
 from runner import tasks
-from runner.costs import Cost, device_of, fit_cost, prompt_cost, score_cost
+from runner.costs import Cost, Costs, Memory, fit_cost, prompt_cost, score_cost
 from runner.decoded import DecodedImages
 from runner.flights import Flights
 from runner.leased import LeasedWork, UnderLease
 from runner.plan import Plan, PlannedCell, Trial
 from runner.progress import Progress
 from runner.results import Results
+from runner.scheduling import Shares
 from runner.study import Resources
 
 AHEAD = 4
@@ -35,6 +37,7 @@ class Broker:
 
     Args:
         plan: extended by :meth:`learn` where a search chooses its points as it goes.
+        nodes: each node's ``CPU`` and ``GPU``.
         leave: cells that are not to be tried; they count as failed.
     """
 
@@ -44,27 +47,26 @@ class Broker:
         store_uri: str,
         out: str,
         resources: Resources,
-        cpus: float,
-        gpus: float,
+        nodes: list[dict[str, float]],
         fail_fast: bool = False,
         leave: frozenset[str] = frozenset(),
+        costs: Costs = MappingProxyType({}),
+        memory: Mapping[str, Memory] = MappingProxyType({}),
     ) -> None:
         self.plan, self.store_uri, self.out = plan, store_uri, out
         self._fail_fast, self._halted, self._leave = fail_fast, False, leave
-        self.resources = resources
         self.results = Results(out)
         self.rows = self.results.rows()
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
-        self._decoded = DecodedImages(store_uri, resources.detector_cpus, resources.detector_gpus)
+        self.shares = Shares(resources, nodes, dict(memory))
+        self._decoded = DecodedImages(store_uri, self.shares)
         self._work = LeasedWork(store_uri, out)
-        slots = gpus / resources.generator_gpus if resources.generator_gpus else cpus / resources.generator_cpus
-        self._flights = Flights(plan, store_uri, resources, int(slots), self._decoded, self._work, self.progress)
+        self._flights = Flights(plan, store_uri, self.shares, self._decoded, self._work, self.progress, costs)
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
-        detecting = gpus / resources.detector_gpus if resources.detector_gpus else cpus / resources.detector_cpus
         # Only so many cells are leased at a time: the others are free for another driver.
-        self._detecting = asyncio.Semaphore(AHEAD * max(1, int(detecting)))
+        self._detecting = asyncio.Semaphore(resources.detections or AHEAD * self.shares.detections())
 
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
@@ -105,6 +107,11 @@ class Broker:
         """What some units of a kind of work have taken."""
         self.progress.costs[kind] = self.progress.costs.get(kind, Cost()) + cost
 
+    async def add_memory(self, kind: str, memory: Memory) -> None:
+        """What a kind of work has taken of a GPU."""
+        self.shares.measured(kind, memory)
+        self.progress.memory[kind] = self.shares.memory[kind]
+
     async def snapshot(self) -> Progress:
         """Where the run is."""
         return self.progress
@@ -124,7 +131,10 @@ class Broker:
         made: list[dict[str, Any]] = []
 
         async def make(lease: UnderLease) -> None:
-            made.append(await lease.task(self._detection(planned)))
+            row, memory = await self._flights.task(lease, self._detection(planned))
+            made.append(row)
+            if memory is not None:
+                await self.add_memory(fit_cost(planned.cell.detector, "cuda"), memory)
 
         try:
             if self._halted:
@@ -160,7 +170,7 @@ class Broker:
         self._work.stop()
 
     async def _add_costs(self, planned: PlannedCell, row: dict[str, Any]) -> None:
-        detector, device = planned.cell.detector, device_of(self.resources.detector_gpus)
+        detector, device = planned.cell.detector, row["device"]
         images = len(planned.support.ids) + planned.cell.copies
         await self.add_cost(fit_cost(detector, device), Cost(row["seconds_fit"], images))
         await self.add_cost(score_cost(detector, device), Cost(row["seconds_score"], row["n_test"]))
@@ -170,15 +180,15 @@ class Broker:
 
     def _detection(self, planned: PlannedCell) -> Any:
         """The reference to a cell's row, which is being made."""
-        cpus, gpus = self.resources.detector_cpus, self.resources.detector_gpus
-        return tasks.detect.options(num_cpus=cpus, num_gpus=gpus).remote(
+        share = self.shares.detector(planned.cell.detector)
+        return tasks.detect.options(num_cpus=share.cpus, num_gpus=share.gpus).remote(
             planned,
             self._decoded.support(planned.support),
             self._decoded.test(planned.support.shard, planned.cell.detector.image_size),
             self.store_uri,
             self.out,
-            "cuda" if gpus else "cpu",
-            int(cpus),
+            share.device,
+            share.threads,
             *self._decoded.features(planned),
         )
 

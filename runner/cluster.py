@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
+from runner.costs import Memory
 
 OBJECT_STORE_BYTES = 512 * 2**20
 WORKER_BYTES = 2 * 2**30
@@ -109,3 +110,14 @@ def start_worker(threads: int) -> None:
     quiet_environment()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(max(1, threads))
+
+
+def taken_of_gpu(device: str) -> Memory | None:
+    """What this process has taken of its GPU at most since the last call; None on a CPU."""
+    if device != "cuda":
+        return None
+    import torch
+
+    peak, total = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.reset_peak_memory_stats()
+    return Memory(peak, total)

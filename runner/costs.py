@@ -18,6 +18,7 @@ from runner.files import Files
 from runner.plan import GeneratorStage
 
 FILE = "costs.json"
+MEMORY_FILE = "gpu_memory.json"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,18 @@ class Cost:
 
 
 Costs = Mapping[str, Cost]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a stage has taken of a GPU at most, and all that it has."""
+
+    peak: float
+    total: float
+
+    def largest(self, other: Memory) -> Memory:
+        """What is safe where either was seen: the larger need on the smaller GPU."""
+        return Memory(max(self.peak, other.peak), min(self.total, other.total))
 
 
 def step_cost(stage: GeneratorStage, device: str) -> str:
@@ -75,10 +88,7 @@ def device_of(gpus: float) -> str:
 
 def read_costs() -> dict[str, Cost]:
     """What is known on this machine; nothing, where nothing was run or the file is damaged."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        kept = json.loads((cache_dir() / FILE).read_text(encoding="utf-8"))
-        return {str(kind): Cost(float(seconds), float(units)) for kind, (seconds, units) in kept.items()}
-    return {}
+    return {kind: Cost(*pair) for kind, pair in _read(FILE).items()}
 
 
 def remember_costs(measured: Costs) -> None:
@@ -87,7 +97,28 @@ def remember_costs(measured: Costs) -> None:
     for kind, cost in measured.items():
         before = known.get(kind, Cost())
         known[kind] = Cost(before.seconds / 2, before.units / 2) + cost
-    values = {kind: [cost.seconds, cost.units] for kind, cost in sorted(known.items())}
-    # Where the cache cannot be written, the next plan knows less.
+    _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in known.items()})
+
+
+def read_memory() -> dict[str, Memory]:
+    """What stages have taken of this user's GPUs."""
+    return {kind: Memory(*pair) for kind, pair in _read(MEMORY_FILE).items()}
+
+
+def remember_memory(measured: Mapping[str, Memory]) -> None:
+    """Keep the latest run's: another version may need more or less."""
+    known = {**read_memory(), **measured}
+    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in known.items()})
+
+
+def _read(name: str) -> dict[str, tuple[float, float]]:
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        kept = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
+        return {str(kind): (float(one), float(other)) for kind, (one, other) in kept.items()}
+    return {}
+
+
+def _write(name: str, values: Mapping[str, tuple[float, float]]) -> None:
+    # Where the cache cannot be written, the next run knows less.
     with suppress(OSError, GoodshotError):
-        Files(str(cache_dir())).write(FILE, json.dumps(values, indent=1).encode())
+        Files(str(cache_dir())).write(name, json.dumps(dict(sorted(values.items())), indent=1).encode())

@@ -16,6 +16,7 @@ from components.detectors.config import DetectorConfig
 from runner import tasks
 from runner.fingerprint import fingerprint
 from runner.plan import PlannedCell, Support
+from runner.scheduling import Shares
 
 Key = tuple[str, object]
 
@@ -29,12 +30,11 @@ class DecodedImages:
     batches that hold the support, :func:`read_test` the test split, with a thread a CPU.
 
     Args:
-        cpus: CPUs that decoding a test split takes, or embedding one.
-        gpus: GPUs that embedding one takes.
+        shares: what embedding a split takes, as detecting does; decoding one takes no GPU.
     """
 
-    def __init__(self, store_uri: str, cpus: float, gpus: float = 0) -> None:
-        self._store_uri, self._cpus, self._gpus = store_uri, cpus, gpus
+    def __init__(self, store_uri: str, shares: Shares) -> None:
+        self._store_uri, self._shares = store_uri, shares
         self._users: Counter[Key] = Counter()
         self._refs: dict[Key, Any] = {}
 
@@ -54,8 +54,9 @@ class DecodedImages:
         """Reference to the :class:`Split` of the test images at ``size``."""
         key = ("test", (shard, size))
         if key not in self._refs:
-            self._refs[key] = tasks.decode_test.options(num_cpus=self._cpus).remote(
-                shard, size, self._store_uri, max(1, int(self._cpus))
+            cpus = self._shares.resources.detector_cpus
+            self._refs[key] = tasks.decode_test.options(num_cpus=cpus).remote(
+                shard, size, self._store_uri, max(1, int(cpus))
             )
         return self._refs[key]
 
@@ -70,9 +71,9 @@ class DecodedImages:
         images = (self.support(planned.support), self.test(planned.support.shard, planned.cell.detector.image_size))
         for key, of in zip(keys, images, strict=True):
             if key not in self._refs:
-                task = tasks.embed.options(num_cpus=self._cpus, num_gpus=self._gpus)
-                device, threads = "cuda" if self._gpus else "cpu", max(1, int(self._cpus))
-                self._refs[key] = task.remote(planned.cell.detector, of, device, threads)
+                share = self._shares.detector(planned.cell.detector)
+                task = tasks.embed.options(num_cpus=share.cpus, num_gpus=share.gpus)
+                self._refs[key] = task.remote(planned.cell.detector, of, share.device, share.threads)
         return [self._refs[key] for key in keys]
 
     def release(self, planned: PlannedCell) -> None:

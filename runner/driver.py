@@ -16,11 +16,13 @@ from rich.console import Console
 from components.errors import BadInput
 from runner.broker import BrokerActor
 from runner.cluster import cluster
+from runner.costs import read_costs, read_memory
 from runner.external import supply
 from runner.plan import Plan, Trial, point_key
 from runner.planning import Declared, plan_point
 from runner.progress import shown
 from runner.run import Options, Run
+from runner.scheduling import Share, Shares
 from runner.search import points_of
 from runner.store import Store
 from runner.study import Resources, Study
@@ -42,27 +44,30 @@ def execute(work: Work, options: Options, console: Console) -> Run:
     """Run what is left on a cluster. Raises :class:`Stopped` if that ends early."""
     wanted = {work.plan.cells[f].image_set for f in work.missing}
     supply((s for s in work.plan.external.values() if s.key in wanted), Store(options.store_uri))
-    with cluster(options.address, options.cpus) as available:
+    with cluster(options.address, options.cpus):
         resources = work.declared[0].study.resources
-        _check_room(resources, ray.nodes())
-        return _Driver(work, options, available, resources).run(console)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        _check_room(resources, nodes)
+        return _Driver(work, options, nodes, resources).run(console)
 
 
 class _Driver:
     """One run on one cluster."""
 
-    def __init__(self, work: Work, options: Options, available: Mapping[str, float], resources: Resources) -> None:
-        self.work, self.options, self.resources = work, options, resources
-        self.cpus, self.gpus = available.get("CPU", 1), available.get("GPU", 0)
+    def __init__(self, work: Work, options: Options, nodes: list[dict[str, float]], resources: Resources) -> None:
+        self.work, self.options = work, options
+        self.cpus = sum(node.get("CPU", 0) for node in nodes)
+        self.shares = Shares(resources, nodes, read_memory())
         self.broker = BrokerActor.remote(
             work.plan,
             options.store_uri,
             options.out_uri,
             resources,
-            self.cpus,
-            self.gpus,
+            nodes,
             options.fail_fast,
             work.left_alone,
+            read_costs(),
+            self.shares.memory,
         )
         self.tracker = _tracker(options)
         self.logged: tuple[int, int, str] = (0, 0, "")
@@ -98,6 +103,7 @@ class _Driver:
                 failed=progress.cells_failed,
                 halted=self.options.fail_fast and progress.cells_failed > 0,
                 costs=dict(progress.costs),
+                memory=dict(progress.memory),
             )
         return run
 
@@ -122,7 +128,7 @@ class _Driver:
     def _search(self, declared: Declared) -> None:
         study, points = declared.study, points_of(declared.study)
         first = plan_point(declared, points[0])
-        slots = self.gpus / self.resources.generator_gpus if self.resources.generator_gpus else self.cpus
+        slots = min((self.shares.generators(stage) for stage in first.generators.values()), default=1)
         # One more than what fills the cluster: its next training is there when a slot is free.
         concurrent = study.search.concurrent or math.ceil(slots / max(1, len(first.generators))) + 1
         trials = [] if study.search.algorithm == "optuna" else [Trial(values, {}) for values in points]
@@ -147,11 +153,11 @@ class _Driver:
 
 def _check_room(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> None:
     """A stage that no node has room for would wait for ever. Raises :class:`BadInput`."""
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
     for kind in ("generator", "detector"):
-        cpus, gpus = getattr(resources, f"{kind}_cpus"), getattr(resources, f"{kind}_gpus")
-        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in alive):
-            most = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in alive}))
+        cpus, declared = getattr(resources, f"{kind}_cpus"), getattr(resources, f"{kind}_gpus")
+        gpus = 0 if declared == "auto" else declared
+        if not Share(cpus, gpus).fits(nodes):
+            most = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
             raise BadInput(
                 f"resources: a {kind} asks for {cpus:g} CPUs and {gpus:g} GPUs, and the nodes have {most}; "
                 f"lower resources.{kind}_cpus or resources.{kind}_gpus"

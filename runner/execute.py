@@ -14,7 +14,7 @@ from rich.console import Console
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
 from runner.catalogue import Category, read_catalogue
-from runner.costs import remember_costs
+from runner.costs import remember_costs, remember_memory
 from runner.needs import require_all
 from runner.plan import Plan, unshared_steps
 from runner.planning import Declared, make_plan
@@ -91,6 +91,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
         remember_costs(run.costs)
+        remember_memory(run.memory)
         with suppress(GoodshotError):
             work.write_records()
             results.compact()

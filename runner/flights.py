@@ -8,18 +8,21 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from runner import tasks
 from runner.actors import GeneratorActor
+from runner.costs import Costs
 from runner.decoded import DecodedImages
 from runner.leased import LeasedWork, UnderLease
 from runner.plan import GeneratorStage, ImageSetStage, Plan, PlannedCell, PromptStage, VQGANClipStage
 from runner.pool import GeneratorPool
 from runner.progress import Progress
+from runner.scheduling import Share, Shares, expected_seconds
 from runner.store import Store
-from runner.study import Resources
 from runner.variation import VariationStage
 
 
@@ -29,25 +32,29 @@ class Flights:
     A stage that failed stays failed for the run: the cells that stand on it fail at once.
 
     Args:
-        slots: generators that the cluster has room for at once.
+        shares: what a stage takes of a node.
     """
 
     def __init__(
         self,
         plan: Plan,
         store_uri: str,
-        resources: Resources,
-        slots: int,
+        shares: Shares,
         decoded: DecodedImages,
         work: LeasedWork,
         progress: Progress,
+        costs: Costs,
     ) -> None:
-        self.plan, self.store, self.resources = plan, Store(store_uri), resources
+        self.plan, self.store, self.shares = plan, Store(store_uri), shares
         self._decoded, self._work, self.progress = decoded, work, progress
-        self._pool = GeneratorPool(slots, self._start_generator_actor)
+        self._pool = GeneratorPool(self)
+        self.tasks = 0
+        """Ray tasks under way for stages and cells; each wants a place on a node."""
         self._flights: dict[str, asyncio.Future[Any]] = {}
         self._wanted: defaultdict[str, set[str]] = defaultdict(set)
         self._expected: dict[str, int] = {}
+        self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
+        self._costs = costs
 
     async def once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
         """What ``make`` returns, called once for a key."""
@@ -88,7 +95,7 @@ class Flights:
         """A stage of one Ray task, unless the store has its artifact."""
 
         async def make(lease: UnderLease) -> None:
-            await lease.task(start())
+            await self.task(lease, start())
             self.progress.executed[kind] += 1
 
         await self._work.make(self._work.stages, key, lambda: self.store.has(key), make)
@@ -147,7 +154,39 @@ class Flights:
 
         await self._work.make(self._work.stages, key, done, make)
 
-    def _start_generator_actor(self) -> Any:
-        cpus, gpus = self.resources.generator_cpus, self.resources.generator_gpus
-        device = "cuda" if gpus else "cpu"
-        return GeneratorActor.options(num_cpus=cpus, num_gpus=gpus).remote(self.store.uri, device, int(cpus))
+    async def task(self, lease: UnderLease, reference: Any) -> Any:
+        """What a Ray task returns; as long as it waits for a place, idle actors give theirs away."""
+        self.tasks += 1
+        try:
+            return await lease.task(reference)
+        finally:
+            self.tasks -= 1
+
+    # How the pool's actors come to be, and when they have to go (`runner.pool.Placing`).
+
+    def start(self, stage: GeneratorStage | VQGANClipStage, node: str | None) -> Any:
+        """A fresh actor with the stage's share of a node, where its category was before if there is room."""
+        share = self.shares.generator(stage)
+        where = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
+        options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "scheduling_strategy": where}
+        actor = GeneratorActor.options(**options).remote(self.store.uri, share.device, share.threads)
+        self._held[actor] = share
+        return actor
+
+    def suits(self, actor: Any, stage: GeneratorStage | VQGANClipStage) -> bool:
+        """Whether the actor's share of a GPU is enough."""
+        return bool(self._held[actor].gpus >= self.shares.generator(stage).gpus)
+
+    def slots(self, stage: GeneratorStage | VQGANClipStage) -> int:
+        """How many trainings like this run at once."""
+        return self.shares.generators(stage)
+
+    def seconds(self, stage: GeneratorStage | VQGANClipStage) -> float:
+        """What the training is expected to take."""
+        return expected_seconds(stage, self.shares.generator(stage).device, {**self._costs, **self.progress.costs})
+
+    def is_wanted(self) -> bool:
+        """Whether more tasks and actors want a CPU than there are."""
+        resources = self.shares.resources
+        cpus = self.tasks * resources.detector_cpus + self._pool.size * resources.generator_cpus
+        return cpus > sum(node.get("CPU", 0) for node in self.shares.nodes)

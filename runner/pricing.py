@@ -15,14 +15,16 @@ from rich.table import Table
 
 from components.download import readable
 from components.generator.config import VQGANConfig
-from runner.costs import Costs, device_of, fit_cost, image_cost, prompt_cost, score_cost, step_cost
+from runner.costs import Costs, fit_cost, image_cost, prompt_cost, score_cost, step_cost
 from runner.plan import GeneratorStage, ImageSetStage, Plan, PlannedCell, unshared_steps
 from runner.progress import duration
+from runner.scheduling import Share, Shares
 from runner.store import Store
-from runner.study import Resources
 
 EMBEDDING_BYTES = 4 * 512
 """Of an embedding in a trace, about."""
+Hours = tuple[float | None, float | None]
+"""Of CPUs and of GPUs; None where something was never measured."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class StagePrice:
         return self.wanted - self.done
 
 
-def price(plan: Plan, store: Store, finished: set[str], resources: Resources, costs: Costs) -> list[StagePrice]:
+def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: Costs) -> list[StagePrice]:
     """Every kind of stage of a plan, in the order of the stage graph."""
     left = [p for f, p in plan.cells.items() if f not in finished]
     shards = {p.support.shard for p in plan.cells.values()}
@@ -56,14 +58,14 @@ def price(plan: Plan, store: Store, finished: set[str], resources: Resources, co
     found = [
         StagePrice("shard", len(shards), asked, sum(map(store.has, shards)), disk=_shard_bytes(plan, shards, store)),
         _prompts(plan, prompts, store, costs),
-        *_generators(plan, left, store, resources, costs),
+        *_generators(plan, left, store, shares, costs),
     ]
     for kind, stages in (("external set", plan.external), ("VQGAN-CLIP set", plan.vqgan_clip)):
         if stages:
             users = sum(p.image_set in stages for p in plan.cells.values())
             unknown = None if kind.startswith("VQGAN") else 0.0
             found.append(StagePrice(kind, len(stages), users, sum(map(store.has, stages)), unknown, unknown))
-    found.append(_detection(plan, left, resources, costs))
+    found.append(_detection(plan, left, shares, costs))
     return [each for each in found if each.wanted]
 
 
@@ -77,17 +79,17 @@ def _prompts(plan: Plan, keys: Iterable[str], store: Store, costs: Costs) -> Sta
     left = [stage for stage in stages if not store.has(stage.key)]
     each = [_each(costs, prompt_cost(stage.encoder)) for stage in left]
     asked = sum(p.prompt is not None for p in plan.cells.values())
-    return StagePrice("prompt", len(stages), asked, len(stages) - len(left), _hours(each), 0.0, 4096 * len(left))
+    cpus, _ = _total(_hours(seconds, Share(1, 0)) for seconds in each)
+    return StagePrice("prompt", len(stages), asked, len(stages) - len(left), cpus, 0.0, 4096 * len(left))
 
 
 def _generators(
-    plan: Plan, cells: Iterable[PlannedCell], store: Store, resources: Resources, costs: Costs
+    plan: Plan, cells: Iterable[PlannedCell], store: Store, shares: Shares, costs: Costs
 ) -> list[StagePrice]:
     """Trainings, and the image sets that they leave."""
     wanted = {p.generator for p in plan.cells.values() if p.generator}
     needed = {p.image_set for p in cells}
-    device = device_of(resources.generator_gpus)
-    seconds: list[float | None] = []
+    hours: list[Hours] = []
     disk, done, sets, sets_done, set_bytes = 0, 0, 0, 0, 0
     for flight in wanted:
         stage = plan.generators[flight]
@@ -97,10 +99,12 @@ def _generators(
             done += 1
             continue
         steps, images = max(s.iterations for s in missing) - 1, _scored_images(stage, missing)
-        seconds.append(_sum([(steps, step_cost(stage, device)), (images, image_cost(stage, device))], costs))
+        share = shares.generator(stage)
+        parts = [(steps, step_cost(stage, share.device)), (images, image_cost(stage, share.device))]
+        hours.append(_hours(_sum(parts, costs), share))
         disk += _checkpoint_bytes(stage) * len({s.iterations for s in missing}) + images * EMBEDDING_BYTES
         set_bytes += sum(s.copies * _side(stage, s) ** 2 * 3 for s in missing)
-    cpus, gpus = _shared(_hours(seconds), resources.generator_cpus, resources.generator_gpus)
+    cpus, gpus = _total(hours)
     asked = sum(p.generator is not None for p in plan.cells.values())
     return [
         StagePrice("generator", len(wanted), asked, done, cpus, gpus, disk),
@@ -108,18 +112,18 @@ def _generators(
     ]
 
 
-def _detection(plan: Plan, left: list[PlannedCell], resources: Resources, costs: Costs) -> StagePrice:
-    device = device_of(resources.detector_gpus)
+def _detection(plan: Plan, left: list[PlannedCell], shares: Shares, costs: Costs) -> StagePrice:
     tests: dict[str, int] = {}
-    seconds = []
+    hours = []
     for planned in left:
         shard, detector = planned.support.shard, planned.cell.detector
         if shard not in tests:
             tests[shard] = sum(s.split == "test" for s in plan.category(shard).samples)
         images = len(planned.support.ids) + planned.cell.copies
-        parts = [(images, fit_cost(detector, device)), (tests[shard], score_cost(detector, device))]
-        seconds.append(_sum(parts, costs))
-    cpus, gpus = _shared(_hours(seconds), resources.detector_cpus, resources.detector_gpus)
+        share = shares.detector(detector)
+        parts = [(images, fit_cost(detector, share.device)), (tests[shard], score_cost(detector, share.device))]
+        hours.append(_hours(_sum(parts, costs), share))
+    cpus, gpus = _total(hours)
     wanted = len(plan.cells)
     rows = 8192 * len(left) + 100 * sum(tests.get(p.support.shard, 0) for p in left)
     return StagePrice("detection", wanted, wanted, wanted - len(left), cpus, gpus, rows)
@@ -159,14 +163,17 @@ def _sum(parts: Sequence[tuple[float, str]], costs: Costs) -> float | None:
     return None if any(each is None for _, each in priced) else sum(units * (each or 0.0) for units, each in priced)
 
 
-def _hours(seconds: Iterable[float | None]) -> float | None:
-    every = list(seconds)
-    return None if any(each is None for each in every) else sum(each or 0.0 for each in every) / 3600
-
-
-def _shared(hours: float | None, cpus: float, gpus: float) -> tuple[float | None, float | None]:
+def _hours(seconds: float | None, share: Share) -> Hours:
     """Hours of work as hours of each resource that it holds."""
-    return (None, None) if hours is None else (hours * cpus, hours * gpus)
+    return (None, None) if seconds is None else (seconds * share.cpus / 3600, seconds * share.gpus / 3600)
+
+
+def _total(hours: Iterable[Hours]) -> Hours:
+    """Of CPUs and of GPUs; None if one was never measured."""
+    every = list(hours)
+    if any(cpus is None for cpus, _ in every):
+        return None, None
+    return sum(cpus or 0.0 for cpus, _ in every), sum(gpus or 0.0 for _, gpus in every)
 
 
 def wall_hours(prices: Iterable[StagePrice], cpus: float, gpus: float) -> float | None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from runner.costs import Cost
+from runner.costs import Cost, Memory
 
 POLL_SECONDS = 0.5
 LINE_EVERY_SECONDS = 15.0
@@ -33,6 +33,7 @@ class Progress:
     executed: Counter[str] = field(default_factory=Counter)
     steps_of: dict[str, int] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
 
     def seconds_left(self, parallel: float) -> float | None:
         """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.weights import cache_dir
-from runner.costs import Cost
+from runner.costs import Cost, Memory
 from runner.files import absolute, below, public
 from runner.fingerprint import fingerprint
 
@@ -28,6 +28,7 @@ class Run:
     untracked: int = 0
     tracking_error: str = ""
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    memory: Mapping[str, Memory] = field(default_factory=dict)
 
     @property
     def stages(self) -> int:

@@ -50,6 +50,7 @@ AtLeastOne = Annotated[Several[T], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]
 
 
 class DatasetConfig(Config):
@@ -60,12 +61,18 @@ class DatasetConfig(Config):
 
 
 class Resources(Config):
-    """What one stage takes of a node. Never part of an identity."""
+    """What one stage takes of a node, and how many run at once. Never part of an identity.
+
+    ``auto`` GPUs: none where there is none; else the share of one whose memory such a stage has been seen to need, and
+    a whole one for the first of its kind.
+    """
 
     generator_cpus: float = Field(default=1, gt=0)
-    generator_gpus: float = Field(default=0, ge=0)
+    generator_gpus: GPUs = "auto"
+    generators: Count | None = Field(default=None, description="trainings at once; null: as many as there is room for")
     detector_cpus: float = Field(default=1, gt=0)
-    detector_gpus: float = Field(default=0, ge=0)
+    detector_gpus: GPUs = "auto"
+    detections: Count | None = Field(default=None, description="detections at once; null: as many as there is room for")
 
 
 @dataclass(frozen=True)

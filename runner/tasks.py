@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from runner.cluster import start_worker
+from runner.cluster import start_worker, taken_of_gpu
 from runner.store import Store
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from components.data.shards import Split
     from components.detectors import DetectorConfig, Features
+    from runner.costs import Memory
     from runner.plan import PlannedCell, PromptStage, Support
     from runner.variation import VariationStage
 
@@ -89,11 +90,12 @@ def detect(
     device: str,
     threads: int,
     *features: Features | None,
-) -> dict[str, Any]:
-    """See :func:`runner.stages.detect`."""
+) -> tuple[dict[str, Any], Memory | None]:
+    """See :func:`runner.stages.detect`; and what it has taken of a GPU."""
     from runner import stages
     from runner.results import Results
 
     start_worker(threads)
     shared = stages.SharedFeatures(*features)
-    return stages.detect(planned, originals, test, Store(store_uri), Results(out), device, shared)
+    row = stages.detect(planned, originals, test, Store(store_uri), Results(out), device, shared)
+    return row, taken_of_gpu(device)

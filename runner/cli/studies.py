@@ -68,11 +68,12 @@ def plan(
     """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
     from components.weights import cache_dir
     from runner.cluster import usable_cpus, usable_gpus
-    from runner.costs import read_costs
+    from runner.costs import read_costs, read_memory
     from runner.execute import plan_studies
     from runner.pricing import price, print_plan
     from runner.results import Results
     from runner.run import Options
+    from runner.scheduling import Shares
     from runner.settings import load_study
     from runner.store import Store
 
@@ -80,10 +81,13 @@ def plan(
     options = Options(out or str(cache_dir() / "plan"), store)
     planned = plan_studies([declared], options)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
-    prices = price(planned, Store(options.store_uri), finished, declared.resources, read_costs())
+    on = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
+    shares = Shares(declared.resources, [on], read_memory())
+    prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
-    with_gpus = usable_gpus() if gpus is None else gpus
-    print_plan(console, planned, prices, len(finished), cpus or usable_cpus(), with_gpus)
+    if declared.search.is_guided:
+        console.print(f"{declared.name} chooses its points as it goes: priced by as many random ones", highlight=False)
+    print_plan(console, planned, prices, len(finished), on["CPU"], on["GPU"])
 
 
 def studies() -> None:

@@ -12,9 +12,10 @@ from components.detectors import DetectorConfig
 from runner.execute import plan_studies
 from runner.results import Results
 from runner.run import Options
+from runner.scheduling import Shares
 from runner.stages import SharedFeatures, detect, embed_images, make_shards, read_support, read_test
 from runner.store import Store
-from runner.study import Study
+from runner.study import Resources, Study
 
 
 def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[.
 
         from runner.decoded import DecodedImages
 
-        decoded = DecodedImages(store.uri, 1)
+        decoded = DecodedImages(store.uri, Shares(Resources(), [{"CPU": 1.0}]))
         decoded.expect(cells)
         first = decoded.test(category.shard, size)
         split, again = ray.get(first), ray.get(decoded.test(category.shard, size))
@@ -71,7 +72,7 @@ def test_originals_reach_an_actor_that_holds_the_last_cpu(tiny_study: Callable[.
 
         holder = Holder.remote()
         ray.get(holder.__ray_ready__.remote())
-        reference = DecodedImages(store.uri, 1).support(support)
+        reference = DecodedImages(store.uri, Shares(Resources(), [{"CPU": 1.0}])).support(support)
         assert ray.get(holder.count.remote(reference), timeout=60) == 1
 
 
@@ -90,7 +91,7 @@ def test_cells_share_features_and_score_as_without(tiny_study: Callable[..., Stu
 
         from runner.decoded import DecodedImages
 
-        decoded = DecodedImages(store.uri, 1)
+        decoded = DecodedImages(store.uri, Shares(Resources(), [{"CPU": 1.0}]))
         decoded.expect(plan.cells.values())
         references = [decoded.features(p) for p in plan.cells.values()]
         assert len({id(reference) for pair in references for reference in pair}) == 2

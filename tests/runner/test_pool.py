@@ -1,58 +1,134 @@
-"""The generator pool: one stage's dead actor is not the next one's."""
+"""The generator pool: who gets a place, for how long, in what order; one stage's dead actor is not the next one's."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
+from runner.actors import Made
+from runner.cluster import cluster
 from runner.execute import plan_studies, run_studies
+from runner.plan import GeneratorStage
+from runner.pool import GeneratorPool
 from runner.run import Options
 from runner.study import Study
 
 
-def test_a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(
-    tiny_study: Callable[..., Study], tmp_path: Path
-) -> None:
-    plan = plan_studies([tiny_study()], Options(str(tmp_path)))
-    (stage,) = plan.generators.values()
+@ray.remote(num_cpus=0)
+class Worker:
+    """Does nothing but say who it is; a seed of 666 ends its process."""
 
-    from runner.cluster import cluster
+    def make(self, stage: Any, originals: Any, broker: Any) -> Made:
+        if stage.seed == 666:
+            os._exit(1)
+        time.sleep(0.1)
+        return Made(os.getpid(), ray.get_runtime_context().get_node_id())
 
+
+@dataclass
+class Place:
+    """A cluster with room for so many actors."""
+
+    room: int = 1
+    wanted: bool = False
+    started: list[tuple[int, str | None]] = field(default_factory=list)
+
+    def start(self, stage: Any, node: str | None) -> Any:
+        self.started.append((stage.seed, node))
+        return Worker.remote()
+
+    def suits(self, actor: Any, stage: Any) -> bool:
+        return True
+
+    def slots(self, stage: Any) -> int:
+        return self.room
+
+    def seconds(self, stage: Any) -> float:
+        return float(stage.seed)
+
+    def is_wanted(self) -> bool:
+        return self.wanted
+
+
+@pytest.fixture
+def stage(tiny_study: Callable[..., Study], tmp_path: Path) -> GeneratorStage:
+    (found,) = plan_studies([tiny_study()], Options(str(tmp_path))).generators.values()
+    return found
+
+
+async def all_of(pool: GeneratorPool, stage: GeneratorStage, *seeds: int) -> list[Any]:
+    stages = [replace(stage, seed=seed) for seed in seeds]
+    return await asyncio.gather(*(pool.make(s, [], None) for s in stages), return_exceptions=True)
+
+
+def of(stage: GeneratorStage, category: str) -> GeneratorStage:
+    return replace(stage, support=replace(stage.support, shard=category))
+
+
+def test_places_are_kept_shared_and_given_back(stage: GeneratorStage) -> None:
+    """One Ray for all of them: it takes seconds to start."""
     with cluster(None, 1):
-        import ray
+        asyncio.run(a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage))
+        asyncio.run(an_idle_actor_takes_what_comes_later(stage))
+        asyncio.run(an_idle_actor_goes_when_its_place_is_wanted(stage))
+        asyncio.run(the_longest_comes_first_and_a_category_stays_where_it_was(stage))
 
-        from runner.pool import GeneratorPool
 
-        @ray.remote(num_cpus=0)
-        class Fragile:
-            def make(self, stage: Any, originals: Any, broker: Any) -> int:
-                if stage.seed == 666:
-                    os._exit(1)
-                return int(stage.seed)
+async def a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage: GeneratorStage) -> None:
+    place = Place()
+    first, second, third = await all_of(GeneratorPool(place), stage, 3, 666, 1)
+    assert isinstance(second, ray.exceptions.RayActorError)
+    assert (place.started[0][0], len(place.started)) == (666, 2)
+    assert first == third
 
-        async def all_of(pool: GeneratorPool, *seeds: int) -> list[Any]:
-            stages = [replace(stage, seed=seed) for seed in seeds]
-            return await asyncio.gather(*(pool.make(s, [], None) for s in stages), return_exceptions=True)
+    def refuse(stage: Any, node: str | None) -> Any:
+        raise GoodshotError("no actor today")
 
-        async def run() -> None:
-            first, second, third = await all_of(GeneratorPool(1, lambda: Fragile.remote()), 1, 666, 3)
-            assert (first, third) == (1, 3)
-            assert isinstance(second, ray.exceptions.RayActorError)
+    place.start = refuse  # type: ignore[method-assign]
+    assert all("no actor today" in str(e) for e in await all_of(GeneratorPool(place), stage, 1, 2))
 
-            def refuse() -> Any:
-                raise GoodshotError("no actor today")
 
-            assert all("no actor today" in str(e) for e in await all_of(GeneratorPool(1, refuse), 1, 2))
+async def an_idle_actor_takes_what_comes_later(stage: GeneratorStage) -> None:
+    place = Place(room=2)
+    pool = GeneratorPool(place)
+    (first,) = await all_of(pool, stage, 1)
+    (later,) = await all_of(pool, stage, 2)
+    assert first == later
+    assert len({*await all_of(pool, stage, 1, 2, 3)}) == 2
+    assert len(place.started) == 2
 
-        asyncio.run(run())
+
+async def an_idle_actor_goes_when_its_place_is_wanted(stage: GeneratorStage) -> None:
+    place = Place()
+    pool = GeneratorPool(place)
+    (first,) = await all_of(pool, stage, 1)
+    assert pool.size == 1
+    place.wanted = True
+    while pool.size:
+        await asyncio.sleep(0.1)
+    (later,) = await all_of(pool, stage, 1)
+    assert first != later
+
+
+async def the_longest_comes_first_and_a_category_stays_where_it_was(stage: GeneratorStage) -> None:
+    place = Place(wanted=True)
+    pool = GeneratorPool(place)
+    work = [(of(stage, "small"), 1), (of(stage, "large"), 5), (of(stage, "large"), 7), (of(stage, "small"), 2)]
+    await asyncio.gather(*(pool.make(replace(each, seed=seconds), [], None) for each, seconds in work))
+    # The first is under way before the others are known.
+    assert [seed for seed, _ in place.started] in ([1, 7], [7, 2])
+    await all_of(pool, of(stage, "large"), 1)
+    assert place.started[-1] == (1, ray.get_runtime_context().get_node_id())
 
 
 def test_a_stage_that_no_node_has_room_for_is_refused(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from runner.execute import plan_studies
 from runner.plan import Plan
 from runner.pricing import StagePrice, price, wall_hours
 from runner.run import Options
+from runner.scheduling import Shares
 from runner.store import Store
 from runner.study import Resources, Study
 from tests.conftest import TINY
@@ -44,7 +45,7 @@ def test_stages_are_counted_and_priced(tiny_study: Callable[..., Study], tmp_pat
     plan = plan_studies([tiny_study(**SWEEP)], Options(str(tmp_path / "out")))
     store = Store(str(tmp_path / "store"))
     costs = measured(plan)
-    found = by_kind(price(plan, store, set(), Resources(detector_cpus=2), costs))
+    found = by_kind(price(plan, store, set(), Shares(Resources(detector_cpus=2), []), costs))
     assert {kind: (each.wanted, each.asked, each.left) for kind, each in found.items()} == {
         "shard": (1, 11, 1),
         "prompt": (1, 8, 1),
@@ -60,14 +61,14 @@ def test_stages_are_counted_and_priced(tiny_study: Callable[..., Study], tmp_pat
     assert found["image set"].disk == 4 * (2 + 3) * 32 * 32 * 3
     total = sum(each.cpu_hours or 0 for each in found.values())
     assert wall_hours(found.values(), 4, 0) == pytest.approx(total / 4)
-    unknown = by_kind(price(plan, store, set(), Resources(), {}))
+    unknown = by_kind(price(plan, store, set(), Shares(Resources(), []), {}))
     assert unknown["generator"].cpu_hours is unknown["detection"].cpu_hours is None
     assert wall_hours(unknown.values(), 4, 0) is None
     on_gpus = price(
         plan,
         store,
         set(),
-        Resources(generator_gpus=0.5),
+        Shares(Resources(generator_gpus=0.5), []),
         costs | {k.replace("cpu", "cuda"): c for k, c in costs.items()},
     )
     assert by_kind(on_gpus)["generator"].gpu_hours == pytest.approx(found["generator"].cpu_hours / 2)
