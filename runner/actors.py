@@ -77,7 +77,7 @@ class GeneratorActor:
             generator = make_vqgan_clip(stage, self.store, encoder, start, on_step, warm)
         else:
             began = time.perf_counter()
-            making = ImageSets(stage, self.store, encoder, start, on_step, warm)
+            making = ImageSets(stage, self.store, encoder, start, on_step, warm, on_left=broker.left.remote)
             making.make()
             beside = time.perf_counter() - began - making.step_seconds
             device = self.device

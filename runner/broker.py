@@ -103,6 +103,10 @@ class Broker:
         self.progress.steps_done += steps
         self.progress.step_seconds += seconds
 
+    async def left(self, image_set: str) -> None:
+        """Told by generator actors: the cells of a smaller L need not wait for the largest."""
+        self._flights.left(image_set)
+
     async def add_cost(self, kind: str, cost: Cost) -> None:
         """What some units of a kind of work have taken."""
         self.progress.costs[kind] = self.progress.costs.get(kind, Cost()) + cost

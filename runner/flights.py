@@ -53,6 +53,7 @@ class Flights:
         self._flights: dict[str, asyncio.Future[Any]] = {}
         self._wanted: defaultdict[str, set[str]] = defaultdict(set)
         self._expected: dict[str, int] = {}
+        self._left: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
         self._costs = costs
 
@@ -74,6 +75,10 @@ class Flights:
             steps = max(missing, default=1) - 1
             self.progress.steps_total += max(0, steps - self._expected.get(flight, 0))
             self._expected[flight] = max(steps, self._expected.get(flight, 0))
+
+    def left(self, image_set: str) -> None:
+        """An image set is in the store, whose training may go on."""
+        self._left[image_set].set()
 
     async def before(self, planned: PlannedCell) -> None:
         """Make the stages that a cell stands on, in order."""
@@ -128,9 +133,18 @@ class Flights:
         return [s for s in self.plan.generators[flight].image_sets if s.key in self._wanted[flight]]
 
     async def _image_set(self, flight: str, key: str) -> None:
-        """One image set of a training; a flight that was under way before it was wanted may stop short of it."""
+        """One image set of a training, as soon as it is there: the flight may go on to a larger L.
+
+        One that was under way before the set was wanted may stop short of it; then there is another.
+        """
         while not self.store.has(key):
-            await self.once(flight, lambda: self._generator(flight))
+            training = asyncio.ensure_future(self.once(flight, lambda: self._generator(flight)))
+            left = asyncio.ensure_future(self._left[key].wait())
+            await asyncio.wait({training, left}, return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
+            if training.done():
+                training.result()
+            training.cancel()
 
     async def _generator(self, flight: str) -> None:
         """Leave all image sets that are wanted of a training by now; when more are, it is extended."""

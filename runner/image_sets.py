@@ -39,6 +39,7 @@ class ImageSets:
         on_step: called with the number of generator steps just made and the seconds that they took.
         warm: a generator of this stage that is already in memory.
         train: brings a generator to so many updates and returns their losses; by several workers perhaps.
+        on_left: called with the key of each image set as soon as it is in the store.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class ImageSets:
         on_step: Callable[[int, float], None],
         warm: Generator | None = None,
         train: Callable[[Generator, int], list[StepLosses]] | None = None,
+        on_left: Callable[[str], None] | None = None,
     ) -> None:
         self.stage, self.store, self.encoder = stage, store, encoder
-        self._train = train
+        self._train, self._on_left = train, on_left
         self.start, self.on_step = start, on_step
         self.generator = warm
         self.missing = [s for s in stage.image_sets if not store.has(s.key)]
@@ -135,6 +137,8 @@ class ImageSets:
                 "seconds": time.perf_counter() - self._began,
             }
             self.store.put(image_set.key, files, info)
+            if self._on_left is not None:
+                self._on_left(image_set.key)
 
     def _images(self, detail: Detail, iteration: int) -> np.ndarray:
         """The M samples of a scored iteration: kept, left by an earlier L, or made again from the checkpoint before."""

@@ -166,6 +166,8 @@ class Results:
         """Record that a cell failed, and how often by now; the next runs try it again, up to a limit."""
         tries = self.tries().get(fingerprint, 0) + 1
         row = {"fingerprint": fingerprint, "study": study, "cell": cell, "error": error, "log": log, "tries": tries}
+        text = f"{study}: {cell}\n{fingerprint}, try {tries}\n{error}\n\n{log.rstrip()}\n"
+        self.files.write(log_name(fingerprint), text.encode())
         self._write("failures", fingerprint, [row])
 
     def tries(self) -> dict[str, int]:
@@ -175,6 +177,7 @@ class Results:
     def forget_failure(self, fingerprint: str) -> None:
         """Drop a failure's record once its cell has finished."""
         self.files.delete(f"failures/{fingerprint}.parquet")
+        self.files.delete(log_name(fingerprint))
 
     def write_trial(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what is known of a trial, in place of what was."""
@@ -306,6 +309,11 @@ class Results:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, **options)
         self.files.write(name, sink.getvalue().to_pybytes())
+
+
+def log_name(fingerprint: str) -> str:
+    """Where a failed cell's error and traceback are, as text."""
+    return f"logs/{fingerprint[:16]}.log"
 
 
 def _stem(name: str) -> str:

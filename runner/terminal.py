@@ -15,10 +15,12 @@ from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDi
 from runner.comparison import Comparison, compare
 from runner.execute import Sharing
 from runner.plan import point_key
+from runner.results import log_name
 from runner.search import is_search
 from runner.study import Study
 from runner.trials import TrialRecord, chosen
 
+SHOWN_FAILURES, ERROR_WIDTH = 5, 160
 SHOWN_TRIALS = 10
 """Of a search, the best; all are in ``OUT/trials``."""
 
@@ -90,6 +92,17 @@ COLUMNS = (
 
 # What a narrow terminal does without; the report has it all.
 DROPPED_FIRST = ("AUPRO", "similarity", "planted", "pixel AUROC", "won:lost", "L", "λ", "verdict")
+
+
+def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:
+    """What failed, and where its traceback is: one line a cell, of many the first."""
+    for row in failures[:SHOWN_FAILURES]:
+        error = row["error"] if len(row["error"]) <= ERROR_WIDTH else f"{row['error'][:ERROR_WIDTH]}…"
+        console.print(
+            f"failed: {row['cell']}: {error} ({log_name(row['fingerprint'])})", highlight=False, soft_wrap=True
+        )
+    if (more := len(failures) - SHOWN_FAILURES) > 0:
+        console.print(f"and {more} more", highlight=False)
 
 
 def print_search(console: Console, study: Study, records: Sequence[TrialRecord], file: str) -> None:

@@ -153,7 +153,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     from runner.report import write_report
     from runner.results import Results
     from runner.search import is_search
-    from runner.terminal import print_search, print_sharing, print_study
+    from runner.terminal import print_failures, print_search, print_sharing, print_study
     from runner.trials import Ledger, chosen
     from runner.work import MOST_TRIES
 
@@ -181,16 +181,18 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             highlight=False,
         )
     console.print(f"report: {write_report(options)}", highlight=False)
-    where = below(options.out, "failures")
+    asked = {f for fingerprints in plan.cells_of.values() for f in fingerprints}
+    print_failures(console, [row for row in results.read("failures").to_pylist() if row["fingerprint"] in asked])
+    where = below(options.out, "logs")
     if run.halted:
-        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and log are in {where}")
+        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and traceback are in {where}")
     if run.failed:
         raise GoodshotError(
-            f"{run.failed} of {run.cells} cells failed; their errors and logs are in {where}, "
+            f"{run.failed} of {run.cells} cells failed; their errors and tracebacks are in {where}, "
             "the same command tries them again"
         )
     if run.left_alone:
         raise GoodshotError(
             f"{run.left_alone} of {run.cells} cells are left alone, having failed {MOST_TRIES} times; their errors and "
-            f"logs are in {where}, --retry tries them once more"
+            f"tracebacks are in {where}, --retry tries them once more"
         )

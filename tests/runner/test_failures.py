@@ -35,7 +35,13 @@ def test_a_cell_that_fails_three_times_is_left_alone(
     out = tmp_path / "out"
     command = ["sweep", str(study), "--out", str(out), "--cpus", "2"]
     assert main(command) == 1
-    assert "1 of 2 cells failed" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 of 2 cells failed" in said.err
+    (log,) = (out / "logs").iterdir()
+    assert "failed: coin seed=0 original copies=0 cflow-" in said.out
+    assert f"(logs/{log.name})" in said.out
+    assert 'File "' in log.read_text()
+    assert log.read_text().startswith("tiny: coin seed=0 original copies=0 cflow-")
     assert tries(out) == [1]
     # As the third of three runs would have left it.
     results = Results(str(out))

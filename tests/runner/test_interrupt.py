@@ -1,0 +1,58 @@
+"""Ctrl-C: the run ends, what is finished is kept, nothing stays leased, and the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.cli import main
+from runner.leases import FOLDER
+from runner.results import Results
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_is_finished_is_kept_and_the_rest_is_free(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    out, study = tmp_path / "out", tmp_path / "study.yaml"
+    fields = {**TINY, "arms": ["original", "generated"], "iterations": [4, 400], "copies": [2]}
+    study.write_text(yaml.safe_dump({**fields, "dataset": {"name": "demo", "root": str(photographs)}}))
+    command = ["sweep", str(study), "--out", str(out), "--cpus", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner.cli", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    finished = Results(str(out))
+    while process.poll() is None and len(finished.finished()) < 2:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, printed
+    assert "stopped; finished cells are kept, the same command continues" in printed
+    assert "Traceback" not in printed
+    for place in (out, out / "store"):
+        assert not list((place / FOLDER).glob("*")), place
+    kept = finished.finished()
+    assert len(kept) == 2
+    (run,) = [json.loads(path.read_text()) for path in (out / "runs").glob("*.json")]
+    assert run["executed"]["detection"] == 2
+    assert os.getpgid(0) != process.pid
+    fields["iterations"] = [4, 8]
+    study.write_text(yaml.safe_dump({**fields, "dataset": {"name": "demo", "root": str(photographs)}}))
+    assert main(command) == 0
+    assert "2 finished, 1 to run" in capfd.readouterr().out
