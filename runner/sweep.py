@@ -20,7 +20,7 @@ from runner.plan import Trial, point_key
 from runner.search import Range, is_whole, space_of
 from runner.study import Study
 from runner.tracking import summarise
-from runner.trials import Report, State, TrialRecord, reported
+from runner.trials import Report, State, TrialRecord, objective_of, reported
 from runner.work import Work
 
 GRID_CONCURRENT = 4
@@ -98,11 +98,8 @@ def _trial(config: dict[str, Any], objective: str, broker: Any) -> None:
     for iterations, fingerprints in ray.get(broker.trial.remote(point_key(values))).items():
         found = ray.get(broker.cells.remote(list(fingerprints)))
         rows = [row for row in found if row is not None]
-        generated = [row[objective] for row in rows if row["arm"] == "generated" and row[objective] is not None]
-        # A point is never chosen by the cells that it happened to finish.
-        value = sum(generated) / len(generated) if generated and len(rows) == len(found) else math.nan
-        summary = {name: mean for name, mean in summarise(rows).items() if name != objective}
-        tune.report({**summary, objective: value, "iterations": iterations, "rows": len(rows)})
+        value = objective_of(found, objective)
+        tune.report({**summarise(rows), objective: value, "iterations": iterations, "rows": len(rows)})
 
 
 def _optuna(study: Study, begun: Sequence[Mapping[str, Any]]) -> Any:

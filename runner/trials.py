@@ -71,6 +71,8 @@ def search_identity(study: Study) -> str:
     """What is searched, and how: with another space or objective it is another search, with more trials it goes on."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}
+    # Of datasets their names: a study's record keeps no credentials, and has to find its trials.
+    declared["variation_sources"] = [source.name for source in study.variation_sources]
     return fingerprint("search", 1, {**declared, "dataset": study.dataset.name}, {})[:8]
 
 
@@ -135,6 +137,16 @@ def _record(name: str, rows: Sequence[Mapping[str, Any]]) -> TrialRecord:
     return TrialRecord(
         name, first["started"], json.loads(first["point"]), first["state"], ordered, first["error"] or ""
     )
+
+
+def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str) -> float:
+    """What a point is worth: the mean over its generated cells; NaN if any of its cells has no row.
+
+    A point is never chosen by the cells that it happened to finish.
+    """
+    finished = [row for row in rows if row is not None]
+    values = [row[objective] for row in finished if row["arm"] == "generated" and row[objective] is not None]
+    return sum(values) / len(values) if values and len(finished) == len(rows) else math.nan
 
 
 def reported(record: TrialRecord, report: Report) -> TrialRecord:

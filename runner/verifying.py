@@ -18,6 +18,7 @@ from components.metrics.detection import image_auroc
 from runner.record import read_records
 from runner.results import Results
 from runner.store import Store
+from runner.trials import objective_of
 
 CLOSE = 1e-9
 
@@ -35,9 +36,10 @@ class Problem:
 
 
 def verify(results: Results, store: Store) -> Iterator[Problem]:
-    """Every problem of the rows in ``--out``, then of the artifacts that they stand on."""
+    """Every problem of the rows in ``--out``, of the points that rest on them, then of the artifacts under them."""
     rows = results.rows()
     yield from _rows(rows, results)
+    yield from _trials(rows, results)
     yield from _artifacts(rows, results, store)
 
 
@@ -62,6 +64,20 @@ def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[P
             yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again)
         if fingerprint not in measured:
             yield Problem(where, "has no metrics", again)
+
+
+def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
+    """Whether each point's value is the mean of the rows that it rests on."""
+    again = "delete the trial's file in trials/ and run the study again"
+    for trial in results.read("trials").to_pylist():
+        if trial["value"] is None or math.isnan(trial["value"]):
+            continue
+        where = f"trial {trial['trial']} at L = {trial['iterations']}"
+        found = [rows.get(fingerprint) for fingerprint in trial["fingerprints"]]
+        if missing := found.count(None):
+            yield Problem(where, f"{missing} of the {len(found)} rows that it rests on are not there", again)
+        elif not abs((value := objective_of(found, trial["objective"])) - trial["value"]) <= CLOSE:
+            yield Problem(where, f"says {trial['objective']} {trial['value']:.6f}, and its rows {value:.6f}", again)
 
 
 def _artifacts(rows: Mapping[str, Any], results: Results, store: Store) -> Iterator[Problem]:
