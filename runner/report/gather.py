@@ -119,7 +119,6 @@ class _Gatherer:
             cell
             for cell in self.cells
             if cell.arm == "generated"
-            and self._row(cell)["detail"] == "none"
             and (self._row(cell)["copies"], self._row(cell)["iterations"]) == (last.copies, last.iterations)
             and (
                 len(study.points) == 1 or (self._row(cell)["support_seed"], cell.seed) == study.seeds(cell.category)[0]

@@ -205,6 +205,13 @@ def test_a_sweep_shows_heatmaps_its_choice_and_the_shared_steps(out: Path) -> No
     assert "its own takes 6 (3.0 times as many)" in page
 
 
+def test_a_training_has_its_curve_whatever_the_detail(out: Path) -> None:
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, "detail": own["detail"] and "residual"}, [], [])
+    assert "Line chart: similarity per iteration, coin" in page_of(out)
+
+
 def test_a_picture_is_shown_once_on_a_page(out: Path) -> None:
     once = page_of(out)
     redeclare(out, "tiny_again")
