@@ -1,7 +1,7 @@
 """One self-contained HTML page of a study's results.
 
 ``page`` is what it shows · ``gather`` reads that from ``--out`` and the store · ``headline`` says what the rows say ·
-``breakdown`` makes tables of the long metrics, ``search`` one of the trials · ``charts`` and
+``breakdown`` makes tables of the long metrics, ``search`` one of the trials · ``charts``, ``search_charts`` and
 ``figures`` draw · ``render`` puts all of it into ``page.html.j2``.
 """
 

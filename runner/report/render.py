@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
 from runner.comparison import BASELINES, Comparison
-from runner.report import charts, figures
+from runner.report import charts, figures, search_charts
 from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
 from runner.report.page import Gallery, MapPanel, Page, Row, SearchView, StudyView, support_label
-from runner.report.search import sentence, table
+from runner.report.search import drawn, sentence, table
 from runner.results import Results
 from runner.run import Options
 from runner.settings import to_yaml
@@ -108,9 +108,15 @@ def _heatmaps(view: StudyView) -> Iterator[tuple[str, str]]:
 
 
 def _search(view: SearchView) -> dict[str, Any]:
+    valued = any(trial.best for trial in view.trials)
     return {
         "sentence": sentence(view),
         "table": table(view),
+        "fields": drawn(view),
+        "by_field": search_charts.by_field(view) if valued and drawn(view) else "",
+        "by_order": search_charts.by_order(view) if valued else "",
+        "by_length": search_charts.by_length(view) if valued and view.study.search.scheduler == "asha" else "",
+        "partly": any(trial.best and trial.state != "complete" for trial in view.trials),
         "file": view.file,
         "unnoted": view.unnoted,
     }

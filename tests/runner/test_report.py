@@ -414,6 +414,15 @@ def test_a_search_says_how_it_chose_and_what_that_took(searched: Path) -> None:
     assert "training every point to L = 4 on its own" in page
 
 
+def test_a_search_is_drawn_by_field_by_order_and_by_length(searched: Path) -> None:
+    page = page_of(searched)
+    assert "of every trial by copies, generator.learning_rate, variance" in page
+    assert "in the order of their start, and the best so far" in page
+    assert "Line chart: similarity that every trial reported over L" in page
+    assert "Hollow" in page
+    assert page.count("<img") == page.count(" alt=")
+
+
 def test_a_long_search_shows_its_best_trials(searched: Path) -> None:
     for i in range(40):
         values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
@@ -452,3 +461,11 @@ def test_a_sweep_with_trials_compares_all_points_and_pictures_the_chosen_one(out
     assert "A grid without a scheduler that stops any early tried 2 points, which differ in vq_weight" in page
     assert "Generated image 2 of coin" in page
     assert "reported over L" not in page
+
+
+def test_many_trials_make_no_large_page(searched: Path) -> None:
+    before = len(page_of(searched))
+    for i in range(320):
+        values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
+        tried(searched, values, "complete", Report(2, 0.3, ()), Report(4, 0.4 + i / 1000, ()))
+    assert len(page_of(searched)) < before + 200_000
