@@ -19,7 +19,7 @@ from runner.trials import Ledger, State, TrialRecord, chosen
 SHOWN_TRIALS = 30
 """Of the table, the best."""
 ALGORITHMS = {"grid": "A grid", "random": "A random draw", "optuna": "Optuna (TPE)"}
-SCHEDULERS = {"fifo": "without a scheduler that stops any early", "asha": "with the ASHA scheduler"}
+SCHEDULERS = {"fifo": "(no scheduler: every point goes to its end)", "asha": "with the ASHA scheduler"}
 STATES: Mapping[State, str] = {
     "complete": "complete",
     "stopped": "stopped early",

@@ -458,7 +458,7 @@ def test_a_sweep_with_trials_compares_all_points_and_pictures_the_chosen_one(out
     page = page_of(out)
     assert "Heatmap: image AUROC, patchcore-lite0" in page
     assert "prefers λ = 1, copies = 2, L = 4 (similarity 0.500) among 2 points: image AUROC 0.805" in page
-    assert "A grid without a scheduler that stops any early tried 2 points, which differ in vq_weight" in page
+    assert "A grid (no scheduler: every point goes to its end) tried 2 points, which differ in vq_weight" in page
     assert "Generated image 2 of coin" in page
     assert "reported over L" not in page
 
