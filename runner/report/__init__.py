@@ -1,8 +1,8 @@
 """One self-contained HTML page of a study's results.
 
 ``page`` is what it shows · ``gather`` reads that from ``--out`` and the store · ``headline`` says what the rows say ·
-``breakdown`` makes tables of the long metrics · ``charts`` and ``figures`` draw · ``render`` puts all of it into
-``page.html.j2``.
+``breakdown`` makes tables of the long metrics, ``search`` one of the trials · ``charts``, ``search_charts`` and
+``figures`` draw · ``render`` puts all of it into ``page.html.j2``.
 """
 
 from runner.report.figures import readme_figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TypeVar
 
@@ -24,12 +25,16 @@ from runner.report.page import (
     Row,
     Steps,
     StudyView,
+    compares_points,
     support_label,
     variant_label,
 )
+from runner.report.search import read_search, read_trials
 from runner.results import Results
+from runner.search import is_search
 from runner.store import Store
 from runner.traces import read_curve
+from runner.trials import TrialRecord, chosen
 
 SHOWN_ORIGINALS = 4
 SHOWN_IMAGES = 8
@@ -54,7 +59,10 @@ def gather(out: str, store_uri: str) -> Page:
     for value in results.read("metrics").to_pylist():
         metrics.setdefault(value["fingerprint"], {})[value["subset"], value["metric"]] = value["value"]
     seen: set[str] = set()
-    views = tuple(_Gatherer(record, rows, store, seen).view(runs, metrics) for record in records)
+    views = tuple(
+        _Gatherer(record, rows, store, seen, read_trials(results, record.study)).view(runs, metrics, results)
+        for record in records
+    )
     return Page(views, tuple(results.read("failures").to_pylist()), runs)
 
 
@@ -63,34 +71,58 @@ class _Gatherer:
 
     Args:
         seen: store keys whose pictures an earlier study shows; extended.
+        trials: the points that were tried; none of a study with one point, or of an old ``--out``.
     """
 
-    def __init__(self, record: StudyRecord, rows: Mapping[str, Row], store: Store, seen: set[str]) -> None:
-        self.record, self.store, self.rows, self.seen = record, store, rows, seen
+    def __init__(
+        self,
+        record: StudyRecord,
+        rows: Mapping[str, Row],
+        store: Store,
+        seen: set[str],
+        trials: Sequence[TrialRecord],
+    ) -> None:
+        self.record, self.store, self.rows, self.seen, self.trials = record, store, rows, seen, trials
         self.cells = [cell for cell in record.cells if cell.fingerprint in rows]
+        best = chosen(trials)
+        self.chosen = best.best.fingerprints if best and best.best else ()
+        self.point = best.point if best and best.best else asdict(record.study.points[-1])
+        self._is_search, self._is_sweep = is_search(record.study), compares_points(record.study)
         self.missing: list[str] = []
         self.repeated = False
 
-    def view(self, runs: Sequence[Row], metrics: Mapping[str, Mapping[tuple[str, str], float]]) -> StudyView:
-        """The whole view; pictures are of the last declared point and of the supports that kept their maps."""
-        own = tuple(self._row(cell) for cell in self.cells)
-        last = [cell for cell in self.cells if self._is_last_point(cell)]
-        shown = [cell for cell in last if cell.has_maps]
-        pictured = [cell for cell in shown if cell.image_set]
-        prompted = [cell for cell in shown if cell.prompt]
+    def view(
+        self, runs: Sequence[Row], metrics: Mapping[str, Mapping[tuple[str, str], float]], results: Results
+    ) -> StudyView:
+        """The whole view; pictures are of one point and of the supports that kept their maps."""
+        asked = self._asked()
+        own = tuple(self.rows[f] for f in asked if f in self.rows)
+        shown = tuple(self.rows[f] for f in self.chosen if f in self.rows) if self._is_search else own
+        last = [cell for cell in self.cells if self._is_pictured(cell)]
+        kept = [cell for cell in last if cell.has_maps]
+        pictured = [cell for cell in kept if cell.image_set]
+        prompted = [cell for cell in kept if cell.prompt]
         return StudyView(
             record=self.record,
+            asked=len(asked),
             rows=own,
-            comparisons=tuple(compare(own)),
+            shown=shown,
+            search=read_search(results, self.record, self.rows, self.trials, runs),
+            comparisons=tuple(compare(shown)),
             steps=self._steps(runs),
             galleries=self._each("gallery", self._new(pictured, lambda c: c.image_set), self._gallery),
-            panels=self._panels(shown),
-            curves=self._each("similarity", self._trainings(), self._curve),
+            panels=self._panels(kept),
+            curves=self._each("similarity", self._trainings(last), self._curve),
             prompts=self._each("prompts", self._new(prompted, lambda c: c.prompt), self._prompts),
             missing=tuple(self.missing),
             repeated=self.repeated,
             metrics={c.fingerprint: metrics[c.fingerprint] for c in last if c.fingerprint in metrics},
         )
+
+    def _asked(self) -> list[str]:
+        """Every cell's fingerprint: a search that was killed may have reported some that it has not recorded."""
+        reported = (f for trial in self.trials for report in trial.reports for f in report.fingerprints)
+        return list(dict.fromkeys([*(cell.fingerprint for cell in self.record.cells), *reported]))
 
     def _steps(self, runs: Sequence[Row]) -> Steps:
         """Counted as :func:`runner.execute.sharing` does, from what the runs wrote down."""
@@ -111,21 +143,20 @@ class _Gatherer:
         self.seen.update(firsts)
         return fresh
 
-    def _trainings(self) -> list[CellRecord]:
+    def _trainings(self, pictured: Sequence[CellRecord]) -> list[CellRecord]:
         """A cell of every training to draw: of a sweep, the first support's; otherwise every support's."""
-        study = self.record.study
-        last = study.points[-1]
-        longest = (
-            cell
-            for cell in self.cells
-            if cell.arm == "generated"
-            and self._row(cell)["detail"] == "none"
-            and (self._row(cell)["copies"], self._row(cell)["iterations"]) == (last.copies, last.iterations)
-            and (
-                len(study.points) == 1 or (self._row(cell)["support_seed"], cell.seed) == study.seeds(cell.category)[0]
-            )
+        own = [cell for cell in self.cells if self._is_drawn(cell)] if self._is_sweep else pictured
+        generated = [cell for cell in own if cell.arm == "generated"]
+        return list({cell.generator: cell for cell in reversed(generated)}.values())[::-1]
+
+    def _is_drawn(self, cell: CellRecord) -> bool:
+        """Whether a sweep's cell tells of its training to the end, for the support that all of them have."""
+        last, row = self.record.study.points[-1], self._row(cell)
+        return (row["copies"], row["iterations"], row["support_seed"], cell.seed) == (
+            last.copies,
+            last.iterations,
+            *self.record.study.seeds(cell.category)[0],
         )
-        return list({cell.generator: cell for cell in reversed(list(longest))}.values())[::-1]
 
     def _panels(self, shown: Sequence[CellRecord]) -> tuple[MapPanel, ...]:
         groups: dict[tuple[str, str], list[CellRecord]] = {}
@@ -169,13 +200,16 @@ class _Gatherer:
     def _row(self, cell: CellRecord) -> Row:
         return self.rows[cell.fingerprint]
 
-    def _is_last_point(self, cell: CellRecord) -> bool:
-        point, row = self.record.study.points[-1], self._row(cell)
+    def _is_pictured(self, cell: CellRecord) -> bool:
+        """Whether it belongs to the chosen point; where nothing was chosen, to a sweep's last declared one."""
+        if self._is_search:
+            return cell.fingerprint in self.chosen
+        row, weight, copies = self._row(cell), self.point["vq_weight"], self.point["copies"]
         if cell.arm == "original":
             return True
         if cell.arm != "generated":
-            return bool(row["copies"] == point.copies and row["vq_weight"] in (None, point.vq_weight))
-        return (row["vq_weight"], row["copies"], row["iterations"]) == (point.vq_weight, point.copies, point.iterations)
+            return bool(row["copies"] == copies and row["vq_weight"] in (None, weight))
+        return all(row[name] == value for name, value in self.point.items())
 
     def _gallery(self, cell: CellRecord) -> Gallery:
         images = self.store.get(str(cell.image_set)).arrays("images.safetensors")["images"]
@@ -193,7 +227,6 @@ class _Gatherer:
     def _curve(self, cell: CellRecord) -> Curve:
         row = self._row(cell)
         training = read_curve(self.store, str(cell.image_set), str(cell.prompt), str(row["prompt_kind"]))
-        sweep = len(self.record.study.points) > 1
-        label = f"λ = {row['vq_weight']:g}" if sweep else support_label(row)
+        label = f"λ = {row['vq_weight']:g}" if self._is_sweep else support_label(row)
         varied = "" if row["variance"] == "estimated" else f", variance {row['variance']}"
         return Curve(cell.category, label + varied, training)

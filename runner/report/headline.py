@@ -10,6 +10,7 @@ from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, 
 from runner.arms import arm_label
 from runner.comparison import BASELINES
 from runner.report.page import Row, StudyView, variant_label
+from runner.report.search import point_text
 from runner.terminal import difference
 
 # (category, support_seed, seed): what two arms are paired by.
@@ -44,7 +45,9 @@ class Headline:
 def summary(view: StudyView) -> str:
     """The study in one sentence."""
     study = view.record.study
-    categories = list(dict.fromkeys(cell.category for cell in view.record.cells))
+    points = len(view.search.trials) if view.search else len(study.points)
+    named = (*(cell.category for cell in view.record.cells), *(str(row["category"]) for row in view.rows))
+    categories = list(dict.fromkeys(named))
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
     listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
@@ -53,17 +56,16 @@ def summary(view: StudyView) -> str:
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "
         f"{_listed(arms)}{text}; {_count(len(study.support_seeds), 'support')}, "
-        f"{_count(len(study.points), 'hyperparameter point')}, {len(view.rows)} of {len(view.record.cells)} cells "
-        "finished."
+        f"{_count(points, 'hyperparameter point')}, {len(view.rows)} of {view.asked} cells finished."
     )
 
 
 def headlines(view: StudyView) -> list[Headline]:
-    """A headline per detector of a study with one point; none where no cell is shared by all variants."""
+    """A headline per detector at one point; none of a sweep, and where no cell is shared by all variants."""
     if view.is_sweep:
         return []
     by_detector: dict[str, dict[str, dict[Unit, float]]] = {}
-    for row in view.rows:
+    for row in view.shown:
         arms = by_detector.setdefault(str(row["detector"]), {})
         arms.setdefault(variant_label(row), {})[_unit(row)] = float(row["image_auroc"])
     found = (_headline(detector, arms) for detector, arms in by_detector.items())
@@ -72,7 +74,7 @@ def headlines(view: StudyView) -> list[Headline]:
 
 def caution(view: StudyView) -> str:
     """What the number of supports allows one to say."""
-    supports = len({(row["support_seed"], row["seed"]) for row in view.rows})
+    supports = len({(row["support_seed"], row["seed"]) for row in view.shown})
     pairs = "Pairs of one category share its test images, so the pooled interval may be too narrow."
     if supports >= CLAIM_SEEDS:
         return pairs
@@ -81,23 +83,55 @@ def caution(view: StudyView) -> str:
 
 
 def chosen_point(view: StudyView) -> str:
-    """Of a sweep: the point that the study's objective prefers. Empty if nothing was generated."""
+    """Of several points: the one that the study's objective prefers. Empty if none has a value."""
     objective = view.record.study.objective
-    points: dict[tuple[float, int, int], list[Row]] = {}
-    for row in view.rows:
-        if row["arm"] == "generated" and row[objective] is not None:
-            points.setdefault((row["vq_weight"], row["copies"], row["iterations"]), []).append(row)
-    if not points:
+    found = _chosen_trial(view) if view.search else _chosen_rows(view)
+    if found is None:
         return ""
-    best = max(points, key=lambda p: mean_std(row[objective] for row in points[p]).mean)
-    value, auroc = (mean_std(row[c] for row in points[best]).mean for c in (objective, "image_auroc"))
-    originals = [row["image_auroc"] for row in view.rows if row["arm"] == "original"]
+    auroc = mean_std(row["image_auroc"] for row in found.rows).mean
+    originals = [row["image_auroc"] for row in view.shown if row["arm"] == "original"]
     baseline = f", original {mean_std(originals).mean:.3f}" if originals else ""
     return (
-        f"{OBJECTIVES.get(objective, objective)}, the study's objective, prefers λ = {best[0]:g}, copies = {best[1]}, "
-        f"L = {best[2]} ({objective} {value:.3f}) among {len(points)} points: image AUROC {auroc:.3f}{baseline}. "
+        f"{OBJECTIVES.get(objective, objective)}, the study's objective, prefers {point_text(found.point)} "
+        f"({objective} {found.value:.3f}) among {found.among} points: image AUROC {auroc:.3f}{baseline}. "
         + ("Test labels chose nothing." if objective in OBJECTIVES else "Test labels chose it (oracle).")
     )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A point, its objective, its generated rows, and among how many points it is the best."""
+
+    point: Mapping[str, Any]
+    value: float
+    rows: Sequence[Row]
+    among: int
+
+
+def _chosen_trial(view: StudyView) -> _Chosen | None:
+    """As the trials tell it."""
+    search = view.search
+    if search is None or search.chosen is None or search.chosen.best is None:
+        return None
+    own = {*search.chosen.best.fingerprints}
+    rows = [row for row in view.rows if row["fingerprint"] in own and row["arm"] == "generated"]
+    return _Chosen(search.chosen.point, search.chosen.best.value, rows, len(search.trials))
+
+
+def _chosen_rows(view: StudyView) -> _Chosen | None:
+    """As the rows of a declared sweep tell it that left no trials."""
+    if not view.is_sweep:
+        return None
+    objective, columns = view.record.study.objective, ("vq_weight", "copies", "iterations")
+    points: dict[tuple[Any, ...], list[Row]] = {}
+    for row in view.rows:
+        if row["arm"] == "generated" and row[objective] is not None:
+            points.setdefault(tuple(row[c] for c in columns), []).append(row)
+    if not points:
+        return None
+    means = {point: mean_std(row[objective] for row in own).mean for point, own in points.items()}
+    best = max(means, key=lambda point: means[point])
+    return _Chosen(dict(zip(columns, best, strict=True)), means[best], points[best], len(points))
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

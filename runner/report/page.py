@@ -11,7 +11,10 @@ import numpy as np
 from components.prompts import Ranking
 from runner.comparison import USUAL, Comparison
 from runner.record import StudyRecord
+from runner.search import is_search
+from runner.study import Study
 from runner.traces import TrainingCurve
+from runner.trials import TrialRecord
 
 Row = Mapping[str, Any]
 
@@ -66,16 +69,39 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class SearchView:
+    """The points that a study has tried, in the order in which they began.
+
+    ``cells`` counts the generated cells that the chosen point's value is the mean of; ``unnoted`` tells that a run was
+    killed before it noted which artifacts belong to them; ``file`` is the study at the chosen point, below ``--out``,
+    and empty if there is none.
+    """
+
+    study: Study
+    trials: tuple[TrialRecord, ...]
+    chosen: TrialRecord | None
+    cells: int
+    unnoted: bool
+    steps: Steps
+    file: str
+
+
+@dataclass(frozen=True)
 class StudyView:
     """One study's part of the page.
 
-    ``metrics`` holds the long table of the last declared point's rows: by fingerprint, (subset, metric) → value.
-    ``missing`` names what is no longer in the store; ``repeated`` tells that an earlier study shows some of its
-    pictures.
+    ``asked`` counts its cells, ``rows`` are those that are finished, and ``shown`` those that are compared: of a search
+    the chosen point's, for rows of different points may differ in no column. ``metrics`` holds the long table of the
+    rows whose pictures are shown, the chosen point's or the last declared one's: by fingerprint, (subset, metric) →
+    value. ``missing`` names what is no longer in the store; ``repeated`` tells that an earlier study shows some of its
+    pictures. ``search`` is None for a study with one point, and where an old ``--out`` has no trials.
     """
 
     record: StudyRecord
+    asked: int
     rows: tuple[Row, ...]
+    shown: tuple[Row, ...]
+    search: SearchView | None
     comparisons: tuple[Comparison, ...]
     steps: Steps
     galleries: tuple[Gallery, ...]
@@ -88,8 +114,13 @@ class StudyView:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether it has several hyperparameter points."""
-        return len(self.record.study.points) > 1
+        """Whether several hyperparameter points are compared."""
+        return compares_points(self.record.study)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether one point among many is shown: the one that the objective chose."""
+        return is_search(self.record.study)
 
 
 @dataclass(frozen=True)
@@ -99,6 +130,11 @@ class Page:
     studies: tuple[StudyView, ...]
     failures: tuple[Row, ...]
     runs: tuple[Row, ...]
+
+
+def compares_points(study: Study) -> bool:
+    """Whether a study's declared points are shown side by side; of a search only the chosen one is."""
+    return len(study.points) > 1 and not is_search(study)
 
 
 def variant_label(row: Row) -> str:

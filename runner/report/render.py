@@ -12,11 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
 from runner.comparison import BASELINES, Comparison
-from runner.report import charts, figures
+from runner.report import charts, figures, search_charts
 from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
-from runner.report.page import Gallery, MapPanel, Page, Row, StudyView, support_label
+from runner.report.page import Gallery, MapPanel, Page, Row, SearchView, StudyView, support_label
+from runner.report.search import drawn, sentence, table
 from runner.results import Results
 from runner.run import Options
 from runner.settings import to_yaml
@@ -56,13 +57,14 @@ def _section(view: StudyView) -> dict[str, Any]:
         "title": study.title or study.name,
         "summary": summary(view),
         "headlines": headlines(view),
-        "chosen": chosen_point(view) if view.is_sweep else "",
+        "chosen": chosen_point(view),
         "caution": caution(view),
         "table": _table(view),
         "yaml": to_yaml(study),
-        "supports": [] if view.is_sweep or not view.rows else list(_supports(view)),
+        "supports": [] if view.is_sweep or not view.shown else list(_supports(view)),
         "heatmaps": list(_heatmaps(view)) if view.is_sweep else [],
-        "breakdowns": breakdowns(view.rows, view.metrics),
+        "search": _search(view.search) if view.search else None,
+        "breakdowns": breakdowns(view.shown, view.metrics),
         "galleries": [_gallery(gallery) for gallery in view.galleries],
         "panels": [_panel(panel) for panel in view.panels],
         "curves": list(_curves(view)),
@@ -85,13 +87,13 @@ def _table(view: StudyView) -> dict[str, Any]:
 
 def _supports(view: StudyView) -> Iterator[tuple[str, str]]:
     """(title, chart) per category and detector."""
-    limits = charts.auroc_range(view.rows)
+    limits = charts.auroc_range(view.shown)
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for c in view.comparisons:
         groups.setdefault((str(c.table["category"]), str(c.table["detector"])), []).append(c)
     for (category, detector), variants in groups.items():
         title = f"{category}, {detector}" if len(view.record.study.detectors) > 1 else category
-        yield title, charts.supports(title, variants, view.rows, limits)
+        yield title, charts.supports(title, variants, view.shown, limits)
 
 
 def _heatmaps(view: StudyView) -> Iterator[tuple[str, str]]:
@@ -103,6 +105,21 @@ def _heatmaps(view: StudyView) -> Iterator[tuple[str, str]]:
             if all(row[column] is None for row in rows):
                 continue
             yield f"{title}, {detector}", charts.heatmaps(rows, column, title)
+
+
+def _search(view: SearchView) -> dict[str, Any]:
+    valued = any(trial.best for trial in view.trials)
+    return {
+        "sentence": sentence(view),
+        "table": table(view),
+        "fields": drawn(view),
+        "by_field": search_charts.by_field(view) if valued and drawn(view) else "",
+        "by_order": search_charts.by_order(view) if valued else "",
+        "by_length": search_charts.by_length(view) if valued and view.study.search.scheduler == "asha" else "",
+        "partly": any(trial.best and trial.state != "complete" for trial in view.trials),
+        "file": view.file,
+        "unnoted": view.unnoted,
+    }
 
 
 def _curves(view: StudyView) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,181 @@
+"""A search's charts as SVG data URIs: the objective by field, by the order of the trials, and by L."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from runner.report.drawing import ARMS, GREY, RC, svg
+from runner.report.page import SearchView
+from runner.report.search import SYMBOLS, drawn, value_text
+from runner.search import Range, space_of
+from runner.trials import TrialRecord
+
+PANELS = 4
+"""Side by side."""
+MOST_CATEGORIES = 8
+"""Numbers that a study lists have each its place on the axis; of more of them the axis is one of numbers."""
+MANY = 300
+"""Dots from which on they are drawn as pixels: as shapes they would make up most of the page."""
+CHOSEN = "#D55E00"
+LINE = ARMS["generated"]
+SPREAD = 0.12
+"""How far dots of one category are set apart, at most."""
+
+
+def by_field(view: SearchView) -> str:
+    """The objective of every trial by each field that varies, one panel a field."""
+    fields = drawn(view)
+    rows, columns = math.ceil(len(fields) / PANELS), min(len(fields), PANELS)
+    with mpl.rc_context(RC):
+        engine = ConstrainedLayoutEngine(hspace=0.08)
+        figure = Figure(figsize=(2.7 * columns + 0.5, 2.7 * rows), layout=engine, dpi=120)
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes, field in zip(panels.flat, fields, strict=False):
+            _dots(axes, view, _places(axes, view, field))
+            axes.set_xlabel(_named(field), fontsize=9)
+        for axes in panels.flat[len(fields) :]:
+            axes.set_axis_off()
+        for axes in panels[:, 0]:
+            axes.set_ylabel(view.study.objective)
+        return svg(figure)
+
+
+def by_order(view: SearchView) -> str:
+    """The objective of every trial by its number, and the best so far."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
+        axes = figure.subplots()
+        numbers = list(range(1, len(view.trials) + 1))
+        values = [trial.best.value if trial.best else -math.inf for trial in view.trials]
+        best = [value if math.isfinite(value) else math.nan for value in accumulate(values, max)]
+        margin = 0.5 + 0.01 * len(numbers)
+        ends = [*numbers, numbers[-1] + margin]
+        axes.step(ends, [*best, best[-1]], where="post", color="#555555", label="best so far")
+        _dots(axes, view, [float(number) for number in numbers])
+        axes.set(title="In the order of their start", xlabel="trial", ylabel=view.study.objective)
+        axes.set_xlim(1 - margin, len(numbers) + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+        return svg(figure)
+
+
+def by_length(view: SearchView) -> str:
+    """What each trial reported over L: the line of a point that was given up ends early."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
+        axes = figure.subplots()
+        for trial in view.trials:
+            _line(axes, view, trial)
+        axes.set(title="By L", xlabel="iterations L", ylabel=view.study.objective)
+        _length_ticks(axes, sorted(view.study.iterations))
+        return svg(figure)
+
+
+def _line(axes: Axes, view: SearchView, trial: TrialRecord) -> None:
+    reports = [report for report in trial.reports if math.isfinite(report.value)]
+    if not reports:
+        return
+    is_chosen, ended = trial == view.chosen, trial.state == "complete"
+    colour, order = (CHOSEN, 3) if is_chosen else (LINE if ended else GREY, 2)
+    lengths, values = [report.iterations for report in reports], [report.value for report in reports]
+    width = 2 if is_chosen else 1 if len(view.trials) <= MANY else 0.4
+    style: dict[str, Any] = {"zorder": order, "rasterized": len(view.trials) > MANY}
+    axes.plot(lengths, values, color=colour, linewidth=width, **style)
+    face = colour if ended else "white"
+    axes.scatter(lengths[-1:], values[-1:], s=26 * width, facecolors=face, edgecolors=colour, **style)
+
+
+def _length_ticks(axes: Axes, lengths: Sequence[int]) -> None:
+    """The declared L; as their distances grow by a factor in a usual study, on a logarithmic axis."""
+    if lengths[-1] >= 4 * lengths[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    shown = lengths if len(lengths) <= MOST_CATEGORIES else lengths[:: math.ceil(len(lengths) / MOST_CATEGORIES)]
+    axes.set_xticks(shown, [str(length) for length in shown])
+
+
+def _dots(axes: Axes, view: SearchView, places: Sequence[float]) -> None:
+    """Every trial with a value: filled if it went to its end, hollow and grey if not; the chosen one ringed."""
+    many = len(view.trials) > MANY
+    own = [(x, trial, trial.best.value) for x, trial in zip(places, view.trials, strict=True) if trial.best]
+    for ended in (False, True):
+        shown = [(x, y) for x, trial, y in own if (trial.state == "complete") == ended]
+        xs, ys = [x for x, _ in shown], [y for _, y in shown]
+        face, edge = (LINE, LINE) if ended else ("white", GREY)
+        axes.scatter(xs, ys, s=10 if many else 24, facecolors=face, edgecolors=edge, zorder=2, rasterized=many)
+    for x, trial, y in own:
+        if trial == view.chosen:
+            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": CHOSEN, "linewidths": 2}
+            axes.scatter(x, y, s=110, zorder=3, clip_on=False, **ring)
+
+
+def _places(axes: Axes, view: SearchView, field: str) -> list[float]:
+    """Where on the axis each trial stands; the axis gets its scale and ticks."""
+    declared = space_of(view.study)[field]
+    values: list[Any] = [trial.values.get(field) for trial in view.trials]
+    if isinstance(declared, Range):
+        _scale(axes, declared, whole=all(isinstance(value, int) for value in values))
+        return values
+    if _are_numbers(declared) and len(declared) > MOST_CATEGORIES:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return values
+    categories = sorted(declared) if _are_numbers(declared) else list(declared)
+    labels = [value_text(category) for category in categories]
+    crowded = sum(map(len, labels)) > 26
+    slant: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(range(len(labels)), labels, fontsize=8.5, **slant)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    return _apart([categories.index(value) for value in values])
+
+
+def _apart(places: Sequence[int]) -> list[float]:
+    """Trials of one category a little beside each other: two of one value are two dots then."""
+    seen: dict[int, int] = {}
+    found = []
+    for place in places:
+        count = seen[place] = seen.get(place, -1) + 1
+        found.append(place + SPREAD * ((count + 1) // 2 % 3) / 2 * (-1) ** count)
+    return found
+
+
+def _scale(axes: Axes, declared: Range, whole: bool) -> None:
+    """The whole range that was searched, with few ticks: a panel is narrow."""
+    if declared.log:
+        axes.set_xscale("log")
+        decades = math.log10(declared.high / declared.low)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades >= 2 else (1.0, 3.0), numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        margin = (declared.high / declared.low) ** 0.06
+        axes.set_xlim(declared.low / margin, declared.high * margin)
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+    margin = 0.06 * (declared.high - declared.low)
+    axes.set_xlim(declared.low - margin, declared.high + margin)
+
+
+def _short(value: float) -> str:
+    """``0.3``, but ``3e-4``: what a narrow axis has room for."""
+    if 0.01 <= value < 10_000:
+        return f"{value:g}"
+    digits, _, power = f"{value:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _named(field: str, length: int = 36) -> str:
+    """The field; of a long path its end, which tells it apart."""
+    named = f"{SYMBOLS[field]} ({field})" if field in SYMBOLS else field
+    return named if len(named) <= length else f"…{named[1 - length :]}"
