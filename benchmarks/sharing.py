@@ -95,7 +95,7 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
     from components.detectors import build_detector
     from components.metrics.detection import evaluate
     from runner.cluster import start_worker
-    from runner.stages import read_support, read_test
+    from runner.shards import read_support, read_test
     from runner.store import Store
     from runner.study import Point
 

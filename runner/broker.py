@@ -29,6 +29,8 @@ from runner.study import Resources
 
 AHEAD = 4
 """Cells under way for each that can run at once: the next ones are there when a worker is free."""
+AHEAD_OF_QUICK, QUICK_SECONDS = 32, 0.1
+"""So many where they take no longer than that on average, so that workers never wait for this process."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -66,7 +68,9 @@ class Broker:
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         # Only so many cells are leased at a time: the others are free for another driver.
-        self._detecting = asyncio.Semaphore(resources.detections or AHEAD * self.shares.detections())
+        at_once = self.shares.detections()
+        self._detecting = asyncio.Semaphore(resources.detections or AHEAD * at_once)
+        self._more_if_quick = 0 if resources.detections else (AHEAD_OF_QUICK - AHEAD) * at_once
 
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
@@ -166,6 +170,9 @@ class Broker:
             await self._add_costs(planned, row)
         self.progress.cells_done += 1
         self.progress.cell_seconds += row["seconds_fit"] + row["seconds_score"]
+        if self._more_if_quick and self.progress.cell_seconds < QUICK_SECONDS * self.progress.cells_done:
+            self._more_if_quick -= 1
+            self._detecting.release()
         return row
 
     def _halt(self) -> None:

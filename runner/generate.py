@@ -227,7 +227,8 @@ def _make(
     from runner.cluster import usable_cpus
     from runner.distributed import SharedTraining, shared_steps
     from runner.image_sets import ImageSets
-    from runner.stages import cached_encoder, make_shards, rank_prompts, read_support
+    from runner.shards import make_shards, read_support
+    from runner.stages import cached_encoder, rank_prompts
     from runner.variation import make_variation, read_variation
 
     for shard in (s.shard for v in plan.variations.values() for s in v.sources):

@@ -10,12 +10,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from components.data.crop import centre_crop
-from components.data.sample import SPLITS, Sample, SplitName
-from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
+from components.data.shards import Split
 from components.detectors import Detector, DetectorConfig, Features, Scores, SharesFeatures, build_detector
 from components.detectors.base import Batch
 from components.encoders import Encoder, Precision, build_encoder
@@ -24,47 +22,16 @@ from components.generator.augment import POLICIES, augment, augmented_set, to_ui
 from components.metrics.detection import DetectionMetrics, evaluate
 from components.prompts import candidates, rank
 from runner.image_sets import embed
-from runner.plan import PlannedCell, PromptStage, Support
+from runner.plan import PlannedCell, PromptStage
 from runner.planted import planted_auroc, planted_values
 from runner.quality import quality_values
 from runner.results import Results, software
-from runner.sharding import copy_shard
+from runner.shards import read_support
 from runner.store import Store, arrays_bytes
 
 MAPS_KEPT = 8
 # Of one test split, in Ray's object store: 1,000 images of PatchCore's on WideResNet-50 at 224 px are 4.8 GB.
 LARGEST_SHARED = 2 << 30
-
-
-def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str | None = None) -> None:
-    """Write a category's splits, those that it has, as Arrow shards and commit them; copied if ``source`` has them."""
-    first = samples[0]
-    counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
-    present = [split for split in SPLITS if counts[split]]
-    if source is not None:
-        files = {f"{split}{SUFFIX}": copy_shard(source, first.category, split) for split in present}
-    else:
-        files = {f"{split}{SUFFIX}": partial(_write_shard, samples, split) for split in present}
-    facts: dict[str, int] = {split: counts[split] for split in present}
-    store.put(key, files, {"dataset": first.dataset, "category": first.category, **facts})
-
-
-def _write_shard(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile) -> None:
-    write_split(samples, split, sink)
-
-
-def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:
-    """The originals as uint8 (H, W, 3), in the support's order; square-resized if ``size`` is given."""
-    shard = store.get(support.shard)
-    path = shard.path(f"train{SUFFIX}")
-    table = read_split(path, columns=["image"], image_ids=support.ids, filesystem=shard.filesystem)
-    return decode_originals(table, size)
-
-
-def read_test(store: Store, shard: str, size: int, threads: int = 1) -> Split:
-    """A category's test images, square-resized, decoded by so many threads."""
-    artifact = store.get(shard)
-    return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size, threads)
 
 
 def rank_prompts(stage: PromptStage, originals: Sequence[np.ndarray], store: Store, device: str = "cpu") -> None:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @ray.remote
 def make_shards(samples: Any, key: str, store_uri: str, source: str | None) -> None:
-    """See :func:`runner.stages.make_shards`."""
-    from runner import stages
+    """See :func:`runner.shards.make_shards`."""
+    from runner import shards
 
     start_worker(1)
-    stages.make_shards(samples, key, Store(store_uri), source)
+    shards.make_shards(samples, key, Store(store_uri), source)
 
 
 @ray.remote
@@ -54,20 +54,20 @@ def make_variation(stage: VariationStage, store_uri: str) -> None:
 # No CPU: a generator actor that holds the last one waits for this.
 @ray.remote(num_cpus=0)
 def decode_support(support: Support, store_uri: str) -> list[np.ndarray]:
-    """See :func:`runner.stages.read_support`."""
-    from runner import stages
+    """See :func:`runner.shards.read_support`."""
+    from runner import shards
 
     start_worker(1)
-    return stages.read_support(support, Store(store_uri))
+    return shards.read_support(support, Store(store_uri))
 
 
 @ray.remote
 def decode_test(shard: str, size: int, store_uri: str, threads: int) -> Split:
-    """See :func:`runner.stages.read_test`."""
-    from runner import stages
+    """See :func:`runner.shards.read_test`."""
+    from runner import shards
 
     start_worker(threads)
-    return stages.read_test(Store(store_uri), shard, size, threads)
+    return shards.read_test(Store(store_uri), shard, size, threads)
 
 
 @ray.remote

@@ -102,7 +102,7 @@ def make_variation(stage: VariationStage, store: Store) -> None:
     from components.generator.variation import encode_category, save_head, train_variance_head
     from components.generator.vqgan import VQGAN
     from runner.plan import Support
-    from runner.stages import read_support
+    from runner.shards import read_support
 
     began = time.perf_counter()
     config = stage.generator

@@ -10,7 +10,8 @@ from components.metrics.detection import evaluate
 from runner.execute import plan_studies
 from runner.results import Results
 from runner.run import Options
-from runner.stages import detect, kept_maps, make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
+from runner.stages import detect, kept_maps
 from runner.store import Store
 from runner.study import Study
 

@@ -13,7 +13,8 @@ from runner.execute import plan_studies
 from runner.results import Results
 from runner.run import Options
 from runner.scheduling import Shares
-from runner.stages import SharedFeatures, detect, embed_images, make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
+from runner.stages import SharedFeatures, detect, embed_images
 from runner.store import Store
 from runner.study import Resources, Study
 

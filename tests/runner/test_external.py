@@ -17,7 +17,8 @@ from runner.external import supply
 from runner.plan import Plan
 from runner.results import Results
 from runner.run import Options
-from runner.stages import detect, make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
+from runner.stages import detect
 from runner.store import Store
 from runner.study import Study
 

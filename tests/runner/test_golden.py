@@ -24,7 +24,8 @@ from runner.image_sets import ImageSets
 from runner.plan import Plan
 from runner.results import Results
 from runner.run import Options
-from runner.stages import detect, make_shards, rank_prompts, ranking_of, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
+from runner.stages import detect, rank_prompts, ranking_of
 from runner.store import Store
 from runner.study import Study
 from runner.vqgan_clip import make_vqgan_clip

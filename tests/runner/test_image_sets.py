@@ -16,7 +16,8 @@ from runner.execute import plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import GeneratorStage
 from runner.run import Options
-from runner.stages import make_shards, rank_prompts, read_support
+from runner.shards import make_shards, read_support
+from runner.stages import rank_prompts
 from runner.store import Store
 from runner.study import Study
 from runner.traces import read_curve

@@ -28,7 +28,7 @@ from runner.files import Files, below, public
 from runner.results import Results
 from runner.run import Options
 from runner.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
-from runner.stages import make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
 from tests.data import miniatures

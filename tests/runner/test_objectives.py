@@ -18,7 +18,8 @@ from runner.plan import Plan
 from runner.results import ROW, Results
 from runner.run import Options
 from runner.settings import load_study
-from runner.stages import detect, make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
+from runner.stages import detect
 from runner.store import Store
 from runner.study import Study
 

@@ -17,7 +17,7 @@ from runner.execute import plan_studies
 from runner.files import Files
 from runner.run import Options
 from runner.sharding import shard_samples
-from runner.stages import make_shards, read_support, read_test
+from runner.shards import make_shards, read_support, read_test
 from runner.store import Store
 from runner.study import Study
 from tests.data import miniatures

@@ -23,7 +23,7 @@ from runner.quality import quality_values
 from runner.results import Results
 from runner.run import Options
 from runner.settings import to_yaml
-from runner.stages import make_shards
+from runner.shards import make_shards
 from runner.store import Store
 from runner.study import Study
 from runner.variation import VariationStage, make_variation, read_variation

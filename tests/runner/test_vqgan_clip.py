@@ -19,7 +19,8 @@ from runner.execute import plan_studies
 from runner.image_sets import ImageSets
 from runner.plan import Plan, VQGANClipStage
 from runner.run import Options
-from runner.stages import make_shards, rank_prompts, read_support
+from runner.shards import make_shards, read_support
+from runner.stages import rank_prompts
 from runner.store import Store
 from runner.study import Study
 from runner.vqgan_clip import make_vqgan_clip
