@@ -99,16 +99,21 @@ def quiet_environment() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def quiet_worker() -> None:
+    """First thing in a process of a stage that computes nothing with torch: no downloads, no warnings."""
+    quiet_environment()
+    warnings.filterwarnings("ignore")
+
+
 def start_worker(threads: int) -> None:
-    """First thing in a stage's process: fixed thread count (bit-exact training), no downloads, no warnings.
+    """First thing in any other stage's process: fixed thread count (bit-exact training), no downloads, no warnings.
 
     The thread count is part of what makes CPU training repeat bit for bit, so it is the stage's CPUs, never the
     machine's.
     """
     import torch
 
-    quiet_environment()
-    warnings.filterwarnings("ignore")
+    quiet_worker()
     torch.set_num_threads(max(1, threads))
 
 

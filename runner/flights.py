@@ -52,6 +52,8 @@ class Flights:
         """Ray tasks under way for stages and cells; each wants a place on a node."""
         self._flights: dict[str, asyncio.Future[Any]] = {}
         self._wanted: defaultdict[str, set[str]] = defaultdict(set)
+        self._there: set[str] = set()
+        """Image sets that are in the store, as far as was looked: a look costs a request on an object store."""
         self._expected: dict[str, int] = {}
         self._left: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
@@ -67,17 +69,22 @@ class Flights:
         """These cells will be asked for: a generator goes on to the furthest L among them, and no further."""
         flights = set()
         for planned in cells:
-            if planned.generator is not None:
-                self._wanted[planned.generator].add(self._trained_set(planned))
-                flights.add(planned.generator)
+            if planned.generator is None:
+                continue
+            key = self._trained_set(planned)
+            if key not in self._wanted[planned.generator] and self.store.has(key):
+                self._there.add(key)
+            self._wanted[planned.generator].add(key)
+            flights.add(planned.generator)
         for flight in flights:
-            missing = [s.iterations for s in self._wanted_sets(flight) if not self.store.has(s.key)]
+            missing = [s.iterations for s in self._wanted_sets(flight) if s.key not in self._there]
             steps = max(missing, default=1) - 1
             self.progress.steps_total += max(0, steps - self._expected.get(flight, 0))
             self._expected[flight] = max(steps, self._expected.get(flight, 0))
 
     def left(self, image_set: str) -> None:
         """An image set is in the store, whose training may go on."""
+        self._there.add(image_set)
         self._left[image_set].set()
 
     async def before(self, planned: PlannedCell) -> None:
@@ -137,7 +144,7 @@ class Flights:
 
         One that was under way before the set was wanted may stop short of it; then there is another.
         """
-        while not self.store.has(key):
+        while key not in self._there:
             training = asyncio.ensure_future(self.once(flight, lambda: self._generator(flight)))
             left = asyncio.ensure_future(self._left[key].wait())
             await asyncio.wait({training, left}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,6 +157,7 @@ class Flights:
         """Leave all image sets that are wanted of a training by now; when more are, it is extended."""
         stage = replace(self.plan.generators[flight], image_sets=tuple(self._wanted_sets(flight)))
         await self._pooled(stage, flight, "generator", lambda: all(self.store.has(s.key) for s in stage.image_sets))
+        self._there.update(s.key for s in stage.image_sets)
         del self._flights[flight]
 
     async def _vqgan_clip(self, stage: VQGANClipStage) -> None:

@@ -83,6 +83,7 @@ def run_sweep(sweep: Sweep) -> int:
             storage_path=str((sweep.work.options.local_folder / "tune").absolute()),
             verbose=0,
             callbacks=[keeper],
+            stop=_AtOnce(keeper) if sweep.work.options.fail_fast else None,
         ),
     )
     grid = tuner.fit()
@@ -148,6 +149,8 @@ class _Keeper(tune.Callback):
         for record in known:
             self._known.setdefault(point_key(record.values), []).append(record)
         self._begun: dict[str, TrialRecord] = {}
+        self.has_failed = False
+        """Whether a point lacks a cell."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial waits for the broker to learn of its cells."""
@@ -174,6 +177,7 @@ class _Keeper(tune.Callback):
         iterations = int(result["iterations"])
         fingerprints = self.sweep.plan_trial(record.values).cells[iterations]
         self.sweep.work.count(self.sweep.study, fingerprints)
+        self.has_failed = self.has_failed or math.isnan(result[self.sweep.study.objective])
         self._keep(trial, reported(record, Report(iterations, result[self.sweep.study.objective], fingerprints)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -206,3 +210,18 @@ class _Keeper(tune.Callback):
         planned = [work.plan.cells[f] for f in record.reports[-1].fingerprints]
         rows = self.sweep.broker.cells.remote([p.fingerprint for p in planned])
         self.sweep.tracker.log.remote(self.sweep.study.name, record.point, planned, rows, work.options.store_uri)
+
+
+class _AtOnce(tune.Stopper):
+    """Ends the search at the first point that lacks a cell (``--fail-fast``)."""
+
+    def __init__(self, keeper: _Keeper) -> None:
+        self._keeper = keeper
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No point ends by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all do."""
+        return self._keeper.has_failed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from runner.cluster import start_worker, taken_of_gpu
+from runner.cluster import quiet_worker, start_worker, taken_of_gpu
 from runner.store import Store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def make_shards(samples: Any, key: str, store_uri: str, source: str | None) -> N
     """See :func:`runner.shards.make_shards`."""
     from runner import shards
 
-    start_worker(1)
+    quiet_worker()
     shards.make_shards(samples, key, Store(store_uri), source)
 
 
@@ -57,7 +57,7 @@ def decode_support(support: Support, store_uri: str) -> list[np.ndarray]:
     """See :func:`runner.shards.read_support`."""
     from runner import shards
 
-    start_worker(1)
+    quiet_worker()
     return shards.read_support(support, Store(store_uri))
 
 
@@ -66,7 +66,7 @@ def decode_test(shard: str, size: int, store_uri: str, threads: int) -> Split:
     """See :func:`runner.shards.read_test`."""
     from runner import shards
 
-    start_worker(threads)
+    quiet_worker()
     return shards.read_test(Store(store_uri), shard, size, threads)
 
 

@@ -1,0 +1,73 @@
+"""Several nodes of different size, as processes on loopback: stages run where they fit, and near what they read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+# Before Ray is imported: it would take a loopback address for that of a single machine and wait for ever.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+import ray
+from ray.cluster_utils import Cluster
+
+from runner import tasks
+from runner.cli import main
+from runner.execute import plan_studies
+from runner.results import Results
+from runner.run import Options
+from runner.settings import to_yaml
+from runner.shards import make_shards
+from runner.store import Store
+from runner.study import Study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def nodes() -> Iterator[Cluster]:
+    """A head without CPUs, a node with one, a node with two; stopped by their own processes' ids."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
+    for cpus in (1, 2):
+        cluster.add_node(num_cpus=cpus, node_ip_address="127.0.0.1", object_store_memory=128 * 2**20)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_stage_runs_where_it_fits(
+    nodes: Cluster, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    study = tiny_study(vq_weight=[0.5, 1.0], resources={"generator_cpus": 2, "generators": 1, "detections": 2})
+    (tmp_path / "study.yaml").write_text(to_yaml(study))
+    command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out"), "--address", nodes.address]
+    assert main(command) == 0
+    assert len(Results(str(tmp_path / "out")).finished()) == 4
+    fields = yaml.safe_load((tmp_path / "study.yaml").read_text())
+    fields["resources"]["generator_cpus"] = 3
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**fields, "name": "more", "copies": [3]}))
+    # Three CPUs in all, but no node has them.
+    assert main(command) == 2
+
+
+def test_a_task_comes_to_the_photographs(nodes: Cluster, tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_studies([tiny_study(arms=["original"])], Options(str(tmp_path)))
+    (category,) = plan.categories.values()
+    store = Store((tmp_path / "store").as_uri())
+    make_shards(category.samples, category.shard, store)
+    ray.init(nodes.address)
+
+    @ray.remote
+    def where(split: object) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+    for _ in range(3):
+        reference = tasks.decode_test.remote(category.shard, 256, store.uri, 1)
+        ray.wait([reference])
+        (place,) = ray.experimental.get_object_locations([reference])[reference]["node_ids"]
+        assert {ray.get(where.remote(reference)) for _ in range(4)} == {place}
