@@ -75,5 +75,6 @@ def in_fixed_batches(encode: Callable[[Tensor], Tensor], rows: Tensor, size: int
     results = []
     for batch in torch.split(rows, size):
         filling = batch[:1].expand(size - len(batch), *batch.shape[1:])
-        results.append(encode(torch.cat([batch, filling]))[: len(batch)])
+        # Kernels are chosen by the memory format too, and cat keeps channels_last only where one row fills the batch.
+        results.append(encode(torch.cat([batch, filling]).contiguous())[: len(batch)])
     return torch.cat(results)
