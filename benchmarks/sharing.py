@@ -32,8 +32,7 @@ from runner.results import Results
 from runner.run import Options, Run
 from runner.study import DatasetConfig, Study
 
-# Not the similarity: of 3 copies its last digits (1e-8) depend on how many others are embedded in the same call.
-COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration")
+COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
 
 Rows = Mapping[str, Mapping[str, Any]]
 

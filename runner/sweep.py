@@ -23,7 +23,7 @@ from runner.tracking import summarise
 from runner.trials import Report, State, TrialRecord, objective_of, reported
 from runner.work import Work
 
-GRID_CONCURRENT = 4
+GRID_CONCURRENT = 2
 """Trials of a grid under way at once: they only wait, the broker works on all of their cells anyway."""
 # A trial only waits, so it takes no CPU and no GPU: one that did would starve the stages it waits for. Tune wants
 # some resource all the same; memory is what a waiting process really holds.
