@@ -46,7 +46,7 @@ def demo_sweep() -> Study:
 
 
 def demo_search() -> Study:
-    """Optuna and ASHA over five fields on one category, judged by planted defects: about five minutes on 2 cores.
+    """Optuna and ASHA over five fields on one category, judged by planted defects: about eight minutes on 2 cores.
 
     goodshot sweep demo_search --out runs/search
     """

@@ -98,9 +98,16 @@ class Work:
             write_record(each.study, self.plan, self.results)
 
     def announce(self, console: Console) -> None:
-        """One line: what is finished and what is to run."""
+        """What is finished and what is to run."""
+        for each in self.guided:
+            begun = len(self.ledger(each.study).read())
+            console.print(
+                f"{each.study.name}: a search of {_wanted(each.study)} points, {begun} of them begun", highlight=False
+            )
         asked = self.asked
         alone = len(self.left_alone & asked)
+        if not asked:
+            return
         console.print(
             f"{len(asked)} cells of {len(self.declared)} studies: {self.reused} finished, "
             f"{len(self.missing)} to run"
@@ -108,11 +115,6 @@ class Work:
             + f"; {len(self.plan.generators)} generators",
             highlight=False,
         )
-        for each in self.guided:
-            begun = len(self.ledger(each.study).read())
-            console.print(
-                f"{each.study.name}: a search of {_wanted(each.study)} points, {begun} of them begun", highlight=False
-            )
 
     def _recall(self) -> None:
         """Plan the points that guided searches have chosen in earlier runs."""
