@@ -68,6 +68,6 @@ def test_a_task_comes_to_the_photographs(nodes: Cluster, tiny_study: Callable[..
 
     for _ in range(3):
         reference = tasks.decode_test.remote(category.shard, 256, store.uri, 1)
-        ray.wait([reference])
+        ray.wait([reference], fetch_local=False)
         (place,) = ray.experimental.get_object_locations([reference])[reference]["node_ids"]
         assert {ray.get(where.remote(reference)) for _ in range(4)} == {place}
