@@ -70,6 +70,7 @@ def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None
     results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
     append(results, [1])
     results.append_failure("failed", "s", "c", "e", "l")
+    results.write_trial("trial", [{"trial": "trial", "of no column": 1}])
     for table, schema in SCHEMAS.items():
         for path in (tmp_path / table).iterdir():
             assert pq.read_schema(path) == schema

@@ -31,7 +31,7 @@ from runner.trials import Ledger, Report, TrialRecord, chosen, reported, search_
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
-TRIALS = 5
+TRIALS = 4
 RANGES = {"vq_weight": {"low": 0.1, "high": 10.0, "log": True}, "copies": {"low": 1, "high": 4}}
 
 
@@ -121,7 +121,7 @@ def search(photographs: Path, tmp_path: Path) -> Path:
         **TINY,
         "name": "search",
         "dataset": {"name": "demo", "root": str(photographs)},
-        "arms": ["original", "generated"],
+        "arms": ["generated"],
         "iterations": [4, 8],
         "search": {
             "algorithm": "optuna", "scheduler": "asha", "trials": TRIALS, "reduction": 2, "concurrent": 2,
