@@ -51,7 +51,7 @@ class Share:
         by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
         if 0 < self.gpus < 1:
             # Shares of different GPUs are not added up to one.
-            by_gpu = node.get("GPU", 0) * (1 / self.gpus + 1e-9) // 1
+            by_gpu = node.get("GPU", 0) * int(1 / self.gpus + 1e-9)
         return int(min(by_cpu, by_gpu) + 1e-9)
 
 

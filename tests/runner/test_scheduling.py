@@ -35,6 +35,8 @@ def stage(tiny_study: Callable[..., Study], tmp_path: Path) -> GeneratorStage:
         (Share(1, 0.5), 4 + 0 + 2),
         # Three shares of 0.3 on each GPU; the small node has three CPUs.
         (Share(1, 0.3), 6 + 0 + 3),
+        # Two on each GPU: what is left of two GPUs does not make a third.
+        (Share(1, 0.4), 4 + 0 + 2),
         (Share(1, 0.2), 8 + 0 + 3),
         (Share(1, 2), 1),
     ],
