@@ -57,7 +57,8 @@ class Range(Config):
             raise ValueError(f"low = {self.low:g} must be above 0 for log: true")
         if self.log and self.step is not None:
             raise ValueError("give step or log: true, not both")
-        if self.step is not None and abs((self.high - self.low) / self.step % 1) > 1e-9:
+        steps = (self.high - self.low) / self.step if self.step else 0.0
+        if self.step is not None and abs(steps - round(steps)) > 1e-9:
             raise ValueError(f"step = {self.step:g} must divide high − low = {self.high - self.low:g}")
         return self
 
@@ -170,7 +171,9 @@ def _draw(values: Range | tuple[Any, ...], whole: bool, random: np.random.Genera
         drawn = float(np.exp(random.uniform(np.log(values.low), np.log(values.high))))
     else:
         drawn = float(random.uniform(values.low, values.high))
-    return int(min(max(round(drawn), values.low), values.high)) if whole else drawn
+    # Sums of steps, and logarithms, may end a last digit beyond the ends.
+    drawn = min(max(drawn, values.low), values.high)
+    return round(drawn) if whole else drawn
 
 
 def corners(study: Study) -> list[Study]:

@@ -185,6 +185,8 @@ class _Keeper(tune.Callback):
         record = self._begun[trial.trial_id]
         reports = record.reports
         state: State
+        if self.sweep.work.options.fail_fast and self.has_failed:
+            return  # the run ended, not the point: the next one goes on with it
         if not reports or math.isnan(reports[-1].value):
             state = "failed"
         else:

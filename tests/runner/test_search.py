@@ -59,6 +59,16 @@ def test_random_points_lie_in_their_ranges_and_repeat(tiny_study: Callable[..., 
     assert any(p["generator.commitment"] % 1 for p in points)
 
 
+@pytest.mark.parametrize(("low", "high", "step", "values"), [(0.1, 0.7, 0.1, 7), (0.1, 1.0, 0.1, 10), (0, 3, 1.5, 3)])
+def test_a_step_that_has_no_exact_binary_form_divides_its_range(
+    low: float, high: float, step: float, values: int, tiny_study: Callable[..., Study]
+) -> None:
+    space = {"vq_weight": {"low": low, "high": high, "step": step}}
+    points = points_of(tiny_study(search={"algorithm": "random", "trials": 50, "space": space}))
+    assert len(points) == values
+    assert max(p["vq_weight"] for p in points) == pytest.approx(high)
+
+
 def test_a_small_space_is_drawn_once(tiny_study: Callable[..., Study]) -> None:
     study = tiny_study(copies=[1, 2, 3], search={"algorithm": "random", "trials": 20})
     assert sorted(p["copies"] for p in points_of(study)) == [1, 2, 3]
