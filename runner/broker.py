@@ -26,6 +26,7 @@ from runner.progress import Progress
 from runner.results import Results
 from runner.scheduling import Shares
 from runner.study import Resources
+from runner.trials import OUTCOME, outcome
 
 AHEAD = 4
 """Cells under way for each that can run at once: the next ones are there when a worker is free."""
@@ -58,7 +59,7 @@ class Broker:
         self.plan, self.store_uri, self.out = plan, store_uri, out
         self._fail_fast, self._halted, self._leave = fail_fast, False, leave
         self.results = Results(out)
-        self.rows = self.results.rows()
+        self.outcomes = self.results.rows(OUTCOME)
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
         self.shares = Shares(resources, nodes, dict(memory))
@@ -77,9 +78,9 @@ class Broker:
         return sum(row is None for row in await self.cells(fingerprints))
 
     async def cells(self, fingerprints: list[str]) -> list[dict[str, Any] | None]:
-        """Several cells' rows, in order: read, waited for, or made. None for one that failed or is left alone."""
+        """Several cells' outcomes, in order: read, waited for, or made. None where one failed or is left alone."""
         self._work.keep()
-        fresh = [f for f in fingerprints if not (f in self.rows or f in self._asked or f in self._leave)]
+        fresh = [f for f in fingerprints if not (f in self.outcomes or f in self._asked or f in self._leave)]
         planned = [self.plan.cells[f] for f in fresh]
         self._asked.update(fresh)
         self.progress.cells_total += len(fresh)
@@ -129,12 +130,11 @@ class Broker:
         self._work.close()
 
     async def _cell(self, fingerprint: str) -> dict[str, Any] | None:
-        if fingerprint in self.rows or fingerprint in self._leave:
-            return self.rows.get(fingerprint)
-        row: dict[str, Any] | None = await self._flights.once(f"cell/{fingerprint}", partial(self._run, fingerprint))
-        return row
+        if fingerprint not in self.outcomes and fingerprint not in self._leave:
+            await self._flights.once(f"cell/{fingerprint}", partial(self._run, fingerprint))
+        return self.outcomes.get(fingerprint)
 
-    async def _run(self, fingerprint: str) -> dict[str, Any] | None:
+    async def _run(self, fingerprint: str) -> None:
         planned = self.plan.cells[fingerprint]
         made: list[dict[str, Any]] = []
 
@@ -146,11 +146,11 @@ class Broker:
 
         try:
             if self._halted:
-                return None
+                return
             await self._flights.before(planned)
             async with self._detecting:
                 if self._halted:
-                    return None
+                    return
                 await self._work.make(self._work.cells, fingerprint, lambda: self.results.has(fingerprint), make)
             row = made[0] if made else self.results.row(fingerprint)
         except Exception as error:
@@ -158,10 +158,10 @@ class Broker:
                 self._record_failure(planned, error)
                 if self._fail_fast:
                     self._halt()
-            return None
+            return
         finally:
             self._decoded.release(planned)
-        self.rows[fingerprint] = row
+        self.outcomes[fingerprint] = outcome(row)
         if fingerprint in self._failed_before:
             with suppress(OSError, GoodshotError):
                 self.results.forget_failure(fingerprint)
@@ -173,7 +173,6 @@ class Broker:
         if self._more_if_quick and self.progress.cell_seconds < QUICK_SECONDS * self.progress.cells_done:
             self._more_if_quick -= 1
             self._detecting.release()
-        return row
 
     def _halt(self) -> None:
         """The first failure ends the run: what is under way is stopped, what waits is not begun."""

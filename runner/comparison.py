@@ -66,9 +66,9 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
     for row in rows:
         key = (tuple(row[c] for c in TABLE), tuple(row[c] for c in VARIANT))
         groups.setdefault(key, {})[_seed(row)] = row
+    baselines = _Baselines(groups)
     found = []
     for (table, variant), by_seed in groups.items():
-        baselines = _baselines(groups, table, dict(zip(VARIANT, variant, strict=True)))
         auroc = {seed: row["image_auroc"] for seed, row in by_seed.items()}
         found.append(
             Comparison(
@@ -78,7 +78,7 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
                 metrics={m: mean_std(row[m] for row in by_seed.values()) for m in METRICS},
                 similarity=_mean_of(by_seed.values(), "similarity"),
                 planted=_mean_of(by_seed.values(), "planted"),
-                against={arm: paired_difference(auroc, base) for arm, base in baselines.items()},
+                against={arm: paired_difference(auroc, base) for arm, base in baselines.of(table, variant).items()},
             )
         )
     return found
@@ -93,18 +93,24 @@ def _seed(row: Mapping[str, Any]) -> tuple[Any, Any]:
     return row["support_seed"], row["seed"]
 
 
-def _baselines(
-    groups: Mapping[tuple[Any, ...], Mapping[Any, Mapping[str, Any]]],
-    table: tuple[Any, ...],
-    variant: Mapping[str, Any],
-) -> dict[str, dict[Any, float]]:
-    """Image AUROC by seed of the baselines that this variant is compared to: never itself."""
-    found = {}
-    for (other_table, other_values), by_seed in groups.items():
-        other = dict(zip(VARIANT, other_values, strict=True))
-        if other_table != table or other["arm"] == variant["arm"]:
-            continue
-        same_count = other["arm"] == "augmented" and other["copies"] == variant["copies"]
-        if other["arm"] == "original" or (same_count and variant["arm"] not in BASELINES):
-            found[str(other["arm"])] = {seed: row["image_auroc"] for seed, row in by_seed.items()}
-    return found
+class _Baselines:
+    """Image AUROC by seed of what variants are compared to."""
+
+    def __init__(self, groups: Mapping[tuple[Any, ...], Mapping[Any, Mapping[str, Any]]]) -> None:
+        self._original: dict[Any, dict[Any, float]] = {}
+        self._augmented: dict[Any, dict[Any, float]] = {}
+        for (table, variant), by_seed in groups.items():
+            values = dict(zip(VARIANT, variant, strict=True))
+            auroc = {seed: row["image_auroc"] for seed, row in by_seed.items()}
+            if values["arm"] == "original":
+                self._original[table] = auroc
+            elif values["arm"] == "augmented":
+                self._augmented[table, values["copies"]] = auroc
+
+    def of(self, table: tuple[Any, ...], variant: tuple[Any, ...]) -> dict[str, dict[Any, float]]:
+        """Those of a variant, by arm: never itself."""
+        values = dict(zip(VARIANT, variant, strict=True))
+        found = {"original": self._original.get(table), "augmented": self._augmented.get((table, values["copies"]))}
+        if values["arm"] in BASELINES:
+            found.pop("augmented")
+        return {arm: auroc for arm, auroc in found.items() if auroc is not None and arm != values["arm"]}

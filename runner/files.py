@@ -94,18 +94,20 @@ class Files:
             stream.write(data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write the whole file unless there is one; whether it was written.
+        """Write a small file unless there is one; whether it was written.
 
-        On a POSIX filesystem one of several who ask at once gets it. An object store has no such operation: two who
-        ask in the same instant may both.
+        On a POSIX filesystem one of several who ask at once gets it; who reads it in that instant may find it empty.
+        An object store has no such operation: two who ask in the same instant may both get it.
         """
-        if not self._local:
-            self.write(name, data)
-            with suppress(FileNotFoundError):
-                return self.read(name) == data
-            return False
         with self.reported(name):
-            return self._create_local(self.path(name), data)
+            if self._local:
+                return self._create_local(Path(self.path(name)), data)
+            if self.exists(name):
+                return False
+            self.write(name, data)
+        with suppress(FileNotFoundError):
+            return self.read(name) == data
+        return False
 
     def write_stream(self, name: str, write: Callable[[pa.NativeFile], object]) -> str:
         """Write a file in pieces, whole or not at all, and return its SHA-256. ``write`` gets the open file.
@@ -179,18 +181,21 @@ class Files:
                 self.filesystem.delete_file(written)
             raise
 
-    def _create_local(self, target: str, data: bytes) -> bool:
-        written = f"{target}{TEMPORARY}{uuid.uuid4().hex}"
+    def _create_local(self, target: Path, data: bytes) -> bool:
         try:
-            with self._fresh(written) as stream:
-                stream.write(data)
-            # The one operation that makes a file with its content, and fails where there is one.
-            os.link(written, target)
+            file = target.open("xb")
         except FileExistsError:
             return False
-        finally:
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return self._create_local(target, data)
+        try:
+            with file:
+                file.write(data)
+        except BaseException:
             with suppress(OSError):
-                self.filesystem.delete_file(written)
+                target.unlink()
+            raise
         return True
 
     def _fresh(self, path: str) -> pa.NativeFile:

@@ -19,7 +19,7 @@ from runner.study import Cell, PromptKind
 from runner.variation import VariationStage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Support:
     """The chosen originals of one category: their shard, ids and content hashes."""
 
@@ -41,7 +41,7 @@ class PromptStage:
     precision: Precision = "fp32"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageSetStage:
     """One image set that a generator owes: chosen among its scored iterations up to ``iterations``."""
 
@@ -115,9 +115,9 @@ class VQGANClipStage:
         return self.training.support
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """A cell, its fingerprint, the stages before it, and the columns of its row that are known beforehand."""
+    """A cell, its fingerprint, the stages before it, and the columns of its row that it shares with others."""
 
     fingerprint: str
     cell: Cell
@@ -128,13 +128,43 @@ class PlannedCell:
     generator: str | None
     image_set: str | None
     keep_maps: bool
-    columns: Mapping[str, Any]
+    declared: Mapping[str, Any]
     planted: PlantedStage | None = None
     object_name: str | None = None
     """What the detector is told that the object is called; None for one that does not read it."""
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The row's columns that do not depend on running anything; those of other arms are not there."""
+        cell, generation = self.cell, self.cell.generation
+        columns = {
+            **self.declared,
+            "category": cell.category,
+            "support_seed": cell.support_seed,
+            "seed": cell.seed,
+            "support_ids": list(self.support.ids),
+            "arm": cell.label,
+            "copies": cell.copies,
+            "detector": cell.detector.label,
+            "backbone": cell.detector.uses_backbone(),
+            "image_size": cell.detector.image_size,
+            "crop": cell.detector.crop,
+        }
+        columns["shots"] = columns["shots"] or str(len(self.support.ids))
+        if generation is None:
+            return columns
+        columns |= {
+            "prompt_kind": generation.prompt_kind,
+            "variance": generation.variance,
+            "vq_weight": generation.point.vq_weight,
+            "iterations": generation.point.iterations,
+        }
+        if cell.arm == "generated":
+            columns |= {name: getattr(generation, name) for name in ("select", "detail", "post_augment")}
+        return columns
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One point of a study: its values by field, and at each L the fingerprints of the cells that it is judged by."""
 

@@ -45,8 +45,8 @@ class StudyRecord:
 
 def write_record(study: Study, plan: Plan, results: Results) -> None:
     """Write the two files, each atomically and without the credentials of a URI."""
-    cells = [asdict(_record(plan.cells[f], plan)) for f in plan.cells_of[study.name]]
-    results.files.write(f"studies/{study.name}.cells.json", json.dumps(cells, indent=1).encode())
+    cells = ",\n".join(json.dumps(asdict(_record(plan.cells[f], plan))) for f in plan.cells_of[study.name])
+    results.files.write(f"studies/{study.name}.cells.json", f"[\n{cells}\n]\n".encode())
     results.files.write(f"studies/{study.name}.yaml", public(to_yaml(study)).encode())
 
 

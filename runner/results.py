@@ -135,6 +135,8 @@ MANY_PARTS = 8
 """Compacted files from which on they are made one."""
 # What helps to read many rows takes a third of the time to write a few. Their types are known without Arrow's schema.
 _OF_FEW_ROWS = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+_CHANGING = ("failures", "trials")
+"""Tables whose files change or are forgotten one by one, by other drivers perhaps; they are never compacted."""
 _LISTINGS = 5
 _LISTING_SECONDS = 10.0
 _LISTING_PAUSE = 0.05
@@ -212,9 +214,13 @@ class Results:
                 raise
         return dict(table.slice(0, 1).to_pylist()[0])
 
-    def read(self, table: str) -> pa.Table:
-        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``, ``trials``; empty if there is none."""
-        return self._settled(lambda: self._read(table))
+    def read(self, table: str, columns: Sequence[str] = ()) -> pa.Table:
+        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``, ``trials``; empty if there is none.
+
+        Args:
+            columns: those that are wanted; none for all.
+        """
+        return self._settled(lambda: self._read(table, columns))
 
     def compact(self, many: int = MANY_FILES) -> None:
         """Make one file of each table's small ones, where there are many, and one of many compacted ones."""
@@ -225,26 +231,29 @@ class Results:
             old = parts if len(parts) >= MANY_PARTS else []
             # What is left of a killed compaction lies in one of the others already.
             known = set().union(*(self._fingerprints(part) for part in parts if part not in old))
-            merged = self._merged(table, [name for name in small if _stem(name) not in known], old)
+            merged = self._merged(SCHEMAS[table], [name for name in small if _stem(name) not in known], old)
             if merged.num_rows:
                 # In one piece: of one for each file, writing takes four times as long.
                 self._write_table(f"{table}/{COMPACTED}{uuid.uuid4().hex[:12]}.parquet", merged.combine_chunks())
             for name in (*small, *old):
                 self.files.delete(name)
 
-    def _read(self, table: str) -> pa.Table:
+    def _read(self, table: str, columns: Sequence[str]) -> pa.Table:
         small, parts = self._listed(table)
-        if table in ("failures", "trials"):  # which change or are forgotten one by one, by other drivers perhaps
-            kept = [SCHEMAS[table].empty_table()]
+        names = {"fingerprint", *columns} if columns and table not in _CHANGING else {*SCHEMAS[table].names}
+        schema = pa.schema([field for field in SCHEMAS[table] if field.name in names])
+        if table in _CHANGING:
+            kept = [schema.empty_table()]
             for name in small:
                 with suppress(FileNotFoundError):
-                    kept.append(self._small(name, SCHEMAS[table]))
-            return pa.concat_tables(kept)
-        return self._merged(table, small, parts)
+                    kept.append(self._small(name, schema))
+            found = pa.concat_tables(kept)
+        else:
+            found = self._merged(schema, small, parts)
+        return found.select(columns or schema.names)
 
-    def _merged(self, table: str, small: Sequence[str], parts: Sequence[str]) -> pa.Table:
+    def _merged(self, schema: pa.Schema, small: Sequence[str], parts: Sequence[str]) -> pa.Table:
         """Every cell's rows once, though a killed compaction left it in a small file and in a compacted one."""
-        schema = SCHEMAS[table]
         found, seen = [schema.empty_table()], pa.array([], pa.string())
         for part in parts:
             rows = pq.read_table(self.files.open(part), schema=schema)
@@ -260,7 +269,7 @@ class Results:
     def _small(self, name: str, schema: pa.Schema) -> pa.Table:
         """A small file's rows. Made for large data sets, read_table takes three times as long for one."""
         content = self.files.read(name)
-        rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        rows = pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False)
         # It adds the columns, though, that a file of an earlier version lacks.
         return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
 
@@ -296,9 +305,10 @@ class Results:
             time.sleep(_LISTING_PAUSE)
         return look()
 
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """The finished cells' rows by fingerprint."""
-        return {row["fingerprint"]: row for row in self.read("results").to_pylist()}
+    def rows(self, columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """The finished cells' rows by fingerprint; of hundreds of thousands better only the columns that are wanted."""
+        wanted = dict.fromkeys(["fingerprint", *columns]) if columns else ()
+        return {row["fingerprint"]: row for row in self.read("results", tuple(wanted)).to_pylist()}
 
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.

@@ -50,7 +50,7 @@ def superfluous(files: Files, older_than: timedelta, checkpoints: bool = False) 
         whole = name in attempts or name.rpartition("/")[0] in committed
         if CHECKPOINT in f"/{name}" and checkpoints and (whole or old):
             states[name] = info.size
-        elif name.startswith(f"{LEASES}/"):
+        elif name.startswith(f"{LEASES}/") and not (old and TEMPORARY in name):
             continue  # a driver that meets a dead one's lease takes it itself
         elif old and (TEMPORARY in name or not whole):
             leftovers[name] = info.size

@@ -75,7 +75,7 @@ class Resources(Config):
     detections: Count | None = Field(default=None, description="detections at once; null: as many as there is room for")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Point:
     """One point of the hyperparameter space: what a Ray Tune trial is. ``vq_weight`` is λ, ``iterations`` is L."""
 
@@ -88,7 +88,7 @@ class Point:
         return f"vq_weight={self.vq_weight:g} copies={self.copies} iterations={self.iterations}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Generation:
     """How a generated image set is made and chosen: a point and the fields varied within the arm.
 
@@ -104,7 +104,7 @@ class Generation:
     post_augment: PostAugment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One row of results: a detector trained for one category and support on one arm.
 
@@ -124,12 +124,6 @@ class Cell:
     def label(self) -> str:
         """The arm as rows and tables call it."""
         return arm_label(self.arm)
-
-    def serves(self, point: Point) -> bool:
-        """Whether a trial of this point needs the cell: its own generated ones, and the baselines they meet."""
-        if self.generation is not None:
-            return self.generation.point == point
-        return self.arm == "original" or self.copies == point.copies
 
 
 class Study(Config):
@@ -290,9 +284,10 @@ class Study(Config):
     def cells(self, categories: tuple[str, ...]) -> list[Cell]:
         """All cells over these categories, each once."""
         found: dict[Cell, None] = {}
+        variants = list(self._arm_variants())
         for category in categories:
             for (support_seed, seed), detector in itertools.product(self.seeds(category), self.detectors):
-                for arm, copies, generation in self._arm_variants():
+                for arm, copies, generation in variants:
                     found[Cell(category, support_seed, seed, arm, copies, detector, generation)] = None
         return list(found)
 

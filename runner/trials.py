@@ -25,6 +25,8 @@ from runner.study import Study
 
 State = Literal["running", "complete", "stopped", "failed"]
 """``stopped``: the scheduler gave the point up before its last L."""
+OUTCOME = ("category", "arm", "image_auroc", "pixel_auroc", "aupro", "similarity", "planted")
+"""The columns of a row that trials are judged and logged by."""
 BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that do not change what is searched; the dataset counts by its name."""
 
@@ -147,6 +149,11 @@ def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str) -> fl
     finished = [row for row in rows if row is not None]
     values = [row[objective] for row in finished if row["arm"] == "generated" and row[objective] is not None]
     return sum(values) / len(values) if values and len(finished) == len(rows) else math.nan
+
+
+def outcome(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial is told of a row: a tenth of it, since a run holds as many as it has cells."""
+    return {name: row.get(name) for name in OUTCOME}
 
 
 def reported(record: TrialRecord, report: Report) -> TrialRecord:

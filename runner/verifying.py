@@ -6,21 +6,22 @@ Nothing is changed. A finding is a line with its remedy; a row without a finding
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from components.errors import GoodshotError
 from components.metrics.detection import image_auroc
 from runner.record import read_records
 from runner.results import Results
 from runner.store import Store
-from runner.trials import objective_of
+from runner.trials import OUTCOME, objective_of
 
 CLOSE = 1e-9
+_NO_SCORES = np.empty(0, np.int8), np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Problem:
 
 def verify(results: Results, store: Store) -> Iterator[Problem]:
     """Every problem of the rows in ``--out``, of the points that rest on them, then of the artifacts under them."""
-    rows = results.rows()
+    rows = results.rows((*OUTCOME, "n_test"))
     yield from _rows(rows, results)
     yield from _trials(rows, results)
     yield from _artifacts(rows, results, store)
@@ -45,25 +46,35 @@ def verify(results: Results, store: Store) -> Iterator[Problem]:
 
 def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
     again = "delete its row's file in results/ and run the study again"
-    scores: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
-    table = results.read("scores")
-    columns = (table[name].to_pylist() for name in ("fingerprint", "label", "score"))
-    for fingerprint, label, score in zip(*columns, strict=True):
-        scores[fingerprint].append((label, score))
-    measured = set(results.read("metrics")["fingerprint"].to_pylist())
+    scores = _scores(results)
+    measured = set(pc.unique(results.read("metrics", ["fingerprint"])["fingerprint"]).to_pylist())
     for fingerprint, row in rows.items():
         where = f"row {fingerprint[:12]} ({row['category']}, {row['arm']})"
-        own = scores.get(fingerprint, [])
-        if len(own) != row["n_test"]:
-            yield Problem(where, f"has {len(own)} scores of {row['n_test']} test images", again)
+        labels, values = scores.get(fingerprint, _NO_SCORES)
+        if len(values) != row["n_test"]:
+            yield Problem(where, f"has {len(values)} scores of {row['n_test']} test images", again)
             continue
-        labels, values = (np.array(column) for column in zip(*own, strict=True))
         found = image_auroc(values, labels)
         stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
         if not (abs(found - stated) <= CLOSE or (math.isnan(found) and math.isnan(stated))):
             yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again)
         if fingerprint not in measured:
             yield Problem(where, "has no metrics", again)
+
+
+def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each cell's labels and scores, as parts of two arrays: a study of many cells has millions."""
+    table = results.read("scores", ["fingerprint", "label", "score"])
+    chunks = table["fingerprint"].dictionary_encode().chunks
+    if not chunks:
+        return {}
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    order = np.argsort(codes, kind="stable")
+    labels, values = (table[name].to_numpy()[order] for name in ("label", "score"))
+    names = chunks[-1].dictionary.to_pylist()
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    parts = zip(names, np.split(labels, ends[:-1]), np.split(values, ends[:-1]), strict=True)
+    return {name: (own_labels, own_values) for name, own_labels, own_values in parts}
 
 
 def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -49,7 +50,11 @@ def supports(title: str, variants: Sequence[Comparison], rows: Sequence[Row], li
 def heatmaps(rows: Sequence[Row], column: str, title: str) -> str:
     """Mean of a column over λ × L, one panel per number of copies, on one scale."""
     weights, lengths, copies = (sorted({r[c] for r in rows}) for c in ("vq_weight", "iterations", "copies"))
-    grid = np.array([[[_mean(rows, column, (w, n, m)) for n in lengths] for w in weights] for m in copies])
+    values_at: defaultdict[tuple[float, int, int], list[float]] = defaultdict(list)
+    for r in rows:
+        values_at[r["vq_weight"], r["iterations"], r["copies"]].append(r[column])
+    means = {point: float(np.mean(values)) for point, values in values_at.items()}
+    grid = np.array([[[means.get((w, n, m), np.nan) for n in lengths] for w in weights] for m in copies])
     low, high = np.nanmin(grid), np.nanmax(grid)
     with mpl.rc_context({**RC, "axes.grid": False}):
         size = ((0.75 * len(lengths) + 0.6) * len(copies) + 1.6, 0.5 * len(weights) + 1.4)
@@ -199,8 +204,3 @@ def _auroc(rows: Sequence[Row], comparison: Comparison, seed: tuple[object, obje
     wanted = {**comparison.table, **comparison.variant, "support_seed": seed[0], "seed": seed[1]}
     found = (float(row["image_auroc"]) for row in rows if all(row[k] == v for k, v in wanted.items()))
     return next(found, float("nan"))
-
-
-def _mean(rows: Sequence[Row], column: str, point: tuple[float, int, int]) -> float:
-    values = [r[column] for r in rows if (r["vq_weight"], r["iterations"], r["copies"]) == point]
-    return float(np.mean(values)) if values else float("nan")

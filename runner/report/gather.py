@@ -86,7 +86,8 @@ class _Gatherer:
         self.cells = [cell for cell in record.cells if cell.fingerprint in rows]
         best = chosen(trials)
         self.chosen = best.best.fingerprints if best and best.best else ()
-        self.point = best.point if best and best.best else asdict(record.study.points[-1])
+        self._last = record.study.points[-1]
+        self.point = best.point if best and best.best else asdict(self._last)
         self._is_search, self._is_sweep = is_search(record.study), compares_points(record.study)
         self.missing: list[str] = []
         self.repeated = False
@@ -151,7 +152,7 @@ class _Gatherer:
 
     def _is_drawn(self, cell: CellRecord) -> bool:
         """Whether a sweep's cell tells of its training to the end, for the support that all of them have."""
-        last, row = self.record.study.points[-1], self._row(cell)
+        last, row = self._last, self._row(cell)
         return (row["copies"], row["iterations"], row["support_seed"], cell.seed) == (
             last.copies,
             last.iterations,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from runner.comparison import compare
 from runner.terminal import print_study
-from tests.runner.test_report import row
+from tests.runner.report_pages import row
 
 GAINS = {"original": 0.0, "augmented": 0.02, "external:web": -0.06, "generated": 0.05, "vqgan_clip": 0.0}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,12 +14,24 @@ from pathlib import Path
 import pytest
 
 from components.errors import GoodshotError
-from runner.files import Files
+from runner.files import TEMPORARY, Files
 from runner.leases import FOLDER, Leases
 
 
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError("this file system has no hard links")
+
+
+@pytest.fixture(autouse=True, params=["links", "files"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leases as links to a driver's one file, and as files of their own where there are no hard links."""
+    if request.param == "files":
+        monkeypatch.setattr(os, "link", refuse)
+    return str(request.param)
+
+
 def files(folder: Path) -> list[Path]:
-    return sorted((folder / FOLDER).iterdir())
+    return sorted(path for path in (folder / FOLDER).iterdir() if TEMPORARY not in path.name)
 
 
 def change(folder: Path, **fields: object) -> None:
@@ -36,8 +49,9 @@ def test_one_holds_it_until_it_is_given_back(tmp_path: Path) -> None:
     assert not second.take("generator/a")
     first.release("generator/a")
     assert second.take("generator/a")
+    first.close()
     second.close()
-    assert files(tmp_path) == []
+    assert [*(tmp_path / FOLDER).iterdir()] == []
 
 
 def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path) -> None:
@@ -116,6 +130,7 @@ def test_what_cannot_be_read_or_written_for_a_moment_is_not_lost(
 
 
 def test_one_given_back_while_it_is_renewed_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse)
     holder = Leases(str(tmp_path))
     assert holder.take("stage")
     releasing = threading.Thread(target=holder.release, args=["stage"])
@@ -130,4 +145,37 @@ def test_one_given_back_while_it_is_renewed_stays_free(tmp_path: Path, monkeypat
     assert holder.renew() == set()
     releasing.join()
     assert holder.held == ()
+    assert files(tmp_path) == []
+
+
+def test_many_leases_make_one_file_and_are_renewed_at_once(tmp_path: Path, kind: str) -> None:
+    holder, other = Leases(str(tmp_path)), Leases(str(tmp_path))
+    keys = [f"cell/{i}" for i in range(50)]
+    assert all(map(holder.take, keys))
+    numbers = {path.stat().st_ino for path in files(tmp_path)}
+    assert len(numbers) == (1 if kind == "links" else 50)
+    before = {path.read_bytes() for path in files(tmp_path)}
+    assert holder.renew() == set()
+    assert before.isdisjoint(path.read_bytes() for path in files(tmp_path))
+    # One lost lease does not touch the others.
+    files(tmp_path)[0].unlink()
+    assert len(holder.renew()) == 1
+    assert len(holder.held) == 49
+    assert not any(map(other.take, holder.held))
+    holder.close()
+    assert all(map(other.take, keys))
+    other.close()
+
+
+def test_a_driver_whose_own_file_was_cleaned_up_goes_on(tmp_path: Path, kind: str) -> None:
+    holder, other = Leases(str(tmp_path)), Leases(str(tmp_path))
+    assert holder.take("first")
+    for path in (tmp_path / FOLDER).iterdir():
+        if TEMPORARY in path.name:
+            path.unlink()
+    assert holder.take("second")
+    assert holder.renew() == set()
+    assert not other.take("first")
+    assert not other.take("second")
+    holder.close()
     assert files(tmp_path) == []

@@ -11,6 +11,7 @@ import pytest
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
 from runner.execute import Options, plan_studies
+from runner.planning import cells_by_point
 from runner.settings import load_study, study_names, to_yaml, validate
 from runner.study import Point, Study
 from tests.runner.test_bad_input import MODELS
@@ -38,8 +39,8 @@ def test_cells_are_the_product_without_repetition(tiny_study: Callable[..., Stud
 
 def test_a_point_has_its_own_cells_and_their_baselines(tiny_study: Callable[..., Study]) -> None:
     study = tiny_study(vq_weight=[0.5, 1.0], copies=[2, 3])
-    cells = [cell for cell in study.cells(("coin",)) if cell.serves(Point(0.5, 3, 4))]
-    assert [(c.arm, c.copies) for c in cells] == [("original", 0), ("augmented", 3), ("generated", 3)]
+    named = {cell: f"{cell.arm} {cell.copies}" for cell in study.cells(("coin",))}
+    assert cells_by_point(named, study.points)[Point(0.5, 3, 4)] == ("original 0", "augmented 3", "generated 3")
 
 
 def test_the_control_takes_the_strongest_policy_of_any_generated_arm(tiny_study: Callable[..., Study]) -> None:

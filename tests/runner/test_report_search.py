@@ -1,0 +1,169 @@
+"""The report's section of a search: its trials, how it chose, and the chosen point's rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.record import read_records
+from runner.results import Results
+from runner.settings import to_yaml, validate
+from runner.trials import Ledger, Report, State
+from tests.conftest import TINY
+from tests.runner.report_pages import AUROC, page_of, redeclare, write_small_study
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return write_small_study(tmp_path)
+
+
+SEARCH = {
+    "algorithm": "optuna",
+    "scheduler": "asha",
+    "trials": 3,
+    "space": {
+        "generator.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "variance": ["estimated", "unit"],
+        "copies": {"low": 1, "high": 4},
+    },
+}
+BEST = tuple(f"{category}-{seed}-{arm}" for category in ("brick", "coin") for seed in (0, 1) for arm in AUROC)
+OTHER = tuple(name.replace("-generated", "-other") for name in BEST)
+
+
+def tried(out: Path, values: dict[str, object], state: State, *reports: Report, name: str = "tiny") -> None:
+    """Leave a trial of the study beside its rows."""
+    (study,) = (record.study for record in read_records(Results(str(out))) if record.study.name == name)
+    ledger = Ledger(Results(str(out)), study)
+    ledger.write(replace(ledger.begin(values), state=state, reports=reports))
+
+
+@pytest.fixture
+def searched(out: Path) -> Path:
+    """Optuna and ASHA chose the second of three points; the first was stopped, and its rows differ in no column."""
+    results = Results(str(out))
+    cells = json.loads((out / "studies/tiny.cells.json").read_text())
+    for cell in [cell for cell in cells if cell["arm"] == "generated"]:
+        own, name = results.row(cell["fingerprint"]), cell["fingerprint"].replace("-generated", "-other")
+        results.append(name, {**own, "fingerprint": name, "image_auroc": 0.111, "similarity": 0.3}, [], [])
+        own_keys = {"generator": f"generator/{name}", "image_set": f"image_set/{name}"}
+        cells.append({**cell, "fingerprint": name, **own_keys})
+    (out / "studies/tiny.cells.json").write_text(json.dumps(cells))
+    study = validate(
+        {**TINY, "dataset": {"name": "demo"}, "support_seeds": [0, 1], "iterations": [2, 4], "search": SEARCH}, "tiny"
+    )
+    (out / "studies/tiny.yaml").write_text(to_yaml(study))
+    first = {"vq_weight": 1.0, "copies": 2, "generator.learning_rate": 0.005}
+    tried(out, {**first, "variance": "unit"}, "stopped", Report(2, 0.3, OTHER))
+    best = Report(2, 0.2, ()), Report(4, 0.5, BEST)
+    tried(out, {**first, "generator.learning_rate": 0.0002, "variance": "estimated"}, "complete", *best)
+    tried(out, {**first, "copies": 3, "variance": "unit"}, "failed", Report(2, math.nan, ()))
+    return out
+
+
+def lines(page: str, label: str) -> list[list[str]]:
+    """The texts of a table's cells."""
+    (body,) = re.findall(rf'aria-label="{label}.*?<tbody>(.*?)</tbody>', page, flags=re.DOTALL)
+    found = re.findall(r"<tr.*?>(.*?)</tr>", body, flags=re.DOTALL)
+    return [[re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", line, flags=re.DOTALL)] for line in found]
+
+
+def test_a_search_shows_the_rows_and_pictures_of_the_chosen_point_alone(searched: Path) -> None:
+    page = page_of(searched)
+    assert "0.805 ± 0.007" in page
+    assert [line[1] for line in lines(page, "Results of")] == ["original", "augmented +2", "generated +2"] * 2
+    assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs" in page
+    assert "prefers λ = 1, copies = 2, L = 4, generator.learning_rate = 0.0002, variance = estimated" in page
+    assert "3 hyperparameter points, 16 of 16 cells finished" in page
+    assert "Generated image 2 of coin" in page
+    assert "by original, augmented, generated" in page
+    assert "Line chart: similarity per iteration, coin" in page
+    assert "the store does not hold it" not in page  # nothing was wanted of the other points
+    assert "Heatmap" not in page
+
+
+def test_a_search_lists_its_trials(searched: Path) -> None:
+    page = page_of(searched)
+    assert lines(page, "Table of the trials") == [
+        ["2", "0.5000", "4", "complete, chosen", "2", "0.0002", "estimated"],
+        ["1", "0.3000", "2", "stopped early", "2", "0.005", "unit"],
+        ["3", "–", "–", "failed", "3", "0.005", "unit"],
+    ]
+    assert page.count('<tr class="chosen">') == 1
+    assert "more are not" not in page
+
+
+def test_a_search_says_how_it_chose_and_what_that_took(searched: Path) -> None:
+    (searched / "runs").mkdir()
+    run = {"generator_steps": {"generator/brick-0?scoring=1": 5, "generator/elsewhere?": 9}, "seconds": 1.0}
+    (searched / "runs/1.json").write_text(json.dumps(run))
+    page = page_of(searched)
+    assert "Optuna (TPE) with the ASHA scheduler tried 3 points" in page
+    assert "differ in copies, generator.learning_rate, variance: 1 complete, 1 stopped early, 1 failed" in page
+    assert "similarity 0.5000, the mean over 4 generated cells" in page
+    # Of eight trainings the rows show three steps each, the run two more.
+    assert "All trainings took 26 generator steps" in page
+    assert "training every point to L = 4 on its own" in page
+
+
+def test_a_search_is_drawn_by_field_by_order_and_by_length(searched: Path) -> None:
+    page = page_of(searched)
+    assert "of every trial by copies, generator.learning_rate, variance" in page
+    assert "in the order of their start, and the best so far" in page
+    assert "Line chart: similarity that every trial reported over L" in page
+    assert "Hollow" in page
+    assert page.count("<img") == page.count(" alt=")
+
+
+def test_a_long_search_shows_its_best_trials(searched: Path) -> None:
+    for i in range(40):
+        values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
+        tried(searched, values, "complete", Report(4, 0.4 + i / 1000, ()))
+    page = page_of(searched)
+    assert [line[0] for line in lines(page, "Table of the trials")] == ["2", *(str(n) for n in range(43, 14, -1))]
+    assert "The best 30 are shown, 13 more are not." in page
+
+
+def test_a_search_without_a_value_names_its_trials_and_compares_nothing(searched: Path) -> None:
+    for path in (searched / "trials").iterdir():
+        path.unlink()
+    assert "nothing to compare" in page_of(searched)
+    tried(searched, {"vq_weight": 1.0, "copies": 3, "variance": "<b>"}, "running")
+    page = page_of(searched)
+    assert "tried 1 of 3 points: 0 complete, 0 failed, 1 not ended. No point" in page
+    assert [line[3] for line in lines(page, "Table of the trials")] == ["not ended"]
+    assert "data:image/" not in page
+
+
+def test_a_killed_search_has_its_numbers_and_says_when_its_pictures_follow(searched: Path) -> None:
+    (searched / "studies/tiny.cells.json").write_text("[]")
+    page = page_of(searched)
+    assert "on demo (brick, coin)" in page
+    assert "generated vs original: +0.100" in page
+    assert "its pictures follow" in page
+
+
+def test_a_sweep_with_trials_compares_all_points_and_pictures_the_chosen_one(out: Path) -> None:
+    redeclare(out, "tiny", vq_weight=[1.0, 0.3])
+    tried(out, {"vq_weight": 1.0, "copies": 2, "iterations": 4}, "complete", Report(4, 0.5, BEST))
+    tried(out, {"vq_weight": 0.3, "copies": 2, "iterations": 4}, "complete", Report(4, 0.4, OTHER))
+    page = page_of(out)
+    assert "Heatmap: image AUROC, patchcore-lite0" in page
+    assert "prefers λ = 1, copies = 2, L = 4 (similarity 0.500) among 2 points: image AUROC 0.805" in page
+    assert "A grid (no scheduler: every point goes to its end) tried 2 points, which differ in vq_weight" in page
+    assert "Generated image 2 of coin" in page
+    assert "reported over L" not in page
+
+
+def test_many_trials_make_no_large_page(searched: Path) -> None:
+    before = len(page_of(searched))
+    for i in range(320):
+        values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
+        tried(searched, values, "complete", Report(2, 0.3, ()), Report(4, 0.4 + i / 1000, ()))
+    assert len(page_of(searched)) < before + 200_000
