@@ -47,8 +47,8 @@ def study(root: Path) -> Study:
         arms=("generated",),
         vq_weight=(0.1, 0.3, 1.0, 3.0),
         copies=(1, 2, 3, 4, 5, 6),
-        iterations=(20, 40, 60, 80, 100),
-        score_every=20,
+        iterations=(40, 80, 120, 160, 200),
+        score_every=40,
         generator=GeneratorConfig(resolution=64),
         detectors=(DetectorConfig(image_size=64),),
     )

@@ -134,7 +134,8 @@ MANY_FILES = 256
 MANY_PARTS = 8
 """Compacted files from which on they are made one."""
 # What helps to read many rows takes a third of the time to write a few. Their types are known without Arrow's schema.
-_OF_FEW_ROWS = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+_OF_FEW_ROWS: Mapping[str, Any] = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
+_OF_ONE_ROW: Mapping[str, Any] = {**_OF_FEW_ROWS, "compression": "none"}
 _CHANGING = ("failures", "trials")
 """Tables whose files change or are forgotten one by one, by other drivers perhaps; they are never compacted."""
 _LISTINGS = 5
@@ -263,13 +264,18 @@ class Results:
             seen = pa.concat_arrays([seen, pc.unique(rows["fingerprint"]).cast(pa.string())])
         known = set(seen.to_pylist())
         names = [name for name in small if _stem(name) not in known]
-        found += [self._small(name, schema) for name in names]
+        # A table of one row takes fifty times its bytes, so they are made one in batches.
+        for start in range(0, len(names), MANY_FILES):
+            rows = [self._small(name, schema) for name in names[start : start + MANY_FILES]]
+            found.append(pa.concat_tables(rows).combine_chunks())
         return pa.concat_tables(found)
 
     def _small(self, name: str, schema: pa.Schema) -> pa.Table:
         """A small file's rows. Made for large data sets, read_table takes three times as long for one."""
         content = self.files.read(name)
-        rows = pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False)
+        rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        if {*schema.names} < {*rows.schema.names}:
+            rows = rows.select(schema.names)
         # It adds the columns, though, that a file of an earlier version lacks.
         return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
 
@@ -313,9 +319,10 @@ class Results:
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.
         structs = pa.array([dict(row) for row in rows], pa.struct(list(SCHEMAS[table])))
-        self._write_table(f"{table}/{name}.parquet", pa.Table.from_struct_array(structs), **_OF_FEW_ROWS)
+        options = _OF_FEW_ROWS if len(rows) > 1 else _OF_ONE_ROW
+        self._write_table(f"{table}/{name}.parquet", pa.Table.from_struct_array(structs), **options)
 
-    def _write_table(self, name: str, table: pa.Table, **options: bool) -> None:
+    def _write_table(self, name: str, table: pa.Table, **options: Any) -> None:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, **options)
         self.files.write(name, sink.getvalue().to_pybytes())
