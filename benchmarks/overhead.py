@@ -1,14 +1,18 @@
 """What the runner itself costs a cell: a study of 2,000 cells whose detection does nothing but append its rows.
 
 Planning, the broker's flights and leases, a Ray task, three small Parquet files and their compaction, without Tune and
-W&B; against the same appends as plain Ray tasks, in the same run on the same Ray. And how long it takes to see that a
-study of 100,000 rows is finished.
+W&B; against the same appends as plain Ray tasks, in the same run on the same Ray. Then the same command again, which
+finds nothing to do, the memory that driver and broker have taken, and how long it takes to see that a study of 100,000
+rows is finished. A disk on which many files were just deleted is slow to make new ones: give ``TMPDIR`` a fresh place.
 
-    python -m benchmarks.overhead
+    python -m benchmarks.overhead [cells]
 """
 
 from __future__ import annotations
 
+import io
+import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,19 +21,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from rich.console import Console
 
 from components.data.demo import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from runner.broker import Broker
 from runner.cluster import cluster
-from runner.execute import plan_studies
+from runner.execute import plan_studies, run_studies
 from runner.plan import PlannedCell
 from runner.results import ROW, Results
 from runner.run import Options
 from runner.study import DatasetConfig, Study
 
-SEEDS, ROWS = 2000, 100_000
+CELLS, ROWS = 2000, 100_000
 
 
 @ray.remote
@@ -48,9 +53,13 @@ class NoOp(Broker):
     def _detection(self, planned: PlannedCell) -> Any:
         return append.remote(self.out, planned.fingerprint)
 
+    async def peak(self) -> float:
+        """MB that this process has taken at most."""
+        return _peak()
 
-def main() -> str:
-    """Return milliseconds a cell, the ratio to plain tasks, and the seconds to look through finished rows."""
+
+def main(cells: int = CELLS) -> str:
+    """Return milliseconds a cell, the ratio to plain tasks, memory, and the seconds to look through finished rows."""
     with tempfile.TemporaryDirectory() as folder, cluster(None) as available:
         root = write_demo(Path(folder) / "photographs")
         study = Study(
@@ -58,7 +67,7 @@ def main() -> str:
             dataset=DatasetConfig(name="demo", root=str(root)),
             categories=("coin",),
             shots="full",
-            support_seeds=tuple(range(SEEDS)),
+            support_seeds=tuple(range(cells)),
             arms=("original",),
             generator=GeneratorConfig(resolution=64),
             detectors=(DetectorConfig(image_size=64),),
@@ -76,6 +85,7 @@ def main() -> str:
         failed = ray.get(broker.run.remote([first]))
         started = time.perf_counter()
         failed += ray.get(broker.run.remote(rest))
+        peak = ray.get(broker.peak.remote())
         ray.get(broker.close.remote())
         Results(options.out).compact()
         ended = time.perf_counter()
@@ -83,17 +93,25 @@ def main() -> str:
         ray.get([append.remote(f"{folder}/plain", name) for name in names])
         plain = time.perf_counter() - ended
         finished = len(Results(options.out).finished())
+        memory = f"driver {_peak():.0f} MB, broker {peak:.0f} MB"
+        began_again = time.perf_counter()
+        run_studies([study], options, Console(file=io.StringIO()))
+        again = time.perf_counter() - began_again
         scan = _scan(Path(folder) / "many")
-    cells = len(names)
-    if failed or finished != cells:
+    if failed or finished != cells or len(names) != cells:
         raise AssertionError(f"{failed} of {cells} cells failed, {finished} rows")
     ours, each = ended - began, ended - started
     return (
         f"overhead: {cells} cells, {ours / cells * 1000:.1f} ms a cell end to end: {planned - began:.1f} s of "
         f"planning, {started - planned:.1f} s to the first cell, then {each / cells * 1000:.1f} ms each; "
         f"plain Ray tasks {plain / cells * 1000:.1f} ms ({each / plain:.2f} times as long)\n"
+        f"  the same command again {again:.1f} s; peak memory: {memory}\n"
         f"  {ROWS:,} finished rows: known in {scan[0]:.2f} s, read in {scan[1]:.2f} s"
     )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _scan(folder: Path) -> tuple[float, float]:
@@ -115,4 +133,4 @@ def _scan(folder: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print(main())
+    print(main(*map(int, sys.argv[1:])))

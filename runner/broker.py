@@ -6,7 +6,7 @@ import asyncio
 import re
 import traceback
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -71,6 +71,8 @@ class Broker:
         # Only so many cells are leased at a time: the others are free for another driver.
         at_once = self.shares.detections()
         self._detecting = asyncio.Semaphore(resources.detections or AHEAD * at_once)
+        # As many are begun as keep the workers busy; the others take no memory but their place in the plan.
+        self._begun = asyncio.Semaphore(2 * AHEAD_OF_QUICK * at_once)
         self._more_if_quick = 0 if resources.detections else (AHEAD_OF_QUICK - AHEAD) * at_once
 
     async def run(self, fingerprints: list[str]) -> int:
@@ -86,7 +88,8 @@ class Broker:
         self.progress.cells_total += len(fresh)
         self._decoded.expect(planned)
         self._flights.want(planned)
-        return list(await asyncio.gather(*map(self._cell, fingerprints)))
+        await self._begin(planned)
+        return [await self._cell(f) for f in fingerprints]
 
     async def learn(self, part: Plan) -> None:
         """More cells and stages, of a point that was chosen just now."""
@@ -129,12 +132,42 @@ class Broker:
         """Give every lease back: nothing that is under way will be finished."""
         self._work.close()
 
-    async def _cell(self, fingerprint: str) -> dict[str, Any] | None:
+    async def _begin(self, cells: Iterable[PlannedCell]) -> None:
+        """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""
+        groups: defaultdict[tuple[str, str], list[PlannedCell]] = defaultdict(list)
+        for planned in cells:
+            stage = planned.generator or planned.image_set or planned.support.shard
+            groups[stage, planned.cell.arm].append(planned)
+        await asyncio.gather(*map(self._follow, groups.values()))
+
+    async def _follow(self, group: Iterable[PlannedCell]) -> None:
+        """Begin the cells of one training and arm, the smallest L first."""
+        begun: set[asyncio.Task[Any]] = set()
+        there: set[tuple[str | None, ...]] = set()
+        for planned in sorted(group, key=lambda each: each.length):
+            stages = (planned.support.shard, planned.prompt, planned.image_set)
+            if stages not in there and not self._halted:
+                # The cell meets a failure of its stages too, and records it.
+                with suppress(Exception):
+                    await self._flights.before(planned)
+                    there.add(stages)
+            await self._begun.acquire()
+            task = asyncio.create_task(self._cell(planned.fingerprint, stages in there))
+            begun.add(task)
+            task.add_done_callback(begun.discard)
+            task.add_done_callback(lambda _: self._begun.release())
+        if begun:
+            await asyncio.wait(begun)
+
+    async def _cell(self, fingerprint: str, is_ready: bool = False) -> dict[str, Any] | None:
         if fingerprint not in self.outcomes and fingerprint not in self._leave:
-            await self._flights.once(f"cell/{fingerprint}", partial(self._run, fingerprint))
+            key = f"cell/{fingerprint}"
+            await self._flights.once(key, partial(self._run, fingerprint, is_ready))
+            if fingerprint in self.outcomes:
+                self._flights.forget(key)
         return self.outcomes.get(fingerprint)
 
-    async def _run(self, fingerprint: str) -> None:
+    async def _run(self, fingerprint: str, is_ready: bool) -> None:
         planned = self.plan.cells[fingerprint]
         made: list[dict[str, Any]] = []
 
@@ -147,7 +180,8 @@ class Broker:
         try:
             if self._halted:
                 return
-            await self._flights.before(planned)
+            if not is_ready:
+                await self._flights.before(planned)
             async with self._detecting:
                 if self._halted:
                     return

@@ -65,6 +65,10 @@ class Flights:
             self._flights[key] = asyncio.ensure_future(make())
         return await asyncio.shield(self._flights[key])
 
+    def forget(self, key: str) -> None:
+        """What was made is known elsewhere; it takes no place here any more."""
+        self._flights.pop(key, None)
+
     def want(self, cells: Iterable[PlannedCell]) -> None:
         """These cells will be asked for: a generator goes on to the furthest L among them, and no further."""
         flights = set()

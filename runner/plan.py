@@ -134,6 +134,11 @@ class PlannedCell:
     """What the detector is told that the object is called; None for one that does not read it."""
 
     @property
+    def length(self) -> int:
+        """The L of its images; 0 of a cell without generated ones."""
+        return self.cell.generation.point.iterations if self.cell.generation else 0
+
+    @property
     def columns(self) -> dict[str, Any]:
         """The row's columns that do not depend on running anything; those of other arms are not there."""
         cell, generation = self.cell, self.cell.generation
@@ -159,9 +164,10 @@ class PlannedCell:
             "vq_weight": generation.point.vq_weight,
             "iterations": generation.point.iterations,
         }
-        if cell.arm == "generated":
-            columns |= {name: getattr(generation, name) for name in ("select", "detail", "post_augment")}
-        return columns
+        # The latent that VQGAN-CLIP optimises is neither selected nor sampled.
+        sampled = cell.arm == "generated"
+        names = ("select", "detail", "post_augment")
+        return columns | {name: getattr(generation, name) if sampled else None for name in names}
 
 
 @dataclass(frozen=True, slots=True)

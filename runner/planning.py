@@ -33,6 +33,7 @@ from runner.plan import (
     point_label,
 )
 from runner.planted import PlantedStage, planted_stage
+from runner.problems import first_problem
 from runner.search import Range, Values, is_search, points_of, space_of
 from runner.study import Cell, Generation, Point, Study
 from runner.variation import VariationStage, variation_stage
@@ -80,7 +81,7 @@ def plan_point(declared: Declared, values: Values) -> Plan:
     try:
         at_point = study.at(values)
     except ValidationError as error:
-        raise BadInput(f"study {study.name} at {point_label(values)}: {error.errors()[0]['msg']}") from None
+        raise BadInput(f"study {study.name} at {point_label(values)}: {first_problem(Study, error)}") from None
     plan = Plan({category.shard: category for category in declared.categories.values()})
     cells = _Planner(at_point, plan, declared, _samples(study)).add_all()
     plan.cells_of[study.name] = list(dict.fromkeys(cells.values()))

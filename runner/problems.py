@@ -57,6 +57,12 @@ class Place:
         """Whether the places below this one have numbers."""
         return any(branch.get("type") == "array" for branch in self._branches())
 
+    @property
+    def is_number(self) -> bool:
+        """Whether a number may stand here, but neither true nor false."""
+        kinds = {branch.get("type") for branch in self._branches()}
+        return bool(kinds & {*NUMBERS}) and "boolean" not in kinds
+
     def below(self, part: str | int) -> Place | None:
         """The place of that name or number below this one; None if there is none."""
         found = (_below(branch, part) for branch in self._branches())
@@ -109,6 +115,21 @@ class Place:
 def first_problem(model: type[BaseModel], error: ValidationError) -> str:
     """The first thing that is wrong with the values of a ``model``, as one line."""
     return " ".join(_line(Place.of(model), error.errors()[0]).splitlines())
+
+
+def misplaced_boolean(model: type[BaseModel], values: Mapping[str, Any]) -> str | None:
+    """The first true or false where a number has to be, as one line: pydantic takes them for 1 and 0."""
+    return _boolean(Place.of(model), values, "")
+
+
+def _boolean(place: Place, given: Any, path: str) -> str | None:
+    if isinstance(given, bool):
+        # A list may be given by its only entry.
+        is_number = any(each.is_number for each in (place, place.below(0)) if each is not None)
+        return f"{path[:-1]}: must be {place.words()} (given: {given})" if is_number else None
+    entries = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, list) else ()
+    found = (_boolean(below, value, f"{path}{name}.") for name, value in entries if (below := place.below(name)))
+    return next((problem for problem in found if problem is not None), None)
 
 
 def no_such_place(place: Place, path: Sequence[str], part: str) -> str:

@@ -34,6 +34,7 @@ from components.prompts import (
     candidates,
     rank,
 )
+from runner.problems import first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +62,9 @@ def prompt_config(**given: Any) -> PromptConfig:
     try:
         return PromptConfig.model_validate({name: value for name, value in given.items() if value not in (None, [])})
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        message = problem["msg"].removeprefix("Value error, ")
-        shown = "" if problem["type"] == "value_error" else f" (given: {problem['input']!r})"
-        raise BadInput(f"--{OPTIONS.get(name, name)}: {message}{shown}") from None
+        field, _, problem = first_problem(PromptConfig, error).partition(": ")
+        name = field.partition(".")[0]
+        raise BadInput(f"--{OPTIONS.get(name, name)}: {problem}") from None
 
 
 def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None = None) -> str:

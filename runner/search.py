@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.config import Config
-from runner.problems import first_problem
+from runner.problems import first_problem, misplaced_boolean
 
 if TYPE_CHECKING:
     from runner.study import Study
@@ -212,6 +212,11 @@ def _problems_of(study: Study, field: str, values: Range | tuple[Any, ...]) -> I
     try:
         for value in _candidates(study, field, values):
             study.at({field: value})
+            given: dict[str, Any] = {}
+            assign(given, field, value)
+            if (problem := misplaced_boolean(type(study), given)) is not None:
+                yield f"{where}: {problem.removeprefix(f'{field}: ')}"
+                return
     except (IndexError, ValueError, TypeError) as error:
         if not isinstance(error, ValidationError):
             yield f"{where}: no such field"

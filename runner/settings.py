@@ -15,7 +15,7 @@ from pydantic import ValidationError
 import experiments
 from components.errors import BadInput
 from runner.presets import filled, preset_fields
-from runner.problems import Place, did_you_mean, first_problem, no_such_place
+from runner.problems import Place, did_you_mean, first_problem, misplaced_boolean, no_such_place
 from runner.search import Range
 from runner.study import Study
 
@@ -56,6 +56,8 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
 
 def validate(values: dict[str, Any], name: str) -> Study:
     """Plain values → a Study, or :class:`BadInput` with the first problem's path and what is allowed."""
+    if (problem := misplaced_boolean(Study, values)) is not None:
+        raise BadInput(f"study {name}: {problem}")
     try:
         return Study.model_validate(values)
     except ValidationError as error:

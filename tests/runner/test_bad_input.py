@@ -29,12 +29,14 @@ JARGON = re.compile(r"Input|valid |instance of|https?:|Config\b|constrained|lite
 """Words of pydantic's, and of a pattern."""
 NAMED = "coin"
 """A name in a mapping of names."""
-WRONG: dict[str, Any] = {"text": "no such", "number": 7.5, "mapping": {"a": 1}, "null": None, "list": [[{}]]}
+WRONG: dict[str, Any] = {
+    "text": "no such", "number": 7.5, "mapping": {"a": 1}, "null": None, "list": [[{}]], "boolean": True,
+}  # fmt: skip
 """By its type, a value that is not allowed wherever the type is not."""
 TYPES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 BOUNDS = {"ge": ("of at least", -1), "gt": ("above", 0), "le": ("at most", 1), "lt": ("below", 0)}
 """By pydantic's name: ours, and how far beyond the bound a value is outside of it."""
-TAKES = {str: {"text"}, float: {"number"}, NoneType: {"null"}, Any: {*WRONG}}
+TAKES = {str: {"text"}, float: {"number"}, bool: {"boolean"}, NoneType: {"null"}, Any: {*WRONG}}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,28 @@ def everything(results: Results) -> dict[str, list[dict[str, object]]]:
     }
 
 
+def test_some_columns_are_those_of_the_whole_rows(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(3))
+    results.compact(many=1)
+    append(results, range(2, 5))
+    whole = results.rows()
+    assert len(whole) == 5
+    some = results.rows(["image_auroc", "arm"])
+    assert some == {f: {"fingerprint": f, "image_auroc": r["image_auroc"], "arm": None} for f, r in whole.items()}
+    assert results.read("scores", ["score"]).column_names == ["score"]
+    assert results.read("scores", ["score"])["score"].to_pylist() == results.read("scores")["score"].to_pylist()
+
+
+def test_a_row_of_an_earlier_version_has_no_value_in_the_new_columns(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, [1])
+    path = tmp_path / "results/f0001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["planted"]), path)
+    assert results.rows(["planted"]) == {"f0001": {"fingerprint": "f0001", "planted": None}}
+    assert results.rows()["f0001"]["planted"] is None
+
+
 def test_compacted_rows_are_the_same_rows(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(12))

@@ -79,6 +79,7 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["search.space.detectors.3.crop=[64]", "objective=planted"], "search.space.detectors.3.crop: no such field"),
         (["search.space.variance=[x]"], "search.space.variance: must be .*'estimated'.*'x'"),
         (["search.space.copies=[0]"], r"search.space.copies: must be a whole number of at least 1 \(given: 0\)"),
+        (["search.space.copies=[true, 2]"], r"search.space.copies: must be a .*whole number of at least 1.*True"),
         (["search.space.dataset.name=[btad]"], "search.space.dataset.name: not to be searched; there are: "),
         (["search.space.detectors.0.image_size=[64]"], "similarity says nothing about it"),
         ([RANDOM, "search.space.iterations={low: 20, high: 40}"], "search.space.iterations: score_every = 10 must"),
