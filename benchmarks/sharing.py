@@ -3,8 +3,8 @@
 The peer is the obvious way to sweep: each Ray Tune trial trains a generator of its own for its own L and copies,
 chooses its set, and trains its detector; actors are reused, so it pays for imports once per worker. Both do
 4 vq_weight × 6 copies × 5 evenly spaced iterations on one category and one support of the demo's photographs, on every
-CPU; a training takes more than twenty times as long as a detection. It takes some twelve minutes on two cores, of which
-goodshot needs 80 s. Almost half of those are processes that start: Ray and Tune, then one after the other those of the
+CPU; a training takes more than twenty times as long as a detection. It takes some 23 minutes on two cores, of which
+goodshot needs two. A third of those are processes that start: Ray and Tune, then one after the other those of the
 shard, the prompt, the generators and the detectors. So the ratio of the wall times grows with the iterations.
 
 Iteration l samples and scores, where it is due, and then makes update l. The peer runs iterations 1 to L of each cell
