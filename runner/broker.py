@@ -134,14 +134,15 @@ class Broker:
 
     async def _begin(self, cells: Iterable[PlannedCell]) -> None:
         """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""
-        groups: defaultdict[tuple[str, str], list[PlannedCell]] = defaultdict(list)
+        groups: defaultdict[tuple[str, str | None], list[PlannedCell]] = defaultdict(list)
         for planned in cells:
             stage = planned.generator or planned.image_set or planned.support.shard
-            groups[stage, planned.cell.arm].append(planned)
+            # A training leaves its own image sets by the way; those of VQGAN-CLIP are stages of their own.
+            groups[stage, None if planned.cell.arm == "generated" else planned.image_set].append(planned)
         await asyncio.gather(*map(self._follow, groups.values()))
 
     async def _follow(self, group: Iterable[PlannedCell]) -> None:
-        """Begin the cells of one training and arm, the smallest L first."""
+        """Begin the cells that stand on one stage, the smallest L first."""
         begun: set[asyncio.Task[Any]] = set()
         there: set[tuple[str | None, ...]] = set()
         for planned in sorted(group, key=lambda each: each.length):

@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -56,6 +57,9 @@ class Leases:
         self._has_links = isinstance(self._files.filesystem, fs.LocalFileSystem)
         self._beat = 0
         self._held: set[str] = set()
+        self._left: set[str] = set()
+        """Given back, but not deleted yet: a link to the own file would be renewed with it."""
+        self._is_closed = False
         # They are renewed in a thread: one that is given back meanwhile must not be written again.
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[bytes, float]] = {}
@@ -67,13 +71,14 @@ class Leases:
 
     def take(self, key: str) -> bool:
         """Whether the lease is this driver's now: it was free, or its holder is dead."""
-        if key in self._held:
-            return True
+        if key in self._held or self._is_closed:
+            return not self._is_closed
         name = _name(key)
         # Most are free: asked for before anything is read.
-        taken = self._create(name) or self._take_over(key, name)
+        taken = self._create(name) or (key in self._left and self._is_mine(name)) or self._take_over(key, name)
         if taken:
             self._held.add(key)
+            self._left.discard(key)
         return taken
 
     def release(self, key: str) -> None:
@@ -81,18 +86,19 @@ class Leases:
         with self._lock:
             if key in self._held:
                 self._held.discard(key)
-                # What cannot be deleted is free for others once it is not renewed any more.
-                with suppress(OSError, GoodshotError):
-                    if self._is_mine(_name(key)):
-                        self._files.delete(_name(key))
+                self._delete(key)
 
     def renew(self) -> set[str]:
         """Renew every lease; returns the keys that were lost: another driver took them for dead, or they are gone."""
         lost = set()
         self._beat += 1
-        if self._own is not None:
-            with suppress(OSError):
+        with self._lock, suppress(OSError):
+            if self._own is not None:
                 self._own.write(self._content())
+        for key in tuple(self._left):
+            with self._lock:
+                if key in self._left:
+                    self._delete(key)
         for key in self.held:
             # A place that cannot be reached for a moment is no reason to stop; others wait longer than that.
             with self._lock, suppress(OSError, GoodshotError):
@@ -102,12 +108,22 @@ class Leases:
         return lost
 
     def close(self) -> None:
-        """Give all leases back."""
+        """Give all leases back, for good."""
+        self._is_closed = True
         for key in self.held:
             self.release(key)
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        with self._lock:
+            if self._own is not None:
+                self._own.close()
+                self._own = None
+
+    def _delete(self, key: str) -> None:
+        """Delete a lease that is this driver's; where that fails, the next renewal tries it again."""
+        self._left.add(key)
+        with suppress(OSError, GoodshotError):
+            if self._is_mine(_name(key)):
+                self._files.delete(_name(key))
+            self._left.discard(key)
 
     def _renew(self, name: str) -> bool:
         if self._own is not None and self._own.is_linked(self._path(name)):
@@ -134,7 +150,8 @@ class Leases:
         try:
             return self._link(self._path(name)) if self._has_links else self._files.create(name, self._content())
         except FileExistsError:
-            return False
+            # A network file system may say so of the link that it has just made.
+            return self._own is not None and self._own.is_linked(self._path(name))
         except OSError:
             # Not every file system has hard links, and someone may have cleaned up.
             return self._files.create(name, self._content())
@@ -188,7 +205,16 @@ class Leases:
                     self._files.write(name, self._content())
         except FileNotFoundError:
             return False
+        self._clear_after(found)
         return True
+
+    def _clear_after(self, found: bytes) -> None:
+        """Delete the own file of a driver that died on this machine; of another machine's it goes with ``gc``."""
+        owner, pid = _field(found, "owner"), _field(found, "pid")
+        here = _field(found, "host") == socket.gethostname() and isinstance(pid, int) and _is_gone(pid)
+        if here and isinstance(owner, str) and re.fullmatch("[0-9a-f]{32}", owner):
+            with suppress(OSError, GoodshotError):
+                self._files.delete(f"{FOLDER}/{TEMPORARY}{owner}")
 
 
 class _OwnFile:
@@ -210,6 +236,8 @@ class _OwnFile:
         """Replace the content. Who reads in that instant sees another content than before, which is all that counts."""
         os.pwrite(self._descriptor, content, 0)
         os.ftruncate(self._descriptor, len(content))
+        # Else another machine may not see for half a minute that this driver lives.
+        os.fsync(self._descriptor)
 
     def link(self, path: Path) -> None:
         """Make a link. Raises FileExistsError if there is such a file."""

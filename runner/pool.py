@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayActorError
 
+from components.errors import GoodshotError
 from runner.actors import Made
 from runner.plan import GeneratorStage, VQGANClipStage
 
@@ -93,7 +94,7 @@ class GeneratorPool:
         queue = self._queues[stage.support.shard]
         for waiting in [w for w in queue if w.stage is stage]:
             queue.remove(waiting)
-            waiting.done.cancel()
+            waiting.done.set_exception(GoodshotError("stopped before it began"))
 
     async def _work(self, broker: Any) -> None:
         """One slot: stage after stage until no queue has any."""

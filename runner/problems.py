@@ -127,6 +127,8 @@ def _boolean(place: Place, given: Any, path: str) -> str | None:
         # A list may be given by its only entry.
         is_number = any(each.is_number for each in (place, place.below(0)) if each is not None)
         return f"{path[:-1]}: must be {place.words()} (given: {given})" if is_number else None
+    if isinstance(given, Mapping) and place.is_list and not place.fields and (only := place.below(0)) is not None:
+        return _boolean(only, given, f"{path}0.")
     entries = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, list) else ()
     found = (_boolean(below, value, f"{path}{name}.") for name, value in entries if (below := place.below(name)))
     return next((problem for problem in found if problem is not None), None)

@@ -52,7 +52,8 @@ def heatmaps(rows: Sequence[Row], column: str, title: str) -> str:
     weights, lengths, copies = (sorted({r[c] for r in rows}) for c in ("vq_weight", "iterations", "copies"))
     values_at: defaultdict[tuple[float, int, int], list[float]] = defaultdict(list)
     for r in rows:
-        values_at[r["vq_weight"], r["iterations"], r["copies"]].append(r[column])
+        if r[column] is not None:
+            values_at[r["vq_weight"], r["iterations"], r["copies"]].append(r[column])
     means = {point: float(np.mean(values)) for point, values in values_at.items()}
     grid = np.array([[[means.get((w, n, m), np.nan) for n in lengths] for w in weights] for m in copies])
     low, high = np.nanmin(grid), np.nanmax(grid)

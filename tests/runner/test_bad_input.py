@@ -250,6 +250,10 @@ def test_a_name_like_no_other_is_told_all_of_them() -> None:
         ({"name": "x", "generator": {"betas": [0.5]}}, r"generator\.betas\.1: has to be given: a number"),
         ({"name": "x", "generator": {"betas": [0, 0, 0]}}, r"generator\.betas: must be a list of 2: a number, a"),
         ({"name": "x", "generator": {"resolution": 9.5}}, r"generator\.resolution: must be a whole .* 9\.5\)"),
+        (
+            {"name": "x", "detectors": {"num_neighbors": True}},
+            r"detectors\.0\.num_neighbors: must be .* True\)",
+        ),
         ({"name": date(2026, 1, 2)}, r"name: must be a name of .* \(given: 2026-01-02\)"),
         ({"name": "x", "title": [1] * 99}, r"title: must be text \(given: \[1, 1, .{,90}…\)$"),
     ],

@@ -72,6 +72,10 @@ def test_a_holder_whose_process_is_gone_is_dead_at_once_and_one_follows_it(tmp_p
         for key in keys:
             assert sum(pool.map(lambda driver, key=key: driver.take(key), drivers)) == 1
     assert len(files(tmp_path)) == len(keys)
+    for driver in drivers:
+        driver.close()
+    # The dead one's own file too.
+    assert [*(tmp_path / FOLDER).iterdir()] == []
 
 
 def test_another_machines_holder_is_dead_when_it_stops_renewing(tmp_path: Path) -> None:
@@ -126,7 +130,27 @@ def test_what_cannot_be_read_or_written_for_a_moment_is_not_lost(
     with monkeypatch.context() as patched:
         patched.setattr(Files, "delete", fail)
         holder.release("stage")
-    assert holder.held == ()
+        assert holder.held == ()
+        assert holder.renew() == set()
+        assert len(files(tmp_path)) == 1
+    # It is no lease any more, and goes as soon as it can.
+    assert holder.renew() == set()
+    assert files(tmp_path) == []
+
+
+def test_one_that_could_not_be_deleted_can_be_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Leases(str(tmp_path))
+    assert holder.take("stage")
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "delete", refuse)
+        holder.release("stage")
+    assert holder.take("stage")
+    assert holder.renew() == set()
+    assert holder.held == ("stage",)
+    assert len(files(tmp_path)) == 1
+    holder.close()
+    assert not holder.take("stage")
+    assert files(tmp_path) == []
 
 
 def test_one_given_back_while_it_is_renewed_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

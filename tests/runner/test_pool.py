@@ -82,6 +82,7 @@ def test_places_are_kept_shared_and_given_back(stage: GeneratorStage) -> None:
         asyncio.run(an_idle_actor_takes_what_comes_later(stage))
         asyncio.run(an_idle_actor_goes_when_its_place_is_wanted(stage))
         asyncio.run(the_longest_comes_first_and_a_category_stays_where_it_was(stage))
+        asyncio.run(one_that_is_stopped_before_it_began_fails_like_any_other(stage))
 
 
 async def a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage: GeneratorStage) -> None:
@@ -129,6 +130,18 @@ async def the_longest_comes_first_and_a_category_stays_where_it_was(stage: Gener
     assert [seed for seed, _ in place.started] in ([1, 7], [7, 2])
     await all_of(pool, of(stage, "large"), 1)
     assert place.started[-1] == (1, ray.get_runtime_context().get_node_id())
+
+
+async def one_that_is_stopped_before_it_began_fails_like_any_other(stage: GeneratorStage) -> None:
+    pool = GeneratorPool(Place())
+    first, second = replace(stage, seed=2), replace(stage, seed=1)
+    made = [asyncio.ensure_future(pool.make(each, [], None)) for each in (first, second)]
+    await asyncio.sleep(0)
+    pool.stop(second)
+    pool.stop(second)
+    with pytest.raises(GoodshotError, match="stopped before it began"):
+        await made[1]
+    assert await made[0]
 
 
 def test_a_stage_that_no_node_has_room_for_is_refused(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
