@@ -88,7 +88,7 @@ def test_the_objective_is_in_every_row_and_is_what_tune_maximises(finished: Fini
         own = [
             r["planted"]
             for r in finished.rows
-            if r["arm"] == "generated" and r["iterations"] == trial["config"]["iterations"]
+            if r["arm"] == "generated" and r["iterations"] == trial["config"]["point"]["iterations"]
         ]
         assert trial["planted"] == pytest.approx(own[0])
     assert len(trials) == 2
