@@ -72,7 +72,7 @@ class Broker:
         at_once = self.shares.detections()
         self._detecting = asyncio.Semaphore(resources.detections or AHEAD * at_once)
         # As many are begun as keep the workers busy; the others take no memory but their place in the plan.
-        self._begun = asyncio.Semaphore(2 * AHEAD_OF_QUICK * at_once)
+        self._admitted = asyncio.Semaphore(2 * AHEAD_OF_QUICK * at_once)
         self._more_if_quick = 0 if resources.detections else (AHEAD_OF_QUICK - AHEAD) * at_once
 
     async def run(self, fingerprints: list[str]) -> int:
@@ -88,7 +88,7 @@ class Broker:
         self.progress.cells_total += len(fresh)
         self._decoded.expect(planned)
         self._flights.want(planned)
-        await self._begin(planned)
+        await self._run_groups(planned)
         return [await self._cell(f) for f in fingerprints]
 
     async def learn(self, part: Plan) -> None:
@@ -132,16 +132,16 @@ class Broker:
         """Give every lease back: nothing that is under way will be finished."""
         self._work.close()
 
-    async def _begin(self, cells: Iterable[PlannedCell]) -> None:
+    async def _run_groups(self, cells: Iterable[PlannedCell]) -> None:
         """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""
         groups: defaultdict[tuple[str, str | None], list[PlannedCell]] = defaultdict(list)
         for planned in cells:
             stage = planned.generator or planned.image_set or planned.support.shard
             # A training leaves its own image sets by the way; those of VQGAN-CLIP are stages of their own.
             groups[stage, None if planned.cell.arm == "generated" else planned.image_set].append(planned)
-        await asyncio.gather(*map(self._follow, groups.values()))
+        await asyncio.gather(*map(self._run_group, groups.values()))
 
-    async def _follow(self, group: Iterable[PlannedCell]) -> None:
+    async def _run_group(self, group: Iterable[PlannedCell]) -> None:
         """Begin the cells that stand on one stage, the smallest L first."""
         begun: set[asyncio.Task[Any]] = set()
         there: set[tuple[str | None, ...]] = set()
@@ -152,11 +152,11 @@ class Broker:
                 with suppress(Exception):
                     await self._flights.before(planned)
                     there.add(stages)
-            await self._begun.acquire()
+            await self._admitted.acquire()
             task = asyncio.create_task(self._cell(planned.fingerprint, stages in there))
             begun.add(task)
             task.add_done_callback(begun.discard)
-            task.add_done_callback(lambda _: self._begun.release())
+            task.add_done_callback(lambda _: self._admitted.release())
         if begun:
             await asyncio.wait(begun)
 
