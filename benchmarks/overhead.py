@@ -1,6 +1,6 @@
 """What the runner itself costs a cell: a study of 2,000 cells whose detection does nothing but append its rows.
 
-Planning, the broker's flights and leases, a Ray task, three small Parquet files and their compaction, without Tune and
+Planning, the broker's flights and leases, a Ray task, a small file and its compaction, without Tune and
 W&B; against the same appends as plain Ray tasks, in the same run on the same Ray. Then the same command again, which
 finds nothing to do, the memory that driver and broker have taken, and how long it takes to see that a study of 100,000
 rows is finished. A disk on which many files were just deleted is slow to make new ones: give ``TMPDIR`` a fresh place.
@@ -28,11 +28,13 @@ from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from runner.broker import Broker
 from runner.cluster import cluster
+from runner.compaction import compact_at_end
 from runner.execute import plan_studies, run_studies
 from runner.plan import PlannedCell
-from runner.results import ROW, Results
+from runner.results import Results
 from runner.run import Options
 from runner.study import DatasetConfig, Study
+from runner.tables import ROW
 
 CELLS, ROWS = 2000, 100_000
 
@@ -87,7 +89,7 @@ def main(cells: int = CELLS) -> str:
         failed += ray.get(broker.run.remote(rest))
         peak = ray.get(broker.peak.remote())
         ray.get(broker.close.remote())
-        Results(options.out).compact()
+        compact_at_end(Results(options.out))
         ended = time.perf_counter()
         names = list(plan.cells)
         ray.get([append.remote(f"{folder}/plain", name) for name in names])
@@ -122,7 +124,7 @@ def _scan(folder: Path) -> tuple[float, float]:
     results.append("one", {**empty, "fingerprint": "one"}, [], [])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=ROW), sink)
-    results.files.write("results/compacted-all.parquet", sink.getvalue().to_pybytes())
+    results.files.write("results/part-1-000000000000.parquet", sink.getvalue().to_pybytes())
     began = time.perf_counter()
     known = len(Results(str(folder)).finished())
     middle = time.perf_counter()

@@ -17,6 +17,7 @@ from ray.exceptions import RayTaskError
 
 from components.errors import GoodshotError
 from runner import tasks
+from runner.compaction import Compaction
 from runner.costs import Cost, Costs, Memory, fit_cost, prompt_cost, score_cost
 from runner.decoded import DecodedImages
 from runner.flights import Flights
@@ -65,6 +66,7 @@ class Broker:
         self.shares = Shares(resources, nodes, dict(memory))
         self._decoded = DecodedImages(store_uri, self.shares)
         self._work = LeasedWork(store_uri, out)
+        self._compaction = Compaction(out, self._work.cells)
         self._flights = Flights(plan, store_uri, self.shares, self._decoded, self._work, self.progress, costs)
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
@@ -82,6 +84,7 @@ class Broker:
     async def cells(self, fingerprints: list[str]) -> list[dict[str, Any] | None]:
         """Several cells' outcomes, in order: read, waited for, or made. None where one failed or is left alone."""
         self._work.keep()
+        self._compaction.keep()
         fresh = [f for f in fingerprints if not (f in self.outcomes or f in self._asked or f in self._leave)]
         planned = [self.plan.cells[f] for f in fresh]
         self._asked.update(fresh)
@@ -130,7 +133,10 @@ class Broker:
 
     async def close(self) -> None:
         """Give every lease back: nothing that is under way will be finished."""
-        self._work.close()
+        try:
+            await self._compaction.end()
+        finally:
+            self._work.close()
 
     async def _run_groups(self, cells: Iterable[PlannedCell]) -> None:
         """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
 from runner.catalogue import Category, read_catalogue
+from runner.compaction import compact_at_end
 from runner.costs import remember_costs, remember_memory
 from runner.needs import require_all
 from runner.plan import Plan, unshared_steps
@@ -94,7 +95,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         remember_memory(run.memory)
         with suppress(GoodshotError):
             work.write_records()
-            results.compact()
+            compact_at_end(results)
     return work.plan, run
 
 

@@ -114,7 +114,9 @@ class Flights:
             await self.task(lease, start())
             self.progress.executed[kind] += 1
 
-        await self._work.make(self._work.stages, key, lambda: self.store.has(key), make)
+        # A store that others only read has no place for leases.
+        if not self.store.has(key):
+            await self._work.make(self._work.stages, key, lambda: self.store.has(key), make)
 
     async def _shard(self, key: str) -> None:
         category = self.plan.category(key)
@@ -178,7 +180,8 @@ class Flights:
             await self._pool.make(stage, originals, ray.get_runtime_context().current_actor)
             self.progress.executed[kind] += 1
 
-        await self._work.make(self._work.stages, key, done, make)
+        if not done():
+            await self._work.make(self._work.stages, key, done, make)
 
     async def task(self, lease: UnderLease, reference: Any) -> Any:
         """What a Ray task returns; as long as it waits for a place, idle actors give theirs away."""

@@ -61,24 +61,36 @@ class LeasedWork:
         self, leases: Leases, key: str, done: Callable[[], bool], make: Callable[[UnderLease], Awaitable[None]]
     ) -> None:
         """Make something under its lease, unless it is done by then: another driver has made it, or does now."""
-        while not done():
+        while True:
             if not leases.take(key):
+                if done():
+                    return
                 await asyncio.sleep(WAIT_SECONDS)
                 continue
-            mine = self._under_way[leases, key] = UnderLease()
-            work, lost = asyncio.ensure_future(make(mine)), asyncio.ensure_future(mine.lost.wait())
             try:
-                await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    return work.result()
-                # Another driver took this one for dead and works on it: what is under way here is of no use.
-                mine.stop()
-                with suppress(Exception, asyncio.CancelledError):
-                    await work
+                # Looked at under the lease: until just now another driver may have held it.
+                if done() or await self._is_made(leases, key, make):
+                    return
             finally:
-                lost.cancel()
-                del self._under_way[leases, key]
                 leases.release(key)
+
+    async def _is_made(self, leases: Leases, key: str, make: Callable[[UnderLease], Awaitable[None]]) -> bool:
+        """Make it; whether the lease was this driver's until then."""
+        mine = self._under_way[leases, key] = UnderLease()
+        work, lost = asyncio.ensure_future(make(mine)), asyncio.ensure_future(mine.lost.wait())
+        try:
+            await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+                return True
+            # Another driver took this one for dead and works on it: what is under way here is of no use.
+            mine.stop()
+            with suppress(Exception, asyncio.CancelledError):
+                await work
+            return False
+        finally:
+            lost.cancel()
+            del self._under_way[leases, key]
 
     async def _beat(self) -> None:
         """Renew the leases; whoever lost one is told."""

@@ -26,11 +26,12 @@ _NO_SCORES = np.empty(0, np.int8), np.empty(0)
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it should be: where, what, and what to do."""
+    """Something that is not as it should be: where, what, what to do, and the row that is not to be believed."""
 
     where: str
     what: str
     remedy: str
+    fingerprint: str | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.remedy}"
@@ -45,21 +46,21 @@ def verify(results: Results, store: Store) -> Iterator[Problem]:
 
 
 def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
-    again = "delete its row's file in results/ and run the study again"
+    again = "forget it (--forget) and run the study again"
     scores = _scores(results)
     measured = set(pc.unique(results.read("metrics", ["fingerprint"])["fingerprint"]).to_pylist())
     for fingerprint, row in rows.items():
         where = f"row {fingerprint[:12]} ({row['category']}, {row['arm']})"
         labels, values = scores.get(fingerprint, _NO_SCORES)
         if len(values) != row["n_test"]:
-            yield Problem(where, f"has {len(values)} scores of {row['n_test']} test images", again)
+            yield Problem(where, f"has {len(values)} scores of {row['n_test']} test images", again, fingerprint)
             continue
         found = image_auroc(values, labels)
         stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
         if not (abs(found - stated) <= CLOSE or (math.isnan(found) and math.isnan(stated))):
-            yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again)
+            yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again, fingerprint)
         if fingerprint not in measured:
-            yield Problem(where, "has no metrics", again)
+            yield Problem(where, "has no metrics", again, fingerprint)
 
 
 def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:

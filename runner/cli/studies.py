@@ -113,8 +113,12 @@ def report(
 def verify(
     out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
     store: StoreURI = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget the rows that are not to be believed: the next run makes them.")
+    ] = False,
 ) -> None:
-    """Whether rows are what their scores say, and artifacts what was committed; changes nothing."""
+    """Whether rows are what their scores say, and artifacts what was committed; changes nothing by itself."""
+    from runner.compaction import forget as forget_rows
     from runner.results import Results
     from runner.run import Options
     from runner.store import Store
@@ -124,13 +128,20 @@ def verify(
     results = Results(options.out_uri)
     if not (rows := len(results.finished())):
         raise BadInput(f"{out}: holds no finished cell; give the --out of a study")
-    problems = 0
+    problems = []
     for problem in problems_of(results, Store(options.store_uri)):
         typer.echo(str(problem))
-        problems += 1
+        problems.append(problem)
+    wrong = {problem.fingerprint for problem in problems if problem.fingerprint is not None}
+    if forget and wrong:
+        forget_rows(results, wrong)
+        typer.echo(f"{len(wrong)} rows are forgotten; the study's own command makes them again")
+        problems = [problem for problem in problems if problem.fingerprint is None]
+        rows -= len(wrong)
+    elif not problems:
+        typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
     if problems:
-        raise GoodshotError(f"{problems} problems in {rows} rows and what they stand on, listed above")
-    typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+        raise GoodshotError(f"{len(problems)} problems in {rows} rows and what they stand on, listed above")
 
 
 def _run(studies: Sequence[Study], options: Options) -> None:

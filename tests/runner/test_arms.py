@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from runner.cli import main
+from runner.compaction import forget
 from runner.record import read_records
 from runner.results import Results
 from tests.conftest import TINY
@@ -128,7 +129,7 @@ def test_again_it_executes_only_what_was_lost(finished: Finished, capsys: pytest
     cell = next(c for c in record.cells if c.arm == "external:web")
     before = next(row for row in finished.rows if row["fingerprint"] == cell.fingerprint)
     shutil.rmtree(finished.out / "store" / str(cell.image_set))
-    (finished.out / "results" / f"{cell.fingerprint}.parquet").unlink()
+    forget(Results(str(finished.out)), [cell.fingerprint])
     assert main(finished.command) == 0
     assert "stages executed: 1 (1 detection)" in capsys.readouterr().out
     assert Results(str(finished.out)).rows()[cell.fingerprint]["image_auroc"] == before["image_auroc"]

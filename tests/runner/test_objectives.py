@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from runner.cli import main
 from runner.execute import plan_studies
 from runner.plan import Plan
-from runner.results import ROW, Results
+from runner.results import Results
 from runner.run import Options
 from runner.settings import load_study
 from runner.shards import make_shards, read_support, read_test
@@ -123,11 +122,3 @@ def test_every_row_of_an_oracle_study_is_marked_and_its_own(tiny_study: Callable
 def test_development_categories_are_marked(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     plan = plan_of(tiny_study(dev=["coin"], categories=["coin", "brick"], arms=["original"]), tmp_path)
     assert {p.cell.category: p.columns["dev"] for p in plan.cells.values()} == {"coin": True, "brick": False}
-
-
-def test_rows_written_before_a_column_was_added_are_still_read(tmp_path: Path) -> None:
-    results = Results(str(tmp_path))
-    results.append("f", {"fingerprint": "f", "arm": "original"}, [], [])
-    (path,) = (tmp_path / "results").glob("*.parquet")
-    pq.write_table(pq.read_table(path).drop_columns(["planted"]), path)
-    assert results.rows()["f"] == dict.fromkeys(ROW.names) | {"fingerprint": "f", "arm": "original"}

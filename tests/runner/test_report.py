@@ -14,6 +14,7 @@ from PIL import Image
 from components.errors import BadInput
 from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
+from runner.compaction import forget
 from runner.report import readme_figure, write_readme_figure, write_report
 from runner.report.charts import listed_prompts
 from runner.report.page import PromptView
@@ -69,7 +70,7 @@ def test_what_is_gone_from_the_store_is_named_and_the_rest_shown(out: Path) -> N
 
 
 def test_a_half_finished_study_compares_what_there_is(out: Path) -> None:
-    (out / "results/coin-1-original.parquet").unlink()
+    forget(Results(str(out)), ["coin-1-original"])
     page = page_of(out)
     assert "11 of 12 cells finished" in page
     assert "over 2 categories, 3 cells per arm" in page
@@ -77,8 +78,8 @@ def test_a_half_finished_study_compares_what_there_is(out: Path) -> None:
 
 
 def test_a_study_without_rows_says_so(out: Path) -> None:
-    for path in (out / "results").iterdir():
-        path.unlink()
+    results = Results(str(out))
+    forget(results, results.finished())
     assert "No cell of this study has finished yet" in page_of(out)
 
 

@@ -1,16 +1,22 @@
-"""Rows as Parquet: appended one by one, compacted, and the same whatever way they are kept."""
+"""Finished cells: appended one by one, moved into Parquet tables, and the same whatever way they are kept."""
 
 from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runner.results import COMPACTED, ROW, SCHEMAS, Results
+from components.errors import GoodshotError
+from runner.compaction import LARGEST, LEASE, MANY_PARTS, compact, compact_at_end, forget
+from runner.leases import Leases
+from runner.results import Results
+from runner.tables import CELL, OF_CELLS, ROW, SCHEMAS
 
 
 def append(results: Results, numbers: Sequence[int]) -> None:
@@ -37,14 +43,21 @@ def files(folder: Path, table: str = "results") -> list[str]:
 def everything(results: Results) -> dict[str, list[dict[str, object]]]:
     return {
         table: sorted(results.read(table).to_pylist(), key=lambda row: (row["fingerprint"], str(row.get("image_id"))))
-        for table in ("results", "scores", "metrics")
+        for table in OF_CELLS
     }
+
+
+def keep_some(path: Path, columns: Sequence[str]) -> None:
+    """Make a finished cell's file one of an earlier version, which had fewer columns."""
+    cells = pa.ipc.open_stream(path.read_bytes()).read_all().select(columns)
+    with pa.ipc.new_stream(str(path), cells.schema) as stream:
+        stream.write_table(cells)
 
 
 def test_some_columns_are_those_of_the_whole_rows(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(3))
-    results.compact(many=1)
+    compact(results)
     append(results, range(2, 5))
     whole = results.rows()
     assert len(whole) == 5
@@ -54,25 +67,50 @@ def test_some_columns_are_those_of_the_whole_rows(tmp_path: Path) -> None:
     assert results.read("scores", ["score"])["score"].to_pylist() == results.read("scores")["score"].to_pylist()
 
 
-def test_a_row_of_an_earlier_version_has_no_value_in_the_new_columns(tmp_path: Path) -> None:
+def test_a_row_of_an_earlier_version_lacks_columns(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
-    append(results, [1])
-    path = tmp_path / "results/f0001.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["planted"]), path)
-    assert results.rows(["planted"]) == {"f0001": {"fingerprint": "f0001", "planted": None}}
-    assert results.rows()["f0001"]["planted"] is None
+    append(results, range(3))
+    keep_some(tmp_path / "finished/f0001.arrow", ["copies", "fingerprint", "scores", "metrics"])
+    lacking = {**dict.fromkeys(ROW.names), "fingerprint": "f0001", "copies": 1}
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
+    assert results.rows(["planted"])["f0001"] == {"fingerprint": "f0001", "planted": None}
+    assert results.read("scores").num_rows == 6
+    compact(results)
+    (part,) = (tmp_path / "results").iterdir()
+    pq.write_table(pq.read_table(part).select(["copies", "fingerprint"]), part)
+    assert results.read("results").schema == ROW
+    assert results.row("f0001") == results.rows()["f0001"] == lacking
 
 
-def test_compacted_rows_are_the_same_rows(tmp_path: Path) -> None:
+def test_tables_of_an_earlier_version_had_a_file_a_cell(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(10))
+    before = everything(results)
+    compact(results)
+    for table in OF_CELLS:
+        (part,) = (tmp_path / table).iterdir()
+        rows = pq.read_table(part)
+        for i in range(10):
+            own = rows.filter(pa.compute.equal(rows["fingerprint"], f"f{i:04d}"))
+            pq.write_table(own, tmp_path / table / f"f{i:04d}.parquet")
+        part.unlink()
+    results = Results(str(tmp_path))
+    assert everything(results) == before
+    assert results.has("f0003")
+    compact(results)
+    assert len(files(tmp_path)) == 1
+    assert everything(results) == before
+
+
+def test_cells_that_were_moved_are_the_same_cells(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(12))
     before, finished = everything(results), results.finished()
-    results.compact(many=13)
-    assert len(files(tmp_path)) == 12
-    results.compact(many=12)
-    for table in ("results", "scores", "metrics"):
-        (name,) = files(tmp_path, table)
-        assert name.startswith(COMPACTED)
+    assert not (tmp_path / "results").exists()
+    compact(results)
+    for table in OF_CELLS:
+        assert len(files(tmp_path, table)) == 1
+    assert not files(tmp_path, "finished")
     again = Results(str(tmp_path))
     assert everything(again) == before
     assert again.finished() == finished == set(again.rows())
@@ -83,14 +121,28 @@ def test_compacted_rows_are_the_same_rows(tmp_path: Path) -> None:
         again.row("f9999")
     append(again, [12, 13])
     assert len(again.finished()) == 14
+    assert again.has("f0013")
     assert again.row("f0013")["copies"] == 13
     assert again.read("results").schema == ROW
 
 
-def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
+def test_whoever_looks_in_between_knows_of_what_was_just_moved(tmp_path: Path) -> None:
+    results, other = Results(str(tmp_path)), Results(str(tmp_path))
+    append(results, [1])
+    assert other.has("f0001")
+    assert not other.has("f0002")
+    append(results, [2])
+    compact(results)
+    assert other.has("f0002")
+
+
+def test_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
     append(results, [1])
+    for path in (tmp_path / "finished").iterdir():
+        assert pa.ipc.open_stream(path.read_bytes()).schema == CELL
+    compact(results)
     results.append_failure("failed", "s", "c", "e", "l")
     results.write_trial("trial", [{"trial": "trial", "of no column": 1}])
     for table, schema in SCHEMAS.items():
@@ -100,49 +152,114 @@ def test_a_cells_files_have_the_tables_columns_and_types(tmp_path: Path) -> None
     assert results.row("nothing") == {**dict.fromkeys(ROW.names), "fingerprint": "nothing"}
 
 
-def test_a_row_of_an_earlier_version_lacks_columns(tmp_path: Path) -> None:
+def test_a_value_of_another_type_fails_where_it_was_made(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
-    append(results, range(3))
-    path = tmp_path / "results/f0001.parquet"
-    pq.write_table(pq.read_table(path).select(["copies", "fingerprint"]), path)
-    lacking = {**dict.fromkeys(ROW.names), "fingerprint": "f0001", "copies": 1}
-    assert results.row("f0001") == results.rows()["f0001"] == lacking
-    results.compact(many=1)
-    assert results.read("results").schema == ROW
-    assert results.row("f0001") == results.rows()["f0001"] == lacking
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
+        results.append("f", {"fingerprint": "f", "copies": "many"}, [], [])
+    assert not results.finished()
 
 
-def test_many_compacted_files_become_one(tmp_path: Path) -> None:
+def test_many_parquet_files_become_one_of_the_next_size(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
-    for start in range(0, 24, 3):
-        append(results, range(start, start + 3))
-        results.compact(many=3)
-    before = everything(results)
-    assert len(files(tmp_path)) == 8
-    results.compact(many=3)
-    assert len(files(tmp_path)) == 1
-    assert everything(results) == before
-    assert len(before["scores"]) == 48
+    rounds = MANY_PARTS**2
+    for start in range(rounds):
+        append(results, [start])
+        compact(results)
+    assert [name[:6] for name in files(tmp_path)] == ["part-2"]
+    append(results, [rounds])
+    compact(results)
+    assert [name[:6] for name in files(tmp_path)] == ["part-0", "part-2"]
+    found = everything(Results(str(tmp_path)))
+    assert [row["copies"] for row in found["results"]] == list(range(rounds + 1))
+    assert len(found["scores"]) == 2 * (rounds + 1)
+
+
+def test_the_largest_files_are_not_written_again(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, [1])
+    compact(results)
+    (part,) = (tmp_path / "results").iterdir()
+    for i in range(MANY_PARTS):
+        part.with_name(f"part-{LARGEST}-{i:012x}.parquet").write_bytes(part.read_bytes())
+    part.unlink()
+    compact(results)
+    assert len(files(tmp_path)) == MANY_PARTS
+    assert len(results.rows()) == 1
 
 
 def test_what_a_killed_compaction_left_twice_counts_once(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(4))
     before = everything(results)
-    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
-    results.compact(many=1)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.arrow")}
+    compact(results)
     for path, content in kept.items():
         path.write_bytes(content)
+    # Killed after the scores were moved, before the rows were.
+    (part,) = (tmp_path / "results").iterdir()
+    part.unlink()
     assert everything(Results(str(tmp_path))) == before
-    # And two drivers that compact at once leave every row in two compacted files.
-    results.compact(many=1)
-    for folder in ("results", "scores", "metrics"):
-        (part,) = (tmp_path / folder).iterdir()
-        part.with_name(f"{COMPACTED}other.parquet").write_bytes(part.read_bytes())
+    compact(Results(str(tmp_path)))
+    assert not files(tmp_path, "finished")
+    for table in OF_CELLS:
+        (part,) = (tmp_path / table).iterdir()
+        assert pq.read_table(part).num_rows == len(before[table])
+        # And two drivers, one of which lost its lease, may leave every row in two files.
+        part.with_name("part-0-0123456789ab.parquet").write_bytes(part.read_bytes())
     assert everything(Results(str(tmp_path))) == before
 
 
-def test_rows_are_read_while_they_are_compacted(tmp_path: Path) -> None:
+def test_forgotten_cells_are_in_no_table(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(4))
+    compact(results)
+    append(results, range(4, 6))
+    forget(results, {"f0001", "f0004", "f0099"})
+    for looked in (results, Results(str(tmp_path))):
+        assert looked.finished() == {"f0000", "f0002", "f0003", "f0005"}
+        assert not looked.has("f0001")
+        for table in OF_CELLS:
+            assert set(looked.read(table)["fingerprint"].to_pylist()) == looked.finished()
+    forget(results, results.finished())
+    assert not results.rows()
+    assert not files(tmp_path)
+    append(results, [1])
+    assert results.rows()["f0001"]["copies"] == 1
+
+
+def test_one_driver_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.compaction.PATIENCE_SECONDS", 0.2)
+    results = Results(str(tmp_path))
+    append(results, range(3))
+    other = Leases(str(tmp_path))
+    assert other.take(LEASE)
+    compact_at_end(results)
+    assert len(results.finished()) == len(files(tmp_path, "finished")) == 3
+    with pytest.raises(GoodshotError, match="a run is moving these rows; give the command again"):
+        forget(results, ["f0001"])
+    other.close()
+    compact_at_end(results)
+    assert len(results.finished()) == 3
+    assert not files(tmp_path, "finished")
+    assert not files(tmp_path, "leases")
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, [1])
+    compact(results)
+    append(results, [2])
+    (tmp_path / "finished/f0002.arrow").write_bytes(b"")
+    with pytest.raises(GoodshotError, match=r"f0002\.arrow: is damaged \(.*\); delete it and run the study again"):
+        results.rows()
+    (tmp_path / "finished/f0002.arrow").unlink()
+    (part,) = (tmp_path / "results").iterdir()
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(GoodshotError, match=r"results/part-0-.*\.parquet: is damaged"):
+        Results(str(tmp_path)).finished()
+
+
+def test_cells_are_read_while_they_are_moved(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(30))
     wrong: list[object] = []
@@ -164,15 +281,15 @@ def test_rows_are_read_while_they_are_compacted(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(3):
-        results.compact(many=1)
-        for folder in ("results", "scores", "metrics"):
+        compact(results)
+        for table in OF_CELLS:
             # Seven more of the same, so that the next round makes one of them.
-            (part,) = (tmp_path / folder).glob("*.parquet")
-            for i in range(7):
+            (part,) = (tmp_path / table).glob("*.parquet")
+            for i in range(MANY_PARTS - 1):
                 # Whole at once, as the program itself writes.
                 fresh = part.with_name(f"{i}.new")
                 fresh.write_bytes(part.read_bytes())
-                fresh.rename(part.with_name(f"{COMPACTED}{i}.parquet"))
+                fresh.rename(part.with_name(f"{part.name[:7]}{uuid.uuid4().hex[:12]}.parquet"))
         seen = len(looks)
         while len(looks) == seen and reader.is_alive():
             time.sleep(0.01)

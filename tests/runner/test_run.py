@@ -13,6 +13,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from runner.cli import main
+from runner.compaction import forget
 from runner.results import Results
 from runner.store import Store
 from tests.conftest import TINY
@@ -139,8 +140,7 @@ def test_a_lost_row_and_a_broken_artifact(sweep: Finished, capsys: pytest.Captur
     generated = [c for c in cells if c["arm"] == "generated"][:2]
     lost = [generated[0], next(c for c in cells if c["arm"] == "original")]
     kept = {c["fingerprint"]: rows[c["fingerprint"]] for c in lost}
-    for cell in lost:
-        (sweep.out / "results" / f"{cell['fingerprint']}.parquet").unlink()
+    forget(Results(str(sweep.out)), kept)
     (images,) = (sweep.out / "store" / generated[0]["image_set"]).glob("*/images.safetensors")
     content = images.read_bytes()
     images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

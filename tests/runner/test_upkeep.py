@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +13,9 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.results import ROW, Results
+from runner.results import Results
 from runner.store import Store
+from runner.tables import SCHEMAS
 from tests.conftest import TINY
 
 
@@ -37,24 +40,49 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.out + captured.err
 
 
+def rewrite(out: Path, table: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Change a table that a run has left, as no run does."""
+    (part,) = (out / table).glob("*.parquet")
+    rows = pq.read_table(part, schema=SCHEMAS[table]).to_pylist()
+    pq.write_table(pa.Table.from_pylist(change(rows), schema=SCHEMAS[table]), part)
+
+
 def test_a_sound_study_is_sound(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(out)]) == 0
     assert "3 rows agree with their scores" in said(capsys)
-    Results(str(out)).compact(many=1)
-    assert main(["verify", str(out)]) == 0
+    assert not list((out / "finished").iterdir())
 
 
-def test_a_changed_row_and_lost_scores_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second, _ = sorted((out / "results").iterdir())
-    (row,) = pq.read_table(first, schema=ROW).to_pylist()
-    pq.write_table(pa.Table.from_pylist([{**row, "image_auroc": 0.999}], schema=ROW), first)
-    (out / "scores" / second.name).unlink()
+def test_a_changed_row_and_lost_scores_are_named_and_made_again(
+    out: Path, finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Results(str(out)).rows()
+    first, second, third = sorted(before)
+    rewrite(out, "results", lambda rows: [r | {"image_auroc": 0.999} if r["fingerprint"] == first else r for r in rows])
+    rewrite(out, "scores", lambda rows: [r for r in rows if r["fingerprint"] != second])
     assert main(["verify", str(out)]) == 1
     text = said(capsys)
-    assert f"row {first.stem[:12]} (coin, {row['arm']}): says image AUROC 0.999000, and its scores give" in text
-    assert f"row {second.stem[:12]}" in text
-    assert "has 0 scores of 28 test images" in text
+    assert f"row {first[:12]} (coin, {before[first]['arm']}): says image AUROC 0.999000, and its scores give" in text
+    assert f"row {second[:12]}" in text
+    assert "has 0 scores of 28 test images; forget it (--forget) and run the study again" in text
     assert "2 problems in 3 rows" in text
+    assert main(["verify", str(out), "--forget"]) == 0
+    assert "2 rows are forgotten; the study's own command makes them again" in said(capsys)
+    assert Results(str(out)).finished() == {third}
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main(["sweep", str(finished.parent / "study.yaml"), "--out", str(out), "--cpus", "2"]) == 0
+    assert "1 finished, 2 to run" in said(capsys)
+    assert main(["verify", str(out)]) == 0
+    assert {f: row["image_auroc"] for f, row in Results(str(out)).rows().items()} == {
+        f: row["image_auroc"] for f, row in before.items()
+    }
+
+
+def test_a_damaged_table_is_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (part,) = (out / "metrics").iterdir()
+    part.write_bytes(part.read_bytes()[:-9])
+    assert main(["verify", str(out)]) == 1
+    assert f"metrics/{part.name}: is damaged (" in said(capsys)
 
 
 def test_a_damaged_and_a_lost_artifact_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,93 @@
+"""Compaction beside a run: every few seconds, once at its end, and never a reason to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import GoodshotError
+from runner.compaction import LEASE, Compaction
+from runner.leases import Leases
+from runner.results import Results
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], None]:
+    """Run something beside a compaction that comes every few milliseconds."""
+    monkeypatch.setattr("runner.compaction.COMPACT_SECONDS", 0.02)
+
+    def run(work: Callable[..., Coroutine[Any, Any, None]]) -> None:
+        async def both() -> None:
+            leases = Leases(str(tmp_path))
+            compaction = Compaction(str(tmp_path), leases)
+            compaction.keep()
+            await work(Results(str(tmp_path)), compaction)
+            await compaction.end()
+            leases.close()
+
+        asyncio.run(both())
+
+    return run
+
+
+def cell(results: Results, name: str) -> None:
+    results.append(name, {"fingerprint": name}, [], [])
+
+
+def test_cells_move_while_a_run_goes_on(beside: Any) -> None:
+    async def work(results: Results, compaction: Compaction) -> None:
+        for name in ("one", "two"):
+            cell(results, name)
+            await until(lambda: not results.alone())
+            assert results.has(name)
+        compaction.keep()  # again: it has begun
+        await compaction.end()
+        cell(results, "three")
+        await asyncio.sleep(0.1)
+        assert [*results.alone()] == ["three"]
+        assert results.finished() == {"one", "two", "three"}
+
+    beside(work)
+
+
+def test_another_drivers_turn_is_waited_for(beside: Any, tmp_path: Path) -> None:
+    async def work(results: Results, compaction: Compaction) -> None:
+        other = Leases(str(tmp_path))
+        await until(lambda: other.take(LEASE))
+        cell(results, "one")
+        await asyncio.sleep(0.1)
+        assert [*results.alone()] == ["one"]
+        other.close()
+        await until(lambda: not results.alone())
+
+    beside(work)
+
+
+def test_a_place_that_is_full_for_a_moment(beside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(results: Results, compaction: Compaction) -> None:
+        refused: list[str] = []
+
+        def refuse(self: Results, name: str, rows: Any) -> None:
+            refused.append(name)
+            raise GoodshotError("no space left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Results, "write_part", refuse)
+            cell(results, "one")
+            await until(lambda: len(refused) > 1)
+        await until(lambda: not results.alone())
+        assert results.finished() == {"one"}
+
+    beside(work)
