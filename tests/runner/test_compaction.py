@@ -14,6 +14,9 @@ from runner.compaction import LEASE, Compaction
 from runner.leases import Leases
 from runner.results import Results
 
+Work = Callable[[Results, Compaction], Coroutine[Any, Any, None]]
+Beside = Callable[[Work], None]
+
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
@@ -28,7 +31,7 @@ def beside(
     """Run something beside a compaction that comes every few milliseconds."""
     monkeypatch.setattr("runner.compaction.COMPACT_SECONDS", 0.02)
 
-    def run(work: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    def run(work: Work) -> None:
         async def both() -> None:
             leases = Leases(str(tmp_path))
             compaction = Compaction(str(tmp_path), leases)
@@ -46,7 +49,7 @@ def cell(results: Results, name: str) -> None:
     results.append(name, {"fingerprint": name}, [], [])
 
 
-def test_cells_move_while_a_run_goes_on(beside: Any) -> None:
+def test_cells_move_while_a_run_goes_on(beside: Beside) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         for name in ("one", "two"):
             cell(results, name)
@@ -62,7 +65,7 @@ def test_cells_move_while_a_run_goes_on(beside: Any) -> None:
     beside(work)
 
 
-def test_another_drivers_turn_is_waited_for(beside: Any, tmp_path: Path) -> None:
+def test_another_drivers_turn_is_waited_for(beside: Beside, tmp_path: Path) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         other = Leases(str(tmp_path))
         await until(lambda: other.take(LEASE))
@@ -75,7 +78,7 @@ def test_another_drivers_turn_is_waited_for(beside: Any, tmp_path: Path) -> None
     beside(work)
 
 
-def test_a_place_that_is_full_for_a_moment(beside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_is_full_for_a_moment(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         refused: list[str] = []
 
