@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from components.errors import GoodshotError
 from runner.leases import Leases
 from runner.results import Results, of_table
-from runner.tables import OF_CELLS
+from runner.tables import OF_CELLS, SCHEMAS
 
 COMPACT_SECONDS = 15.0
 """Between two times in a run: the Parquet files lack no more than that."""
-AT_ONCE = 4096
+AT_ONCE = 1024
 """Cells that are moved at once."""
 MANY_PARTS = 8
 """Parquet files of one size from which on they are made one of the next."""
@@ -63,9 +63,8 @@ def _forget(results: Results, fingerprints: Collection[str]) -> None:
         for part in results.parts(table):
             if results.fingerprints(part).isdisjoint(fingerprints):
                 continue
-            kept = _without(results.merged(table, [part]), fingerprints)
-            if kept.num_rows:
-                results.write_part(_fresh(table, _size(part)), kept)
+            (rows,) = results.unique(SCHEMAS[table], [part])
+            results.write_part(_fresh(table, _size(part)), [_without(rows, fingerprints)])
             results.files.delete(part)
 
 
@@ -145,15 +144,14 @@ def _move_cells(results: Results) -> None:
             rows = of_table(cells, table)
             if there := known[table].intersection(fingerprints):
                 rows = _without(rows, there)
-            if rows.num_rows:
-                results.write_part(_fresh(table, 0), rows)
+            results.write_part(_fresh(table, 0), [rows])
         results.files.each(results.files.delete, names)
 
 
 def _merge_parts(results: Results, table: str, size: int) -> None:
     parts = [part for part in results.parts(table) if _size(part) == size]
     if len(parts) >= MANY_PARTS:
-        results.write_part(_fresh(table, size + 1), results.merged(table, parts))
+        results.write_part(_fresh(table, size + 1), results.unique(SCHEMAS[table], parts))
         results.files.each(results.files.delete, parts)
 
 

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,8 @@ from runner.tables import CELL, OF_CELLS, ROW, SCHEMAS, TRIAL
 T = TypeVar("T")
 
 FINISHED = "finished"
+ROW_GROUP = 2**16
+"""Rows that a reader of a Parquet file gets at once."""
 BATCH = 256
 """Finished cells that are made one table at a time: a table of one takes a hundred times its bytes."""
 # What helps to read many rows takes a third of the time to write a few. Their types are known without Arrow's schema.
@@ -117,7 +119,10 @@ class Results:
 
     def parts(self, table: str) -> list[str]:
         """The Parquet files of a table."""
-        return self.files.names(table, ".parquet")
+        names = self.files.names(table, ".parquet")
+        for gone in [part for part in self._known if part.startswith(f"{table}/") and part not in names]:
+            del self._known[gone]
+        return names
 
     def fingerprints(self, part: str) -> set[str]:
         """Those of a Parquet file; its name is never used again, so they are read once."""
@@ -137,17 +142,29 @@ class Results:
             found.append(pa.concat_tables(cells).combine_chunks())
         return pa.concat_tables(found)
 
-    def merged(self, table: str, parts: Sequence[str], names: Sequence[str] = ()) -> pa.Table:
-        """Every cell's rows once, though two of the Parquet files hold it."""
-        schema = pa.schema([field for field in SCHEMAS[table] if not names or field.name in names])
-        found, seen = [schema.empty_table()], pa.array([], pa.string())
+    def unique(self, schema: pa.Schema, parts: Sequence[str]) -> Iterator[pa.Table]:
+        """Each Parquet file's rows but those of cells that one before it holds too, with the columns of a schema."""
+        seen = pa.array([], pa.string())
         for part in parts:
             rows = self._part(part, schema=schema)
             if len(seen):
                 rows = rows.filter(pc.invert(pc.is_in(rows["fingerprint"], value_set=seen)))
-            found.append(rows)
+            yield rows
             seen = pa.concat_arrays([seen, pc.unique(rows["fingerprint"]).cast(pa.string())])
-        return pa.concat_tables(found)
+
+    def write_part(self, name: str, tables: Iterable[pa.Table]) -> None:
+        """Write a Parquet file, if there are rows for it, holding no more than a few of the tables at once."""
+        waiting: list[pa.Table] = []
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, SCHEMAS[Path(name).parts[0]]) as writer:
+            written = 0
+            for rows in tables:
+                waiting.append(rows)
+                if sum(each.num_rows for each in waiting) >= ROW_GROUP:
+                    written += _write_group(writer, waiting)
+            written += _write_group(writer, waiting)
+        if written:
+            self.files.write(name, sink.getvalue().to_pybytes())
 
     def _row(self, fingerprint: str) -> dict[str, Any]:
         try:
@@ -166,7 +183,9 @@ class Results:
             return found.select(columns or found.column_names)
         # Cells move from their own files into tables, so they are looked for in this order.
         alone = self.alone()
-        rows = self.merged(table, self.parts(table), ["fingerprint", *columns] if columns else ())
+        wanted = {"fingerprint", *columns} if columns else {*SCHEMAS[table].names}
+        schema = pa.schema([field for field in SCHEMAS[table] if field.name in wanted])
+        rows = pa.concat_tables([schema.empty_table(), *self.unique(schema, self.parts(table))])
         known = set(pc.unique(rows["fingerprint"]).to_pylist()) if alone else set()
         cells = self.cells([name for fingerprint, name in alone.items() if fingerprint not in known])
         own = of_table(cells, table).select(rows.column_names)
@@ -212,11 +231,6 @@ class Results:
             time.sleep(_LISTING_PAUSE)
         return look()
 
-    def write_part(self, name: str, rows: pa.Table) -> None:
-        """Write a Parquet file of many rows."""
-        # In one piece: of one for each cell, writing takes four times as long.
-        self.files.write(name, _parquet(rows.combine_chunks()))
-
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.
         structs = pa.array([dict(row) for row in rows], pa.struct(list(SCHEMAS[table])))
@@ -228,6 +242,15 @@ def of_table(cells: pa.Table, table: str) -> pa.Table:
     if table == "results":
         return cells.select(ROW.names)
     return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
+
+
+def _write_group(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:
+    """Write tables in one piece (of one for each cell it takes four times as long) and let them go."""
+    rows = pa.concat_tables(waiting).combine_chunks() if waiting else ()
+    waiting.clear()
+    if len(rows):
+        writer.write_table(rows)
+    return len(rows)
 
 
 def log_name(fingerprint: str) -> str:
