@@ -91,11 +91,11 @@ def main(cells: int = CELLS) -> str:
         ray.get(broker.close.remote())
         compact_at_end(Results(options.out))
         ended = time.perf_counter()
+        memory = f"driver {_peak():.0f} MB, broker {peak:.0f} MB"
         names = list(plan.cells)
         ray.get([append.remote(f"{folder}/plain", name) for name in names])
         plain = time.perf_counter() - ended
         finished = len(Results(options.out).finished())
-        memory = f"driver {_peak():.0f} MB, broker {peak:.0f} MB"
         began_again = time.perf_counter()
         run_studies([study], options, Console(file=io.StringIO()))
         again = time.perf_counter() - began_again
