@@ -359,7 +359,12 @@ class _Planner:
 
 def _check(study: Study, categories: Mapping[str, Category]) -> None:
     """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
-    for name, named in (("support", study.support), ("category_augmentation", study.category_augmentation)):
+    by_category = {
+        "support": study.support,
+        "objects": study.objects,
+        "category_augmentation": study.category_augmentation,
+    }
+    for name, named in by_category.items():
         if unknown := sorted({*named} - {*categories}):
             raise BadInput(f"{name}: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
     if study.uses_text:

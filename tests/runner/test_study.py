@@ -208,6 +208,10 @@ WITH_THE_DATA: dict[str, tuple[dict[str, Any], str]] = {
         {"category_augmentation": {"pear": "strong"}},
         "category_augmentation: pear is no category of the study; there are: coin",
     ),
+    "a name for a category that is not there": (
+        {"objects": {"pear": "fruit"}},
+        "objects: pear is no category of the study; there are: coin",
+    ),
     "more shots than photographs": ({"shots": 500}, r"shots is 500, and there are \d+ train images; use 1 to \d+ or"),
     "an encoder that is not known": ({"encoder": "clip"}, "unknown encoder 'clip'; allowed: conse-lite0-minilm, "),
     "an object that is no word": ({"objects": {"coin": "coinn"}}, "coinn.*did you mean|coinn.*nearest"),
