@@ -28,7 +28,7 @@ from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from runner.broker import Broker
 from runner.cluster import cluster
-from runner.compaction import compact_at_end
+from runner.compaction import tidy
 from runner.execute import plan_studies, run_studies
 from runner.plan import PlannedCell
 from runner.results import Results
@@ -89,7 +89,7 @@ def main(cells: int = CELLS) -> str:
         failed += ray.get(broker.run.remote(rest))
         peak = ray.get(broker.peak.remote())
         ray.get(broker.close.remote())
-        compact_at_end(Results(options.out))
+        tidy(Results(options.out))
         ended = time.perf_counter()
         memory = f"driver {_peak():.0f} MB, broker {peak:.0f} MB"
         names = list(plan.cells)

@@ -17,7 +17,7 @@ from ray.exceptions import RayTaskError
 
 from components.errors import GoodshotError
 from runner import tasks
-from runner.compaction import Compaction
+from runner.compaction import LAST_SECONDS, Compaction
 from runner.costs import Cost, Costs, Memory, fit_cost, prompt_cost, score_cost
 from runner.decoded import DecodedImages
 from runner.flights import Flights
@@ -66,7 +66,7 @@ class Broker:
         self.shares = Shares(resources, nodes, dict(memory))
         self._decoded = DecodedImages(store_uri, self.shares)
         self._work = LeasedWork(store_uri, out)
-        self._compaction = Compaction(out, self._work.cells)
+        self._compaction = Compaction(out)
         self._flights = Flights(plan, store_uri, self.shares, self._decoded, self._work, self.progress, costs)
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
@@ -133,10 +133,9 @@ class Broker:
 
     async def close(self) -> None:
         """Give every lease back: nothing that is under way will be finished."""
-        try:
-            await self._compaction.end()
-        finally:
-            self._work.close()
+        self._work.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._compaction.end(), LAST_SECONDS)
 
     async def _run_groups(self, cells: Iterable[PlannedCell]) -> None:
         """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""
@@ -193,7 +192,7 @@ class Broker:
                 if self._halted:
                     return
                 await self._work.make(self._work.cells, fingerprint, lambda: self.results.has(fingerprint), make)
-            row = made[0] if made else self.results.row(fingerprint)
+            row = made[0] if made else self.results.row(fingerprint, (*OUTCOME, "seconds_fit", "seconds_score"))
         except Exception as error:
             if not self._halted:
                 self._record_failure(planned, error)

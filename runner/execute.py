@@ -14,7 +14,7 @@ from rich.console import Console
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
 from runner.catalogue import Category, read_catalogue
-from runner.compaction import compact_at_end
+from runner.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
 from runner.costs import remember_costs, remember_memory
 from runner.needs import require_all
 from runner.plan import Plan, unshared_steps
@@ -72,10 +72,10 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     declared = declare(studies, options)
     work = Work.planned(declared, options)
     results = work.results
-    results.files.check_writable()
     work.write_records()
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, left_alone=len(work.left_alone & work.asked))
+    is_whole = False
     try:
         if work.is_left:
             # Imported here: a finished study is reported without starting Ray.
@@ -87,6 +87,7 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
                 run = stopped.run
                 raise stopped.reason from None
             run = replace(done, left_alone=run.left_alone, reused=work.reused, cells=len(work.asked))
+        is_whole = True
     finally:
         run = replace(run, seconds=time.perf_counter() - began)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
@@ -95,7 +96,8 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
         remember_memory(run.memory)
         with suppress(GoodshotError):
             work.write_records()
-            compact_at_end(results)
+        if why := tidy(results, PATIENCE_SECONDS) if is_whole else tidy(results, seconds=LAST_SECONDS):
+            console.print(f"some finished cells are in no table yet ({why}); the next run moves them", highlight=False)
     return work.plan, run
 
 

@@ -43,7 +43,7 @@ class Files:
             raise BadInput(f"{self.shown}: not a folder or URI that can be read ({_line(error)}); {remedy}") from None
         except OSError as error:
             raise BadInput(f"{self.shown}: cannot be opened ({_line(error)}); check it, or add ?region=…") from None
-        self._local = isinstance(self.filesystem, fs.LocalFileSystem)
+        self.is_local = isinstance(self.filesystem, fs.LocalFileSystem)
 
     def __reduce__(self) -> tuple[type[Files], tuple[str]]:
         return Files, (self.uri,)
@@ -82,21 +82,30 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """The whole file. Raises FileNotFoundError."""
-        with self.reported(name), self.filesystem.open_input_file(self.path(name)) as file:
-            return bytes(file.read())
+        try:
+            with self.reported(name), self.filesystem.open_input_file(self.path(name)) as file:
+                return bytes(file.read())
+        except GoodshotError as error:
+            # An object store looks first and reads then, and says of what was deleted in between that it failed.
+            if self.is_local or self.exists(name):
+                raise
+            raise FileNotFoundError(self.where(name)) from error
 
     def open(self, name: str) -> pa.NativeFile:
         """A seekable file for range reads."""
         with self.reported(name):
             return self.filesystem.open_input_file(self.path(name))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | pa.Buffer, is_last: bool = False) -> None:
         """Write the whole file so that no reader ever sees a part of it.
 
         An object store shows an object only when its upload is complete; on a POSIX filesystem the data goes to
         a temporary sibling that is renamed.
+
+        Args:
+            is_last: what it was made of is deleted next, so it has to be on the disk before.
         """
-        with self.reported(name), self._sink(name) as stream:
+        with self.reported(name), self._sink(name, is_last) as stream:
             stream.write(data)
 
     def create(self, name: str, data: bytes) -> bool:
@@ -106,7 +115,7 @@ class Files:
         An object store has no such operation: two who ask in the same instant may both get it.
         """
         with self.reported(name):
-            if self._local:
+            if self.is_local:
                 return self._create_local(Path(self.path(name)), data)
             if self.exists(name):
                 return False
@@ -127,7 +136,7 @@ class Files:
                 with pa.PythonFile(hashing, mode="w") as sink:
                     write(sink)
         except BaseException:
-            if not self._local:
+            if not self.is_local:
                 with suppress(OSError):
                     self.filesystem.delete_file(self.path(name))
             raise
@@ -140,7 +149,7 @@ class Files:
 
     def each(self, function: Callable[[str], T], names: Sequence[str]) -> list[T]:
         """What the function says of several names; of an object store, which takes its time to answer, many at once."""
-        if self._local:
+        if self.is_local:
             return [function(name) for name in names]
         with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(function, names))
@@ -152,34 +161,45 @@ class Files:
 
     def names(self, folder: str, suffix: str = "", recursive: bool = False) -> list[str]:
         """Names of the files below ``folder``, sorted; temporary ones are left out. Empty if there is no folder."""
-        selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=recursive)
-        prefix = self.base.rstrip("/") + "/"
-        with self.reported(folder):
-            infos = self.filesystem.get_file_info(selector)
-        found = [info.path.removeprefix(prefix) for info in infos if info.type == fs.FileType.File]
+        if self.is_local and not recursive:
+            found = self._local_names(folder)
+        else:
+            selector = fs.FileSelector(self.path(folder), allow_not_found=True, recursive=recursive)
+            prefix = self.base.rstrip("/") + "/"
+            with self.reported(folder):
+                infos = self.filesystem.get_file_info(selector)
+            found = [info.path.removeprefix(prefix) for info in infos if info.type == fs.FileType.File]
         return sorted(name for name in found if name.endswith(suffix) and TEMPORARY not in name)
 
     def check_writable(self) -> None:
         """Raise :class:`BadInput` unless a file can be made here. Leaves nothing behind but the folder."""
         probe = f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            if self._local:
+            if self.is_local:
                 Path(self.base).mkdir(parents=True, exist_ok=True)
                 Path(self.path(probe)).touch()
                 Path(self.path(probe)).unlink()
                 return
             self.filesystem.open_output_stream(self.path(probe)).close()
         except OSError as error:
-            reason = error.strerror if self._local and error.strerror else _line(error)
+            reason = error.strerror if self.is_local and error.strerror else _line(error)
             raise BadInput(f"{self.shown}: cannot be written ({reason}); choose another folder with --out") from None
         # Who may write may still not be allowed to delete.
         with suppress(OSError):
             self.filesystem.delete_file(self.path(probe))
 
+    def _local_names(self, folder: str) -> list[str]:
+        """As the folder says: Arrow asks for each file's size, and leaves out one that was deleted before it did."""
+        try:
+            with self.reported(folder), os.scandir(self.path(folder)) as entries:
+                return [f"{folder}/{entry.name}" for entry in entries if entry.is_file()]
+        except FileNotFoundError:
+            return []
+
     @contextmanager
-    def _sink(self, name: str) -> Iterator[pa.NativeFile]:
+    def _sink(self, name: str, is_last: bool = False) -> Iterator[pa.NativeFile]:
         target = self.path(name)
-        if not self._local:
+        if not self.is_local:
             # Nothing to delete on failure: until the upload is complete, what is there is the file of before.
             with self.filesystem.open_output_stream(target) as stream:
                 yield stream
@@ -188,6 +208,8 @@ class Files:
         try:
             with self._fresh(written) as stream:
                 yield stream
+            if is_last:
+                _sync(written)
             self.filesystem.move(written, target)
         except BaseException:
             with suppress(OSError):
@@ -235,6 +257,14 @@ class _Hashing:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def absolute(uri: str) -> str:

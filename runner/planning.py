@@ -359,7 +359,7 @@ class _Planner:
 
 def _check(study: Study, categories: Mapping[str, Category]) -> None:
     """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
-    by_category = {
+    by_category: dict[str, Mapping[str, Any]] = {
         "support": study.support,
         "objects": study.objects,
         "category_augmentation": study.category_augmentation,

@@ -1,9 +1,9 @@
-"""A study's results: one small file a finished cell, appended as it finishes, and tables as Parquet.
+"""A study's results: each finished cell in a file of its own as it finishes, then in tables as Parquet.
 
 A cell is finished when its file is in ``finished/``: its row, scores and metrics, whole or not at all. Every few
 seconds of a run, and at its end, `runner.compaction` moves such cells into the Parquet files of ``results/``,
 ``scores/`` and ``metrics/``. What is read here is both, each cell once, though it ran twice or was being moved when a
-process died.
+process died: its row in ``results/`` stands for all of it, and until that is there its own file does.
 """
 
 from __future__ import annotations
@@ -12,31 +12,27 @@ import importlib.metadata
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.errors import GoodshotError
 from runner.files import Files
-from runner.tables import CELL, OF_CELLS, ROW, SCHEMAS, TRIAL
+from runner.finished import FinishedCells, of_table
+from runner.parts import Parts, without
+from runner.tables import OF_CELLS, ROW, SCHEMAS, TRIAL
 
 T = TypeVar("T")
 
-FINISHED = "finished"
-ROW_GROUP = 2**16
-"""Rows that a reader of a Parquet file gets at once."""
-BATCH = 256
-"""Finished cells that are made one table at a time: a table of one takes a hundred times its bytes."""
 # What helps to read many rows takes a third of the time to write a few. Their types are known without Arrow's schema.
 _OF_FEW_ROWS: Mapping[str, Any] = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
-_LISTINGS = 5
-_LISTING_PAUSE = 0.05
+_LOOKS = 8
+_LOOK_PAUSE = 0.05
 
 
 class Results:
@@ -45,7 +41,8 @@ class Results:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.files = Files(uri)
-        self._known: dict[str, set[str]] = {}
+        self.alone = FinishedCells(self.files)
+        self.parts = Parts(self.files)
 
     def append(
         self,
@@ -55,13 +52,7 @@ class Results:
         metrics: Sequence[Mapping[str, Any]],
     ) -> None:
         """Write one finished cell, all of it at once."""
-        cell = {**row, "scores": [dict(score) for score in scores], "metrics": [dict(metric) for metric in metrics]}
-        # An Arrow file, not Parquet: it takes a tenth of the time to write and to read, and is only kept for seconds.
-        batch = pa.RecordBatch.from_struct_array(pa.array([cell], pa.struct(list(CELL))))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
-            stream.write_batch(batch)
-        self.files.write(_name(fingerprint), sink.getvalue().to_pybytes())
+        self.alone.write(fingerprint, row, scores, metrics)
 
     def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:
         """Record that a cell failed, and how often by now; the next runs try it again, up to a limit."""
@@ -86,17 +77,30 @@ class Results:
 
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
-        return self._settled(lambda: {*self.alone()}.union(*map(self.fingerprints, self.parts("results"))))
+        # Cells move from their own files into tables, so they are looked for in this order, here as below.
+        alone = set(self.alone.names())
+        return alone | self._settled(lambda: self.parts.all_fingerprints("results"))
 
     def has(self, fingerprint: str) -> bool:
         """Whether the cell is finished."""
-        if self.files.exists(_name(fingerprint)):
-            return True
-        return self._settled(lambda: any(fingerprint in self.fingerprints(part) for part in self.parts("results")))
+        return self.alone.has(fingerprint) or self._part_of(fingerprint) is not None
 
-    def row(self, fingerprint: str) -> dict[str, Any]:
-        """A finished cell's row. Raises FileNotFoundError if it is not."""
-        return self._settled(lambda: self._row(fingerprint))
+    def row(self, fingerprint: str, columns: Sequence[str] = ()) -> dict[str, Any]:
+        """A finished cell's row, or some columns of it. Raises KeyError if it is not."""
+        wanted = list(columns or ROW.names)
+        with suppress(FileNotFoundError):
+            row = self.alone.row(fingerprint)
+            return {name: row[name] for name in wanted}
+
+        def look() -> dict[str, Any]:
+            part = self._part_of(fingerprint)
+            if part is None:
+                raise KeyError(fingerprint)
+            schema = pa.schema([ROW.field(name) for name in {*wanted, "fingerprint"}])
+            found = self.parts.read(part, schema=schema, filters=[("fingerprint", "=", fingerprint)])
+            return dict(found.select(wanted).slice(0, 1).to_pylist()[0])
+
+        return self._settled(look)
 
     def rows(self, columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         """The finished cells' rows by fingerprint; of hundreds of thousands better only the columns that are wanted."""
@@ -109,148 +113,68 @@ class Results:
         Args:
             columns: those that are wanted; none for all.
         """
-        return self._settled(lambda: self._read(table, columns))
+        found = self._of_cells(table, columns) if table in OF_CELLS else self._changing(table)
+        return found.select(columns or found.column_names)
 
-    # What compaction needs to know.
-
-    def alone(self) -> dict[str, str]:
-        """The files of finished cells that are in no table yet, by fingerprint."""
-        return {Path(name).stem: name for name in self.files.names(FINISHED, ".arrow")}
-
-    def parts(self, table: str) -> list[str]:
-        """The Parquet files of a table."""
-        names = self.files.names(table, ".parquet")
-        for gone in [part for part in self._known if part.startswith(f"{table}/") and part not in names]:
-            del self._known[gone]
-        return names
-
-    def fingerprints(self, part: str) -> set[str]:
-        """Those of a Parquet file; its name is never used again, so they are read once."""
-        if part not in self._known:
-            only = ["fingerprint"]
-            # Of scores many have one fingerprint.
-            repeated = [] if part.startswith("results/") else only
-            column = self._part(part, columns=only, read_dictionary=repeated)["fingerprint"]
-            self._known[part] = set((column.unique() if repeated else column).to_pylist())
-        return self._known[part]
-
-    def cells(self, names: Sequence[str]) -> pa.Table:
-        """What the files of finished cells hold; :func:`of_table` takes a table's rows out of it."""
-        found = [CELL.empty_table()]
-        for start in range(0, len(names), BATCH):
-            cells = self.files.each(self._cell, names[start : start + BATCH])
-            found.append(pa.concat_tables(cells).combine_chunks())
-        return pa.concat_tables(found)
-
-    def unique(self, schema: pa.Schema, parts: Sequence[str]) -> Iterator[pa.Table]:
-        """Each Parquet file's rows but those of cells that one before it holds too, with the columns of a schema."""
-        seen = pa.array([], pa.string())
-        for part in parts:
-            rows = self._part(part, schema=schema)
-            if len(seen):
-                rows = rows.filter(pc.invert(pc.is_in(rows["fingerprint"], value_set=seen)))
-            yield rows
-            seen = pa.concat_arrays([seen, pc.unique(rows["fingerprint"]).cast(pa.string())])
-
-    def write_part(self, name: str, tables: Iterable[pa.Table]) -> None:
-        """Write a Parquet file, if there are rows for it, holding no more than a few of the tables at once."""
-        waiting: list[pa.Table] = []
-        sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, SCHEMAS[Path(name).parts[0]]) as writer:
-            written = 0
-            for rows in tables:
-                waiting.append(rows)
-                if sum(each.num_rows for each in waiting) >= ROW_GROUP:
-                    written += _write_group(writer, waiting)
-            written += _write_group(writer, waiting)
-        if written:
-            self.files.write(name, sink.getvalue().to_pybytes())
-
-    def _row(self, fingerprint: str) -> dict[str, Any]:
-        try:
-            table = of_table(self._cell(_name(fingerprint)), "results")
-        except FileNotFoundError:
-            kept = [("fingerprint", "=", fingerprint)]
-            found = [self._part(part, schema=ROW, filters=kept) for part in self.parts("results")]
-            table = pa.concat_tables([ROW.empty_table(), *found])
-            if not table.num_rows:
-                raise
-        return dict(table.slice(0, 1).to_pylist()[0])
-
-    def _read(self, table: str, columns: Sequence[str]) -> pa.Table:
-        if table not in OF_CELLS:
-            found = self._changing(table)
-            return found.select(columns or found.column_names)
-        # Cells move from their own files into tables, so they are looked for in this order.
-        alone = self.alone()
+    def _of_cells(self, table: str, columns: Sequence[str]) -> pa.Table:
         wanted = {"fingerprint", *columns} if columns else {*SCHEMAS[table].names}
         schema = pa.schema([field for field in SCHEMAS[table] if field.name in wanted])
-        rows = pa.concat_tables([schema.empty_table(), *self.unique(schema, self.parts(table))])
-        known = set(pc.unique(rows["fingerprint"]).to_pylist()) if alone else set()
-        cells = self.cells([name for fingerprint, name in alone.items() if fingerprint not in known])
-        own = of_table(cells, table).select(rows.column_names)
-        return pa.concat_tables([rows, own]).select(columns or rows.column_names)
+
+        def look_alone() -> tuple[set[str], pa.Table]:
+            names = self.alone.names()
+            return set(names), of_table(self.alone.read([*names.values()]), table).select(schema.names)
+
+        alone, own = self._settled(look_alone)
+        read: dict[str, pa.Table] = {}
+
+        def look() -> pa.Table:
+            """What was read already is kept where a file was merged away before it was."""
+            moved = alone & self.parts.all_fingerprints("results") if alone else set()
+            seen, found = alone - moved, [schema.empty_table(), without(own, moved)]
+            for name in self.parts.names(table):
+                if name not in read:
+                    read[name] = self.parts.read(name, schema=schema)
+                rows = read[name]
+                there = set(rows["fingerprint"].unique().to_pylist())
+                found.append(without(rows, there & seen))
+                seen |= there
+            return pa.concat_tables(found)
+
+        return self._settled(look)
 
     def _changing(self, table: str) -> pa.Table:
         """A table whose files are replaced or deleted one by one, by other drivers perhaps."""
         found = [SCHEMAS[table].empty_table()]
         for name in self.files.names(table, ".parquet"):
-            with suppress(FileNotFoundError), self._sound(name):
+            with suppress(FileNotFoundError):
                 found.append(_small(self.files.read(name), SCHEMAS[table]))
         return pa.concat_tables(found)
 
-    def _part(self, name: str, **options: Any) -> pa.Table:
-        with self._sound(name):
-            return pq.read_table(self.files.open(name), **options)
+    def _part_of(self, fingerprint: str) -> str | None:
+        """The Parquet file that holds a cell's row."""
 
-    def _cell(self, name: str) -> pa.Table:
-        """A finished cell's file; of an earlier version without the columns that there were not."""
-        with self._sound(name):
-            table = pa.ipc.open_stream(self.files.read(name)).read_all()
-        if table.schema.equals(CELL):
-            return table
-        return pa.Table.from_struct_array(pa.array(table.to_pylist(), pa.struct(list(CELL))))
+        def look() -> str | None:
+            names = self.parts.names("results")
+            return next((name for name in names if fingerprint in self.parts.fingerprints(name)), None)
 
-    @contextmanager
-    def _sound(self, name: str) -> Iterator[None]:
-        """A file that is none of ours, or was damaged, is named."""
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowInvalid, OSError) as error:
-            what = str(error).splitlines()[0]
-            remedy = "delete it and run the study again, which makes anew what was in it"
-            raise GoodshotError(f"{self.files.where(name)}: is damaged ({what}); {remedy}") from error
+        return self._settled(look)
 
     def _settled(self, look: Callable[[], T]) -> T:
         """Look again where a file was moved into another one between its listing and its reading."""
-        for _ in range(_LISTINGS - 1):
-            with suppress(FileNotFoundError):
+        for _ in range(_LOOKS):
+            try:
                 return look()
-            time.sleep(_LISTING_PAUSE)
-        return look()
+            except FileNotFoundError as error:
+                gone = error
+                time.sleep(_LOOK_PAUSE)
+        raise GoodshotError(f"{self.files.shown}: its files change faster than they are read ({gone}); try again later")
 
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.
         structs = pa.array([dict(row) for row in rows], pa.struct(list(SCHEMAS[table])))
-        self.files.write(f"{table}/{name}.parquet", _parquet(pa.Table.from_struct_array(structs), **_OF_FEW_ROWS))
-
-
-def of_table(cells: pa.Table, table: str) -> pa.Table:
-    """A table's rows of finished cells."""
-    if table == "results":
-        return cells.select(ROW.names)
-    return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
-
-
-def _write_group(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> int:
-    """Write tables in one piece (of one for each cell it takes four times as long) and let them go."""
-    rows = pa.concat_tables(waiting).combine_chunks() if waiting else ()
-    waiting.clear()
-    if len(rows):
-        writer.write_table(rows)
-    return len(rows)
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_struct_array(structs), sink, **_OF_FEW_ROWS)
+        self.files.write(f"{table}/{name}.parquet", sink.getvalue())
 
 
 def log_name(fingerprint: str) -> str:
@@ -258,21 +182,11 @@ def log_name(fingerprint: str) -> str:
     return f"logs/{fingerprint[:16]}.log"
 
 
-def _name(fingerprint: str) -> str:
-    return f"{FINISHED}/{fingerprint}.arrow"
-
-
 def _small(content: bytes, schema: pa.Schema) -> pa.Table:
     """A small Parquet file's rows. Made for large data sets, read_table takes three times as long for one."""
     rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     # It adds the columns, though, that a file of an earlier version lacks.
     return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
-
-
-def _parquet(table: pa.Table, **options: Any) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **options)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 @lru_cache

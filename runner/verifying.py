@@ -6,7 +6,7 @@ Nothing is changed. A finding is a line with its remedy; a row without a finding
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +37,24 @@ class Problem:
         return f"{self.where}: {self.what}; {self.remedy}"
 
 
-def verify(results: Results, store: Store) -> Iterator[Problem]:
-    """Every problem of the rows in ``--out``, of the points that rest on them, then of the artifacts under them."""
+def verify(results: Results, store: Store, forgotten: Collection[str] = ()) -> Iterator[Problem]:
+    """Every problem of the rows in ``--out``, of the points that rest on them, then of the artifacts under them.
+
+    Args:
+        forgotten: rows that were taken out just now; a point that rests on them has to wait for its next run.
+    """
     rows = results.rows((*OUTCOME, "n_test"))
-    yield from _rows(rows, results)
-    yield from _trials(rows, results)
+    wrong = set(forgotten)
+    for problem in _rows(rows, results):
+        wrong.add(str(problem.fingerprint))
+        yield problem
+    yield from _trials(rows, results, wrong)
     yield from _artifacts(rows, results, store)
+
+
+def verify_rows(results: Results) -> Iterator[Problem]:
+    """Every problem of the rows alone."""
+    yield from _rows(results.rows((*OUTCOME, "n_test")), results)
 
 
 def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
@@ -78,18 +90,19 @@ def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (own_labels, own_values) for name, own_labels, own_values in parts}
 
 
-def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
-    """Whether each point's value is the mean of the rows that it rests on."""
-    again = "delete the trial's file in trials/ and run the study again"
+def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str]) -> Iterator[Problem]:
+    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves."""
+    again = "run the study again"
     for trial in results.read("trials").to_pylist():
-        if trial["value"] is None or math.isnan(trial["value"]):
+        if trial["value"] is None or math.isnan(trial["value"]) or not set(trial["fingerprints"]).isdisjoint(wrong):
             continue
         where = f"trial {trial['trial']} at L = {trial['iterations']}"
         found = [rows.get(fingerprint) for fingerprint in trial["fingerprints"]]
         if missing := found.count(None):
             yield Problem(where, f"{missing} of the {len(found)} rows that it rests on are not there", again)
         elif not abs((value := objective_of(found, trial["objective"])) - trial["value"]) <= CLOSE:
-            yield Problem(where, f"says {trial['objective']} {trial['value']:.6f}, and its rows {value:.6f}", again)
+            what = f"says {trial['objective']} {trial['value']:.6f}, and its rows {value:.6f}"
+            yield Problem(where, what, f"delete the trial's file in trials/ and {again}")
 
 
 def _artifacts(rows: Mapping[str, Any], results: Results, store: Store) -> Iterator[Problem]:

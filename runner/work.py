@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from runner.compaction import tidy
 from runner.external import supply
 from runner.plan import Plan, Trial, point_key
 from runner.planning import Declared, make_plan, plan_point
@@ -42,8 +43,10 @@ class Work:
 
     @classmethod
     def planned(cls, declared: Sequence[Declared], options: Options) -> Work:
-        """Plan all studies and look at what is finished."""
+        """Plan all studies, tidy up after a run that was killed, and look at what is finished."""
         work = cls(declared, make_plan(declared), Results(options.out), options)
+        work.results.files.check_writable()
+        tidy(work.results)
         work._recall()
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runner.plan import Plan
+    from runner.results import Results
     from runner.run import Options, Run
     from runner.study import Study
 
@@ -114,11 +115,11 @@ def verify(
     out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
     store: StoreURI = None,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget the rows that are not to be believed: the next run makes them.")
+        bool,
+        typer.Option("--forget", help="Forget the rows that are not to be believed; the next run makes them anew."),
     ] = False,
 ) -> None:
     """Whether rows are what their scores say, and artifacts what was committed; changes nothing by itself."""
-    from runner.compaction import forget as forget_rows
     from runner.results import Results
     from runner.run import Options
     from runner.store import Store
@@ -126,22 +127,36 @@ def verify(
 
     options = Options(out, store)
     results = Results(options.out_uri)
-    if not (rows := len(results.finished())):
+    if not results.finished():
         raise BadInput(f"{out}: holds no finished cell; give the --out of a study")
-    problems = []
-    for problem in problems_of(results, Store(options.store_uri)):
+    forgotten = _forget(results) if forget else set()
+    problems = 0
+    for problem in problems_of(results, Store(options.store_uri), forgotten):
         typer.echo(str(problem))
-        problems.append(problem)
-    wrong = {problem.fingerprint for problem in problems if problem.fingerprint is not None}
-    if forget and wrong:
-        forget_rows(results, wrong)
-        typer.echo(f"{len(wrong)} rows are forgotten; the study's own command makes them again")
-        problems = [problem for problem in problems if problem.fingerprint is None]
-        rows -= len(wrong)
-    elif not problems:
-        typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+        problems += 1
+    rows = len(results.finished())
     if problems:
-        raise GoodshotError(f"{len(problems)} problems in {rows} rows and what they stand on, listed above")
+        raise GoodshotError(f"{problems} problems in {rows} rows and what they stand on, listed above")
+    typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+
+
+def _forget(results: Results) -> set[str]:
+    """Forget the rows that are not to be believed, and say which."""
+    from runner.compaction import PATIENCE_SECONDS, compacting
+    from runner.compaction import forget as forget_rows
+    from runner.verifying import verify_rows
+
+    with compacting(results, PATIENCE_SECONDS) as mine:
+        if not mine:
+            raise GoodshotError(f"{results.files.shown}: a run is moving its rows; give the command again")
+        problems = list(verify_rows(results))
+        wrong = {str(problem.fingerprint) for problem in problems}
+        forget_rows(results, wrong)
+    for problem in problems:
+        typer.echo(f"{problem.where}: {problem.what}")
+    if wrong:
+        typer.echo(f"{len(wrong)} rows are forgotten; the study's own command makes them again")
+    return wrong
 
 
 def _run(studies: Sequence[Study], options: Options) -> None:

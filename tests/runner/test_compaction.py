@@ -7,11 +7,13 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from components.errors import GoodshotError
 from runner.compaction import LEASE, Compaction
 from runner.leases import Leases
+from runner.parts import Parts
 from runner.results import Results
 
 Work = Callable[[Results, Compaction], Coroutine[Any, Any, None]]
@@ -33,12 +35,10 @@ def beside(
 
     def run(work: Work) -> None:
         async def both() -> None:
-            leases = Leases(str(tmp_path))
-            compaction = Compaction(str(tmp_path), leases)
+            compaction = Compaction(str(tmp_path))
             compaction.keep()
             await work(Results(str(tmp_path)), compaction)
             await compaction.end()
-            leases.close()
 
         asyncio.run(both())
 
@@ -53,13 +53,13 @@ def test_cells_move_while_a_run_goes_on(beside: Beside) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         for name in ("one", "two"):
             cell(results, name)
-            await until(lambda: not results.alone())
+            await until(lambda: not results.alone.names())
             assert results.has(name)
         compaction.keep()  # again: it has begun
         await compaction.end()
         cell(results, "three")
         await asyncio.sleep(0.1)
-        assert [*results.alone()] == ["three"]
+        assert [*results.alone.names()] == ["three"]
         assert results.finished() == {"one", "two", "three"}
 
     beside(work)
@@ -71,26 +71,27 @@ def test_another_drivers_turn_is_waited_for(beside: Beside, tmp_path: Path) -> N
         await until(lambda: other.take(LEASE))
         cell(results, "one")
         await asyncio.sleep(0.1)
-        assert [*results.alone()] == ["one"]
+        assert [*results.alone.names()] == ["one"]
         other.close()
-        await until(lambda: not results.alone())
+        await until(lambda: not results.alone.names())
 
     beside(work)
 
 
-def test_a_place_that_is_full_for_a_moment(beside: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [GoodshotError("no space left"), pa.ArrowMemoryError("no memory left")])
+def test_what_fails_for_a_moment(beside: Beside, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         refused: list[str] = []
 
-        def refuse(self: Results, name: str, rows: Any) -> None:
-            refused.append(name)
-            raise GoodshotError("no space left")
+        def refuse(self: Parts, table: str, size: int, tables: Any) -> None:
+            refused.append(table)
+            raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(Results, "write_part", refuse)
+            patch.setattr(Parts, "write", refuse)
             cell(results, "one")
             await until(lambda: len(refused) > 1)
-        await until(lambda: not results.alone())
+        await until(lambda: not results.alone.names())
         assert results.finished() == {"one"}
 
     beside(work)

@@ -143,7 +143,7 @@ if kind == "disk":
     fill(leave=64 * 1024)
 append("first")
 if kind == "disk":
-    ballast.write_bytes(bytes(2**20 - sum((f.stat().st_size + 4095) // 4096 * 4096 for f in place.rglob("*.arrow"))))
+    ballast.write_bytes(bytes(2**20 - sum((f.stat().st_size + 4095) // 4096 * 4096 for f in place.rglob("*.arrows"))))
 else:
     fill(leave=1000)
 seen["told"] = told(lambda: append("second"))

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pyarrow import fs
 from components.data import read_split
 from components.errors import BadInput, GoodshotError
 from runner.cli import main
+from runner.compaction import tidy
 from runner.execute import plan_studies
 from runner.files import Files, below, public
 from runner.results import Results
@@ -204,6 +206,44 @@ def test_store_and_results_on_s3(bucket: Bucket) -> None:
     results.forget_failure("f2")
     results.forget_failure("f2")
     assert results.read("failures").num_rows == 0
+    results.append("f3", {"fingerprint": "f3", "image_auroc": 0.25}, [], [])
+    assert tidy(results) == ""
+    assert not results.alone.names()
+    assert results.finished() == {"f1", "f3"}
+    assert results.row("f3", ["image_auroc"]) == {"image_auroc": 0.25}
+
+
+def test_rows_that_move_while_they_are_read(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object store looks first and reads then: what was deleted in between is not damaged, and not away."""
+    mover = Results(bucket.uri("moving"))
+    for name in ("f1", "f2"):
+        mover.append(name, {"fingerprint": name}, [], [])
+    assert tidy(mover) == ""
+    opened, looks = Files.open, []
+
+    def slow(self: Files, name: str) -> Any:
+        file = opened(self, name)
+        looks.append(name)
+        if len(looks) == 1:
+            mover.parts.drop("results", {"f2"})
+        return file
+
+    monkeypatch.setattr(Files, "open", slow)
+    reader = Results(mover.uri)
+    assert mover.parts.names("results") == reader.parts.names("results")
+    assert reader.finished() == {"f1"}
+    assert len(looks) > 1
+    read = Files.read
+    mover.append("f4", {"fingerprint": "f4"}, [], [])
+
+    def late(self: Files, name: str) -> bytes:
+        if name.startswith("finished/"):
+            tidy(mover)
+        return read(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "read", late)
+        assert reader.rows().keys() == {"f1", "f4"}
 
 
 def test_an_upload_that_fails_leaves_the_file_of_before(watched: Bucket) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import GoodshotError
-from runner.compaction import LARGEST, LEASE, MANY_PARTS, compact, compact_at_end, forget
+from runner.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
+from runner.files import Files
 from runner.leases import Leases
+from runner.parts import Parts
 from runner.results import Results
 from runner.tables import CELL, OF_CELLS, ROW, SCHEMAS
 
@@ -70,7 +73,7 @@ def test_some_columns_are_those_of_the_whole_rows(tmp_path: Path) -> None:
 def test_a_row_of_an_earlier_version_lacks_columns(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(3))
-    keep_some(tmp_path / "finished/f0001.arrow", ["copies", "fingerprint", "scores", "metrics"])
+    keep_some(tmp_path / "finished/f0001.arrows", ["copies", "fingerprint", "scores", "metrics"])
     lacking = {**dict.fromkeys(ROW.names), "fingerprint": "f0001", "copies": 1}
     assert results.row("f0001") == results.rows()["f0001"] == lacking
     assert results.rows(["planted"])["f0001"] == {"fingerprint": "f0001", "planted": None}
@@ -117,12 +120,13 @@ def test_cells_that_were_moved_are_the_same_cells(tmp_path: Path) -> None:
     assert again.has("f0003")
     assert again.row("f0003") == before["results"][3]
     assert not again.has("f9999")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(KeyError):
         again.row("f9999")
+    assert again.row("f0003", ["copies"]) == {"copies": 3}
     append(again, [12, 13])
     assert len(again.finished()) == 14
     assert again.has("f0013")
-    assert again.row("f0013")["copies"] == 13
+    assert again.row("f0013", ["copies"]) == {"copies": 13}
     assert again.read("results").schema == ROW
 
 
@@ -191,7 +195,7 @@ def test_what_a_killed_compaction_left_twice_counts_once(tmp_path: Path) -> None
     results = Results(str(tmp_path))
     append(results, range(4))
     before = everything(results)
-    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.arrow")}
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.arrows")}
     compact(results)
     for path, content in kept.items():
         path.write_bytes(content)
@@ -227,36 +231,107 @@ def test_forgotten_cells_are_in_no_table(tmp_path: Path) -> None:
     assert results.rows()["f0001"]["copies"] == 1
 
 
-def test_one_driver_compacts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.compaction.PATIENCE_SECONDS", 0.2)
+def test_scores_without_a_row_are_not_those_of_a_later_one(tmp_path: Path) -> None:
+    """A killed run of an earlier version left scores; or a damaged file of rows was deleted."""
+    results = Results(str(tmp_path))
+    append(results, [1, 2])
+    compact(results)
+    (part,) = (tmp_path / "results").iterdir()
+    part.unlink()
+    scores = [{"fingerprint": "f0001", "image_id": "other", "label": 1, "defect_type": "good", "score": 0.5}]
+    results.append("f0001", {"fingerprint": "f0001"}, scores, [])
+    for _ in range(2):
+        found = Results(str(tmp_path))
+        assert found.finished() == {"f0001"}
+        assert [row for row in found.read("scores").to_pylist() if row["fingerprint"] == "f0001"] == scores
+        assert "f0001" not in found.read("metrics")["fingerprint"].to_pylist()
+        compact(results)
+    # But where the row is, what ran again does not count.
+    results.append("f0001", {"fingerprint": "f0001", "copies": 9}, [], [])
+    assert results.rows()["f0001"]["copies"] is None
+    assert len([row for row in results.read("scores").to_pylist() if row["fingerprint"] == "f0001"]) == 1
+
+
+def test_one_driver_compacts_at_a_time(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, range(3))
     other = Leases(str(tmp_path))
     assert other.take(LEASE)
-    compact_at_end(results)
+    assert tidy(results, patience=0.2) == "another driver is moving cells"
     assert len(results.finished()) == len(files(tmp_path, "finished")) == 3
-    with pytest.raises(GoodshotError, match="a run is moving these rows; give the command again"):
-        forget(results, ["f0001"])
     other.close()
-    compact_at_end(results)
+    assert tidy(results) == ""
     assert len(results.finished()) == 3
     assert not files(tmp_path, "finished")
     assert not files(tmp_path, "leases")
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_a_driver_that_died_on_another_machine_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.compaction.Leases", partial(Leases, stale_seconds=0.5))
+    results = Results(str(tmp_path))
+    append(results, [1])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("socket.gethostname", lambda: "elsewhere")
+        assert Leases(str(tmp_path)).take(LEASE)
+    assert tidy(results) == "another driver is moving cells"
+    assert tidy(results, patience=20) == ""
+    assert not files(tmp_path, "finished")
+
+
+def test_what_cannot_be_compacted_is_said_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(str(tmp_path))
+    append(results, [1])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("no memory for that")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "write", refuse)
+        assert tidy(results) == "no memory for that"
+    assert results.rows().keys() == {"f0001"}
+    assert tidy(results, seconds=-1) == ""  # no time: nothing is moved
+    assert files(tmp_path, "finished") == ["f0001.arrows"]
+
+
+def test_a_damaged_cell_is_set_aside_and_counts_as_not_run(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    append(results, range(3))
+    (tmp_path / "finished/f0001.arrows").write_bytes(b"")
+    line = r"finished/f0001\.arrows: is damaged \(.*\); run the study again, which sets it aside"
+    with pytest.raises(GoodshotError, match=line):
+        results.rows()
+    assert tidy(results) == ""
+    assert results.finished() == {"f0000", "f0002"} == set(results.rows())
+    assert files(tmp_path, "damaged") == ["f0001.arrows"]
+
+
+def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     append(results, [1])
     compact(results)
-    append(results, [2])
-    (tmp_path / "finished/f0002.arrow").write_bytes(b"")
-    with pytest.raises(GoodshotError, match=r"f0002\.arrow: is damaged \(.*\); delete it and run the study again"):
-        results.rows()
-    (tmp_path / "finished/f0002.arrow").unlink()
-    (part,) = (tmp_path / "results").iterdir()
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(GoodshotError, match=r"results/part-0-.*\.parquet: is damaged"):
-        Results(str(tmp_path)).finished()
+    for table, remedy in (
+        ("scores", r"delete it, have .* forgotten .*--forget\)"),
+        ("results", "delete it, run the study"),
+    ):
+        (part,) = (tmp_path / table).iterdir()
+        part.write_bytes(part.read_bytes()[:100])
+        with pytest.raises(GoodshotError, match=rf"{table}/part-0-.*\.parquet: is damaged \(.*{remedy}"):
+            Results(str(tmp_path)).read(table)
+
+
+def test_a_folder_that_changes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What replaces a file may be missing in a listing that misses that file too."""
+    results = Results(str(tmp_path))
+    append(results, range(4))
+    compact(results)
+    complete, calls = Files.names, []
+
+    def torn(self: Files, folder: str, suffix: str = "", recursive: bool = False) -> list[str]:
+        calls.append(folder)
+        return [] if calls.count("results") == 2 and folder == "results" else complete(self, folder, suffix, recursive)
+
+    monkeypatch.setattr(Files, "names", torn)
+    assert len(Results(str(tmp_path)).finished()) == 4
 
 
 def test_cells_are_read_while_they_are_moved(tmp_path: Path) -> None:

@@ -141,6 +141,10 @@ def test_a_lost_row_and_a_broken_artifact(sweep: Finished, capsys: pytest.Captur
     lost = [generated[0], next(c for c in cells if c["arm"] == "original")]
     kept = {c["fingerprint"]: rows[c["fingerprint"]] for c in lost}
     forget(Results(str(sweep.out)), kept)
+    assert main(["verify", str(sweep.out)]) == 1
+    missing = [line for line in capsys.readouterr().out.splitlines() if "that it rests on are not there" in line]
+    assert missing
+    assert all(line.endswith("; run the study again") for line in missing)
     (images,) = (sweep.out / "store" / generated[0]["image_set"]).glob("*/images.safetensors")
     content = images.read_bytes()
     images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
