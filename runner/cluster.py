@@ -22,6 +22,8 @@ WORKER_BYTES = 2 * 2**30
 def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, float]]:
     """A Ray connection for the time of a ``with``; yields the cluster's resources by name (``CPU``, ``GPU`` …).
 
+    A process that is connected already, such as a notebook's, keeps its connection: it is used as it is.
+
     Args:
         address: a running cluster's address; None starts one on this machine alone and stops it afterwards.
         cpus: logical CPUs of the local one (default: :func:`usable_cpus`).
@@ -31,6 +33,9 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         require_token()
     import ray
 
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
     if address is None:
         ray.init(
             "local",

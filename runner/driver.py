@@ -81,13 +81,15 @@ class _Driver:
                 ray.get(everything)
                 if self.tracker is not None:
                     self.logged = ray.get(self.tracker.finish.remote())
+            return self._done()
         except BaseException as reason:
             raise Stopped(self._done(), reason) from reason
         finally:
             # What this driver was at is free for another one, now and not when its leases look dead.
             with suppress(RayError):
                 ray.get(self.broker.close.remote(), timeout=SNAPSHOT_SECONDS)
-        return self._done()
+            # Where the cluster stays, what it has started goes with it.
+            ray.kill(self.broker)
 
     def _done(self) -> Run:
         tracked, untracked, error = self.logged

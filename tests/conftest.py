@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 from components.data.demo import write_demo
-from runner.cluster import require_token
+from runner.cluster import cluster, require_token
 from runner.settings import validate
 from runner.study import Study
 
-# Before any test module imports Ray, as the command line does.
+# Before anything imports Ray, as the command line does.
 require_token()
+
+import ray  # noqa: E402
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -38,6 +41,26 @@ TINY: dict[str, Any] = {
 def _one_thread() -> None:
     """Bit-exact comparisons need a fixed thread count, and two busy cores are slower with more."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _shared_ray() -> Iterator[ExitStack]:
+    with ExitStack() as started:
+        yield started
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray(request: pytest.FixtureRequest, _shared_ray: ExitStack) -> None:
+    """Modules that say ``SHARES_RAY = True`` run their studies on one Ray, whose processes have imported all they need.
+
+    Starting one, and the imports of its workers, take longer than most studies of these tests. Its processes have the
+    environment of whoever started it: a module that changes theirs, or how many CPUs there are, starts its own.
+    """
+    shares = getattr(request.module, "SHARES_RAY", False)
+    if shares and not ray.is_initialized():
+        _shared_ray.enter_context(cluster(None, 2))
+    elif not shares:
+        _shared_ray.close()
 
 
 @pytest.fixture(scope="session")

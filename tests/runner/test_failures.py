@@ -12,6 +12,8 @@ from runner.cli import main
 from runner.results import Results
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 # One cell of each support cannot be trained: a learning rate that no image survives.
 BROKEN = {"name": "cflow", "steps": 2, "learning_rate": 1e18, "image_size": 64}
 

@@ -21,6 +21,8 @@ from runner.store import Store
 from runner.study import Resources, Study
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 SWEEP = {"vq_weight": [0.5, 1.0], "copies": [2, 3], "iterations": [4, 8]}
 
 

@@ -18,6 +18,8 @@ from runner.results import Results
 from runner.store import Store
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 SWEEP = {**TINY, "name": "tiny_sweep", "vq_weight": [0.5, 1.0], "copies": [2, 3], "iterations": [4, 8]}
 
 

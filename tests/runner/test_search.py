@@ -30,6 +30,8 @@ from runner.study import Study
 from runner.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 ROOT = Path(__file__).parents[2]
 TRIALS = 4
 RANGES = {"vq_weight": {"low": 0.1, "high": 10.0, "log": True}, "copies": {"low": 1, "high": 4}}

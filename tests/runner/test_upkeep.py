@@ -18,6 +18,8 @@ from runner.store import Store
 from runner.tables import SCHEMAS
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 
 @pytest.fixture(scope="module")
 def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

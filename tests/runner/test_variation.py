@@ -29,6 +29,8 @@ from runner.study import Study
 from runner.variation import VariationStage, make_variation, read_variation
 from tests.conftest import TINY
 
+SHARES_RAY = True
+
 NETWORK = TINY["generator"]["vqgan"]
 LEARNING = {"images": 3, "pairs": 6, "steps": 5, "hidden": 4}
 
