@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from components.errors import GoodshotError
-from runner.finished import Damaged, of_table
+from runner.finished import BATCH, Damaged, of_table
 from runner.leases import BEAT_SECONDS, STALE_SECONDS, Leases
 from runner.parts import size_of, without
 from runner.results import Results
@@ -22,8 +22,8 @@ from runner.tables import OF_CELLS
 
 COMPACT_SECONDS = 15.0
 """Between two times in a run: the Parquet files lack no more than that."""
-AT_ONCE = 1024
-"""Cells that are moved at once."""
+AT_ONCE = BATCH
+"""Cells that are moved at once: in seconds, though an object store takes its time for each."""
 MANY_PARTS = 8
 """Parquet files of one size from which on they are made one of the next."""
 LARGEST = 3
@@ -158,7 +158,7 @@ def _move_cells(results: Results, is_over: Callable[[], bool]) -> None:
     for start in range(0, len(everything), AT_ONCE):
         if is_over():
             return
-        chosen = everything[start : start + AT_ONCE]
+        chosen = set(everything[start : start + AT_ONCE])
         names = [alone[fingerprint] for fingerprint in chosen]
         try:
             cells = results.alone.read(names)
@@ -166,10 +166,10 @@ def _move_cells(results: Results, is_over: Callable[[], bool]) -> None:
             names = results.alone.sound(names)
             cells = results.alone.read(names)
         # What one that was killed has moved already is only deleted.
-        cells = without(cells, results.parts.all_fingerprints("results").intersection(chosen))
+        cells = without(cells, results.parts.known("results", chosen))
         for table in OF_CELLS:
             # Scores without a row, which one that was killed has left, need not be those of this row.
-            if stale := results.parts.all_fingerprints(table).intersection(cells["fingerprint"].to_pylist()):
+            if stale := results.parts.known(table, set(cells["fingerprint"].to_pylist())):
                 results.parts.drop(table, stale)
             results.parts.write(table, 0, [of_table(cells, table)])
         results.alone.delete(names)

@@ -89,7 +89,8 @@ class _Driver:
             with suppress(RayError):
                 ray.get(self.broker.close.remote(), timeout=SNAPSHOT_SECONDS)
             # Where the cluster stays, what it has started goes with it.
-            ray.kill(self.broker)
+            with suppress(RayError):
+                ray.kill(self.broker)
 
     def _done(self) -> Run:
         tracked, untracked, error = self.logged

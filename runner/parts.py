@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +54,10 @@ class Parts:
     def all_fingerprints(self, table: str) -> set[str]:
         """Those of all of a table's files."""
         return set().union(*map(self.fingerprints, self.names(table)))
+
+    def known(self, table: str, among: Set[str]) -> set[str]:
+        """Which of some cells a table's files hold."""
+        return set().union(*(self.fingerprints(name) & among for name in self.names(table)))
 
     def read(self, name: str, **options: Any) -> pa.Table:
         """A file's rows; options are those of :func:`pyarrow.parquet.read_table`.

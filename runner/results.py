@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from components.errors import GoodshotError
 from runner.files import Files
-from runner.finished import FinishedCells, of_table
+from runner.finished import Damaged, FinishedCells, of_table
 from runner.parts import Parts, without
 from runner.tables import OF_CELLS, ROW, SCHEMAS, TRIAL
 
@@ -129,7 +129,7 @@ class Results:
 
         def look() -> pa.Table:
             """What was read already is kept where a file was merged away before it was."""
-            moved = alone & self.parts.all_fingerprints("results") if alone else set()
+            moved = self.parts.known("results", alone) if alone else set()
             seen, found = alone - moved, [schema.empty_table(), without(own, moved)]
             for name in self.parts.names(table):
                 if name not in read:
@@ -147,8 +147,19 @@ class Results:
         found = [SCHEMAS[table].empty_table()]
         for name in self.files.names(table, ".parquet"):
             with suppress(FileNotFoundError):
-                found.append(_small(self.files.read(name), SCHEMAS[table]))
+                found.append(self._small(name, SCHEMAS[table]))
         return pa.concat_tables(found)
+
+    def _small(self, name: str, schema: pa.Schema) -> pa.Table:
+        """A small Parquet file's rows. Made for large data sets, read_table takes three times as long for one."""
+        content = self.files.read(name)
+        try:
+            rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+            # It adds the columns, though, that a file of an earlier version lacks.
+            return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
+        except (pa.ArrowInvalid, OSError) as error:
+            what = str(error).splitlines()[0]
+            raise Damaged(f"{self.files.where(name)}: is damaged ({what}); delete it, run the study again") from error
 
     def _part_of(self, fingerprint: str) -> str | None:
         """The Parquet file that holds a cell's row."""
@@ -180,13 +191,6 @@ class Results:
 def log_name(fingerprint: str) -> str:
     """Where a failed cell's error and traceback are, as text."""
     return f"logs/{fingerprint[:16]}.log"
-
-
-def _small(content: bytes, schema: pa.Schema) -> pa.Table:
-    """A small Parquet file's rows. Made for large data sets, read_table takes three times as long for one."""
-    rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-    # It adds the columns, though, that a file of an earlier version lacks.
-    return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
 
 
 @lru_cache

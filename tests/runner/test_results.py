@@ -317,6 +317,10 @@ def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
         part.write_bytes(part.read_bytes()[:100])
         with pytest.raises(GoodshotError, match=rf"{table}/part-0-.*\.parquet: is damaged \(.*{remedy}"):
             Results(str(tmp_path)).read(table)
+    results.append_failure("f", "s", "c", "e", "l")
+    (tmp_path / "failures/f.parquet").write_bytes(b"PAR1")
+    with pytest.raises(GoodshotError, match=r"failures/f\.parquet: is damaged \(.*\); delete it"):
+        results.tries()
 
 
 def test_a_folder_that_changes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
