@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-
-# Before Ray is imported: it would take a loopback address for that of a single machine and wait for ever.
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-
 import ray
+import yaml
+from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from runner import tasks
@@ -29,8 +25,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def nodes() -> Iterator[Cluster]:
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head without CPUs, a node with one, a node with two; stopped by their own processes' ids."""
+    # Ray takes a loopback address for that of a single machine, and waits for ever on another one: as it is imported by
+    # now, it has to be told here too.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
     for cpus in (1, 2):
         cluster.add_node(num_cpus=cpus, node_ip_address="127.0.0.1", object_store_memory=128 * 2**20)
