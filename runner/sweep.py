@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray import tune
@@ -139,7 +139,20 @@ def _scheduler(study: Study) -> Any:
     )
 
 
-class _Keeper(tune.Callback):
+class _OfThisProcess:
+    """Tune pickles what it is given into its folder, where nobody reads it: a store's credentials must not go there."""
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Keeper(_OfThisProcess, tune.Callback):
     """Plans each trial as it starts and keeps what it reports; in the driver, where the photographs are known."""
 
     def __init__(self, sweep: Sweep, known: Sequence[TrialRecord]) -> None:
@@ -214,7 +227,7 @@ class _Keeper(tune.Callback):
         self.sweep.tracker.log.remote(self.sweep.study.name, record.point, planned, rows, work.options.store_uri)
 
 
-class _AtOnce(tune.Stopper):
+class _AtOnce(_OfThisProcess, tune.Stopper):
     """Ends the search at the first point that lacks a cell (``--fail-fast``)."""
 
     def __init__(self, keeper: _Keeper) -> None:
