@@ -26,15 +26,15 @@ from rich.console import Console
 from components.data.demo import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
-from runner.broker import Broker
-from runner.cluster import cluster
-from runner.compaction import tidy
-from runner.execute import plan_studies, run_studies
-from runner.plan import PlannedCell
-from runner.results import Results
-from runner.run import Options
-from runner.study import DatasetConfig, Study
-from runner.tables import ROW
+from runner.cluster.broker import Broker
+from runner.cluster.connection import cluster
+from runner.plan.plan import PlannedCell
+from runner.results.compaction import tidy
+from runner.results.results import Results
+from runner.results.tables import ROW
+from runner.run.execute import plan_studies, run_studies
+from runner.run.options import Options
+from runner.study.study import DatasetConfig, Study
 
 CELLS, ROWS = 2000, 100_000
 

@@ -28,7 +28,7 @@ from components.generator.generator import Generator
 from components.generator.start import load_into, read_start, start_file
 from components.generator.variation import VarianceHead, encode_category, train_variance_head
 from components.generator.vqgan import VQGAN
-from runner.contact_sheet import contact_sheet
+from runner.photographs.contact_sheet import contact_sheet
 
 SIDE, SAMPLES = 128, 6
 SCRATCH: dict[str, Any] = {"resolution": SIDE}

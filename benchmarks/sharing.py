@@ -26,11 +26,11 @@ from rich.console import Console
 from components.data.demo import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
-from runner.execute import plan_studies, run_studies
-from runner.plan import Plan, PlannedCell
-from runner.results import Results
-from runner.run import Options, Run
-from runner.study import DatasetConfig, Study
+from runner.plan.plan import Plan, PlannedCell
+from runner.results.results import Results
+from runner.run.execute import plan_studies, run_studies
+from runner.run.options import Options, Run
+from runner.study.study import DatasetConfig, Study
 
 COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
 
@@ -96,7 +96,7 @@ def _counts(run: Run, theirs: Rows) -> str:
 
 def plain_sweep(swept: Study, plan: Plan, store_uri: str) -> dict[str, dict[str, Any]]:
     """The peer: fingerprint → the cell's numbers. It reads the same shards and prompt, and shares nothing else."""
-    from runner.cluster import cluster
+    from runner.cluster.connection import cluster
 
     with cluster(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
@@ -124,10 +124,10 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
 
     from components.detectors import build_detector
     from components.metrics.detection import evaluate
-    from runner.cluster import start_worker
-    from runner.shards import read_support, read_test
-    from runner.store import Store
-    from runner.study import Point
+    from runner.cluster.connection import start_worker
+    from runner.stages.shard import read_support, read_test
+    from runner.store.artifacts import Store
+    from runner.study.study import Point
 
     start_worker(1)
     planned, store = cells[Point(**config)], Store(store_uri)
@@ -145,8 +145,8 @@ def _generated(planned: PlannedCell, plan: Plan, originals: list[Any], store: An
     """Train one generator from scratch through this trial's own L and keep its best set (eq. 5)."""
     from components.generator.generator import Generator
     from components.integrator import EMPTY, choose
-    from runner.image_sets import embed
-    from runner.stages import cached_encoder
+    from runner.stages.image_sets import embed
+    from runner.stages.stages import cached_encoder
 
     stage, generation = plan.generators[planned.generator or ""], planned.cell.generation
     if generation is None:

@@ -7,8 +7,8 @@ photograph), so the point is that everything runs and is honest, not that the ge
 """
 
 from components.detectors.config import DetectorConfig
-from runner.search import Range, SearchConfig
-from runner.study import DatasetConfig, Study
+from runner.study.search import Range, SearchConfig
+from runner.study.study import DatasetConfig, Study
 
 DETECTOR = DetectorConfig(image_size=128)
 

@@ -6,7 +6,7 @@ EfficientNet-Lite0 backbone and the embedded ConSE encoder, which say so in thei
     goodshot sweep oneshot_lite0 --set dataset.root=FOLDER --set categories=[bottle,pill] --out runs/oneshot
 """
 
-from runner.study import DatasetConfig, Study
+from runner.study.study import DatasetConfig, Study
 
 
 def oneshot_lite0() -> Study:

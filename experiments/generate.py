@@ -1,6 +1,6 @@
 """What ``goodshot generate`` makes unless it is told otherwise: one set of images of a user's own photographs."""
 
-from runner.study import Study
+from runner.study.study import Study
 
 
 def generate() -> Study:

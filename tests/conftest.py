@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from components.data.demo import write_demo
-from runner.cluster import cluster, require_token
-from runner.settings import validate
-from runner.study import Study
+from runner.cluster.connection import cluster, require_token
+from runner.study.settings import validate
+from runner.study.study import Study
 
 # Before anything imports Ray, as the command line does.
 require_token()

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    from runner.files import public
+    from runner.store.files import public
 
     typer.echo("goodshot: " + " ".join(public(message).split()), err=True)
     return code

@@ -15,8 +15,8 @@ def doctor(
     settings: Settings = None,
 ) -> None:
     """What is on this machine and what is missing, each with its remedy; starts and downloads nothing."""
-    from runner.doctor import examine, print_findings
-    from runner.settings import load_study
+    from runner.machine.doctor import examine, print_findings
+    from runner.study.settings import load_study
 
     declared = load_study(study, settings or []) if study else None
     console = stdout()
@@ -42,8 +42,8 @@ def fetch(
     """Download once, into caches that nodes share: size and licence shown, hash verified, resumable."""
     from pathlib import Path
 
-    from runner.fetching import Wanted
-    from runner.fetching import fetch as bring
+    from runner.machine.fetching import Wanted
+    from runner.machine.fetching import fetch as bring
 
     wanted = Wanted(
         Path(root).expanduser() if root else None,
@@ -72,7 +72,7 @@ def shard(
     """Verify a dataset, name everything wrong with it, and write it as Arrow shards with a manifest."""
     from pathlib import Path
 
-    from runner.sharding import verified, write_shards
+    from runner.data.sharding import verified, write_shards
 
     report = verified(dataset, Path(root).expanduser(), category or ())
     for finding in report.findings:
@@ -94,8 +94,8 @@ def gc(
     from datetime import timedelta
 
     from components.download import readable
-    from runner.files import Files, absolute
-    from runner.retention import remove, superfluous
+    from runner.store.files import Files, absolute
+    from runner.store.retention import remove, superfluous
 
     files = Files(absolute(store))
     total = 0

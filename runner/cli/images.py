@@ -14,8 +14,8 @@ from runner.cli.options import Settings, stdout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runner.generate import Photographs
-    from runner.study import Study
+    from runner.photographs.generate import Photographs
+    from runner.study.study import Study
 
 
 def generate(
@@ -42,9 +42,9 @@ def generate(
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
 
-    from runner.generate import Photographs, check_settings
-    from runner.generate import preview as write_preview
-    from runner.settings import load_study
+    from runner.photographs.generate import Photographs, check_settings
+    from runner.photographs.generate import preview as write_preview
+    from runner.study.settings import load_study
 
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
     given = [f"{name}={value}" for name, value in point.items() if value is not None]
@@ -95,7 +95,7 @@ def prompts(
     from pathlib import Path
 
     from components.prompts import open_wordnet
-    from runner import prompts as ranked
+    from runner.photographs import prompts as ranked
 
     console = stdout()
     folder, json_file, chart_file = (Path(p).expanduser() if p else None for p in (images, json, chart))
@@ -126,8 +126,8 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     from rich.table import Table
 
     from components.weights import forbid_downloads
-    from runner.generate import generate as make
-    from runner.progress import duration
+    from runner.console.progress import duration
+    from runner.photographs.generate import generate as make
 
     forbid_downloads()
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -138,7 +138,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     console = stdout()
     together: AbstractContextManager[object] = nullcontext()
     if workers > 1:
-        from runner.cluster import cluster
+        from runner.cluster.connection import cluster
 
         if chosen == "cuda" and workers > torch.cuda.device_count():
             raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")

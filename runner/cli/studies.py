@@ -13,17 +13,17 @@ from runner.cli.options import Address, CPUs, Oracle, Out, Settings, StoreURI, s
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runner.plan import Plan
-    from runner.results import Results
-    from runner.run import Options, Run
-    from runner.study import Study
+    from runner.plan.plan import Plan
+    from runner.results.results import Results
+    from runner.run.options import Options, Run
+    from runner.study.study import Study
 
 
 def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
     """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
     from experiments.demo import demo as demo_study
     from experiments.demo import demo_sweep
-    from runner.run import Options
+    from runner.run.options import Options
 
     _run([demo_study(), demo_sweep()], Options(out, store, None, cpus))
 
@@ -43,14 +43,14 @@ def sweep(
 ) -> None:
     """Run a study: every cell that is not finished yet. The same command again continues."""
     from components.weights import forbid_downloads
-    from runner.needs import require_all
-    from runner.settings import load_study
+    from runner.machine.needs import require_all
+    from runner.study.settings import load_study
 
     declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
     # Before half a second of imports: what is missing is said at once.
     forbid_downloads()
     require_all([declared])
-    from runner.run import Options
+    from runner.run.options import Options
 
     _run([declared], Options(out, store, address, cpus, retry, fail_fast))
 
@@ -68,15 +68,15 @@ def plan(
 ) -> None:
     """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
     from components.weights import cache_dir
-    from runner.cluster import usable_cpus, usable_gpus
-    from runner.costs import read_costs, read_memory
-    from runner.execute import plan_studies
-    from runner.pricing import price, print_plan
-    from runner.results import Results
-    from runner.run import Options
-    from runner.scheduling import Shares
-    from runner.settings import load_study
-    from runner.store import Store
+    from runner.cluster.connection import usable_cpus, usable_gpus
+    from runner.plan.costs import read_costs, read_memory
+    from runner.plan.pricing import price, print_plan
+    from runner.plan.scheduling import Shares
+    from runner.results.results import Results
+    from runner.run.execute import plan_studies
+    from runner.run.options import Options
+    from runner.store.artifacts import Store
+    from runner.study.settings import load_study
 
     declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
     options = Options(out or str(cache_dir() / "plan"), store)
@@ -93,7 +93,7 @@ def plan(
 
 def studies() -> None:
     """The studies in experiments/, with what they are for."""
-    from runner.settings import study_names
+    from runner.study.settings import study_names
 
     for name, declare in study_names().items():
         summary = (declare.__doc__ or "").strip().splitlines()[0]
@@ -106,7 +106,7 @@ def report(
 ) -> None:
     """One self-contained HTML page of a study's results: OUT/report.html."""
     from runner.report import write_report
-    from runner.run import Options
+    from runner.run.options import Options
 
     typer.echo(write_report(Options(out, store)))
 
@@ -120,10 +120,10 @@ def verify(
     ] = False,
 ) -> None:
     """Whether rows are what their scores say, and artifacts what was committed; changes nothing by itself."""
-    from runner.results import Results
-    from runner.run import Options
-    from runner.store import Store
-    from runner.verifying import verify as problems_of
+    from runner.results.results import Results
+    from runner.results.verifying import verify as problems_of
+    from runner.run.options import Options
+    from runner.store.artifacts import Store
 
     options = Options(out, store)
     results = Results(options.out_uri)
@@ -142,9 +142,9 @@ def verify(
 
 def _forget(results: Results) -> set[str]:
     """Forget the rows that are not to be believed, and say which."""
-    from runner.compaction import PATIENCE_SECONDS, compacting
-    from runner.compaction import forget as forget_rows
-    from runner.verifying import verify_rows
+    from runner.results.compaction import PATIENCE_SECONDS, compacting
+    from runner.results.compaction import forget as forget_rows
+    from runner.results.verifying import verify_rows
 
     with compacting(results, PATIENCE_SECONDS) as mine:
         if not mine:
@@ -160,7 +160,7 @@ def _forget(results: Results) -> set[str]:
 
 
 def _run(studies: Sequence[Study], options: Options) -> None:
-    from runner.execute import run_studies
+    from runner.run.execute import run_studies
 
     console = stdout()
     try:
@@ -173,15 +173,15 @@ def _run(studies: Sequence[Study], options: Options) -> None:
 
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
     """Print the tables, the account of shared work and where the report is."""
-    from runner.execute import sharing
-    from runner.files import below
-    from runner.progress import duration
+    from runner.console.progress import duration
+    from runner.console.terminal import print_failures, print_search, print_sharing, print_study
     from runner.report import write_report
-    from runner.results import Results
-    from runner.search import is_search
-    from runner.terminal import print_failures, print_search, print_sharing, print_study
-    from runner.trials import Ledger, chosen
-    from runner.work import MOST_TRIES
+    from runner.results.results import Results
+    from runner.results.trials import Ledger, chosen
+    from runner.run.execute import sharing
+    from runner.run.work import MOST_TRIES
+    from runner.store.files import below
+    from runner.study.search import is_search
 
     results = Results(options.out)
     rows = results.rows()

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from components.prompts.ranking import Prompt
-from runner.comparison import Comparison
 from runner.report.drawing import ARMS, GREY, RC, SERIES, arm_colour, series, svg
 from runner.report.page import Curve, PromptView, Row
+from runner.results.comparison import Comparison
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
 LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")

@@ -15,7 +15,7 @@ from components.errors import BadInput
 from runner.report.drawing import RC, data_uri, small_png, webp
 from runner.report.gather import gather
 from runner.report.page import Gallery, MapPanel
-from runner.run import Options
+from runner.run.options import Options
 
 SHOWN_SIDE = 192
 OUTLINE = "#ff3b30"

@@ -13,9 +13,6 @@ import numpy as np
 from components.data.shards import SUFFIX, decode_originals, read_split
 from components.errors import BadInput, GoodshotError
 from components.prompts import Ranking
-from runner.comparison import compare
-from runner.files import public
-from runner.record import CellRecord, StudyRecord, read_records
 from runner.report.page import (
     Curve,
     Gallery,
@@ -30,11 +27,14 @@ from runner.report.page import (
     variant_label,
 )
 from runner.report.search import read_search, read_trials
-from runner.results import Results
-from runner.search import is_search
-from runner.store import Store
-from runner.traces import read_curve
-from runner.trials import TrialRecord, chosen
+from runner.results.comparison import compare
+from runner.results.record import CellRecord, StudyRecord, read_records
+from runner.results.results import Results
+from runner.results.trials import TrialRecord, chosen
+from runner.stages.traces import read_curve
+from runner.store.artifacts import Store
+from runner.store.files import public
+from runner.study.search import is_search
 
 SHOWN_ORIGINALS = 4
 SHOWN_IMAGES = 8
@@ -126,7 +126,7 @@ class _Gatherer:
         return list(dict.fromkeys([*(cell.fingerprint for cell in self.record.cells), *reported]))
 
     def _steps(self, runs: Sequence[Row]) -> Steps:
-        """Counted as :func:`runner.execute.sharing` does, from what the runs wrote down."""
+        """Counted as :func:`runner.run.execute.sharing` does, from what the runs wrote down."""
         keys = {cell.generator for cell in self.cells if cell.generator}
         counts = (item for run in runs for item in run["generator_steps"].items())
         generated = [cell for cell in self.cells if cell.arm == "generated"]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
-from runner.arms import arm_label
-from runner.comparison import BASELINES
+from runner.arms.arms import arm_label
+from runner.console.terminal import difference
 from runner.report.page import Row, StudyView, variant_label
 from runner.report.search import point_text
-from runner.terminal import difference
+from runner.results.comparison import BASELINES
 
 # (category, support_seed, seed): what two arms are paired by.
 Unit = tuple[Any, ...]

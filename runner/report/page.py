@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from components.prompts import Ranking
-from runner.comparison import USUAL, Comparison
-from runner.record import StudyRecord
-from runner.search import is_search
-from runner.study import Study
-from runner.traces import TrainingCurve
-from runner.trials import TrialRecord
+from runner.results.comparison import USUAL, Comparison
+from runner.results.record import StudyRecord
+from runner.results.trials import TrialRecord
+from runner.stages.traces import TrainingCurve
+from runner.study.search import is_search
+from runner.study.study import Study
 
 Row = Mapping[str, Any]
 

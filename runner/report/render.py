@@ -11,17 +11,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.metrics.summary import mean_std
-from runner.comparison import BASELINES, Comparison
+from runner.console.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
 from runner.report import charts, figures, search_charts
 from runner.report.breakdown import breakdowns
 from runner.report.gather import gather
 from runner.report.headline import caution, chosen_point, headlines, notes, summary
 from runner.report.page import Gallery, MapPanel, Page, Row, SearchView, StudyView, support_label
 from runner.report.search import drawn, sentence, table
-from runner.results import Results
-from runner.run import Options
-from runner.settings import to_yaml
-from runner.terminal import difference, mean_std_text, record, seeds_note, tags_note, verdict, verdicts_note
+from runner.results.comparison import BASELINES, Comparison
+from runner.results.results import Results
+from runner.run.options import Options
+from runner.study.settings import to_yaml
 
 PAGE = "report.html"
 HEATMAPS = {"image_auroc": "image AUROC", "similarity": "similarity", "planted": "planted AUROC"}

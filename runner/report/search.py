@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.plan import point_key
-from runner.record import StudyRecord
+from runner.plan.plan import point_key
 from runner.report.page import Row, SearchView, Steps
-from runner.results import Results
-from runner.search import is_search, points_of, space_of
-from runner.study import Study
-from runner.trials import Ledger, State, TrialRecord, chosen
+from runner.results.record import StudyRecord
+from runner.results.results import Results
+from runner.results.trials import Ledger, State, TrialRecord, chosen
+from runner.study.search import is_search, points_of, space_of
+from runner.study.study import Study
 
 SHOWN_TRIALS = 30
 """Of the table, the best."""

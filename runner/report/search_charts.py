@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from runner.report.drawing import ARMS, GREY, RC, svg
 from runner.report.page import SearchView
 from runner.report.search import SYMBOLS, drawn, value_text
-from runner.search import Range, space_of
-from runner.trials import TrialRecord
+from runner.results.trials import TrialRecord
+from runner.study.search import Range, space_of
 
 PANELS = 4
 """Side by side."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from components.detectors import DetectorConfig
 from components.detectors.models import models
 from components.detectors.presets import PAPER
-from runner.settings import load_study, to_yaml, validate
+from runner.study.settings import load_study, to_yaml, validate
 from tests.detectors.photographs import texture_crops
 
 # As in anomalib's configurations of version 0.5, which named every field.

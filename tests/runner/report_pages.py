@@ -13,12 +13,12 @@ from components.data.images import encode_png
 from components.data.sample import Sample
 from components.data.shards import write_split
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.record import CellRecord
 from runner.report import write_report
-from runner.results import Results
-from runner.run import Options
-from runner.settings import to_yaml, validate
-from runner.store import Store, arrays_bytes
+from runner.results.record import CellRecord
+from runner.results.results import Results
+from runner.run.options import Options
+from runner.store.artifacts import Store, arrays_bytes
+from runner.study.settings import to_yaml, validate
 from tests.conftest import TINY
 
 AUROC = {"original": 0.7, "augmented": 0.75, "generated": 0.8}

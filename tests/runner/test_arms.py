@@ -15,9 +15,9 @@ import yaml
 from PIL import Image
 
 from runner.cli import main
-from runner.compaction import forget
-from runner.record import read_records
-from runner.results import Results
+from runner.results.compaction import forget
+from runner.results.record import read_records
+from runner.results.results import Results
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow

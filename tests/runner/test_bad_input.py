@@ -21,9 +21,9 @@ from pydantic.fields import FieldInfo
 
 from components.config import Config
 from components.errors import BadInput
-from runner.problems import first_problem
-from runner.settings import load_study, validate
-from runner.study import Study
+from runner.study.problems import first_problem
+from runner.study.settings import load_study, validate
+from runner.study.study import Study
 
 JARGON = re.compile(r"Input|valid |instance of|https?:|Config\b|constrained|literal\[|function|Value error|\^")
 """Words of pydantic's, and of a pattern."""

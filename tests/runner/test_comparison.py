@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.comparison import compare
-from runner.terminal import print_study
+from runner.console.terminal import print_study
+from runner.results.comparison import compare
 from tests.runner.report_pages import row
 
 GAINS = {"original": 0.0, "augmented": 0.02, "external:web": -0.06, "generated": 0.05, "vqgan_clip": 0.0}

@@ -10,10 +10,10 @@ import pytest
 import ray
 from rich.console import Console
 
-from runner.execute import run_studies
-from runner.results import Results
-from runner.run import Options
-from runner.study import Study
+from runner.results.results import Results
+from runner.run.execute import run_studies
+from runner.run.options import Options
+from runner.study.study import Study
 
 SHARES_RAY = True
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from components.data.crop import centre_crop
 from components.metrics.detection import evaluate
-from runner.execute import plan_studies
-from runner.results import Results
-from runner.run import Options
-from runner.shards import make_shards, read_support, read_test
-from runner.stages import detect, kept_maps
-from runner.store import Store
-from runner.study import Study
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.stages import detect, kept_maps
+from runner.store.artifacts import Store
+from runner.study.study import Study
 
 
 def test_maps_masks_and_kept_images_are_of_the_crop(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

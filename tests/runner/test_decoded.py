@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from components.detectors import DetectorConfig
-from runner.execute import plan_studies
-from runner.results import Results
-from runner.run import Options
-from runner.scheduling import Shares
-from runner.shards import make_shards, read_support, read_test
-from runner.stages import SharedFeatures, detect, embed_images
-from runner.store import Store
-from runner.study import Resources, Study
+from runner.plan.scheduling import Shares
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.stages import SharedFeatures, detect, embed_images
+from runner.store.artifacts import Store
+from runner.study.study import Resources, Study
 
 
 def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
@@ -27,12 +27,12 @@ def test_a_split_is_one_shared_memory_until_its_last_cell(tiny_study: Callable[.
     cells = list(plan.cells.values())
     size = cells[0].cell.detector.image_size
 
-    from runner.cluster import cluster
+    from runner.cluster.connection import cluster
 
     with cluster(None, 1):
         import ray
 
-        from runner.decoded import DecodedImages
+        from runner.cluster.decoded import DecodedImages
 
         decoded = DecodedImages(store.uri, Shares(Resources(), [{"CPU": 1.0}]))
         decoded.expect(cells)
@@ -59,12 +59,12 @@ def test_originals_reach_an_actor_that_holds_the_last_cpu(tiny_study: Callable[.
     make_shards(category.samples, category.shard, store, category.source)
     support = next(iter(plan.cells.values())).support
 
-    from runner.cluster import cluster
+    from runner.cluster.connection import cluster
 
     with cluster(None, 1):
         import ray
 
-        from runner.decoded import DecodedImages
+        from runner.cluster.decoded import DecodedImages
 
         @ray.remote(num_cpus=1)
         class Holder:
@@ -85,12 +85,12 @@ def test_cells_share_features_and_score_as_without(tiny_study: Callable[..., Stu
     planned = next(p for p in plan.cells.values() if p.cell.arm == "augmented")
     originals, test = read_support(planned.support, store), read_test(store, category.shard, 64)
 
-    from runner.cluster import cluster
+    from runner.cluster.connection import cluster
 
     with cluster(None, 1):
         import ray
 
-        from runner.decoded import DecodedImages
+        from runner.cluster.decoded import DecodedImages
 
         decoded = DecodedImages(store.uri, Shares(Resources(), [{"CPU": 1.0}]))
         decoded.expect(plan.cells.values())
@@ -111,5 +111,5 @@ def test_features_too_large_to_be_kept_are_not(monkeypatch: pytest.MonkeyPatch) 
     images = np.zeros((3, 64, 64, 3), np.uint8)
     config = DetectorConfig(image_size=64)
     assert embed_images(config, images).shape == (3, 152, 8, 8)
-    monkeypatch.setattr("runner.stages.LARGEST_SHARED", 3 * 152 * 64 * 4 - 1)
+    monkeypatch.setattr("runner.stages.stages.LARGEST_SHARED", 3 * 152 * 64 * 4 - 1)
     assert embed_images(config, images) is None

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from components.errors import BadInput
 from components.generator.config import GeneratorConfig, VQGANConfig
 from components.generator.generator import Generator
-from runner.cluster import cluster
-from runner.distributed import GRADIENTS, SharedTraining, shared_steps, train_shared
+from runner.cluster.connection import cluster
+from runner.cluster.distributed import GRADIENTS, SharedTraining, shared_steps, train_shared
 
 CONFIG = GeneratorConfig(
     resolution=32,

@@ -12,15 +12,15 @@ import skimage.data
 from PIL import Image
 
 from components.errors import BadInput
-from runner.execute import plan_studies
-from runner.external import supply
-from runner.plan import Plan
-from runner.results import Results
-from runner.run import Options
-from runner.shards import make_shards, read_support, read_test
-from runner.stages import detect
-from runner.store import Store
-from runner.study import Study
+from runner.plan.plan import Plan
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.external import supply
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.stages import detect
+from runner.store.artifacts import Store
+from runner.study.study import Study
 
 
 @pytest.fixture

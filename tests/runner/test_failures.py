@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.results import Results
+from runner.results.results import Results
 from tests.conftest import TINY
 
 SHARES_RAY = True

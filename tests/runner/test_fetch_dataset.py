@@ -19,8 +19,8 @@ import pytest
 from components import download as download_module
 from components.data import publishers
 from components.data.datasets import DATASETS
-from runner import fetch_dataset, transfer
 from runner.cli import main
+from runner.machine import fetch_dataset, transfer
 from tests.data import miniatures
 from tests.loopback import Served, closed_port, serving
 

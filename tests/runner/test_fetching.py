@@ -14,10 +14,10 @@ from huggingface_hub import constants
 from components import download as download_module
 from components.weights import registry, weight
 from components.weights.files import AtURL
-from runner import doctor, fetching
 from runner.cli import main
-from runner.needs import needs_of
-from runner.settings import load_study
+from runner.machine import doctor, fetching
+from runner.machine.needs import needs_of
+from runner.study.settings import load_study
 from tests.loopback import Hub, Served, closed_port, serving, serving_hub
 
 CONTENT = b"weights of a network" * 999

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from runner.fingerprint import fingerprint
+from runner.store.fingerprint import fingerprint
 
 
 def test_pinned() -> None:

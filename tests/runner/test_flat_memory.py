@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from runner.sharding import read_manifest
+from runner.data.sharding import read_manifest
 
 # Not getrusage: its peak includes what the process that was forked, this one, held before.
 MEASURED = """

@@ -12,8 +12,8 @@ from PIL import Image
 
 from components.errors import BadInput
 from runner.cli import main
-from runner.generate import Photographs, generate, preview
-from runner.study import Study
+from runner.photographs.generate import Photographs, generate, preview
+from runner.study.study import Study
 from tests.conftest import TINY
 
 TINY_GENERATOR = TINY["generator"]

@@ -18,17 +18,17 @@ from PIL import Image
 from components.encoders import build_encoder
 from components.generator.generator import Generator
 from components.metrics.detection import IMAGE_SET
-from runner.execute import plan_studies
-from runner.external import supply
-from runner.image_sets import ImageSets
-from runner.plan import Plan
-from runner.results import Results
-from runner.run import Options
-from runner.shards import make_shards, read_support, read_test
-from runner.stages import detect, rank_prompts, ranking_of
-from runner.store import Store
-from runner.study import Study
-from runner.vqgan_clip import make_vqgan_clip
+from runner.plan.plan import Plan
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.external import supply
+from runner.stages.image_sets import ImageSets
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.stages import detect, rank_prompts, ranking_of
+from runner.stages.vqgan_clip import make_vqgan_clip
+from runner.store.artifacts import Store
+from runner.study.study import Study
 
 FINGERPRINTS = {
     "shard": "f220c41933fb1e01",

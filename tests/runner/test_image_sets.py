@@ -12,15 +12,15 @@ import pytest
 from components.encoders import Encoder, build_encoder
 from components.generator.generator import Generator
 from components.integrator import similarities
-from runner.execute import plan_studies
-from runner.image_sets import ImageSets
-from runner.plan import GeneratorStage
-from runner.run import Options
-from runner.shards import make_shards, read_support
-from runner.stages import rank_prompts
-from runner.store import Store
-from runner.study import Study
-from runner.traces import read_curve
+from runner.plan.plan import GeneratorStage
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.image_sets import ImageSets
+from runner.stages.shard import make_shards, read_support
+from runner.stages.stages import rank_prompts
+from runner.stages.traces import read_curve
+from runner.store.artifacts import Store
+from runner.study.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_a_long_training_is_saved_on_the_way(
     tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, straight_store = Store(str(tmp_path / "store")), Store(str(tmp_path / "straight"))
-    monkeypatch.setattr("runner.image_sets.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("runner.stages.image_sets.CHECKPOINT_SECONDS", -1.0)
     stage = stage_of(tiny_study(iterations=[12]), store, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         make(stage, store, encoder, stop_after=8)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.leases import FOLDER
-from runner.results import Results
+from runner.results.results import Results
+from runner.store.leases import FOLDER
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]

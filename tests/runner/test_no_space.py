@@ -23,8 +23,8 @@ import contextlib, io, json, resource, subprocess, sys
 from pathlib import Path
 from components.errors import GoodshotError
 from runner.cli import main
-from runner.results import Results
-from runner.store import Store
+from runner.results.results import Results
+from runner.store.artifacts import Store
 
 kind, place, root = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 place.mkdir()

@@ -11,15 +11,15 @@ import yaml
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
-from runner import tasks
 from runner.cli import main
-from runner.execute import plan_studies
-from runner.results import Results
-from runner.run import Options
-from runner.settings import to_yaml
-from runner.shards import make_shards
-from runner.store import Store
-from runner.study import Study
+from runner.cluster.connection import tasks
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.shard import make_shards
+from runner.store.artifacts import Store
+from runner.study.settings import to_yaml
+from runner.study.study import Study
 
 pytestmark = pytest.mark.slow
 

@@ -24,15 +24,15 @@ from pyarrow import fs
 from components.data import read_split
 from components.errors import BadInput, GoodshotError
 from runner.cli import main
-from runner.compaction import tidy
-from runner.execute import plan_studies
-from runner.files import Files, below, public
-from runner.results import Results
-from runner.run import Options
-from runner.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
-from runner.shards import make_shards, read_support, read_test
-from runner.store import Store
-from runner.study import Study
+from runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
+from runner.results.compaction import tidy
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.store.artifacts import Store
+from runner.store.files import Files, below, public
+from runner.study.study import Study
 from tests.data import miniatures
 from tests.runner import object_store
 from tests.runner.object_store import KEY, REFUSED, SECRET

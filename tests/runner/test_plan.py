@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput, MissingWeights
-from runner.execute import plan_studies
-from runner.plan import Plan, unshared_steps
-from runner.run import Options
-from runner.settings import load_study, to_yaml
-from runner.study import Study
+from runner.plan.plan import Plan, unshared_steps
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.study.settings import load_study, to_yaml
+from runner.study.study import Study
 
 
 def plan_of(study: Study, out: Path) -> Plan:

@@ -15,13 +15,13 @@ import ray
 from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
-from runner.actors import Made
-from runner.cluster import cluster
-from runner.execute import plan_studies, run_studies
-from runner.plan import GeneratorStage
-from runner.pool import GeneratorPool
-from runner.run import Options
-from runner.study import Study
+from runner.cluster.actors import Made
+from runner.cluster.connection import cluster
+from runner.cluster.pool import GeneratorPool
+from runner.plan.plan import GeneratorStage
+from runner.run.execute import plan_studies, run_studies
+from runner.run.options import Options
+from runner.study.study import Study
 
 
 @ray.remote(num_cpus=0)

@@ -11,14 +11,14 @@ import yaml
 
 from components.detectors.config import DetectorConfig
 from runner.cli import main
-from runner.costs import Cost, fit_cost, image_cost, prompt_cost, read_costs, remember_costs, score_cost, step_cost
-from runner.execute import plan_studies
-from runner.plan import Plan
-from runner.pricing import StagePrice, price, wall_hours
-from runner.run import Options
-from runner.scheduling import Shares
-from runner.store import Store
-from runner.study import Resources, Study
+from runner.plan.costs import Cost, fit_cost, image_cost, prompt_cost, read_costs, remember_costs, score_cost, step_cost
+from runner.plan.plan import Plan
+from runner.plan.pricing import StagePrice, price, wall_hours
+from runner.plan.scheduling import Shares
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.store.artifacts import Store
+from runner.study.study import Resources, Study
 from tests.conftest import TINY
 
 SHARES_RAY = True

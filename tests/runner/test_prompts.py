@@ -17,10 +17,10 @@ from PIL import Image
 
 from components.prompts import Ranking, open_wordnet
 from runner.cli import main
-from runner.plan import PromptStage, Support
-from runner.prompts import prompt_config
-from runner.stages import rank_prompts
-from runner.store import Store
+from runner.photographs.prompts import prompt_config
+from runner.plan.plan import PromptStage, Support
+from runner.stages.stages import rank_prompts
+from runner.store.artifacts import Store
 
 ROOT = Path(__file__).parents[2]
 EXTRACT = ["--wordnet", "extract"]

@@ -14,12 +14,12 @@ from PIL import Image
 from components.errors import BadInput
 from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.compaction import forget
 from runner.report import readme_figure, write_readme_figure, write_report
 from runner.report.charts import listed_prompts
 from runner.report.page import PromptView
-from runner.results import Results
-from runner.run import Options
+from runner.results.compaction import forget
+from runner.results.results import Results
+from runner.run.options import Options
 from tests.runner.report_pages import page_of, redeclare, write_small_study
 
 

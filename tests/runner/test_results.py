@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import GoodshotError
-from runner.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
-from runner.files import Files
-from runner.leases import Leases
-from runner.parts import Parts
-from runner.results import Results
-from runner.tables import CELL, OF_CELLS, ROW, SCHEMAS
+from runner.results.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
+from runner.results.parts import Parts
+from runner.results.results import Results
+from runner.results.tables import CELL, OF_CELLS, ROW, SCHEMAS
+from runner.store.files import Files
+from runner.store.leases import Leases
 
 
 def append(results: Results, numbers: Sequence[int]) -> None:
@@ -267,7 +267,7 @@ def test_one_driver_compacts_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_died_on_another_machine_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.compaction.Leases", partial(Leases, stale_seconds=0.5))
+    monkeypatch.setattr("runner.results.compaction.Leases", partial(Leases, stale_seconds=0.5))
     results = Results(str(tmp_path))
     append(results, [1])
     with monkeypatch.context() as elsewhere:

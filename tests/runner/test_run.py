@@ -13,9 +13,9 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from runner.cli import main
-from runner.compaction import forget
-from runner.results import Results
-from runner.store import Store
+from runner.results.compaction import forget
+from runner.results.results import Results
+from runner.store.artifacts import Store
 from tests.conftest import TINY
 
 SHARES_RAY = True

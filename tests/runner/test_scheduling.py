@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.costs import Cost, Memory, read_memory, remember_memory, step_cost
-from runner.execute import plan_studies
-from runner.plan import GeneratorStage
-from runner.run import Options
-from runner.scheduling import Share, Shares, expected_seconds
-from runner.study import Resources, Study
+from runner.plan.costs import Cost, Memory, read_memory, remember_memory, step_cost
+from runner.plan.plan import GeneratorStage
+from runner.plan.scheduling import Share, Shares, expected_seconds
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.study.study import Resources, Study
 
 GB = 2**30
 MIXED = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 32.0}, {"CPU": 3.0, "GPU": 1.0}]

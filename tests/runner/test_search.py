@@ -18,16 +18,16 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.execute import plan_studies
-from runner.image_sets import checkpoints
-from runner.plan import point_key
-from runner.results import Results
-from runner.run import Options
-from runner.search import corners, points_of
-from runner.settings import load_study, to_yaml
-from runner.store import Store
-from runner.study import Study
-from runner.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
+from runner.plan.plan import point_key
+from runner.results.results import Results
+from runner.results.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.image_sets import checkpoints
+from runner.store.artifacts import Store
+from runner.study.search import corners, points_of
+from runner.study.settings import load_study, to_yaml
+from runner.study.study import Study
 from tests.conftest import TINY
 
 SHARES_RAY = True

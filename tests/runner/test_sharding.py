@@ -13,13 +13,13 @@ from components.data import read_split
 from components.data.datasets import read_dataset
 from components.errors import BadInput
 from runner.cli import main
-from runner.execute import plan_studies
-from runner.files import Files
-from runner.run import Options
-from runner.sharding import shard_samples
-from runner.shards import make_shards, read_support, read_test
-from runner.store import Store
-from runner.study import Study
+from runner.data.sharding import shard_samples
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.shard import make_shards, read_support, read_test
+from runner.store.artifacts import Store
+from runner.store.files import Files
+from runner.study.study import Study
 from tests.data import miniatures
 
 

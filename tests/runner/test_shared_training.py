@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.execute import plan_studies, run_studies, sharing
-from runner.plan import Plan, unshared_steps
-from runner.results import Results
-from runner.run import Options, Run
-from runner.settings import validate
-from runner.study import Study
+from runner.plan.plan import Plan, unshared_steps
+from runner.results.results import Results
+from runner.run.execute import plan_studies, run_studies, sharing
+from runner.run.options import Options, Run
+from runner.study.settings import validate
+from runner.study.study import Study
 from tests.conftest import TINY
 
 AXES: dict[str, Any] = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from components.errors import BadInput, GoodshotError
-from runner.files import Files
-from runner.store import Store, arrays_bytes
+from runner.store.artifacts import Store, arrays_bytes
+from runner.store.files import Files
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
-from runner.execute import Options, plan_studies
-from runner.planning import cells_by_point
-from runner.settings import load_study, study_names, to_yaml, validate
-from runner.study import Point, Study
+from runner.plan.planning import cells_by_point
+from runner.run.execute import Options, plan_studies
+from runner.study.settings import load_study, study_names, to_yaml, validate
+from runner.study.study import Point, Study
 from tests.runner.test_bad_input import MODELS
 
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from runner.cli import main
-from runner.results import Results
-from runner.store import Store
-from runner.tables import SCHEMAS
+from runner.results.results import Results
+from runner.results.tables import SCHEMAS
+from runner.store.artifacts import Store
 from tests.conftest import TINY
 
 SHARES_RAY = True

@@ -17,16 +17,16 @@ from components.generator.config import VQGANConfig
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
 from runner.cli import main
-from runner.execute import plan_studies
-from runner.plan import Plan
-from runner.quality import quality_values
-from runner.results import Results
-from runner.run import Options
-from runner.settings import to_yaml
-from runner.shards import make_shards
-from runner.store import Store
-from runner.study import Study
-from runner.variation import VariationStage, make_variation, read_variation
+from runner.plan.plan import Plan
+from runner.results.results import Results
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.quality import quality_values
+from runner.stages.shard import make_shards
+from runner.stages.variation import VariationStage, make_variation, read_variation
+from runner.store.artifacts import Store
+from runner.study.settings import to_yaml
+from runner.study.study import Study
 from tests.conftest import TINY
 
 SHARES_RAY = True

@@ -15,15 +15,15 @@ from components.generator.config import VQGANConfig
 from components.generator.generator import Generator
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
-from runner.execute import plan_studies
-from runner.image_sets import ImageSets
-from runner.plan import Plan, VQGANClipStage
-from runner.run import Options
-from runner.shards import make_shards, read_support
-from runner.stages import rank_prompts
-from runner.store import Store
-from runner.study import Study
-from runner.vqgan_clip import make_vqgan_clip
+from runner.plan.plan import Plan, VQGANClipStage
+from runner.run.execute import plan_studies
+from runner.run.options import Options
+from runner.stages.image_sets import ImageSets
+from runner.stages.shard import make_shards, read_support
+from runner.stages.stages import rank_prompts
+from runner.stages.vqgan_clip import make_vqgan_clip
+from runner.store.artifacts import Store
+from runner.study.study import Study
 from tests.conftest import TINY
 
 CLIP: dict[str, Any] = {"arms": ["vqgan_clip"], "vqgan_clip": {"iterations": 2, "cutouts": 2}}

@@ -1,0 +1,1 @@
+"""Stages and cells on a Ray cluster."""

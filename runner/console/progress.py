@@ -1,0 +1,135 @@
+"""Progress of a run: its counts, and bars on a terminal, plain lines otherwise, both with the study's expected end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from runner.plan.costs import Cost, Memory
+
+POLL_SECONDS = 0.5
+LINE_EVERY_SECONDS = 15.0
+
+
+@dataclass
+class Progress:
+    """Where a run is: counts so far and in all, and measured costs in seconds."""
+
+    cells_total: int = 0
+    cells_done: int = 0
+    cells_failed: int = 0
+    steps_total: int = 0
+    steps_done: int = 0
+    step_seconds: float = 0.0
+    cell_seconds: float = 0.0
+    executed: Counter[str] = field(default_factory=Counter)
+    steps_of: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
+
+    def seconds_left(self, parallel: float) -> float | None:
+        """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
+        finished = self.cells_done - self.cells_failed
+        if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
+            return None
+        per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
+        per_cell = self.cell_seconds / finished if finished else 2.0
+        left = max(0, self.steps_total - self.steps_done) * per_step
+        left += (self.cells_total - self.cells_done) * per_cell
+        return left / parallel
+
+
+@contextmanager
+def shown(console: Console, poll: Callable[[], Progress], parallel: float) -> Iterator[None]:
+    """Show the progress that ``poll`` returns until the ``with`` ends.
+
+    Args:
+        parallel: CPUs that work at once, for the expected end.
+    """
+    display: _Bars | _Lines = _Bars(console) if console.is_terminal else _Lines(console)
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(POLL_SECONDS):
+            try:
+                progress = poll()
+            except Exception:  # the cluster is going away; the run itself reports why
+                return
+            display.update(progress, progress.seconds_left(parallel))
+
+    thread = threading.Thread(target=loop, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+        display.close()
+
+
+def duration(seconds: float) -> str:
+    """For example ``45 s``, ``3 min``, ``2 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class _Bars:
+    def __init__(self, console: Console) -> None:
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            transient=True,
+        )
+        self._steps = self._bars.add_task("generator steps", left="", total=None)
+        self._cells = self._bars.add_task("cells", left="", total=None)
+        self._bars.start()
+
+    def update(self, progress: Progress, seconds_left: float | None) -> None:
+        left = "estimating the end" if seconds_left is None else f"about {duration(seconds_left)} left"
+        self._set(self._steps, progress.steps_done, progress.steps_total, "")
+        self._set(self._cells, progress.cells_done, progress.cells_total, left)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+    def _set(self, task: TaskID, done: int, total: int, left: str) -> None:
+        self._bars.update(task, completed=done, total=max(total, done), left=left)
+
+
+class _Lines:
+    """One line every few seconds, and only when something has moved."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = ""
+        self._next = 0.0
+
+    def update(self, progress: Progress, seconds_left: float | None) -> None:
+        now = time.monotonic()
+        counts = (
+            f"cells {progress.cells_done}/{progress.cells_total} · "
+            f"generator steps {progress.steps_done}/{progress.steps_total}"
+        )
+        if now < self._next or counts == self._last or not progress.cells_total:
+            return
+        left = "" if seconds_left is None else f" · about {duration(seconds_left)} left"
+        self._console.print(f"{counts}{left}", highlight=False)
+        self._last, self._next = counts, now + LINE_EVERY_SECONDS
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""Which photographs a study has, and how they become shards."""

@@ -1,0 +1,106 @@
+"""The photographs of a study as metadata: scanned and verified before anything is started or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from components.data.datasets import categories_of, read_dataset
+from components.data.sample import Sample, category_fingerprint
+from components.errors import BadInput
+from runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
+from runner.store.files import below, public
+from runner.store.fingerprint import fingerprint
+from runner.study.study import DatasetConfig
+
+SHARD_VERSION = 4
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category's samples and the identities that stages are keyed by."""
+
+    dataset: str
+    name: str
+    samples: tuple[Sample, ...]
+    source: str | None = None
+    """Where `goodshot shard` wrote the category, if that is where it was read."""
+
+    @cached_property
+    def train_ids(self) -> tuple[str, ...]:
+        """Ids of the normal training images, from which supports are drawn."""
+        return tuple(s.image_id for s in self.samples if s.split == "train")
+
+    @cached_property
+    def shard(self) -> str:
+        """Store key of the category's Arrow shards."""
+        identity = fingerprint("shard", SHARD_VERSION, {}, {"data": category_fingerprint(self.samples)})
+        return f"shard/{identity}"
+
+    @cached_property
+    def test_identity(self) -> str:
+        """Fingerprint of the test images, labels and masks."""
+        return category_fingerprint(s for s in self.samples if s.split == "test")
+
+    def content(self, image_ids: tuple[str, ...]) -> list[str]:
+        """SHA-256 of each image, in the order given."""
+        hashes = {s.image_id: s.sha256 for s in self.samples}
+        return [hashes[i] for i in image_ids]
+
+
+def read_catalogue(
+    dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path, tested: bool = True
+) -> dict[str, Category]:
+    """Scan and verify the categories (all of them where none is named).
+
+    Args:
+        tested: whether a category without test images is an error.
+        demo_root: where the demo's photographs are cut to if they are not there yet.
+
+    Raises:
+        BadInput: the first problem of the data.
+    """
+    if dataset.root is not None and has_shards(dataset.root):
+        found = _from_shards(dataset, dataset.root, categories)
+    elif dataset.root is not None and "://" in dataset.root:
+        raise BadInput(
+            f"{below(public(dataset.root), MANIFEST)}: is not there; write it with goodshot shard {dataset.name} "
+            "--root FOLDER --out URI, or give a folder of this machine"
+        )
+    else:
+        found = _from_folders(dataset, _root(dataset, demo_root), categories)
+    for name, category in found.items():
+        if tested and not any(s.split == "test" for s in category.samples):
+            where = public(dataset.root) if dataset.root else demo_root
+            raise BadInput(f"{where}: {name} has no test images to measure a detector on; add some and read it again")
+    return found
+
+
+def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
+    names = categories or categories_of(dataset.name, root)
+    if not names:
+        raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
+    return {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
+
+
+def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) -> dict[str, Category]:
+    manifest = read_manifest(uri)
+    held = manifest["dataset"]
+    if held != dataset.name:
+        raise BadInput(f"{public(uri)}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
+    names = categories or tuple(sorted(manifest["categories"]))
+    return {name: Category(held, name, tuple(shard_samples(uri, name)), uri) for name in names}
+
+
+def _root(dataset: DatasetConfig, demo_root: Path) -> Path:
+    if dataset.root is not None:
+        return Path(dataset.root).expanduser()
+    if dataset.name != "demo":
+        raise BadInput(
+            f"dataset.root: {dataset.name} has to be somewhere on this machine; "
+            "--set dataset.root=FOLDER, the one that holds the category folders"
+        )
+    from components.data.demo import write_demo
+
+    return write_demo(demo_root)

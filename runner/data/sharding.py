@@ -1,0 +1,196 @@
+"""A verified dataset as Arrow shards below one URI, and a study's data read back from them.
+
+`manifest.json` is the only door: shards lie in a folder of their own attempt and count once the manifest names
+them, so a killed run leaves nothing that is read. It is written again after every category; one writer at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.data.datasets import Report, dataset, verify
+from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
+from components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
+from components.errors import BadInput
+from runner.store.files import Files, public
+
+MANIFEST = "manifest.json"
+
+
+def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
+    """Verify the categories under a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
+    listings = dataset(name)
+    names = tuple(categories) or listings.categories(root)
+    if not names:
+        raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
+    total = sum(len(listings.list_category(root, category).entries) for category in names)
+    with _bar("verifying", total) as advance:
+        return verify(name, root, names, lambda: advance(1))
+
+
+def write_shards(
+    name: str,
+    report: Report,
+    out: str,
+    resolution: int | None = None,
+    done: Callable[[str], None] = lambda message: None,
+) -> None:
+    """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
+
+    Files with a finding are not among them, and the category's entry in the manifest names those. With a
+    ``resolution``, images and masks are stored square-resized to it.
+
+    Raises:
+        BadInput: ``out`` cannot be used, or a category has no sound train images.
+    """
+    files = Files(out)
+    manifest = _manifest_for(name, resolution, files)
+    with _bar("writing", len(report.samples)) as advance:
+        for category in dict.fromkeys(s.category for s in report.samples):
+            samples = [s for s in report.samples if s.category == category]
+            left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
+            done(_Category(category, samples, files, resolution, advance).shard(left_out, manifest))
+
+
+def has_shards(uri: str) -> bool:
+    """Whether ``goodshot shard`` has written there."""
+    return ("://" in uri or Path(uri).expanduser().is_dir()) and Files(uri).exists(MANIFEST)
+
+
+def read_manifest(uri: str) -> dict[str, Any]:
+    """The manifest's values. Raises :class:`BadInput` if it cannot be read."""
+    try:
+        manifest: dict[str, Any] = json.loads(Files(uri).read(MANIFEST))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{Files(uri).where(MANIFEST)}: cannot be read ({error}); write the shards again") from None
+    return manifest
+
+
+def shard_samples(uri: str, category: str) -> list[Sample]:
+    """The category's samples, read from its shards' metadata columns. Raises :class:`BadInput`."""
+    known = read_manifest(uri)["categories"]
+    if category not in known:
+        raise BadInput(f"{public(uri)}: no such category {category}; there are: {', '.join(sorted(known))}")
+    files = Files(uri)
+    found = _samples(files, known[category]["files"])
+    if category_fingerprint(found) != known[category]["fingerprint"]:
+        raise BadInput(f"{files.shown}: the shards of {category} are not those in its manifest; write them again")
+    return sorted(found, key=lambda s: s.image_id)
+
+
+def copy_shard(uri: str, category: str, split: str) -> Callable[[Any], None]:
+    """A writer that copies a shard in pieces and raises :class:`BadInput` unless its SHA-256 is the manifest's."""
+    entry = read_manifest(uri)["categories"][category]["files"][split]
+    files = Files(uri)
+
+    def copy(sink: Any) -> None:
+        digest = hashlib.sha256()
+        with files.open(entry["path"]) as source:
+            while piece := _piece(files, entry["path"], source):
+                digest.update(piece)
+                sink.write(piece)
+        if digest.hexdigest() != entry["sha256"]:
+            where = files.where(entry["path"])
+            raise BadInput(f"{where}: is damaged (its hash is not the manifest's); write it again")
+
+    return copy
+
+
+def _piece(files: Files, name: str, source: Any) -> bytes:
+    with files.reported(name):
+        return bytes(source.read(1 << 22))
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal's stderr; yields what counts on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda images: bar.advance(task, images)
+
+
+def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, Any]:
+    known = dataset(name)
+    if not files.exists(MANIFEST):
+        files.check_writable()
+        head = {"dataset": name, "licence": known.licence, "source": known.source, "resolution": resolution}
+        return {**head, "categories": {}}
+    manifest = read_manifest(files.uri)
+    if manifest["dataset"] != name:
+        raise BadInput(f"{files.shown}: holds shards of {manifest['dataset']}; choose another folder for {name}")
+    held = manifest["resolution"]
+    if held != resolution:
+        size = f"--resolution {held}" if held else "images as they were"
+        raise BadInput(f"{files.shown}: was written with {size}; choose another folder, or the same resolution")
+    return manifest
+
+
+@dataclass
+class _Category:
+    """One category on its way into shards."""
+
+    name: str
+    samples: Sequence[Sample]
+    files: Files
+    resolution: int | None
+    advance: Callable[[int], None]
+
+    def shard(self, left_out: list[str], manifest: dict[str, Any]) -> str:
+        """Write what has changed, name it in the manifest, and say what was done."""
+        if not _count(self.samples, "train"):
+            raise BadInput(f"{self.name}: has no sound train images; correct the findings above")
+        original = category_fingerprint(self.samples)
+        present = manifest["categories"].get(self.name)
+        columns = list(SCHEMA.names)
+        if present and present["original"] == original and present.get("columns") == columns:
+            self.advance(len(self.samples))
+            return f"{self.name}: unchanged, {len(self.samples)} images"
+        attempt = f"{self.name}/{original[:12]}-{uuid.uuid4().hex[:8]}"
+        try:
+            entry = {**self._written(attempt), "original": original, "columns": columns, "left_out": left_out}
+        except BaseException:
+            # Where the disk is full, half an attempt would keep it so.
+            self.files.discard(attempt)
+            raise
+        manifest["categories"][self.name] = entry
+        self.files.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        return f"{self.name}: written, {len(self.samples)} images"
+
+    def _written(self, attempt: str) -> dict[str, Any]:
+        """The category's shards, each read back."""
+        stored: list[Sample] = []
+        entries = {split: self._write(split, attempt, stored) for split in SPLITS if _count(self.samples, split)}
+        fingerprint = category_fingerprint(stored)
+        if category_fingerprint(_samples(self.files, entries)) != fingerprint:
+            where = self.files.where(attempt)
+            raise BadInput(f"{where}: reads back other than it was written; run the command again")
+        return {"fingerprint": fingerprint, "files": entries}
+
+    def _write(self, split: SplitName, attempt: str, stored: list[Sample]) -> dict[str, Any]:
+        path = f"{attempt}/{split}{SUFFIX}"
+
+        def write(sink: Any) -> None:
+            stored.extend(write_split(self.samples, split, sink, self.resolution, self.advance))
+
+        digest = self.files.write_stream(path, write)
+        return {"path": path, "images": _count(self.samples, split), "sha256": digest}
+
+
+def _count(samples: Sequence[Sample], split: str) -> int:
+    return sum(s.split == split for s in samples)
+
+
+def _samples(files: Files, entries: Mapping[Any, dict[str, Any]]) -> list[Sample]:
+    paths = [files.path(entry["path"]) for entry in entries.values()]
+    return [s for path in paths for s in samples_of(read_split(path, METADATA, filesystem=files.filesystem))]

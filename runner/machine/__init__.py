@@ -1,0 +1,1 @@
+"""What a machine has, and how it gets what it lacks."""

@@ -1,0 +1,154 @@
+"""A published dataset brought into a folder: downloaded or given, verified, unpacked, each of its categories whole.
+
+Beside the categories, `.downloads` holds the archive while it is needed, the unpacked folder until its parts are
+in place, and `<dataset>.json` once everything is. One process works at a time; the others wait and find it done.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.archive import unpack
+from components.data.datasets import categories_of
+from components.data.publishers import Publisher, publisher_of
+from components.download import Unavailable, download, file_digest, locked, readable, writing
+from components.errors import BadInput
+from runner.machine.transfer import Say, transfer
+
+DOWNLOADS = ".downloads"
+
+
+def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: Say) -> None:
+    """Bring the dataset's categories into ``root``, from ``archive`` where it is given, else from its publisher.
+
+    Raises:
+        BadInput: nobody publishes it, ``root`` cannot be written or holds other categories, or the archive given
+            is not the published one.
+        GoodshotError: it cannot be downloaded, or there is no room for it.
+    """
+    publisher = publisher_of(name)
+    if archive and not archive.is_file():
+        raise BadInput(f"{archive}: no such file; give the {publisher.file} that you downloaded")
+    lock = root / DOWNLOADS / f"{name}.lock"
+    unpacked = root / DOWNLOADS / f"{name}-{publisher.sha256[:12]}"
+    with locked(lock, lambda: say(f"{root}: another process is fetching {name}; waiting for it")):
+        complete = _present(name, root, publisher) == set(publisher.categories)
+        # Where the unpacked folder is left, an earlier process was stopped in its last lines.
+        if complete and not unpacked.exists():
+            return say(_already(name, root, publisher))
+        if not complete:
+            for line in _introduction(publisher):
+                say(line)
+            if not unpacked.exists():
+                source = _given(archive, publisher, say) if archive else _downloaded(name, root, publisher, say)
+                _unpack(source, unpacked, say)
+            _move(_with_categories(name, unpacked, publisher), root, say)
+        _finish(name, root, publisher, archive, keep)
+    say(f"{root}: {len(publisher.categories)} categories of {name}; next: {_command('shard', name, root)} --out SHARDS")
+
+
+def _present(name: str, root: Path, publisher: Publisher) -> set[str]:
+    present = set(categories_of(name, root))
+    others = sorted(present - set(publisher.categories))
+    if others:
+        raise BadInput(f"{root}: holds {', '.join(others[:3])}, not of {name}; choose a folder of its own with --root")
+    return present
+
+
+def _already(name: str, root: Path, publisher: Publisher) -> str:
+    try:
+        known = json.loads((root / DOWNLOADS / f"{name}.json").read_text())["sha256"]
+    except (OSError, KeyError, TypeError, ValueError):
+        known = None
+    if known == publisher.sha256:
+        return f"{root}: {name} is fetched already, from the archive with SHA-256 {known}"
+    return f"{root}: holds every category of {name} already, of unknown origin; 'goodshot shard' verifies them"
+
+
+def _introduction(publisher: Publisher) -> Iterator[str]:
+    licence = publisher.licence
+    size = f"about {readable(publisher.size)}" if publisher.size else "its size is not published, the server will say"
+    yield publisher.title
+    yield f"  published at {publisher.page}"
+    yield f"  archive      {publisher.file}, {size}"
+    yield f"  licence      {licence.name}: {licence.notice} ({licence.deed})"
+    yield f"  cite         {publisher.citation}"
+
+
+def _given(archive: Path, publisher: Publisher, say: Say) -> Path:
+    say(f"verifying {archive}")
+    found = file_digest(archive)
+    if found != publisher.sha256:
+        raise BadInput(
+            f"{archive}: has SHA-256 {found}, not the published {publisher.sha256}; "
+            f"download {publisher.file} again from {publisher.page}"
+        )
+    return archive
+
+
+def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
+    target = root / DOWNLOADS / publisher.file
+    try:
+        with transfer(f"downloading {publisher.file}", say) as report:
+            # The size is others' word for what the publisher offers; the hash decides.
+            download(publisher.url, target, publisher.sha256, None, report)
+    except Unavailable as error:
+        by_hand = f"{_command('fetch', name, root)} --archive {publisher.file}"
+        raise Unavailable(
+            f"{error}; or download {publisher.file} by hand from {publisher.page} and run: {by_hand}"
+        ) from error
+    return target
+
+
+def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
+    # Under the lock no other process unpacks: these are of killed ones.
+    for killed in unpacked.parent.glob(f".{unpacked.name}.unpacking-*"):
+        shutil.rmtree(killed, ignore_errors=True)
+    with transfer(f"unpacking {archive.name}", say) as report:
+        unpack(archive, unpacked, report)
+
+
+def _with_categories(name: str, unpacked: Path, publisher: Publisher) -> Path:
+    """The folder that holds the categories: the archive's top, or the one folder below it that does."""
+    expected = set(publisher.categories)
+    for folder in (unpacked, *sorted(p for p in unpacked.iterdir() if p.is_dir())):
+        if expected & set(categories_of(name, folder)):
+            return folder
+    raise BadInput(f"{publisher.file}: holds none of the categories of {name}; tell the maintainers of goodshot")
+
+
+def _move(unpacked: Path, root: Path, say: Say) -> None:
+    """Put the parts in place, the licence's file before the first category; what is there is left alone."""
+    for part in sorted(unpacked.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+        target = root / part.name
+        if target.exists():
+            say(f"{target}: is there already and is left as it is")
+        else:
+            with writing(target):
+                part.rename(target)
+
+
+def _finish(name: str, root: Path, publisher: Publisher, archive: Path | None, keep: bool) -> None:
+    from runner.store.files import Files
+
+    downloads = root / DOWNLOADS
+    marker = {
+        "dataset": name,
+        "sha256": publisher.sha256,
+        "source": str(archive.name) if archive else publisher.url,
+        "licence": f"{publisher.licence.name}, {publisher.licence.deed}",
+        "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    Files(str(downloads)).write(f"{name}.json", json.dumps(marker, indent=1, ensure_ascii=False).encode())
+    shutil.rmtree(downloads / f"{name}-{publisher.sha256[:12]}", ignore_errors=True)
+    if not keep and not archive:
+        (downloads / publisher.file).unlink(missing_ok=True)
+
+
+def _command(command: str, name: str, root: Path) -> str:
+    return f"goodshot {command} {name} --root {shlex.quote(str(root))}"

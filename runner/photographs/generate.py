@@ -1,0 +1,338 @@
+"""``goodshot generate``: a user's own photographs in, good images out, in this process and without Ray.
+
+It runs a study's prompt and generator stages on a store below ``--out``, so an interrupted call continues, and a call
+that asks for more iterations extends the same training.
+
+# K photographs, M generated images
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.config import Config
+from components.data.images import decode_rgb, encode_png
+from components.data.layout import EXTENSIONS, is_folder, listed
+from components.data.layout import images as images_in
+from components.data.sample import Sample
+from components.data.supplied import Supplied, read_supplied
+from components.detectors.config import DetectorConfig
+from components.errors import BadInput
+from components.generator.augment import POLICIES, augmented_set
+from runner.data.catalogue import Category, read_catalogue
+from runner.photographs.contact_sheet import contact_sheet
+from runner.plan.plan import GeneratorStage, Plan, PlannedCell
+from runner.plan.planning import Declared, make_plan
+from runner.store.artifacts import Store
+from runner.store.files import Files, absolute
+from runner.study.search import SearchConfig
+from runner.study.study import Policy, Study
+
+IMAGES = "images"
+MANIFEST = "manifest.json"
+"""In the folder of the images: their names and SHA-256, by which a later call knows its own."""
+DECIDED = ("arms", "categories", "category_augmentation", "dataset", "detectors", "objects", "shots", "support")
+SHEET = "contact_sheet.png"
+PREVIEW = "preview.png"
+RECORD = "generated.json"
+SHOWN_VIEWS = 6
+PREVIEW_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a call made: where it is, the prompt it was chosen by, and what it measures without a detector."""
+
+    folder: Path
+    sheet: Path
+    images: tuple[Path, ...]
+    prompt: str
+    iteration: int
+    similarity: float
+    quality: dict[str, float]
+    seconds: float
+
+
+def check_settings(settings: Iterable[str]) -> None:
+    """Raise :class:`BadInput` for a ``--set`` of what this command decides itself, instead of ignoring it."""
+    for setting in settings:
+        name = setting.partition("=")[0].partition(".")[0]
+        if name in DECIDED:
+            raise BadInput(f"--set {name}: generate learns from every photograph in its folder; it takes no {name}")
+
+
+class Photographs(Config):
+    """The photographs of one object."""
+
+    folder: Path
+    object_name: str
+
+    @property
+    def place(self) -> Path:
+        """The folder itself, or ``good`` in it if it holds no image. Raises :class:`BadInput` if there is none."""
+        if not is_folder(self.folder):
+            raise BadInput(f"{self.folder}: no such folder; give one with photographs of good products")
+        inside = self.folder / "good"
+        return inside if not images_in(self.folder) and is_folder(inside) else self.folder
+
+    def read(self) -> tuple[Supplied, ...]:
+        """All of them by name, each whole. Raises :class:`BadInput` for a missing folder, none, or a broken one."""
+        if not (found := images_in(self.place)):
+            kinds = ", ".join(sorted(EXTENSIONS))
+            raise BadInput(f"{self.place}: holds no images ({kinds}); put a photograph of a good product there")
+        return read_supplied(self.place, len(found))
+
+    def passed_over(self) -> str:
+        """What else lies in the folder, as a line; empty if nothing does."""
+        others = [p for p in listed(self.place) if not is_folder(p) and p not in set(images_in(self.place))]
+        if not others:
+            return ""
+        return f"passed over in {self.place}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+
+    def check_apart(self, out: Path) -> None:
+        """Raise :class:`BadInput` if what is written would lie among the photographs, or in place of them."""
+        place, target = self.place.resolve(), out.resolve()
+        if target in (place, self.folder.resolve()) or place.is_relative_to(target / IMAGES):
+            raise BadInput(f"--out {out}: the photographs are there; choose a folder of its own")
+
+    def category(self, read: Sequence[Supplied]) -> Category:
+        """They as a category of training images without a test, named after the object."""
+        name = self.object_name.replace(" ", "_")
+        samples = []
+        for photo in read:
+            height, width = decode_rgb(photo.path.read_bytes()).shape[:2]
+            samples.append(
+                Sample(photo.path.name, "folder", name, "train", "good", 0, photo.path, width, height, photo.sha256)
+            )
+        return Category("folder", name, tuple(samples))
+
+
+def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> Path:
+    """Write ``OUT/preview.png``: each photograph, and views of it by the policy and by every other one, unshuffled.
+
+    It trains nothing: what a generator will learn from can be looked at in a second.
+    """
+    photographs.check_apart(out)
+    originals = [decode_rgb(p.path.read_bytes(), PREVIEW_SIDE) for p in photographs.read()]
+    names = [policy, *(name for name in POLICIES if name != policy)]
+    rows = []
+    for number, original in enumerate(originals, start=1):
+        for name in names:
+            label = f"{number}, {name}" + " (used)" * (name == policy)
+            rows.append((label, [original, *augmented_set([original], POLICIES[name], SHOWN_VIEWS, seed)]))
+    Files(absolute(str(out))).check_writable()
+    return _written(out, PREVIEW, contact_sheet(rows))
+
+
+def generate(
+    photographs: Photographs,
+    study: Study,
+    out: Path,
+    device: str = "cpu",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 1,
+) -> Generated:
+    """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of how they were made.
+
+    Args:
+        study: one point, one support seed; fields in ``DECIDED`` are not looked at.
+        on_step: called with the updates made so far and those that there will be.
+        workers: processes that share each step's photographs, on the Ray cluster that the caller has started.
+
+    Raises:
+        BadInput: nothing usable in the folder, a study of several points, missing weights, an unknown object.
+    """
+    began = time.perf_counter()
+    photographs.check_apart(out)
+    _check_own(out / IMAGES)
+    read = photographs.read()
+    category = photographs.category(read)
+    plan, planned = _planned(study, category, photographs.object_name, out / "photographs")
+    Files(absolute(str(out))).check_writable()
+    store = Store(absolute(str(out / "store")))
+    stage = plan.generators[str(planned.generator)]
+    info = _make(plan, planned, stage, category, store, device, on_step, workers)
+    images = _finished_images(planned, store)
+    originals = [decode_rgb(p.path.read_bytes(), images.shape[1]) for p in read]
+    quality = {v.metric: v.value for v in _quality(images, originals, store)}
+    prompt = store.get(str(planned.prompt)).info["prompts"][stage.image_sets[0].prompt_kind]
+    paths = _write_images(images, out)
+    policy = study.augmentation_of(category.name)
+    sheet = _written(out, SHEET, contact_sheet(_sheet(originals, images, policy, study)))
+    record = {
+        "object": photographs.object_name,
+        "photographs": {p.path.name: p.sha256 for p in read},
+        "prompt": prompt,
+        "chosen_iteration": info["iteration"],
+        "similarity": info["similarity"],
+        "quality": {name: _plain(value) for name, value in quality.items()},
+        "generator": stage.key,
+        "study": study.model_dump(mode="json"),
+    }
+    _written(out, RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    seconds = time.perf_counter() - began
+    return Generated(
+        out / IMAGES, sheet, paths, prompt, int(info["iteration"]), float(info["similarity"]), quality, seconds
+    )
+
+
+def _planned(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, PlannedCell]:
+    values = {
+        "arms": ("generated",),
+        "categories": (category.name,),
+        "category_augmentation": {},
+        "objects": {category.name: object_name},
+        "shots": "full",
+        "support": {},
+        "objective": "similarity",
+        "detectors": (DetectorConfig(),),
+        "search": SearchConfig(),
+    }
+    own = study.model_copy(update=values)
+    named = own.variation_sources if "predicted" in own.variance else ()
+    sources = [c for d in named for c in read_catalogue(d, (), demo_root, tested=False).values()]
+    plan = make_plan([Declared(own, {category.name: category}, sources)])
+    if len(plan.cells) != 1:
+        raise BadInput(
+            f"generate makes one set of images, and this study asks for {len(plan.cells)}; give each of vq_weight, "
+            "copies, iterations, prompt_kind, select, variance, detail and post_augment one value, and one seed"
+        )
+    (planned,) = plan.cells.values()
+    return plan, planned
+
+
+def _make(
+    plan: Plan,
+    planned: PlannedCell,
+    stage: GeneratorStage,
+    category: Category,
+    store: Store,
+    device: str,
+    on_step: Callable[[int, int], None],
+    workers: int,
+) -> dict[str, Any]:
+    """Commit the stages' artifacts, those that are not there. Returns what is known of the image set."""
+    from components.generator.generator import Generator
+    from components.generator.start import check_start
+    from components.generator.training import StepLosses
+    from runner.cluster.connection import usable_cpus
+    from runner.cluster.distributed import SharedTraining, shared_steps
+    from runner.stages.image_sets import ImageSets
+    from runner.stages.shard import make_shards, read_support
+    from runner.stages.stages import cached_encoder, rank_prompts
+    from runner.stages.variation import make_variation, read_variation
+
+    for shard in (s.shard for v in plan.variations.values() for s in v.sources):
+        if not store.has(shard):
+            make_shards(plan.category(shard).samples, shard, store, plan.category(shard).source)
+    for variation in plan.variations.values():
+        if not store.has(variation.key):
+            make_variation(variation, store)
+    if not store.has(category.shard):
+        make_shards(category.samples, category.shard, store)
+    originals = read_support(planned.support, store)
+    prompt = plan.prompts[str(planned.prompt)]
+    if not store.has(prompt.key):
+        rank_prompts(prompt, originals, store, device)
+    if workers > 1 and stage.config.discriminator.start is not None:
+        raise BadInput("--workers: with a discriminator several workers train another generator; leave one of them out")
+    head = read_variation(stage.variation.key, store) if stage.variation else None
+
+    def start() -> Generator:
+        check_start(stage.config.init, stage.start_sha256)
+        return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device, head)
+
+    def stepped(steps: int, seconds: float) -> None:
+        if making.generator is not None:
+            on_step(making.generator.iteration, stage.iterations - 1)
+
+    def shared(generator: Generator, to: int) -> list[StepLosses]:
+        training = SharedTraining(
+            originals, stage.config, stage.vq_weight, stage.seed, to, "", stage.augmentation, variance_head=head
+        )
+        return shared_steps(training, generator, workers, device == "cuda", max(1, usable_cpus() // workers))
+
+    encoder, train = cached_encoder(stage.encoder, device, stage.precision), shared if workers > 1 else None
+    making = ImageSets(stage, store, encoder, start, stepped, train=train)
+    making.make()
+    return dict(store.get(stage.image_sets[0].key).info)
+
+
+def _finished_images(planned: PlannedCell, store: Store) -> np.ndarray:
+    """The chosen set under the study's ``post_augment``, uint8 (M, H, W, 3): what a detector would train on."""
+    from runner.stages.stages import extra_images
+
+    images, _ = extra_images(planned, store)
+    assert images is not None  # noqa: S101 - a generated arm adds images
+    return images
+
+
+def _quality(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> Sequence[Any]:
+    from runner.stages.quality import quality_values
+
+    return quality_values(images, originals, store)
+
+
+def _sheet(
+    originals: Sequence[np.ndarray], images: np.ndarray, policy: Policy, study: Study
+) -> list[tuple[str, list[np.ndarray]]]:
+    views = augmented_set(list(originals), POLICIES[policy], SHOWN_VIEWS, study.support_seeds[0])
+    shown = max(SHOWN_VIEWS, 10)
+    made = [list(images[i : i + shown]) for i in range(0, min(len(images), 4 * shown), shown)]
+    rows = [("photographs", list(originals[:shown])), (f"{policy} views, learned from", list(views))]
+    return rows + [("generated" if not i else "", row) for i, row in enumerate(made)]
+
+
+def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
+    """Replace ``OUT/images`` as a whole, so that it never holds images of two calls."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".images-") as folder:
+        fresh = Path(folder) / "new"
+        fresh.mkdir()
+        names = [f"{m:03d}.png" for m in range(len(images))]
+        for name, image in zip(names, images, strict=True):
+            (fresh / name).write_bytes(encode_png(image))
+        target = out / IMAGES
+        hashes = {name: hashlib.sha256((fresh / name).read_bytes()).hexdigest() for name in names}
+        (fresh / MANIFEST).write_text(json.dumps(hashes, indent=1))
+        if target.exists():
+            _check_own(target)
+            target.rename(Path(folder) / "old")
+        fresh.rename(target)
+    return tuple(target / name for name in names)
+
+
+def _check_own(folder: Path) -> None:
+    """Raise :class:`BadInput` unless the folder holds what this command wrote and nothing else: it may be replaced."""
+    if not folder.exists():
+        return
+    manifest = folder / MANIFEST
+    try:
+        hashes = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        hashes = {}
+    for path in sorted(folder.iterdir()):
+        if path == manifest and hashes:
+            continue
+        if not path.is_file() or hashes.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
+            raise BadInput(
+                f"{folder}: holds {path.name}, which this command did not write; move it, or choose another --out"
+            )
+
+
+def _written(out: Path, name: str, data: bytes) -> Path:
+    Files(absolute(str(out))).write(name, data)
+    return out / name
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows neither NaN nor infinity."""
+    return value if np.isfinite(value) else None

@@ -1,0 +1,253 @@
+"""``goodshot prompts``: the words that WordNet gives an object, and how its prompts rank against photographs (§4.1.1).
+
+What needs no photographs loads no encoder. What was looked up or embedded before is remembered (`components.prompts.
+database`, `components.encoders.remembering`): networks are loaded for what is new.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.prompt import IntPrompt
+from rich.table import Table
+
+from components.encoders import check_encoder
+from components.errors import BadInput
+from components.prompts import (
+    RELATIONS,
+    Candidate,
+    PromptConfig,
+    Ranking,
+    Relation,
+    UnknownWord,
+    WordNet,
+    candidates,
+    rank,
+)
+from runner.study.problems import first_problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OPTIONS = {"relations": "relation", "senses": "sense"}
+"""Fields of a prompt's configuration whose option has another name."""
+TOGETHER = 4
+"""Photographs of one size that are embedded in one batch: a full one on a CPU, and little memory."""
+STYLES = {"best": "bold green", "worst": "red", "only word": "cyan", "naive": "cyan", "": ""}
+WEAK_ON_TEXTURES = "conse-lite0-minilm"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What one WordNet gives an object: each word with the relation that led to it, and the candidate prompts."""
+
+    object_name: str
+    source: str
+    relations: dict[str, Relation]
+    candidates: tuple[Candidate, ...]
+
+
+def prompt_config(**given: Any) -> PromptConfig:
+    """The configuration of the options that were given. Raises :class:`BadInput` naming the option at fault."""
+    try:
+        return PromptConfig.model_validate({name: value for name, value in given.items() if value not in (None, [])})
+    except ValidationError as error:
+        field, _, problem = first_problem(PromptConfig, error).partition(": ")
+        name = field.partition(".")[0]
+        raise BadInput(f"--{OPTIONS.get(name, name)}: {problem}") from None
+
+
+def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None = None) -> str:
+    """The word itself if WordNet holds it as a noun, else the one that ``ask`` returns.
+
+    Raises:
+        BadInput: it does not, and there is nobody to ask or nothing near it; the line says what to run instead.
+    """
+    try:
+        wordnet.words(word)
+    except UnknownWord as error:
+        if ask is not None and error.nearest:
+            return ask(error)
+        run = f"run: goodshot prompts {shlex.quote(error.nearest[0])}" if error.nearest else "name it by another noun"
+        raise BadInput(error.with_remedy(run)) from None
+    return word
+
+
+def pick(error: UnknownWord, console: Console) -> str:
+    """Show the nearest words numbered and let the user choose one."""
+    console.print(f"{error.problem}; the nearest:", highlight=False, soft_wrap=True, markup=False)
+    for number, word in enumerate(error.nearest, start=1):
+        console.print(f"  {number}  {word}", highlight=False)
+    numbers = [str(number) for number in range(1, len(error.nearest) + 1)]
+    return error.nearest[IntPrompt.ask("Which one?", console=console, choices=numbers, default=1) - 1]
+
+
+def words_of(object_name: str, config: PromptConfig, wordnet: WordNet) -> Words:
+    """What WordNet gives the object. Raises :class:`BadInput` for an unknown object or sense, and if it is nothing."""
+    relations = wordnet.relations_of(object_name, config.hops, config.relations, config.senses)
+    if not relations:
+        raise BadInput(f"{object_name!r} has no words by these relations; choose more of them, or raise --hops")
+    prompts = candidates(object_name, sorted(relations), config.template)
+    return Words(object_name, wordnet.source, relations, tuple(prompts))
+
+
+def rank_photographs(words: Words, images: Path, encoder: str, config: PromptConfig) -> tuple[Ranking, int]:
+    """Rank the candidates against a folder of photographs, or one file; as a study's prompt stage does.
+
+    Returns the ranking and the number of photographs.
+
+    Raises:
+        BadInput: no photograph there, a broken one, an encoder without weights, or stage 1 keeps nothing.
+    """
+    check_encoder(encoder)
+    photographs = _photographs(images, words.object_name)
+    import torch
+
+    from components.encoders import build_encoder, encoder_identity
+    from components.encoders.remembering import RememberingEncoder
+    from components.weights import forbid_downloads
+
+    forbid_downloads()
+    remembering = RememberingEncoder(encoder, encoder_identity(encoder), lambda: build_encoder(encoder))
+    embeddings = torch.cat([remembering.encode_images(batch) for batch in _batches(photographs)])
+    return rank(embeddings, words.candidates, remembering, words.object_name, config), len(photographs)
+
+
+def _photographs(images: Path, object_name: str) -> list[Path]:
+    """The photographs' files, each of which can be read."""
+    from components.data.images import decode_rgb
+    from runner.photographs.generate import Photographs
+
+    if not images.is_file():
+        return [photo.path for photo in Photographs(folder=images, object_name=object_name).read()]
+    try:
+        decode_rgb(images.read_bytes())
+    except BadInput as error:
+        raise BadInput(f"{images}: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{images}: cannot be read ({error.strerror}); check its permissions") from None
+    return [images]
+
+
+def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:
+    """Float (B, 3, H, W) in [0, 1]: the photographs in their order, neighbours of one size together."""
+    import numpy as np
+    import torch
+
+    from components.data.images import decode_rgb
+
+    decoded = (decode_rgb(path.read_bytes()) for path in photographs)
+    for _, same in groupby(decoded, key=lambda pixels: pixels.shape):
+        while few := list(islice(same, TOGETHER)):
+            yield torch.from_numpy(np.stack(few)).permute(0, 3, 1, 2).float() / 255
+
+
+def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | None) -> None:
+    """Write the ranking as JSON and as Fig. 8's two panels, those that are asked for, each whole or not at all."""
+    if json is not None:
+        _write(json, ranking.to_json().encode())
+    if chart is not None:
+        from runner.report.charts import prompt_ranking
+        from runner.report.page import PromptView
+
+        uri = prompt_ranking(PromptView(ranking.object_name, title, ranking))
+        _write(chart, base64.b64decode(uri.partition(",")[2]))
+
+
+def _write(path: Path, content: bytes) -> None:
+    from runner.store.files import Files, absolute
+
+    Files(absolute(str(path.parent))).write(path.name, content)
+
+
+def check_files(images: Path | None, json: Path | None, chart: Path | None) -> None:
+    """Raise :class:`BadInput` for files that cannot be asked for, before anything is computed."""
+    for option, path in (("--json", json), ("--chart", chart)):
+        if path is not None and images is None:
+            raise BadInput(f"{option}: holds a ranking, and a ranking needs photographs; add --images")
+        if path is not None and path.is_dir():
+            raise BadInput(f"{option} {path}: is a folder; give a file's name")
+    if chart is not None and chart.suffix.lower() != ".svg":
+        raise BadInput(f"--chart {chart}: is drawn as SVG; name it {chart.with_suffix('.svg').name}")
+
+
+def print_senses(console: Console, object_name: str, wordnet: WordNet) -> None:
+    """The object's meanings, by the names that ``--sense`` takes."""
+    table = _table(f"{object_name} in WordNet ({wordnet.source})")
+    for column in ("sense", "meaning", "other words"):
+        table.add_column(column, overflow="fold")
+    for sense in wordnet.senses(object_name):
+        table.add_row(*map(escape, (sense.name, sense.definition, ", ".join(sense.words))))
+    console.print(table)
+
+
+def print_words(console: Console, words: Words, top: int) -> None:
+    """The words by relation and the candidate prompts."""
+    table = _table(f"{words.object_name}: {len(words.relations)} words of WordNet ({words.source})")
+    for column, justify in (("relation", "left"), ("", "right"), ("words", "left")):
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for relation in RELATIONS:
+        if own := sorted(word for word, each in words.relations.items() if each == relation):
+            table.add_row(relation.replace("_", " "), str(len(own)), escape(", ".join(own)))
+    console.print(table)
+    shown = words.candidates[:top] if top else words.candidates
+    for candidate in shown:
+        console.print(candidate.prompt, highlight=False, markup=False)
+    _print_rest(console, len(words.candidates) - len(shown), len(words.candidates))
+
+
+def print_ranking(console: Console, ranking: Ranking, words: Words, photographs: int, top: int) -> None:
+    """The ranking as a table, and what it was made with."""
+    table = _table(f"{words.object_name}: prompts by their cosine with the photograph{'s' * (photographs > 1)}")
+    for column, justify in (("rank", "right"), ("prompt", "left"), ("cosine", "right"), ("distance", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("kept")
+    table.add_column("")
+    last = 0
+    for line in ranking.listed(top or len(ranking.rows)):
+        if line.rank is not None and line.rank > last + 1:
+            table.add_row("…")
+        last = line.rank or last
+        numbers = (f"{line.prompt.cosine:.3f}", f"{line.prompt.distance:.3f}")
+        kept = {None: "–", True: "yes", False: "dropped"}[line.kept]
+        style = "dim" if line.kept is False else STYLES[line.name]
+        table.add_row(str(line.rank or "–"), escape(line.prompt.prompt), *numbers, kept, line.name, style=style)
+    if last < len(ranking.rows):
+        table.add_row("…")
+    console.print(table)
+    for text in _notes(ranking, words, photographs):
+        console.print(text, style="dim", highlight=False, soft_wrap=True, markup=False)
+
+
+def _notes(ranking: Ranking, words: Words, photographs: int) -> Sequence[str]:
+    distances = [row.distance for row in ranking.rows]
+    kept = sum(row.kept for row in ranking.rows)
+    found = [
+        f"WordNet {words.source} · encoder {ranking.encoder} · {photographs} photograph{'s' * (photographs != 1)} · "
+        f"{len(ranking.rows)} candidates",
+        f"distances {min(distances):.3f} to {max(distances):.3f}; stage 1 keeps what is {ranking.keep} than "
+        f"{ranking.threshold:g}: {kept} of {len(ranking.rows)}",
+        "only word and naive are comparators, no candidates",
+    ]
+    if ranking.encoder == WEAK_ON_TEXTURES:
+        found.append(f"{ranking.encoder} knows objects and is weak on bare textures; --encoder open_clip:… is CLIP")
+    return found
+
+
+def _print_rest(console: Console, rest: int, count: int) -> None:
+    if rest:
+        console.print(f"… and {rest} more of {count} (--top 0 shows all)", style="dim", highlight=False)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -1,0 +1,1 @@
+"""Which cells and stages a study is, what identifies them, and what they cost."""

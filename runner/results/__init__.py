@@ -1,0 +1,1 @@
+"""Rows, scores and metrics of finished cells, and what is read out of them."""

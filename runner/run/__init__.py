@@ -1,0 +1,1 @@
+"""A whole run: what is left, who works on it, what it did."""

@@ -1,0 +1,123 @@
+"""Run studies: plan, execute what is not finished yet, account for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from components.errors import GoodshotError
+from components.weights import forbid_downloads
+from runner.data.catalogue import Category, read_catalogue
+from runner.machine.needs import require_all
+from runner.plan.costs import remember_costs, remember_memory
+from runner.plan.plan import Plan, unshared_steps
+from runner.plan.planning import Declared, make_plan
+from runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
+from runner.results.results import Results
+from runner.run.options import Options, Run
+from runner.run.work import Work
+from runner.study.search import corners
+from runner.study.study import DatasetConfig, Study
+
+
+def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
+    """Scan the data and expand the studies, guided searches over a draw of points; writes nothing.
+
+    Raises:
+        BadInput: the first problem of the studies, their data or weights.
+    """
+    return make_plan(declare(studies, options), guided=True)
+
+
+def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
+    """The studies with their data, which is scanned; writes nothing but the demo's photographs.
+
+    Raises:
+        BadInput: the first problem of the studies, their data or weights.
+    """
+    forbid_downloads()
+    require_all(studies)
+    demo_root = options.local_folder / "photographs"
+    if any(d.name == "demo" and d.root is None for s in studies for d in (s.dataset, *s.sources)):
+        Results(options.out).files.check_writable()
+    catalogues: dict[str, dict[str, Category]] = {}
+
+    def read(dataset: DatasetConfig, categories: tuple[str, ...], tested: bool) -> dict[str, Category]:
+        key = json.dumps([dataset.model_dump(), categories, tested])
+        if key not in catalogues:
+            catalogues[key] = read_catalogue(dataset, categories, demo_root, tested)
+        return catalogues[key]
+
+    found = []
+    for study in studies:
+        own = {json.dumps(d.model_dump()): d for point in corners(study) for d in point.sources}
+        sources = [c for d in own.values() for c in read(d, (), False).values()]
+        found.append(Declared(study, read(study.dataset, study.categories, True), sources))
+    return found
+
+
+def run_studies(studies: Sequence[Study], options: Options, console: Console) -> tuple[Plan, Run]:
+    """Execute every cell that is not finished, sharing stages among all the studies given.
+
+    A study with more than one point runs through Ray Tune, one trial a point. Rerunning executes what is missing; a
+    search goes on with the points that it has chosen.
+    """
+    began = time.perf_counter()
+    declared = declare(studies, options)
+    work = Work.planned(declared, options)
+    results = work.results
+    work.write_records()
+    work.announce(console)
+    run = Run(cells=len(work.asked), reused=work.reused, left_alone=len(work.left_alone & work.asked))
+    is_whole = False
+    try:
+        if work.is_left:
+            # Imported here: a finished study is reported without starting Ray.
+            from runner.run.driver import Stopped, execute
+
+            try:
+                done = execute(work, options, console)
+            except Stopped as stopped:
+                run = stopped.run
+                raise stopped.reason from None
+            run = replace(done, left_alone=run.left_alone, reused=work.reused, cells=len(work.asked))
+        is_whole = True
+    finally:
+        run = replace(run, seconds=time.perf_counter() - began)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
+        remember_costs(run.costs)
+        remember_memory(run.memory)
+        with suppress(GoodshotError):
+            work.write_records()
+        if why := tidy(results, PATIENCE_SECONDS) if is_whole else tidy(results, seconds=LAST_SECONDS):
+            console.print(f"some finished cells are in no table yet ({why}); the next run moves them", highlight=False)
+    return work.plan, run
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Generator steps of a study: in this run, over all runs recorded in ``out``, and without any sharing."""
+
+    this_run: int
+    all_runs: int
+    unshared: int
+
+
+def sharing(study: Study, plan: Plan, run: Run, out: str) -> Sharing:
+    """Count the steps executed for a study's generators, those shared with other studies included."""
+    planned = [plan.cells[f] for f in plan.cells_of[study.name]]
+    flights = {p.generator for p in planned if p.generator}
+    files = Results(out).files
+    recorded = [json.loads(files.read(name))["generator_steps"] for name in files.names("runs", ".json")]
+    return Sharing(
+        this_run=sum(run.generator_steps.get(f, 0) for f in flights),
+        all_runs=sum(steps.get(f, 0) for steps in recorded for f in flights),
+        unshared=unshared_steps(planned),
+    )

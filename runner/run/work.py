@@ -1,0 +1,140 @@
+"""What a run has to do: the cells that are not finished, and the points that searches have still to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from runner.plan.plan import Plan, Trial, point_key
+from runner.plan.planning import Declared, make_plan, plan_point
+from runner.results.compaction import tidy
+from runner.results.record import write_record
+from runner.results.results import Results
+from runner.results.trials import Ledger
+from runner.run.options import Options
+from runner.stages.external import supply
+from runner.store.artifacts import Store
+from runner.study.search import points_of
+from runner.study.study import Study
+
+MOST_TRIES = 3
+"""A cell that failed so often is left alone: it would fail for ever, and take its time each time."""
+
+
+@dataclass
+class Work:
+    """The plan of a run, and what of it is left.
+
+    missing: cells known beforehand that are to run; those of guided searches come as their points are chosen.
+    """
+
+    declared: Sequence[Declared]
+    plan: Plan
+    results: Results
+    options: Options
+    missing: list[str] = field(default_factory=list)
+    left_alone: frozenset[str] = frozenset()
+    reused: int = 0
+    searches_left: frozenset[str] = frozenset()
+    _trials: dict[tuple[str, str], Trial] = field(default_factory=dict)
+
+    @classmethod
+    def planned(cls, declared: Sequence[Declared], options: Options) -> Work:
+        """Plan all studies, tidy up after a run that was killed, and look at what is finished."""
+        work = cls(declared, make_plan(declared), Results(options.out), options)
+        work.results.files.check_writable()
+        tidy(work.results)
+        work._recall()
+        finished = work.results.finished()
+        tries = {} if options.retry else work.results.tries()
+        work.left_alone = frozenset(f for f, tried in tries.items() if tried >= MOST_TRIES and f not in finished)
+        known = {f: None for each in declared if each not in work.guided for f in work.plan.cells_of[each.study.name]}
+        work.missing = [f for f in known if f not in finished and f not in work.left_alone]
+        work.reused = len(finished & work.asked)
+        work.searches_left = frozenset(e.study.name for e in work.guided if work._is_left(e.study, finished))
+        return work
+
+    @property
+    def guided(self) -> list[Declared]:
+        """The searches that choose as they go."""
+        return [each for each in self.declared if each.study.search.is_guided]
+
+    @property
+    def asked(self) -> set[str]:
+        """All cells that have been asked for; of a guided search not those that it may never get to."""
+        return {f for fingerprints in self.plan.cells_of.values() for f in fingerprints}
+
+    @property
+    def is_left(self) -> bool:
+        """Whether anything is to be run."""
+        return bool(self.missing or self.searches_left)
+
+    def ledger(self, study: Study) -> Ledger:
+        """The study's trials below ``--out``."""
+        return Ledger(self.results, study)
+
+    def trial(self, declared: Declared, values: Mapping[str, Any], broker: Any = None) -> Trial:
+        """One point of a guided search, planned when it is first asked for; then the broker learns of its cells."""
+        name, key = declared.study.name, point_key(values)
+        if (name, key) not in self._trials:
+            part = plan_point(declared, values)
+            (self._trials[name, key],) = part.trials_of.pop(name)
+            # Those that report are counted, not those that a scheduler never lets run.
+            del part.cells_of[name]
+            supply(part.external.values(), Store(self.options.store_uri))
+            if broker is not None:
+                part.categories = {k: c for k, c in part.categories.items() if k not in self.plan.categories}
+                broker.learn.remote(part)
+            self.plan.merge(part)
+        return self._trials[name, key]
+
+    def count(self, study: Study, fingerprints: Sequence[str]) -> None:
+        """These cells of a guided search have been asked for."""
+        self.plan.cells_of[study.name] = list(dict.fromkeys([*self.plan.cells_of[study.name], *fingerprints]))
+
+    def write_records(self) -> None:
+        """Leave each study and its cells beside the rows."""
+        for each in self.declared:
+            write_record(each.study, self.plan, self.results)
+
+    def announce(self, console: Console) -> None:
+        """What is finished and what is to run."""
+        for each in self.guided:
+            begun = len(self.ledger(each.study).read())
+            console.print(
+                f"{each.study.name}: a search of {_wanted(each.study)} points, {begun} of them begun", highlight=False
+            )
+        asked = self.asked
+        alone = len(self.left_alone & asked)
+        if not asked:
+            return
+        console.print(
+            f"{len(asked)} cells of {len(self.declared)} studies: {self.reused} finished, "
+            f"{len(self.missing)} to run"
+            + f", {alone} left alone after {MOST_TRIES} failures (--retry tries them)" * bool(alone)
+            + f"; {len(self.plan.generators)} generators",
+            highlight=False,
+        )
+
+    def _recall(self) -> None:
+        """Plan the points that guided searches have chosen in earlier runs."""
+        for each in self.guided:
+            for record in self.ledger(each.study).read():
+                if not record.error:
+                    self.trial(each, record.values)
+                self.count(each.study, [f for report in record.reports for f in report.fingerprints])
+
+    def _is_left(self, study: Study, finished: set[str]) -> bool:
+        """Whether points are still to be chosen, or cells of the chosen ones to be run."""
+        records = self.ledger(study).read()
+        ended = [record for record in records if record.state != "running"]
+        asked = {f for record in records for report in record.reports for f in report.fingerprints}
+        return len(ended) < _wanted(study) or bool(asked - finished - self.left_alone)
+
+
+def _wanted(study: Study) -> int:
+    """How many points the search tries."""
+    return study.search.trials if study.search.algorithm == "optuna" else len(points_of(study))

@@ -1,0 +1,262 @@
+"""The generator stage: train once, score as it goes, and leave every image set that was asked for (METHOD: prefixes).
+
+In the store, below ``generator/<fingerprint>/``: checkpoints by updates made, and traces (losses and the embeddings of
+the scored iterations) by encoder and sample count. A later call that asks for more iterations continues from the last
+checkpoint whose trace it can use; a set whose images are gone is made again from the nearest checkpoint.
+
+# S scored iterations, M samples, d embedding size
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.encoders import Encoder
+from components.generator.config import Detail
+from components.generator.generator import Generator
+from components.generator.training import StepLosses, columns
+from components.integrator import EMPTY, Choice, Trace, choose
+from runner.plan.plan import GeneratorStage, ImageSetStage
+from runner.store.artifacts import Store, arrays_bytes
+
+REPORT_EVERY = 5
+CHECKPOINT_SECONDS = 120.0
+"""What a killed process loses at most, besides the iterations between two scored ones."""
+
+
+class ImageSets:
+    """Makes the image sets of one :class:`GeneratorStage` that the store does not hold yet.
+
+    Args:
+        start: builds a fresh generator at iteration 0.
+        on_step: called with the number of generator steps just made and the seconds that they took.
+        warm: a generator of this stage that is already in memory.
+        train: brings a generator to so many updates and returns their losses; by several workers perhaps.
+        on_left: called with the key of each image set as soon as it is in the store.
+    """
+
+    def __init__(
+        self,
+        stage: GeneratorStage,
+        store: Store,
+        encoder: Encoder,
+        start: Callable[[], Generator],
+        on_step: Callable[[int, float], None],
+        warm: Generator | None = None,
+        train: Callable[[Generator, int], list[StepLosses]] | None = None,
+        on_left: Callable[[str], None] | None = None,
+    ) -> None:
+        self.stage, self.store, self.encoder = stage, store, encoder
+        self._train, self._on_left = train, on_left
+        self.start, self.on_step = start, on_step
+        self.generator = warm
+        self.missing = [s for s in stage.image_sets if not store.has(s.key)]
+        self.steps, self.step_seconds, self.scored_images = 0, 0.0, 0
+        self._kept: dict[tuple[Detail, int], np.ndarray] = {}
+        self._traces: dict[Detail, str] = {}
+        self._losses: list[StepLosses] = []
+        self._saved, self._passing = time.monotonic(), ""
+        self._passing_traces: list[str] = []
+        self._began = time.perf_counter()
+
+    def make(self) -> int:
+        """Commit every missing image set. Returns the generator steps executed for it."""
+        if not self.missing:
+            return 0
+        self._texts = self._read_texts()
+        self._copies = max(self.stage.samples, *(s.copies for s in self.missing))
+        self._details: list[Detail] = sorted({s.detail for s in self.missing})
+        generator, traces = self._resume()
+        self.generator = generator
+        last = max(s.iterations for s in self.missing)
+        scored = max((int(t.iterations[-1]) for t in traces.values() if len(t.iterations)), default=0)
+        declared = {s.iterations for s in self.missing}
+        self._leave(generator, traces, [s for s in self.missing if s.iterations <= scored])
+        for iteration in range(scored + self.stage.score_every, last + 1, self.stage.score_every):
+            self._advance(generator, iteration - 1)
+            traces = {d: self._score(generator, d, iteration, traces[d]) for d in self._details}
+            self._forget_losers(traces, iteration)
+            if iteration in declared:
+                self._save(generator, traces)
+                self._leave(generator, traces, [s for s in self.missing if s.iterations == iteration])
+            elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save(generator, traces, passing=True)
+        return self.steps
+
+    def _advance(self, generator: Generator, to: int) -> None:
+        """Train up to ``to`` updates, telling how far it is every few steps."""
+        while generator.iteration < to:
+            began = time.perf_counter()
+            if self._train is not None:
+                steps = self._train(generator, to)
+            else:
+                steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
+            self._losses += steps
+            seconds = time.perf_counter() - began
+            self.steps, self.step_seconds = self.steps + len(steps), self.step_seconds + seconds
+            self.on_step(len(steps), seconds)
+
+    def _score(self, generator: Generator, detail: Detail, iteration: int, trace: Trace) -> Trace:
+        """Sample the largest set asked for and embed it (eq. 4), before the update of this iteration."""
+        images = generator.sample(self._copies, detail)
+        self._kept[detail, iteration] = images
+        self.scored_images += len(images)
+        return trace.extended(iteration, embed(self.encoder, images))
+
+    def _forget_losers(self, traces: dict[Detail, Trace], iteration: int) -> None:
+        """Keep only images that are the best so far for someone, so that memory does not grow with L."""
+        wanted = {
+            (s.detail, self._choose(s, traces, iteration).iteration) for s in self.missing if s.iterations >= iteration
+        }
+        wanted |= {(detail, iteration) for detail in self._details}
+        self._kept = {key: images for key, images in self._kept.items() if key in wanted}
+
+    def _choose(self, image_set: ImageSetStage, traces: dict[Detail, Trace], iterations: int) -> Choice:
+        text = self._texts[image_set.prompt, image_set.prompt_kind]
+        trace = traces[image_set.detail]
+        return choose(trace, text, image_set.copies, iterations, image_set.select)
+
+    def _leave(self, generator: Generator, traces: dict[Detail, Trace], image_sets: Iterable[ImageSetStage]) -> None:
+        """Commit these image sets, with the choice and the similarity curve that explain them."""
+        for image_set in image_sets:
+            choice = self._choose(image_set, traces, image_set.iterations)
+            images = self._images(image_set.detail, choice.iteration)[: image_set.copies]
+            files = {"images.safetensors": arrays_bytes({"images": images})}
+            info = {
+                **asdict(choice),
+                "copies": image_set.copies,
+                "generator": self.stage.key,
+                "trace": self._traces[image_set.detail],
+                "seconds": time.perf_counter() - self._began,
+            }
+            self.store.put(image_set.key, files, info)
+            if self._on_left is not None:
+                self._on_left(image_set.key)
+
+    def _images(self, detail: Detail, iteration: int) -> np.ndarray:
+        """The M samples of a scored iteration: kept, left by an earlier L, or made again from the checkpoint before."""
+        if (detail, iteration) not in self._kept and (left := self._left(detail, iteration)) is not None:
+            self._kept[detail, iteration] = left
+        if (detail, iteration) not in self._kept:
+            updates = [u for u in self._checkpoints() if u <= iteration - 1]
+            replay = self._restored(max(updates)) if updates else self.start()
+            losses, self._losses = self._losses, []
+            self._advance(replay, iteration - 1)
+            self._losses = losses
+            self._kept[detail, iteration] = replay.sample(self._copies, detail)
+        return self._kept[detail, iteration]
+
+    def _left(self, detail: Detail, iteration: int) -> np.ndarray | None:
+        """Its images as another set of this training has them in the store, if that has as many as are wanted."""
+        wanted = max(s.copies for s in self.missing)
+        for image_set in self.stage.image_sets:
+            if image_set.detail == detail and image_set.copies >= wanted and self.store.has(image_set.key):
+                artifact = self.store.get(image_set.key)
+                if artifact.info["iteration"] == iteration:
+                    return artifact.arrays("images.safetensors")["images"]
+        return None
+
+    def _save(self, generator: Generator, traces: dict[Detail, Trace], passing: bool = False) -> None:
+        """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use.
+
+        A ``passing`` one only saves work if the process dies; the next save makes it superfluous.
+        """
+        losses = {name: np.array(column) for name, column in columns(self._losses).items()}
+        for detail, trace in traces.items():
+            arrays = {"iterations": trace.iterations, "embeddings": trace.embeddings}
+            arrays |= {f"loss_{name}": column for name, column in losses.items()}
+            part = f"{self._trace_prefix(detail)}{trace.embeddings.shape[1]:05d}-{int(trace.iterations[-1]):06d}"
+            info = {"copies": int(trace.embeddings.shape[1]), "detail": detail}
+            self.store.put(f"{self.stage.key}/{part}", {"trace.safetensors": arrays_bytes(arrays)}, info)
+            self._traces[detail] = part
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint.safetensors"
+            generator.save(path)
+            part = _checkpoint_part(generator.iteration)
+            self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, {"updates": generator.iteration})
+        superfluous = [self._passing, *self._passing_traces] if self._passing else []
+        for name in superfluous:
+            self.store.discard(f"{self.stage.key}/{name}")
+        self._passing, self._passing_traces = (part, list(self._traces.values())) if passing else ("", [])
+        self._saved = time.monotonic()
+
+    def _resume(self) -> tuple[Generator, dict[Detail, Trace]]:
+        """The furthest checkpoint that has a usable trace for every detail asked for; else a fresh start."""
+        parts = self.store.parts(self.stage.key)
+        last = max(s.iterations for s in self.missing)
+        for updates in sorted(self._checkpoints(), reverse=True):
+            names = {d: self._usable_trace(parts, d, updates + 1) for d in self._details}
+            if updates + 1 > last or not all(names.values()):
+                continue
+            self._traces = {d: str(name) for d, name in names.items()}
+            stored = {d: self.store.get(f"{self.stage.key}/{name}") for d, name in self._traces.items()}
+            arrays = {d: artifact.arrays("trace.safetensors") for d, artifact in stored.items()}
+            self._losses = _losses_of(next(iter(arrays.values())))
+            traces = {d: Trace(a["iterations"], a["embeddings"][:, : self._copies]) for d, a in arrays.items()}
+            return self._restored(updates), traces
+        return self.start(), dict.fromkeys(self._details, EMPTY)
+
+    def _usable_trace(self, parts: Iterable[str], detail: Detail, iteration: int) -> str | None:
+        """A stored trace up to this iteration with at least the samples asked for."""
+        prefix, suffix = self._trace_prefix(detail), f"-{iteration:06d}"
+        found = [p for p in parts if p.startswith(prefix) and p.endswith(suffix)]
+        enough = [p for p in found if int(p.removeprefix(prefix).removesuffix(suffix)) >= self._copies]
+        return min(enough, default=None)
+
+    def _restored(self, updates: int) -> Generator:
+        if self.generator is not None and self.generator.iteration == updates:
+            return self.generator
+        return restored(self.store, self.stage.key, updates, self.start)
+
+    def _checkpoints(self) -> list[int]:
+        return checkpoints(self.store, self.stage.key)
+
+    def _trace_prefix(self, detail: Detail) -> str:
+        return f"trace-{self.stage.scoring}-{detail}-"
+
+    def _read_texts(self) -> dict[tuple[str, str], np.ndarray]:
+        """z_t of every prompt kind that is asked for."""
+        texts: dict[tuple[str, str], np.ndarray] = {}
+        for image_set in self.missing:
+            embeddings = self.store.get(image_set.prompt).arrays("embeddings.safetensors")
+            texts[image_set.prompt, image_set.prompt_kind] = embeddings[image_set.prompt_kind]
+        return texts
+
+
+def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
+    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d); the encoder batches them itself."""
+    tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
+    embeddings: np.ndarray = encoder.encode_images(tensor).numpy()
+    return embeddings
+
+
+def checkpoints(store: Store, key: str) -> list[int]:
+    """After how many updates the training ``key`` was saved."""
+    return [int(p.removeprefix("checkpoint-")) for p in store.parts(key) if p.startswith("checkpoint-")]
+
+
+def restored(store: Store, key: str, updates: int, start: Callable[[], Generator]) -> Generator:
+    """The training's generator as it was saved after so many updates."""
+    artifact = store.get(f"{key}/{_checkpoint_part(updates)}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.safetensors"
+        path.write_bytes(artifact.read(path.name))
+        return start().restore(path)
+
+
+def _checkpoint_part(updates: int) -> str:
+    return f"checkpoint-{updates:06d}"
+
+
+def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
+    """Back from columns. A trace stored before a column existed has it at its default."""
+    names = [name for name in StepLosses.__dataclass_fields__ if f"loss_{name}" in arrays]
+    rows = zip(*(arrays[f"loss_{name}"].tolist() for name in names), strict=True)
+    return [StepLosses(**dict(zip(names, row, strict=True))) for row in rows]

@@ -1,0 +1,49 @@
+"""The shard stage: a category's splits as Arrow files in the store, made once, and what other stages read of them.
+
+Nothing here needs torch: a process that only decodes photographs starts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from components.data.sample import SPLITS, Sample, SplitName
+from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
+from runner.data.sharding import copy_shard
+from runner.plan.plan import Support
+from runner.store.artifacts import Store
+
+
+def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str | None = None) -> None:
+    """Write a category's splits, those that it has, as Arrow shards and commit them; copied if ``source`` has them."""
+    first = samples[0]
+    counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
+    present = [split for split in SPLITS if counts[split]]
+    if source is not None:
+        files = {f"{split}{SUFFIX}": copy_shard(source, first.category, split) for split in present}
+    else:
+        files = {f"{split}{SUFFIX}": partial(_write_shard, samples, split) for split in present}
+    facts: dict[str, int] = {split: counts[split] for split in present}
+    store.put(key, files, {"dataset": first.dataset, "category": first.category, **facts})
+
+
+def _write_shard(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFile) -> None:
+    write_split(samples, split, sink)
+
+
+def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:
+    """The originals as uint8 (H, W, 3), in the support's order; square-resized if ``size`` is given."""
+    shard = store.get(support.shard)
+    path = shard.path(f"train{SUFFIX}")
+    table = read_split(path, columns=["image"], image_ids=support.ids, filesystem=shard.filesystem)
+    return decode_originals(table, size)
+
+
+def read_test(store: Store, shard: str, size: int, threads: int = 1) -> Split:
+    """A category's test images, square-resized, decoded by so many threads."""
+    artifact = store.get(shard)
+    return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size, threads)

@@ -1,0 +1,135 @@
+"""The stage behind ``variance: predicted``: a variance head trained on the normal images of other categories.
+
+One head serves every generator of a category with these start weights, whatever the support, seed or λ.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.data.sample import Sample
+from components.errors import BadInput
+from components.generator.augment import POLICIES
+from components.generator.config import GeneratorConfig, VariationConfig
+from runner.data.catalogue import Category
+from runner.store.artifacts import Store
+from runner.store.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from components.generator.variation import VarianceHead
+
+VARIATION_VERSION = 1
+HEAD = "head.safetensors"
+SEED = 0
+"""Of the head's first weights and its pairs: it is no part of a support's draw."""
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """The images of one other category: its shard in the store, their ids there and their content hashes."""
+
+    shard: str
+    ids: tuple[str, ...]
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VariationStage:
+    """Train one head. ``key`` is where it goes in the store."""
+
+    key: str
+    sources: tuple[SourceImages, ...]
+    config: VariationConfig
+    generator: GeneratorConfig
+    augmentation: str
+    start_sha256: str | None
+
+
+def variation_stage(
+    category: Category,
+    others: Iterable[Category],
+    config: VariationConfig,
+    generator: GeneratorConfig,
+    augmentation: str,
+    start_sha256: str | None,
+) -> VariationStage:
+    """The stage of one category: of every other one the first normal training images by content.
+
+    An image that is one of the category's own, of its test too, is left out wherever it lies, and so is a category of
+    its name.
+
+    Raises:
+        BadInput: no other category has two images.
+    """
+    own = {s.sha256 for s in category.samples}
+    sources = []
+    for other in sorted(others, key=lambda c: (c.dataset, c.name, c.shard)):
+        chosen = _first(other.samples, own, config.images) if other.name != category.name else []
+        if len(chosen) > 1:
+            ids, content = tuple(s.image_id for s in chosen), tuple(s.sha256 for s in chosen)
+            sources.append(SourceImages(other.shard, ids, content))
+    if not sources:
+        raise BadInput(
+            f"variance: predicted learns from other categories than {category.name}, and there is none with two "
+            "normal training images; name datasets in variation_sources"
+        )
+    options = {
+        **config.model_dump(mode="json"),
+        "network": generator.vqgan.model_dump(mode="json"),
+        "resolution": generator.resolution,
+        "augmentations": generator.augmentations,
+        "augmentation": POLICIES[augmentation].stated(),
+        "init_sha256": start_sha256,
+    }
+    inputs = {"sources": [list(source.content) for source in sources]}
+    key = f"variation/{fingerprint('variation', VARIATION_VERSION, options, inputs)}"
+    return VariationStage(key, tuple(sources), config, generator, augmentation, start_sha256)
+
+
+def _first(samples: Sequence[Sample], own: set[str], count: int) -> list[Sample]:
+    different = {s.sha256: s for s in samples if s.split == "train" and s.sha256 not in own}
+    return [different[sha256] for sha256 in sorted(different)[:count]]
+
+
+def make_variation(stage: VariationStage, store: Store) -> None:
+    """Encode the sources' images with the start weights, train the head and commit it."""
+    from components.generator.start import check_start, load_into, read_start, start_file
+    from components.generator.variation import encode_category, save_head, train_variance_head
+    from components.generator.vqgan import VQGAN
+    from runner.plan.plan import Support
+    from runner.stages.shard import read_support
+
+    began = time.perf_counter()
+    config = stage.generator
+    check_start(config.init, stage.start_sha256)
+    start = start_file(config.init)
+    assert start is not None  # noqa: S101 - the configuration refuses predicted variance without start weights
+    vqgan = VQGAN(config.vqgan, config.resolution).eval()
+    load_into(vqgan, read_start(start.path), start.path)
+    policy = POLICIES[stage.augmentation]
+    encoded = []
+    for source in stage.sources:
+        images = read_support(Support(source.shard, source.ids, source.content), store)
+        encoded.append(encode_category(vqgan, images, config.resolution, policy, config.augmentations, SEED))
+    head = train_variance_head(encoded, stage.config, SEED)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / HEAD
+        save_head(head, path)
+        images_used = sum(len(source.ids) for source in stage.sources)
+        info = {"images": images_used, "sources": len(stage.sources), "seconds": time.perf_counter() - began}
+        store.put(stage.key, {HEAD: path.read_bytes()}, info)
+
+
+def read_variation(key: str, store: Store) -> VarianceHead:
+    """The head that :func:`make_variation` committed."""
+    from components.generator.variation import load_head
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / HEAD
+        path.write_bytes(store.get(key).read(HEAD))
+        return load_head(path)

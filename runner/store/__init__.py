@@ -1,0 +1,1 @@
+"""Where artifacts lie, whole or not at all, and what identifies them."""

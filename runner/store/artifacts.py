@@ -1,0 +1,132 @@
+"""Content-addressed artifacts that studies share.
+
+An artifact is a few named files under ``<stage>/<fingerprint>[/<part>]``. They are written below a fresh attempt key
+and become visible by one small commit object, ``commit.json``; readers trust nothing else. Two writers of one artifact
+do no harm: both attempts are complete, the last commit wins, and equal fingerprints mean equal content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from components.errors import GoodshotError
+from runner.store.files import Files
+
+COMMIT = "commit.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed artifact: its files and the plain facts that its writer recorded (``info``)."""
+
+    key: str
+    info: Mapping[str, Any]
+    _files: Files
+    _attempt: str
+    _hashes: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its files."""
+        return tuple(self._hashes)
+
+    def read(self, name: str) -> bytes:
+        """One file's bytes, checked against the hash in the commit. Raises :class:`GoodshotError` if they differ."""
+        data = self._files.read(f"{self._attempt}/{name}")
+        if hashlib.sha256(data).hexdigest() != self._hashes[name]:
+            raise GoodshotError(
+                f"{self._files.where(f'{self._attempt}/{name}')}: bytes differ from those committed; "
+                f"delete the folder {self.key} in the store and run again"
+            )
+        return data
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """A safetensors file's arrays."""
+        arrays: dict[str, np.ndarray] = load_arrays(self.read(name))
+        return arrays
+
+    def json(self, name: str) -> Any:
+        """A JSON file's value."""
+        return json.loads(self.read(name))
+
+    def path(self, name: str) -> str:
+        """Where the file is on :attr:`filesystem`, for range reads; not hash-checked as a whole."""
+        return self._files.path(f"{self._attempt}/{name}")
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        """What :meth:`path` is a path of."""
+        return self._files.filesystem
+
+
+class Store:
+    """Artifacts below one URI."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._files = Files(uri)
+
+    def has(self, key: str) -> bool:
+        """Whether the artifact is committed."""
+        return self._files.exists(f"{key}/{COMMIT}")
+
+    def get(self, key: str) -> Artifact:
+        """The committed artifact. Raises :class:`GoodshotError` if there is none."""
+        try:
+            commit = json.loads(self._files.read(f"{key}/{COMMIT}"))
+        except FileNotFoundError:
+            raise GoodshotError(f"{self._files.shown}: no artifact {key}; run the study again to make it") from None
+        return Artifact(key, commit["info"], self._files, f"{key}/{commit['attempt']}", commit["files"])
+
+    def put(
+        self, key: str, files: Mapping[str, bytes | Callable[[pa.NativeFile], object]], info: Mapping[str, Any]
+    ) -> Artifact:
+        """Write the files (their bytes, or what writes them in pieces) under a new attempt, then commit them."""
+        attempt = uuid.uuid4().hex[:12]
+        try:
+            hashes = {name: self._write(f"{key}/{attempt}/{name}", data) for name, data in files.items()}
+        except BaseException:
+            # Where the disk is full, half an attempt would keep it so.
+            self._files.discard(f"{key}/{attempt}")
+            raise
+        commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
+        self._files.write(f"{key}/{COMMIT}", json.dumps(commit, indent=1).encode())
+        return self.get(key)
+
+    def discard(self, key: str) -> None:
+        """Remove an artifact, if there is one: its commit first, so that nobody reads a part of it."""
+        files = self._files
+        with suppress(FileNotFoundError):
+            files.filesystem.delete_file(files.path(f"{key}/{COMMIT}"))
+        with suppress(FileNotFoundError):
+            files.filesystem.delete_dir(files.path(key))
+
+    def _write(self, name: str, data: bytes | Callable[[pa.NativeFile], object]) -> str:
+        if not isinstance(data, bytes):
+            return self._files.write_stream(name, data)
+        self._files.write(name, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def parts(self, key: str) -> list[str]:
+        """Names of the committed parts directly below ``key``, sorted."""
+        commits = self._files.names(key, suffix=f"/{COMMIT}", recursive=True)
+        parts = [name.removeprefix(f"{key}/").removesuffix(f"/{COMMIT}") for name in commits]
+        return [part for part in parts if "/" not in part]
+
+
+def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as a safetensors file."""
+    data: bytes = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return data
