@@ -1,8 +1,12 @@
 """The base of every configuration: frozen, validated at the door, plain values inside."""
 
-from typing import Annotated
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="a name of letters, digits, '_', '.' and '-' alone")
@@ -14,3 +18,25 @@ class Config(BaseModel):
     """A frozen set of options. Unknown keys, NaN and infinity are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class OneOf:
+    """Annotates a text that has to be one of the names in a registry, which is read whenever a value is checked.
+
+    Args:
+        names: the allowed names.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": [*self._names()]}
+
+    def _check(self, value: str) -> str:
+        if value not in self._names():
+            raise PydanticCustomError("not_one_of", "must be one of the known names")
+        return value

@@ -7,7 +7,7 @@ photograph), so the point is that everything runs and is honest, not that the ge
 """
 
 from components.detectors.config import DetectorConfig
-from runner.study.search import Range, SearchConfig
+from runner.declaration.search import Range, SearchConfig
 from runner.study.study import DatasetConfig, Study
 
 DETECTOR = DetectorConfig(image_size=128)

@@ -26,6 +26,12 @@ Detail = Annotated[
 ]
 """``none``; ``residual``; ``residual_256``: the residual, enlarged, on originals of 256 × 256 pixels."""
 
+
+def detail_side(detail: Detail, resolution: int) -> int:
+    """The side in pixels of images with this detail, made by a generator of this resolution."""
+    return int(detail.partition("_")[2] or resolution)
+
+
 EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
 """The start weights that come with goodshot, where they do."""
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from components.errors import BadInput
 from components.generator.augment import POLICIES, to_uint8
 from components.generator.batch import Batches
-from components.generator.config import Detail, GeneratorConfig
+from components.generator.config import Detail, GeneratorConfig, detail_side
 from components.generator.latent import LatentDistribution
 from components.generator.start import save_vqgan
 from components.generator.training import StepLosses, Training
@@ -130,7 +130,7 @@ class Generator:
         if detail != "none":
             means = self._decode(torch.stack([d.mean for d in distributions]))
             owners = [m % count for m in range(copies)]
-            side = int(detail.partition("_")[2] or self.config.resolution)
+            side = detail_side(detail, self.config.resolution)
             difference = F.interpolate(images - means[owners], (side, side), mode="bicubic", align_corners=False)
             images = self._batches.originals_at(side)[owners] * 2 - 1 + difference
         return to_uint8(images / 2 + 0.5)

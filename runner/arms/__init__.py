@@ -1,1 +1,38 @@
-"""Where the images come from that a detector is trained on besides its originals."""
+"""The arms that there are. To add one: an object in a file of its own here, and its entry in :data:`ARMS`."""
+
+from __future__ import annotations
+
+from runner.arms.augmented import Augmented
+from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms.external import External
+from runner.arms.generated import Generated
+from runner.arms.original import Original
+from runner.arms.vqgan_clip import VQGANClip
+
+__all__ = ["ARMS", "Added", "Arm", "Generation", "Given", "Planner", "Variant", "arm_of", "arm_of_row", "baselines"]
+
+ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
+"""In the order of help and errors; a study's point is judged by the first that its search changes and that is no
+baseline."""
+
+
+def arm_of(text: str) -> Arm:
+    """The arm that a study declares by this text. Raises ValueError, naming those there are, for any other text."""
+    for arm in ARMS:
+        if (found := arm.matches(text)) is not None:
+            return found
+    *names, last = (repr(arm.name) for arm in ARMS)
+    raise ValueError(f"{text!r} is no arm; there are {', '.join(names)} and {last}")
+
+
+def arm_of_row(label: str) -> Arm:
+    """The arm that a row calls by this label. Raises ValueError for the label of no arm."""
+    for arm in ARMS:
+        if (found := arm.matches_label(label)) is not None:
+            return found
+    raise ValueError(f"rows of arm {label!r} were made by another version of goodshot")
+
+
+def baselines() -> tuple[Arm, ...]:
+    """The arms that others are compared with."""
+    return tuple(arm for arm in ARMS if arm.is_baseline)

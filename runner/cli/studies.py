@@ -69,12 +69,13 @@ def plan(
     """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
     from components.weights import cache_dir
     from runner.cluster.connection import usable_cpus, usable_gpus
-    from runner.plan.costs import read_costs, read_memory
-    from runner.plan.pricing import price, print_plan
+    from runner.console.plan import print_plan
+    from runner.plan.pricing import price
     from runner.plan.scheduling import Shares
     from runner.results.results import Results
     from runner.run.execute import plan_studies
     from runner.run.options import Options
+    from runner.stages.costs import read_costs, read_memory
     from runner.store.artifacts import Store
     from runner.study.settings import load_study
 
@@ -83,7 +84,7 @@ def plan(
     planned = plan_studies([declared], options)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
     on = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
-    shares = Shares(declared.resources, [on], read_memory())
+    shares = Shares([on], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
     if declared.search.is_guided:
@@ -217,8 +218,8 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             f"{run.failed} of {run.cells} cells failed; their errors and tracebacks are in {where}, "
             "the same command tries them again"
         )
-    if run.left_alone:
+    if run.skipped:
         raise GoodshotError(
-            f"{run.left_alone} of {run.cells} cells are left alone, having failed {MOST_TRIES} times; their errors and "
+            f"{run.skipped} of {run.cells} cells are skipped, having failed {MOST_TRIES} times; their errors and "
             f"tracebacks are in {where}, --retry tries them once more"
         )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
-from runner.plan.costs import Memory
+from runner.stages.costs import Memory
 
 OBJECT_STORE_BYTES = 512 * 2**20
 WORKER_BYTES = 2 * 2**30

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import ray
 
@@ -14,6 +14,17 @@ from runner.store.leases import BEAT_SECONDS, Leases
 
 WAIT_SECONDS = 0.5
 """Between two looks at what another driver works on."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def beside(is_local: bool, ask: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """What ``ask`` returns: at once of local files, in a thread beside the event loop of an object store."""
+    if is_local:
+        return ask(*arguments, **options)
+    return await asyncio.to_thread(ask, *arguments, **options)
 
 
 class UnderLease:
@@ -58,21 +69,25 @@ class LeasedWork:
             work.stop()
 
     async def make(
-        self, leases: Leases, key: str, done: Callable[[], bool], make: Callable[[UnderLease], Awaitable[None]]
+        self,
+        leases: Leases,
+        key: str,
+        done: Callable[[], Awaitable[bool]],
+        make: Callable[[UnderLease], Awaitable[None]],
     ) -> None:
         """Make something under its lease, unless it is done by then: another driver has made it, or does now."""
         while True:
-            if not leases.take(key):
-                if done():
+            if not await beside(leases.is_local, leases.take, key):
+                if await done():
                     return
                 await asyncio.sleep(WAIT_SECONDS)
                 continue
             try:
                 # Looked at under the lease: until just now another driver may have held it.
-                if done() or await self._is_made(leases, key, make):
+                if await done() or await self._is_made(leases, key, make):
                     return
             finally:
-                leases.release(key)
+                await beside(leases.is_local, leases.release, key)
 
     async def _is_made(self, leases: Leases, key: str, make: Callable[[UnderLease], Awaitable[None]]) -> bool:
         """Make it; whether the lease was this driver's until then."""

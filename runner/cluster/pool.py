@@ -1,4 +1,4 @@
-"""The generator actors of a run: as many at once as the nodes have room for, each on one category at a time."""
+"""The actors of a run that keep objects warm: as many as the nodes have room for, each on one home at a time."""
 
 from __future__ import annotations
 
@@ -12,56 +12,60 @@ import ray
 from ray.exceptions import RayActorError
 
 from components.errors import GoodshotError
-from runner.cluster.actors import Made
-from runner.plan.plan import GeneratorStage, VQGANClipStage
-
-Stage = GeneratorStage | VQGANClipStage
+from runner.cluster.worker import Finished, Job
 
 LINGER_SECONDS = 20.0
-"""An actor without work stays, with its generators and all that it has imported, as long as nothing needs its place."""
+"""An actor without work stays, with all that it has imported and kept, as long as nothing needs its place."""
 LOOK_SECONDS = 0.5
 
 
-class Placing(Protocol):
+class Placement(Protocol):
     """How the pool's actors come to be, and when they have to go."""
 
-    def start(self, stage: Stage, node: str | None) -> Any:
-        """A fresh actor for a stage; on that node if it has room."""
+    def start(self, job: Job, node: str | None) -> Any:
+        """A fresh actor for a job; on that node if it has room."""
 
-    def suits(self, actor: Any, stage: Stage) -> bool:
-        """Whether an actor that worked on something else holds what this stage needs."""
+    def suits(self, actor: Any, job: Job) -> bool:
+        """Whether an actor that worked on something else holds what this job needs."""
 
-    def slots(self, stage: Stage) -> int:
-        """How many actors work on stages like this one at once."""
+    def slots(self, job: Job) -> int:
+        """How many actors work on jobs like this one at once."""
 
-    def seconds(self, stage: Stage) -> float:
-        """What a stage is expected to take."""
+    def seconds(self, job: Job) -> float:
+        """What a job is expected to take."""
 
     def is_wanted(self) -> bool:
         """Whether something waits for what an idle actor holds."""
 
+    def run_in(self, actor: Any, job: Job) -> Any:
+        """A reference to the job's :class:`Finished`, while the actor works on it."""
+
 
 @dataclass
 class Waiting:
-    """A stage that waits for an actor, with its originals (a reference)."""
+    """A job that waits for an actor."""
 
-    stage: Stage
-    originals: Any
+    job: Job
     seconds: float
-    done: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[Finished] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def home(self) -> str:
+        """The home of its stage."""
+        return str(self.job.stage.home)
 
 
-class GeneratorPool:
-    """Hands generator stages to actors, the longest first.
+class ActorPool:
+    """Hands jobs to actors, the longest first.
 
-    A slot stays with its category while that has stages, because its actor has the originals and the encoder at hand;
-    then it takes over the category with the most work, with a fresh actor, on the node that had the category before. A
+    A slot stays with one home (a category) while that has jobs, because its actor has the originals and the encoder at
+    hand; then it takes over the home with the most work, with a fresh actor, on the node that had the home before. A
     slot without work gives its actor, and with it the CPU, back to the stages that wait for one: all its state is in
     the store.
     """
 
-    def __init__(self, placing: Placing, linger_seconds: float = LINGER_SECONDS) -> None:
-        self._placing, self._linger_seconds = placing, linger_seconds
+    def __init__(self, placement: Placement, linger_seconds: float = LINGER_SECONDS) -> None:
+        self._placement, self._linger_seconds = placement, linger_seconds
         self._queues: defaultdict[str, list[Waiting]] = defaultdict(list)
         self._working: set[asyncio.Task[None] | None] = set()
         self._idle: set[asyncio.Task[None] | None] = set()
@@ -74,53 +78,53 @@ class GeneratorPool:
         """Actors that hold a place now, idle ones too."""
         return len(self._working)
 
-    async def make(self, stage: Stage, originals: Any, broker: Any) -> int:
-        """Run one stage on its originals (a reference). Returns the steps executed; raises what the stage raised."""
-        waiting = Waiting(stage, originals, self._placing.seconds(stage))
-        queue = self._queues[stage.support.shard]
+    async def run(self, job: Job) -> Finished:
+        """Run one job. Raises what its stage raised."""
+        waiting = Waiting(job, self._placement.seconds(job))
+        queue = self._queues[waiting.home]
         queue.append(waiting)
         queue.sort(key=lambda each: each.seconds, reverse=True)
         self._arrived.set()
         # Idle slots take up one each.
         waiting_now = sum(map(len, self._queues.values()))
-        if waiting_now > len(self._idle) and len(self._working) < self._placing.slots(stage):
-            self._working.add(asyncio.create_task(self._work(broker)))
+        if waiting_now > len(self._idle) and len(self._working) < self._placement.slots(job):
+            self._working.add(asyncio.create_task(self._work()))
         return await waiting.done
 
-    def stop(self, stage: Stage) -> None:
-        """Stop working on a stage: the actor that does is killed, one that waits is not begun."""
-        if (actor := self._busy.get(id(stage))) is not None:
+    def stop(self, job: Job) -> None:
+        """Stop working on a job: the actor that does is killed, a job that waits is not begun."""
+        if (actor := self._busy.get(id(job))) is not None:
             _stop(actor)
-        queue = self._queues[stage.support.shard]
-        for waiting in [w for w in queue if w.stage is stage]:
-            queue.remove(waiting)
-            waiting.done.set_exception(GoodshotError("stopped before it began"))
+        for queue in self._queues.values():
+            for waiting in [w for w in queue if w.job is job]:
+                queue.remove(waiting)
+                waiting.done.set_exception(GoodshotError("stopped before it began"))
 
-    async def _work(self, broker: Any) -> None:
-        """One slot: stage after stage until no queue has any."""
-        actor, category = None, ""
-        while (queue := self._next_queue(category)) or await self._lingered(actor):
-            if not (queue := queue or self._next_queue(category)):
+    async def _work(self) -> None:
+        """One slot: job after job until no queue has any."""
+        actor, home = None, ""
+        while (queue := self._next_queue(home)) or await self._lingered(actor):
+            if not (queue := queue or self._next_queue(home)):
                 continue
             waiting = queue.pop(0)
-            stage = waiting.stage
+            job = waiting.job
             try:
-                if actor is None or stage.support.shard != category or not self._placing.suits(actor, stage):
+                if actor is None or waiting.home != home or not self._placement.suits(actor, job):
                     _stop(actor)
-                    actor, category = None, stage.support.shard
-                    actor = self._placing.start(stage, self._nodes.get(category))
-                self._busy[id(stage)] = actor
-                made: Made = await actor.make.remote(stage, waiting.originals, broker)
-                self._nodes[category] = made.node
-                waiting.done.set_result(made.steps)
+                    actor, home = None, waiting.home
+                    actor = self._placement.start(job, self._nodes.get(home))
+                self._busy[id(job)] = actor
+                finished: Finished = await self._placement.run_in(actor, job)
+                self._nodes[home] = finished.node
+                waiting.done.set_result(finished)
             except Exception as error:
                 waiting.done.set_exception(error)
                 if isinstance(error, RayActorError):
-                    # Gone for good: the next stage must not fail for this one's sake.
+                    # Gone for good: the next job must not fail for this one's sake.
                     actor = None
             finally:
-                self._busy.pop(id(stage), None)
-        # In the same breath as finding nothing to do: a stage that comes later must find the slot free.
+                self._busy.pop(id(job), None)
+        # In the same breath as finding nothing to do: a job that comes later must find the slot free.
         self._working.discard(asyncio.current_task())
         _stop(actor)
 
@@ -131,7 +135,7 @@ class GeneratorPool:
         ends = asyncio.get_running_loop().time() + self._linger_seconds
         self._idle.add(asyncio.current_task())
         try:
-            while asyncio.get_running_loop().time() < ends and not self._placing.is_wanted():
+            while asyncio.get_running_loop().time() < ends and not self._placement.is_wanted():
                 if any(self._queues.values()):
                     return True
                 self._arrived.clear()
@@ -141,9 +145,9 @@ class GeneratorPool:
             self._idle.discard(asyncio.current_task())
         return any(self._queues.values())
 
-    def _next_queue(self, category: str) -> list[Waiting] | None:
-        if self._queues[category]:
-            return self._queues[category]
+    def _next_queue(self, home: str) -> list[Waiting] | None:
+        if self._queues[home]:
+            return self._queues[home]
         return max(self._queues.values(), key=lambda queue: sum(each.seconds for each in queue)) or None
 
 

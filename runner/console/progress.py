@@ -1,50 +1,20 @@
-"""Progress of a run: its counts, and bars on a terminal, plain lines otherwise, both with the study's expected end."""
+"""The progress of a run: bars on a terminal, plain lines elsewhere, both with the study's expected end."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from runner.plan.costs import Cost, Memory
+from runner.executor.progress import Progress
 
 POLL_SECONDS = 0.5
 LINE_EVERY_SECONDS = 15.0
-
-
-@dataclass
-class Progress:
-    """Where a run is: counts so far and in all, and measured costs in seconds."""
-
-    cells_total: int = 0
-    cells_done: int = 0
-    cells_failed: int = 0
-    steps_total: int = 0
-    steps_done: int = 0
-    step_seconds: float = 0.0
-    cell_seconds: float = 0.0
-    executed: Counter[str] = field(default_factory=Counter)
-    steps_of: dict[str, int] = field(default_factory=dict)
-    costs: dict[str, Cost] = field(default_factory=dict)
-    memory: dict[str, Memory] = field(default_factory=dict)
-
-    def seconds_left(self, parallel: float) -> float | None:
-        """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
-        finished = self.cells_done - self.cells_failed
-        if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
-            return None
-        per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
-        per_cell = self.cell_seconds / finished if finished else 2.0
-        left = max(0, self.steps_total - self.steps_done) * per_step
-        left += (self.cells_total - self.cells_done) * per_cell
-        return left / parallel
 
 
 @contextmanager

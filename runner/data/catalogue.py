@@ -9,10 +9,10 @@ from pathlib import Path
 from components.data.datasets import categories_of, read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
+from runner.data.config import DatasetConfig
 from runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
 from runner.store.files import below, public
 from runner.store.fingerprint import fingerprint
-from runner.study.study import DatasetConfig
 
 SHARD_VERSION = 4
 
@@ -42,6 +42,11 @@ class Category:
     def test_identity(self) -> str:
         """Fingerprint of the test images, labels and masks."""
         return category_fingerprint(s for s in self.samples if s.split == "test")
+
+    @cached_property
+    def n_test(self) -> int:
+        """The number of test images."""
+        return sum(s.split == "test" for s in self.samples)
 
     def content(self, image_ids: tuple[str, ...]) -> list[str]:
         """SHA-256 of each image, in the order given."""

@@ -26,7 +26,8 @@ from components.weights import LISTED, cache_dir, weight
 from components.weights.caches import hub_cache, torch_cache
 from components.weights.files import InPackage
 from components.weights.registry import WORDNET
-from runner.machine.needs import Need, needs_of
+from runner.machine.needs import needs_of
+from runner.stages.need import Need
 from runner.store.files import public
 from runner.study.study import Study
 

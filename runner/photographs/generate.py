@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ from components.data.supplied import Supplied, read_supplied
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
+from runner.cells import CellStage
 from runner.data.catalogue import Category, read_catalogue
+from runner.declaration.search import SearchConfig
+from runner.executor.local import LocalExecutor
 from runner.photographs.contact_sheet import contact_sheet
-from runner.plan.plan import GeneratorStage, Plan, PlannedCell
+from runner.plan.plan import Plan
 from runner.plan.planning import Declared, make_plan
+from runner.stages.base import Context, load_value
+from runner.stages.training import ImageSetStage, TrainingStage
 from runner.store.artifacts import Store
 from runner.store.files import Files, absolute
-from runner.study.search import SearchConfig
 from runner.study.study import Policy, Study
 
 IMAGES = "images"
@@ -156,36 +161,41 @@ def generate(
     _check_own(out / IMAGES)
     read = photographs.read()
     category = photographs.category(read)
-    plan, planned = _planned(study, category, photographs.object_name, out / "photographs")
+    plan, cell = _planned(study, category, photographs.object_name, out / "photographs")
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
-    stage = plan.generators[str(planned.generator)]
-    info = _make(plan, planned, stage, category, store, device, on_step, workers)
-    images = _finished_images(planned, store)
+    _make(plan, cell, store, device, on_step, workers)
+    images, facts = cell.added_images(Context(store, partial(load_value, store=store)))
     originals = [decode_rgb(p.path.read_bytes(), images.shape[1]) for p in read]
     quality = {v.metric: v.value for v in _quality(images, originals, store)}
-    prompt = store.get(str(planned.prompt)).info["prompts"][stage.image_sets[0].prompt_kind]
     paths = _write_images(images, out)
     policy = study.augmentation_of(category.name)
     sheet = _written(out, SHEET, contact_sheet(_sheet(originals, images, policy, study)))
     record = {
         "object": photographs.object_name,
         "photographs": {p.path.name: p.sha256 for p in read},
-        "prompt": prompt,
-        "chosen_iteration": info["iteration"],
-        "similarity": info["similarity"],
+        "prompt": facts["prompt"],
+        "chosen_iteration": facts["chosen_iteration"],
+        "similarity": facts["similarity"],
         "quality": {name: _plain(value) for name, value in quality.items()},
-        "generator": stage.key,
+        "generator": plan.of(TrainingStage)[0].key,
         "study": study.model_dump(mode="json"),
     }
     _written(out, RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
     seconds = time.perf_counter() - began
     return Generated(
-        out / IMAGES, sheet, paths, prompt, int(info["iteration"]), float(info["similarity"]), quality, seconds
+        folder=out / IMAGES,
+        sheet=sheet,
+        images=paths,
+        prompt=facts["prompt"],
+        iteration=int(facts["chosen_iteration"]),
+        similarity=float(facts["similarity"]),
+        quality=quality,
+        seconds=seconds,
     )
 
 
-def _planned(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, PlannedCell]:
+def _planned(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, CellStage]:
     values = {
         "arms": ("generated",),
         "categories": (category.name,),
@@ -198,7 +208,7 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
         "search": SearchConfig(),
     }
     own = study.model_copy(update=values)
-    named = own.variation_sources if "predicted" in own.variance else ()
+    named = own.variation_sources if own.sources else ()
     sources = [c for d in named for c in read_catalogue(d, (), demo_root, tested=False).values()]
     plan = make_plan([Declared(own, {category.name: category}, sources)])
     if len(plan.cells) != 1:
@@ -206,74 +216,30 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
             f"generate makes one set of images, and this study asks for {len(plan.cells)}; give each of vq_weight, "
             "copies, iterations, prompt_kind, select, variance, detail and post_augment one value, and one seed"
         )
-    (planned,) = plan.cells.values()
-    return plan, planned
+    (cell,) = plan.cells.values()
+    return plan, cell
 
 
 def _make(
-    plan: Plan,
-    planned: PlannedCell,
-    stage: GeneratorStage,
-    category: Category,
-    store: Store,
-    device: str,
-    on_step: Callable[[int, int], None],
-    workers: int,
-) -> dict[str, Any]:
-    """Commit the stages' artifacts, those that are not there. Returns what is known of the image set."""
-    from components.generator.generator import Generator
-    from components.generator.start import check_start
-    from components.generator.training import StepLosses
-    from runner.cluster.connection import usable_cpus
-    from runner.cluster.distributed import SharedTraining, shared_steps
-    from runner.stages.image_sets import ImageSets
-    from runner.stages.shard import make_shards, read_support
-    from runner.stages.stages import cached_encoder, rank_prompts
-    from runner.stages.variation import make_variation, read_variation
+    plan: Plan, cell: CellStage, store: Store, device: str, on_step: Callable[[int, int], None], workers: int
+) -> None:
+    """Commit the artifacts of the cell's stages, those that are not there."""
+    (training,) = plan.of(TrainingStage)
+    total = training.steps(plan.of(ImageSetStage))
+    together = None
+    if workers > 1:
+        from runner.cluster.connection import usable_cpus
+        from runner.cluster.together import Workers
 
-    for shard in (s.shard for v in plan.variations.values() for s in v.sources):
-        if not store.has(shard):
-            make_shards(plan.category(shard).samples, shard, store, plan.category(shard).source)
-    for variation in plan.variations.values():
-        if not store.has(variation.key):
-            make_variation(variation, store)
-    if not store.has(category.shard):
-        make_shards(category.samples, category.shard, store)
-    originals = read_support(planned.support, store)
-    prompt = plan.prompts[str(planned.prompt)]
-    if not store.has(prompt.key):
-        rank_prompts(prompt, originals, store, device)
-    if workers > 1 and stage.config.discriminator.start is not None:
-        raise BadInput("--workers: with a discriminator several workers train another generator; leave one of them out")
-    head = read_variation(stage.variation.key, store) if stage.variation else None
-
-    def start() -> Generator:
-        check_start(stage.config.init, stage.start_sha256)
-        return Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation, device, head)
-
-    def stepped(steps: int, seconds: float) -> None:
-        if making.generator is not None:
-            on_step(making.generator.iteration, stage.iterations - 1)
-
-    def shared(generator: Generator, to: int) -> list[StepLosses]:
-        training = SharedTraining(
-            originals, stage.config, stage.vq_weight, stage.seed, to, "", stage.augmentation, variance_head=head
-        )
-        return shared_steps(training, generator, workers, device == "cuda", max(1, usable_cpus() // workers))
-
-    encoder, train = cached_encoder(stage.encoder, device, stage.precision), shared if workers > 1 else None
-    making = ImageSets(stage, store, encoder, start, stepped, train=train)
-    making.make()
-    return dict(store.get(stage.image_sets[0].key).info)
-
-
-def _finished_images(planned: PlannedCell, store: Store) -> np.ndarray:
-    """The chosen set under the study's ``post_augment``, uint8 (M, H, W, 3): what a detector would train on."""
-    from runner.stages.stages import extra_images
-
-    images, _ = extra_images(planned, store)
-    assert images is not None  # noqa: S101 - a generated arm adds images
-    return images
+        if training.config.discriminator.start is not None:
+            raise BadInput(
+                "--workers: with a discriminator several workers train another generator; leave one of them out"
+            )
+        together = Workers(workers, max(1, usable_cpus() // workers), float(device == "cuda")).train
+    executor = LocalExecutor(plan, store, None, device, together, lambda made: on_step(made, total))
+    executor.want([cell])
+    for id_ in cell.inputs:
+        executor.make(id_)
 
 
 def _quality(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> Sequence[Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
 from components.metrics.summary import MeanStd, mean_std
+from runner.cells.planted import SUBSET
 from runner.report.page import Row, variant_label
-from runner.stages.planted import SUBSET
 
 Values = Mapping[tuple[str, str], float]
 """(subset, metric) → value, of one row."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
-from runner.arms.arms import arm_label
 from runner.console.terminal import difference
 from runner.report.page import Row, StudyView, variant_label
 from runner.report.search import point_text
@@ -51,7 +50,7 @@ def summary(view: StudyView) -> str:
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else _count(study.shots, "original")
     listed = f" (of {_listed(list(study.support))} those listed)" if study.support else ""
-    arms = [arm_label(arm) for arm in study.arms]
+    arms = [arm.label for arm in study.own_arms]
     text = f", images chosen by {study.encoder}" if study.uses_text else ""
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category{listed}: "

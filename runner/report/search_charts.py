@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from runner.declaration.search import Range
 from runner.report.drawing import ARMS, GREY, RC, svg
 from runner.report.page import SearchView
 from runner.report.search import SYMBOLS, drawn, value_text
 from runner.results.trials import TrialRecord
-from runner.study.search import Range, space_of
+from runner.study.search import space_of
 
 PANELS = 4
 """Side by side."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from components.errors import GoodshotError
-from runner.results.finished import BATCH, Damaged, of_table
+from runner.results.finished import BATCH, Damaged
 from runner.results.parts import size_of, without
 from runner.results.results import Results
-from runner.results.tables import OF_CELLS
+from runner.results.tables import CELL_TABLES
 from runner.store.leases import BEAT_SECONDS, STALE_SECONDS, Leases
 
 COMPACT_SECONDS = 15.0
@@ -42,7 +42,7 @@ def compact(results: Results, is_over: Callable[[], bool] = lambda: False) -> No
         is_over: whether to stop between two steps; what is left is as good where it lies.
     """
     _move_cells(results, is_over)
-    for table in OF_CELLS:
+    for table in CELL_TABLES:
         for size in range(LARGEST):
             parts = [name for name in results.parts.names(table) if size_of(name) == size]
             if len(parts) >= MANY_PARTS and not is_over():
@@ -54,11 +54,11 @@ def forget(results: Results, fingerprints: Collection[str]) -> None:
     """Take cells out of every table, so that they count as not run. To be called under :func:`compacting`."""
     left = True
     while left:
-        alone = results.alone.names()
-        results.alone.delete([alone[fingerprint] for fingerprint in fingerprints if fingerprint in alone])
+        single = results.single.names()
+        results.single.delete([single[fingerprint] for fingerprint in fingerprints if fingerprint in single])
         # Rows go last: who is killed in between leaves a row without scores, which is found again. And again all of
         # it: one that took this lease for dead may have merged what was just read.
-        left = any([results.parts.drop(table, fingerprints) for table in OF_CELLS])
+        left = any([results.parts.drop(table, fingerprints) for table in CELL_TABLES])
 
 
 @contextmanager
@@ -96,8 +96,8 @@ def tidy(results: Results, patience: float = 0.0, seconds: float | None = None) 
 class Compaction:
     """Compacts an ``--out`` every few seconds, in a thread beside an event loop."""
 
-    def __init__(self, out: str) -> None:
-        self._out = out
+    def __init__(self, results: Results) -> None:
+        self._results = results
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -113,7 +113,7 @@ class Compaction:
             await self._task
 
     async def _run(self) -> None:
-        results = Results(self._out)
+        results = Results(self._results.uri, self._results.tables)
         while not self._ended.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), COMPACT_SECONDS)
@@ -128,9 +128,9 @@ class Compaction:
 
 
 def _is_wanted(results: Results) -> bool:
-    if results.alone.names():
+    if results.single.names():
         return True
-    return any(len(results.parts.names(table)) >= MANY_PARTS for table in OF_CELLS)
+    return any(len(results.parts.names(table)) >= MANY_PARTS for table in CELL_TABLES)
 
 
 @contextmanager
@@ -153,23 +153,23 @@ def _renewed(leases: Leases) -> Iterator[None]:
 
 
 def _move_cells(results: Results, is_over: Callable[[], bool]) -> None:
-    alone = results.alone.names()
-    everything = sorted(alone)
+    single = results.single.names()
+    everything = sorted(single)
     for start in range(0, len(everything), AT_ONCE):
         if is_over():
             return
         chosen = set(everything[start : start + AT_ONCE])
-        names = [alone[fingerprint] for fingerprint in chosen]
+        names = [single[fingerprint] for fingerprint in chosen]
         try:
-            cells = results.alone.read(names)
+            cells = results.single.read(names)
         except Damaged:
-            names = results.alone.sound(names)
-            cells = results.alone.read(names)
+            names = results.single.sound(names)
+            cells = results.single.read(names)
         # What one that was killed has moved already is only deleted.
         cells = without(cells, results.parts.known("results", chosen))
-        for table in OF_CELLS:
+        for table in CELL_TABLES:
             # Scores without a row, which one that was killed has left, need not be those of this row.
             if stale := results.parts.known(table, set(cells["fingerprint"].to_pylist())):
                 results.parts.drop(table, stale)
-            results.parts.write(table, 0, [of_table(cells, table)])
-        results.alone.delete(names)
+            results.parts.write(table, 0, [results.single.of_table(cells, table)])
+        results.single.delete(names)

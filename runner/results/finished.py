@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.errors import GoodshotError
-from runner.results.tables import CELL, ROW
+from runner.results.tables import Tables
 from runner.store.files import Files
 
 FOLDER, SUFFIX = "finished", ".arrows"
@@ -29,8 +29,8 @@ class FinishedCells:
     Not Parquet: an Arrow stream takes a tenth of the time to write and to read, and is only kept for seconds.
     """
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
+    def __init__(self, files: Files, tables: Tables) -> None:
+        self.files, self.tables = files, tables
 
     def names(self) -> dict[str, str]:
         """Their files by fingerprint."""
@@ -49,7 +49,7 @@ class FinishedCells:
     ) -> None:
         """Write one, whole or not at all."""
         cell = {**row, "scores": [dict(score) for score in scores], "metrics": [dict(metric) for metric in metrics]}
-        batch = pa.RecordBatch.from_struct_array(pa.array([cell], pa.struct(list(CELL))))
+        batch = pa.RecordBatch.from_struct_array(pa.array([cell], pa.struct(list(self.tables.cell))))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
             stream.write_batch(batch)
@@ -57,15 +57,21 @@ class FinishedCells:
 
     def row(self, fingerprint: str) -> dict[str, Any]:
         """Its row. Raises FileNotFoundError if there is no such file."""
-        return dict(of_table(self._read(_name(fingerprint)), "results").to_pylist()[0])
+        return dict(self.of_table(self._read(_name(fingerprint)), "results").to_pylist()[0])
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """What they hold; :func:`of_table` takes a table's rows out of it. Raises :class:`Damaged`."""
-        found = [CELL.empty_table()]
+        """What they hold; :meth:`of_table` takes a table's rows out of it. Raises :class:`Damaged`."""
+        found = [self.tables.cell.empty_table()]
         for start in range(0, len(names), BATCH):
             cells = self.files.each(self._read, names[start : start + BATCH])
             found.append(pa.concat_tables(cells).combine_chunks())
         return pa.concat_tables(found)
+
+    def of_table(self, cells: pa.Table, table: str) -> pa.Table:
+        """A table's rows of finished cells."""
+        if table == "results":
+            return cells.select(self.tables.row.names)
+        return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
 
     def sound(self, names: Sequence[str]) -> list[str]:
         """Those that can be read; the others are set aside, so that their cells count as not run."""
@@ -91,20 +97,13 @@ class FinishedCells:
         content = self.files.read(name)
         try:
             table = pa.ipc.open_stream(content).read_all()
-            if not table.schema.equals(CELL):
-                table = pa.Table.from_struct_array(pa.array(table.to_pylist(), pa.struct(list(CELL))))
+            if not table.schema.equals(self.tables.cell):
+                table = pa.Table.from_struct_array(pa.array(table.to_pylist(), pa.struct(list(self.tables.cell))))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             what = str(error).splitlines()[0]
             remedy = "run the study again, which sets it aside and makes the cell anew"
             raise Damaged(f"{self.files.where(name)}: is damaged ({what}); {remedy}") from error
         return table
-
-
-def of_table(cells: pa.Table, table: str) -> pa.Table:
-    """A table's rows of finished cells."""
-    if table == "results":
-        return cells.select(ROW.names)
-    return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
 
 
 def _name(fingerprint: str) -> str:

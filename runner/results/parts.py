@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from runner.results.finished import Damaged
-from runner.results.tables import SCHEMAS
+from runner.results.tables import Tables
 from runner.store.files import Files
 
 T = TypeVar("T")
@@ -26,8 +26,8 @@ MANY_TABLES = 256
 class Parts:
     """The Parquet files below one ``--out``, named by what is in them: ``results/part-0-0123456789ab.parquet``."""
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
+    def __init__(self, files: Files, tables: Tables) -> None:
+        self.files, self.tables = files, tables
         self._known: dict[str, frozenset[str]] = {}
 
     def names(self, table: str) -> list[str]:
@@ -70,7 +70,7 @@ class Parts:
 
     def groups(self, name: str) -> Iterator[pa.Table]:
         """A file's rows, so many at a time."""
-        schema = SCHEMAS[Path(name).parts[0]]
+        schema = self.tables[Path(name).parts[0]]
         file = self._parsed(name, pq.ParquetFile)
         if not file.schema_arrow.equals(schema):
             # Of an earlier version, which had fewer columns.
@@ -92,7 +92,7 @@ class Parts:
         """Write a file, if there are rows for it, holding no more than a row group of them at a time."""
         waiting: list[pa.Table] = []
         sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, SCHEMAS[table]) as writer:
+        with pq.ParquetWriter(sink, self.tables[table]) as writer:
             held = written = 0
             for rows in tables:
                 waiting.append(rows)

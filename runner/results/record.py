@@ -7,12 +7,14 @@ of the store its row stands on.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import yaml
 
-from runner.plan.plan import Plan, PlannedCell
+from runner.cells import CellStage
+from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.store.files import public
 from runner.study.settings import to_yaml, validate
@@ -21,7 +23,10 @@ from runner.study.study import Study
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell's fingerprint and the store keys behind it; None where its arm has no such stage."""
+    """A cell's fingerprint, its kind and arm, and the store keys behind it; None where its arm has no such stage.
+
+    stages: the keys of all artifacts that its row stands on.
+    """
 
     fingerprint: str
     category: str
@@ -33,6 +38,15 @@ class CellRecord:
     generator: str | None
     image_set: str | None
     has_maps: bool
+    kind: str = "detection"
+    stages: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> CellRecord:
+        """A record as it was written, by an earlier version perhaps, which named no kind and no stages."""
+        record = cls(**{**values, "support_ids": tuple(values["support_ids"])})
+        keys = (record.shard, record.prompt, record.image_set)
+        return replace(record, stages=tuple(record.stages) or tuple(key for key in keys if key))
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,8 @@ class StudyRecord:
 
 def write_record(study: Study, plan: Plan, results: Results) -> None:
     """Write the two files, each atomically and without the credentials of a URI."""
-    cells = ",\n".join(json.dumps(asdict(_record(plan.cells[f], plan))) for f in plan.cells_of[study.name])
+    recorder = _Recorder(plan)
+    cells = ",\n".join(json.dumps(asdict(recorder.record(plan.cells[f]))) for f in plan.cells_of[study.name])
     results.files.write(f"studies/{study.name}.cells.json", f"[\n{cells}\n]\n".encode())
     results.files.write(f"studies/{study.name}.yaml", public(to_yaml(study)).encode())
 
@@ -56,21 +71,40 @@ def read_records(results: Results) -> Sequence[StudyRecord]:
     for name in results.files.names("studies", ".yaml"):
         values = yaml.safe_load(results.files.read(name))
         cells = json.loads(results.files.read(name.removesuffix(".yaml") + ".cells.json"))
-        restored = [CellRecord(**{**c, "support_ids": tuple(c["support_ids"])}) for c in cells]
-        records.append(StudyRecord(validate(values, name), tuple(restored)))
+        records.append(StudyRecord(validate(values, name), tuple(map(CellRecord.read, cells))))
     return records
 
 
-def _record(planned: PlannedCell, plan: Plan) -> CellRecord:
-    return CellRecord(
-        fingerprint=planned.fingerprint,
-        category=planned.cell.category,
-        arm=planned.cell.label,
-        seed=planned.cell.seed,
-        shard=planned.support.shard,
-        support_ids=planned.support.ids,
-        prompt=planned.prompt,
-        generator=plan.generators[planned.generator].key if planned.generator else None,
-        image_set=planned.image_set,
-        has_maps=planned.keep_maps,
-    )
+class _Recorder:
+    """Writes down the cells of a plan; what thousands of cells stand on is looked up once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._behind: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
+
+    def record(self, stage: CellStage) -> CellRecord:
+        """The record of a cell."""
+        stages, generator = self._stages(stage.inputs)
+        return CellRecord(
+            fingerprint=stage.fingerprint,
+            category=stage.cell.category,
+            arm=stage.cell.arm.label,
+            seed=stage.cell.seed,
+            shard=stage.support.shard,
+            support_ids=stage.support.ids,
+            prompt=stage.added.prompt,
+            generator=generator,
+            image_set=stage.added.image_set,
+            has_maps=stage.keeps_pictures,
+            kind=stage.cell.kind.name,
+            stages=stages,
+        )
+
+    def _stages(self, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+        """The keys of all artifacts behind a cell, and of the training among them."""
+        if inputs not in self._behind:
+            found = self._plan.closure(inputs).values()
+            trainings = [stage.key for stage in found if not stage.is_artifact]
+            keys = tuple(stage.key for stage in found if stage.is_artifact)
+            self._behind[inputs] = keys, trainings[0] if trainings else None
+        return self._behind[inputs]

@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.errors import GoodshotError
-from runner.results.finished import Damaged, FinishedCells, of_table
+from runner.cells import CellStage, Measured
+from runner.results.finished import Damaged, FinishedCells
 from runner.results.parts import Parts, without
-from runner.results.tables import OF_CELLS, ROW, SCHEMAS, TRIAL
+from runner.results.tables import CELL_TABLES, TRIAL, Tables
 from runner.store.files import Files
 
 T = TypeVar("T")
@@ -38,11 +40,27 @@ _LOOK_PAUSE = 0.05
 class Results:
     """The tables below one ``--out`` folder or URI."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, tables: Tables | None = None) -> None:
         self.uri = uri
         self.files = Files(uri)
-        self.alone = FinishedCells(self.files)
-        self.parts = Parts(self.files)
+        self.tables = tables or Tables.known()
+        self.single = FinishedCells(self.files, self.tables)
+        self.parts = Parts(self.files, self.tables)
+
+    def __reduce__(self) -> tuple[type[Results], tuple[str, Tables]]:
+        return Results, (self.uri, self.tables)
+
+    def at(self, uri: str) -> Results:
+        """The same tables below another URI, for example one that every node can read."""
+        return Results(uri, self.tables)
+
+    def append_cell(self, stage: CellStage, measured: Measured, device: str) -> dict[str, Any]:
+        """Write what running a cell has found, all of it at once. Returns its row."""
+        own = {"fingerprint": stage.fingerprint}
+        row = {**stage.columns, **measured.columns, "device": device, **own, **software()}
+        scores = [{**own, **score} for score in measured.scores]
+        self.append(stage.fingerprint, row, scores, [{**own, **asdict(value)} for value in measured.metrics])
+        return row
 
     def append(
         self,
@@ -52,7 +70,7 @@ class Results:
         metrics: Sequence[Mapping[str, Any]],
     ) -> None:
         """Write one finished cell, all of it at once."""
-        self.alone.write(fingerprint, row, scores, metrics)
+        self.single.write(fingerprint, row, scores, metrics)
 
     def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:
         """Record that a cell failed, and how often by now; the next runs try it again, up to a limit."""
@@ -78,25 +96,25 @@ class Results:
     def finished(self) -> set[str]:
         """Fingerprints of the finished cells."""
         # Cells move from their own files into tables, so they are looked for in this order, here as below.
-        alone = set(self.alone.names())
-        return alone | self._settled(lambda: self.parts.all_fingerprints("results"))
+        single = set(self.single.names())
+        return single | self._settled(lambda: self.parts.all_fingerprints("results"))
 
     def has(self, fingerprint: str) -> bool:
         """Whether the cell is finished."""
-        return self.alone.has(fingerprint) or self._part_of(fingerprint) is not None
+        return self.single.has(fingerprint) or self._part_of(fingerprint) is not None
 
     def row(self, fingerprint: str, columns: Sequence[str] = ()) -> dict[str, Any]:
         """A finished cell's row, or some columns of it. Raises KeyError if it is not."""
-        wanted = list(columns or ROW.names)
+        wanted = list(columns or self.tables.row.names)
         with suppress(FileNotFoundError):
-            row = self.alone.row(fingerprint)
+            row = self.single.row(fingerprint)
             return {name: row[name] for name in wanted}
 
         def look() -> dict[str, Any]:
             part = self._part_of(fingerprint)
             if part is None:
                 raise KeyError(fingerprint)
-            schema = pa.schema([ROW.field(name) for name in {*wanted, "fingerprint"}])
+            schema = pa.schema([self.tables.row.field(name) for name in {*wanted, "fingerprint"}])
             found = self.parts.read(part, schema=schema, filters=[("fingerprint", "=", fingerprint)])
             return dict(found.select(wanted).slice(0, 1).to_pylist()[0])
 
@@ -113,24 +131,24 @@ class Results:
         Args:
             columns: those that are wanted; none for all.
         """
-        found = self._of_cells(table, columns) if table in OF_CELLS else self._changing(table)
+        found = self._of_cells(table, columns) if table in CELL_TABLES else self._changing(table)
         return found.select(columns or found.column_names)
 
     def _of_cells(self, table: str, columns: Sequence[str]) -> pa.Table:
-        wanted = {"fingerprint", *columns} if columns else {*SCHEMAS[table].names}
-        schema = pa.schema([field for field in SCHEMAS[table] if field.name in wanted])
+        wanted = {"fingerprint", *columns} if columns else {*self.tables[table].names}
+        schema = pa.schema([field for field in self.tables[table] if field.name in wanted])
 
-        def look_alone() -> tuple[set[str], pa.Table]:
-            names = self.alone.names()
-            return set(names), of_table(self.alone.read([*names.values()]), table).select(schema.names)
+        def look_single() -> tuple[set[str], pa.Table]:
+            names = self.single.names()
+            return set(names), self.single.of_table(self.single.read([*names.values()]), table).select(schema.names)
 
-        alone, own = self._settled(look_alone)
+        single, own = self._settled(look_single)
         read: dict[str, pa.Table] = {}
 
         def look() -> pa.Table:
             """What was read already is kept where a file was merged away before it was."""
-            moved = self.parts.known("results", alone) if alone else set()
-            seen, found = alone - moved, [schema.empty_table(), without(own, moved)]
+            moved = self.parts.known("results", single) if single else set()
+            seen, found = single - moved, [schema.empty_table(), without(own, moved)]
             for name in self.parts.names(table):
                 if name not in read:
                     read[name] = self.parts.read(name, schema=schema)
@@ -144,10 +162,10 @@ class Results:
 
     def _changing(self, table: str) -> pa.Table:
         """A table whose files are replaced or deleted one by one, by other drivers perhaps."""
-        found = [SCHEMAS[table].empty_table()]
+        found = [self.tables[table].empty_table()]
         for name in self.files.names(table, ".parquet"):
             with suppress(FileNotFoundError):
-                found.append(self._small(name, SCHEMAS[table]))
+                found.append(self._small(name, self.tables[table]))
         return pa.concat_tables(found)
 
     def _small(self, name: str, schema: pa.Schema) -> pa.Table:
@@ -182,7 +200,7 @@ class Results:
 
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.
-        structs = pa.array([dict(row) for row in rows], pa.struct(list(SCHEMAS[table])))
+        structs = pa.array([dict(row) for row in rows], pa.struct(list(self.tables[table])))
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_struct_array(structs), sink, **_OF_FEW_ROWS)
         self.files.write(f"{table}/{name}.parquet", sink.getvalue())

@@ -1,65 +1,38 @@
-"""The tables of ``--out``: their columns and types, in Parquet and in a finished cell's own file."""
+"""The tables of ``--out``: their columns and types, in Parquet and in a finished cell's own file.
+
+The columns of ``results/`` are those of every row, those of each kind of cell, and those of each arm.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import pyarrow as pa
 
-_TEXT = [
-    "study",
-    "dataset",
-    "category",
-    "shots",
-    "arm",
-    "prompt_kind",
-    "select",
-    "prompt",
-    "variance",
-    "detail",
-    "post_augment",
-    "augmentation",
-    "preset",
-    "init",
-    "detector",
-    "backbone",
-    "encoder",
-    "perceptual",
-    "wordnet_source",
-    "objective",
-    "device",
-    "fingerprint",
-    "commit",
-    "versions",
-]
-_WHOLE = [
-    "support_seed",
-    "seed",
-    "image_size",
-    "crop",
-    "resolution",
-    "train_samples",
-    "copies",
-    "iterations",
-    "chosen_iteration",
-    "n_test",
-]
-_REAL = [
-    "vq_weight",
-    "similarity",
-    "image_auroc",
-    "pixel_auroc",
-    "aupro",
-    "planted",
-    "seconds_prompt",
-    "seconds_generator",
-    "seconds_fit",
-    "seconds_score",
-]
-ROW = pa.schema(
-    [pa.field(name, pa.string()) for name in _TEXT]
-    + [pa.field(name, pa.int64()) for name in _WHOLE]
-    + [pa.field(name, pa.float64()) for name in _REAL]
-    + [pa.field("dev", pa.bool_()), pa.field("oracle", pa.bool_()), pa.field("support_ids", pa.list_(pa.string()))]
-)
+from components.metrics.declared import columns as metric_columns
+from runner.arms import ARMS
+from runner.cells import CELL_KINDS
+
+_EVERY_ROW: Mapping[str, pa.DataType] = {
+    "study": pa.string(),
+    "dataset": pa.string(),
+    "category": pa.string(),
+    "shots": pa.string(),
+    "arm": pa.string(),
+    "cell": pa.string(),
+    "objective": pa.string(),
+    "device": pa.string(),
+    "fingerprint": pa.string(),
+    "commit": pa.string(),
+    "versions": pa.string(),
+    "support_seed": pa.int64(),
+    "seed": pa.int64(),
+    "copies": pa.int64(),
+    "dev": pa.bool_(),
+    "oracle": pa.bool_(),
+    "support_ids": pa.list_(pa.string()),
+}
 SCORE = pa.schema(
     {
         "fingerprint": pa.string(),
@@ -105,10 +78,40 @@ TRIAL = pa.schema(
         "error": pa.string(),
     }
 )
-SCHEMAS = {"results": ROW, "scores": SCORE, "metrics": METRIC, "failures": FAILURE, "trials": TRIAL}
-OF_CELLS = ("scores", "metrics", "results")
+CELL_TABLES = ("scores", "metrics", "results")
 """The tables that finished cells go to."""
-CELL = pa.schema(
-    [*ROW, pa.field("scores", pa.list_(pa.struct(list(SCORE)))), pa.field("metrics", pa.list_(pa.struct(list(METRIC))))]
-)
-"""A finished cell in a file of its own: its row, with its rows of the other two tables."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The schemas of all tables, as the driver's registries of arms and cell kinds define them.
+
+    Every process of a run gets the driver's: what it does not know of would be dropped without a word.
+
+    outcome: the columns of a row that trials are judged and logged by.
+    """
+
+    row: pa.Schema
+    cell: pa.Schema
+    outcome: tuple[str, ...]
+
+    @classmethod
+    def known(cls) -> Tables:
+        """Those of the arms and cell kinds that this process knows."""
+        types = dict(_EVERY_ROW)
+        for columns in (*(kind.columns for kind in CELL_KINDS), *(arm.columns for arm in ARMS)):
+            types |= columns
+        row = pa.schema(types)
+        own = [
+            pa.field("scores", pa.list_(pa.struct(list(SCORE)))),
+            pa.field("metrics", pa.list_(pa.struct(list(METRIC)))),
+        ]
+        metrics = [metric.name for metric in metric_columns() if metric.name in types]
+        return cls(row, pa.schema([*row, *own]), ("category", "arm", *metrics))
+
+    def __getitem__(self, table: str) -> pa.Schema:
+        """The schema of the table of this name."""
+        return self.row if table == "results" else _OTHERS[table]
+
+
+_OTHERS = {"scores": SCORE, "metrics": METRIC, "failures": FAILURE, "trials": TRIAL}

@@ -15,25 +15,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from runner.declaration.search import SWEPT
 from runner.plan.plan import Trial, point_key
 from runner.results.results import Results
 from runner.store.files import below, public
 from runner.store.fingerprint import fingerprint
-from runner.study.search import SWEPT
 from runner.study.settings import to_yaml
 from runner.study.study import Study
 
 State = Literal["running", "complete", "stopped", "failed"]
 """``stopped``: the scheduler gave the point up before its last L."""
-OUTCOME = ("category", "arm", "image_auroc", "pixel_auroc", "aupro", "similarity", "planted")
-"""The columns of a row that trials are judged and logged by."""
 BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that do not change what is searched; the dataset counts by its name."""
+LATER: Mapping[str, Any] = {"cells": ["detection"]}
+"""Fields that came later, at the values that mean "as before": they change no identity."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The objective's mean over a trial's generated cells at one L; NaN if one of them failed."""
+    """The objective's mean over a trial's judged cells at one L; NaN if one of them failed."""
 
     iterations: int
     value: float
@@ -57,6 +57,10 @@ class TrialRecord:
         """The report with the largest value, of equal ones the first; None if there is none with a value."""
         return max((r for r in self.reports if math.isfinite(r.value)), key=lambda r: r.value, default=None)
 
+    def ended(self, state: State) -> TrialRecord:
+        """The record of a trial that ended so."""
+        return replace(self, state=state)
+
     @property
     def label(self) -> str:
         """The point with the L of its best report."""
@@ -72,6 +76,7 @@ class TrialRecord:
 def search_identity(study: Study) -> str:
     """What is searched, and how: with another space or objective it is another search, with more trials it goes on."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
+    declared = {name: value for name, value in declared.items() if LATER.get(name, ...) != value}
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}
     # Of datasets their names: a study's record keeps no credentials, and has to find its trials.
     declared["variation_sources"] = [source.name for source in study.variation_sources]
@@ -141,19 +146,14 @@ def _record(name: str, rows: Sequence[Mapping[str, Any]]) -> TrialRecord:
     )
 
 
-def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str) -> float:
-    """What a point is worth: the mean over its generated cells; NaN if any of its cells has no row.
+def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str, arm: str) -> float:
+    """What a point is worth: the mean over its cells of the judged arm; NaN if any of its cells has no row.
 
     A point is never chosen by the cells that it happened to finish.
     """
     finished = [row for row in rows if row is not None]
-    values = [row[objective] for row in finished if row["arm"] == "generated" and row[objective] is not None]
+    values = [row[objective] for row in finished if row["arm"] == arm and row.get(objective) is not None]
     return sum(values) / len(values) if values and len(finished) == len(rows) else math.nan
-
-
-def outcome(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trial is told of a row: a tenth of it, since a run holds as many as it has cells."""
-    return {name: row.get(name) for name in OUTCOME}
 
 
 def reported(record: TrialRecord, report: Report) -> TrialRecord:

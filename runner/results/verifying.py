@@ -6,7 +6,7 @@ Nothing is changed. A finding is a line with its remedy; a row without a finding
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from components.errors import GoodshotError
-from components.metrics.detection import image_auroc
-from runner.results.record import read_records
+from runner.cells import CELL_KINDS, kind_of_row
+from runner.results.record import StudyRecord, read_records
 from runner.results.results import Results
-from runner.results.trials import OUTCOME, objective_of
+from runner.results.trials import objective_of
 from runner.store.artifacts import Store
 
 CLOSE = 1e-9
@@ -43,36 +43,37 @@ def verify(results: Results, store: Store, forgotten: Collection[str] = ()) -> I
     Args:
         forgotten: rows that were taken out just now; a point that rests on them has to wait for its next run.
     """
-    rows = results.rows((*OUTCOME, "n_test"))
+    rows = _read_rows(results)
+    records = read_records(results)
     wrong = set(forgotten)
     for problem in _rows(rows, results):
         wrong.add(str(problem.fingerprint))
         yield problem
-    yield from _trials(rows, results, wrong)
-    yield from _artifacts(rows, results, store)
+    judged = {record.study.name: record.study.judged_arm.label for record in records}
+    yield from _trials(rows, results, wrong, judged)
+    yield from _artifacts(rows, records, store)
 
 
 def verify_rows(results: Results) -> Iterator[Problem]:
     """Every problem of the rows alone."""
-    yield from _rows(results.rows((*OUTCOME, "n_test")), results)
+    yield from _rows(_read_rows(results), results)
+
+
+def _read_rows(results: Results) -> dict[str, dict[str, Any]]:
+    checked = [column for kind in CELL_KINDS for column in kind.checked]
+    return results.rows(tuple(dict.fromkeys(("cell", *results.tables.outcome, *checked))))
 
 
 def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[Problem]:
-    again = "forget it (--forget) and run the study again"
     scores = _scores(results)
     measured = set(pc.unique(results.read("metrics", ["fingerprint"])["fingerprint"]).to_pylist())
     for fingerprint, row in rows.items():
         where = f"row {fingerprint[:12]} ({row['category']}, {row['arm']})"
-        labels, values = scores.get(fingerprint, _NO_SCORES)
-        if len(values) != row["n_test"]:
-            yield Problem(where, f"has {len(values)} scores of {row['n_test']} test images", again, fingerprint)
-            continue
-        found = image_auroc(values, labels)
-        stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
-        if not (abs(found - stated) <= CLOSE or (math.isnan(found) and math.isnan(stated))):
-            yield Problem(where, f"says image AUROC {stated:.6f}, and its scores give {found:.6f}", again, fingerprint)
-        if fingerprint not in measured:
-            yield Problem(where, "has no metrics", again, fingerprint)
+        kind = kind_of_row(row["cell"])
+        if kind is None:
+            continue  # of a kind that only another version of goodshot knows
+        for what in kind.problems(row, *scores.get(fingerprint, _NO_SCORES), fingerprint in measured):
+            yield Problem(where, what, "forget it (--forget) and run the study again", fingerprint)
 
 
 def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -90,28 +91,38 @@ def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (own_labels, own_values) for name, own_labels, own_values in parts}
 
 
-def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str]) -> Iterator[Problem]:
-    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves."""
+def _trials(
+    rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str], judged: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves.
+
+    ``judged``: study → the arm by which its points are judged.
+    """
     again = "run the study again"
     for trial in results.read("trials").to_pylist():
         if trial["value"] is None or math.isnan(trial["value"]) or not set(trial["fingerprints"]).isdisjoint(wrong):
             continue
+        if trial["study"] not in judged:
+            continue  # the study's record is gone, which says what its points are judged by
         where = f"trial {trial['trial']} at L = {trial['iterations']}"
         found = [rows.get(fingerprint) for fingerprint in trial["fingerprints"]]
         if missing := found.count(None):
             yield Problem(where, f"{missing} of the {len(found)} rows that it rests on are not there", again)
-        elif not abs((value := objective_of(found, trial["objective"])) - trial["value"]) <= CLOSE:
+        elif (
+            not abs((value := objective_of(found, trial["objective"], judged[trial["study"]])) - trial["value"])
+            <= CLOSE
+        ):
             what = f"says {trial['objective']} {trial['value']:.6f}, and its rows {value:.6f}"
             yield Problem(where, what, f"delete the trial's file in trials/ and {again}")
 
 
-def _artifacts(rows: Mapping[str, Any], results: Results, store: Store) -> Iterator[Problem]:
+def _artifacts(rows: Mapping[str, Any], records: Sequence[StudyRecord], store: Store) -> Iterator[Problem]:
     again = "delete that folder in the store and run the study again"
     keys: dict[str, None] = {}
-    for record in read_records(results):
+    for record in records:
         for cell in record.cells:
             if cell.fingerprint in rows:
-                keys |= dict.fromkeys(key for key in (cell.shard, cell.prompt, cell.image_set) if key is not None)
+                keys |= dict.fromkeys(cell.stages)
     for key in keys:
         if not store.has(key):
             yield Problem(key, "is not in the store", "run the study again to make it, if it is wanted")

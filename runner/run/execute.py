@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,15 +13,16 @@ from rich.console import Console
 
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
+from runner.cells import CellStage
 from runner.data.catalogue import Category, read_catalogue
 from runner.machine.needs import require_all
-from runner.plan.costs import remember_costs, remember_memory
 from runner.plan.plan import Plan, unshared_steps
 from runner.plan.planning import Declared, make_plan
 from runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
 from runner.results.results import Results
-from runner.run.options import Options, Run
+from runner.run.options import Options, Run, Stopped
 from runner.run.work import Work
+from runner.stages.costs import remember_costs, remember_memory
 from runner.study.search import corners
 from runner.study.study import DatasetConfig, Study
 
@@ -74,19 +75,16 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     results = work.results
     work.write_records()
     work.announce(console)
-    run = Run(cells=len(work.asked), reused=work.reused, left_alone=len(work.left_alone & work.asked))
+    run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
     is_whole = False
     try:
-        if work.is_left:
-            # Imported here: a finished study is reported without starting Ray.
-            from runner.run.driver import Stopped, execute
-
+        if work.is_open:
             try:
-                done = execute(work, options, console)
+                done = _execute(work, options, console)
             except Stopped as stopped:
                 run = stopped.run
                 raise stopped.reason from None
-            run = replace(done, left_alone=run.left_alone, reused=work.reused, cells=len(work.asked))
+            run = replace(done, skipped=run.skipped, reused=work.reused, cells=len(work.asked))
         is_whole = True
     finally:
         run = replace(run, seconds=time.perf_counter() - began)
@@ -101,6 +99,17 @@ def run_studies(studies: Sequence[Study], options: Options, console: Console) ->
     return work.plan, run
 
 
+def _execute(work: Work, options: Options, console: Console) -> Run:
+    """Run what remains, by Ray or in this process. What is finished is reported without importing Ray."""
+    if options.local:
+        from runner.run.locally import execute_locally
+
+        return execute_locally(work, options, console)
+    from runner.run.driver import execute
+
+    return execute(work, options, console)
+
+
 @dataclass(frozen=True)
 class Sharing:
     """Generator steps of a study: in this run, over all runs recorded in ``out``, and without any sharing."""
@@ -113,11 +122,15 @@ class Sharing:
 def sharing(study: Study, plan: Plan, run: Run, out: str) -> Sharing:
     """Count the steps executed for a study's generators, those shared with other studies included."""
     planned = [plan.cells[f] for f in plan.cells_of[study.name]]
-    flights = {p.generator for p in planned if p.generator}
+    trainings = {id_ for id_, stage in plan.closure(_inputs(planned)).items() if not stage.is_artifact}
     files = Results(out).files
     recorded = [json.loads(files.read(name))["generator_steps"] for name in files.names("runs", ".json")]
     return Sharing(
-        this_run=sum(run.generator_steps.get(f, 0) for f in flights),
-        all_runs=sum(steps.get(f, 0) for steps in recorded for f in flights),
-        unshared=unshared_steps(planned),
+        this_run=sum(run.generator_steps.get(id_, 0) for id_ in trainings),
+        all_runs=sum(steps.get(id_, 0) for steps in recorded for id_ in trainings),
+        unshared=unshared_steps(plan, planned),
     )
+
+
+def _inputs(cells: Iterable[CellStage]) -> dict[str, None]:
+    return dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)

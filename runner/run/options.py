@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from components.weights import cache_dir
-from runner.plan.costs import Cost, Memory
+from runner.executor.progress import Progress
+from runner.stages.costs import Cost, Memory
 from runner.store.files import absolute, below, public
 from runner.store.fingerprint import fingerprint
 
@@ -21,7 +22,7 @@ class Run:
     cells: int = 0
     reused: int = 0
     failed: int = 0
-    left_alone: int = 0
+    skipped: int = 0
     halted: bool = False
     seconds: float = 0.0
     tracked: int = 0
@@ -34,6 +35,31 @@ class Run:
     def stages(self) -> int:
         """Stages executed, of all kinds."""
         return sum(self.executed.values())
+
+    def counted(self, progress: Progress, fail_fast: bool) -> Run:
+        """With what an executor has counted."""
+        return replace(
+            self,
+            executed=dict(progress.executed),
+            generator_steps=dict(progress.steps_of),
+            failed=progress.cells_failed,
+            halted=fail_fast and progress.cells_failed > 0,
+            costs=dict(progress.costs),
+            memory=dict(progress.memory),
+        )
+
+    def logged(self, counts: tuple[int, int, str]) -> Run:
+        """With the W&B runs that were written, those that could not be, and the first error."""
+        tracked, untracked, error = counts
+        return replace(self, tracked=tracked, untracked=untracked, tracking_error=error)
+
+
+class Stopped(Exception):
+    """An execution that ended early, with what it had done: its generator steps count as much as any others."""
+
+    def __init__(self, run: Run, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.run, self.reason = run, reason
 
 
 @dataclass(frozen=True)
@@ -48,6 +74,8 @@ class Options:
     """Whether cells that have failed `MOST_TRIES` times are tried once more."""
     fail_fast: bool = False
     """Whether the first failed cell ends the run."""
+    local: bool = False
+    """Whether everything runs in this process, without Ray."""
 
     @property
     def out_uri(self) -> str:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from components.errors import GoodshotError
+from runner.cluster.handles import BrokerHandle
+from runner.declaration.search import Range
 from runner.plan.plan import Trial, point_key
 from runner.results.trials import Report, State, TrialRecord, objective_of, reported
+from runner.run.tracker_actor import TrackerHandle
 from runner.run.tracking import summarise
 from runner.run.work import Work
-from runner.study.search import Range, is_whole, space_of
+from runner.study.search import is_whole, space_of
 from runner.study.study import Study
 
 GRID_CONCURRENT = 2
@@ -45,21 +47,21 @@ class Sweep:
     trials: Sequence[Trial]
     plan_trial: Callable[[Mapping[str, Any]], Trial]
     work: Work
-    broker: Any
-    tracker: Any
+    broker: BrokerHandle
+    tracker: TrackerHandle | None
     concurrent: int = GRID_CONCURRENT
 
 
 def run_sweep(sweep: Sweep) -> int:
     """Try every point of a study, or as many as its search says. Returns the number of trials.
 
-    Trials report the mean of the study's objective over the generated cells; test labels choose nothing, unless it is
-    an oracle study's.
+    Trials report the mean of the study's objective over the cells of its judged arm; test labels choose nothing,
+    except in an oracle study.
     """
     study, search = sweep.study, sweep.study.search
-    trainable = tune.with_parameters(_trial, objective=study.objective, broker=sweep.broker)
+    trainable = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
     known = sweep.work.ledger(study).read()
-    keeper = _Keeper(sweep, known)
+    recorder = _Recorder(sweep, known)
     points: dict[str, Any] = {}
     algorithm = None
     if search.algorithm == "optuna":
@@ -82,8 +84,8 @@ def run_sweep(sweep: Sweep) -> int:
             name=study.name,
             storage_path=str((sweep.work.options.local_folder / "tune").absolute()),
             verbose=0,
-            callbacks=[keeper],
-            stop=_AtOnce(keeper) if sweep.work.options.fail_fast else None,
+            callbacks=[recorder],
+            stop=_AtOnce(recorder) if sweep.work.options.fail_fast else None,
         ),
     )
     grid = tuner.fit()
@@ -93,13 +95,13 @@ def run_sweep(sweep: Sweep) -> int:
     return len(grid)
 
 
-def _trial(config: dict[str, Any], objective: str, broker: Any) -> None:
+def _trial(config: dict[str, Any], objective: str, arm: str, broker: BrokerHandle) -> None:
     """One trial: at each L wait, without resources, for the point's rows; report them."""
     values = config.get("point", config)
-    for iterations, fingerprints in ray.get(broker.trial.remote(point_key(values))).items():
-        found = ray.get(broker.cells.remote(list(fingerprints)))
+    for iterations, fingerprints in broker.trial(point_key(values)).items():
+        found = broker.cells(fingerprints)
         rows = [row for row in found if row is not None]
-        value = objective_of(found, objective)
+        value = objective_of(found, objective, arm)
         tune.report({**summarise(rows), objective: value, "iterations": iterations, "rows": len(rows)})
 
 
@@ -152,7 +154,7 @@ class _OfThisProcess:
         return self
 
 
-class _Keeper(_OfThisProcess, tune.Callback):
+class _Recorder(_OfThisProcess, tune.Callback):
     """Plans each trial as it starts and keeps what it reports; in the driver, where the photographs are known."""
 
     def __init__(self, sweep: Sweep, known: Sequence[TrialRecord]) -> None:
@@ -180,7 +182,7 @@ class _Keeper(_OfThisProcess, tune.Callback):
             planned = Trial(values, {})
         if record.state == "stopped":  # then, for good: the decision stands
             planned = replace(planned, cells={r.iterations: planned.cells[r.iterations] for r in record.reports})
-        self.sweep.broker.begin.remote(planned)
+        self.sweep.broker.begin(planned)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -223,15 +225,15 @@ class _Keeper(_OfThisProcess, tune.Callback):
             return
         work = self.sweep.work
         planned = [work.plan.cells[f] for f in record.reports[-1].fingerprints]
-        rows = self.sweep.broker.cells.remote([p.fingerprint for p in planned])
-        self.sweep.tracker.log.remote(self.sweep.study.name, record.point, planned, rows, work.options.store_uri)
+        rows = self.sweep.broker.outcomes([stage.fingerprint for stage in planned])
+        self.sweep.tracker.log(self.sweep.study.name, record.point, planned, rows)
 
 
 class _AtOnce(_OfThisProcess, tune.Stopper):
     """Ends the search at the first point that lacks a cell (``--fail-fast``)."""
 
-    def __init__(self, keeper: _Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, recorder: _Recorder) -> None:
+        self._recorder = recorder
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No point ends by itself."""
@@ -239,4 +241,4 @@ class _AtOnce(_OfThisProcess, tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether all do."""
-        return self._keeper.has_failed
+        return self._recorder.has_failed

@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
-from components.errors import GoodshotError
-from runner.plan.plan import PlannedCell, point_label
+from components.errors import BadInput, GoodshotError
+from runner.cells import CellStage
+from runner.plan.plan import point_label
 from runner.stages.traces import read_curve
 from runner.store.artifacts import Store
 
@@ -23,8 +22,14 @@ Rows = Sequence[Mapping[str, Any] | None]
 
 
 def tracking_mode() -> str:
-    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting."""
-    return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting.
+
+    Raises BadInput for a mode that is none of online, offline and disabled.
+    """
+    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    if mode not in ("online", "offline", "disabled"):
+        raise BadInput(f"WANDB_MODE={mode}: use online, offline or disabled")
+    return mode
 
 
 @dataclass(frozen=True)
@@ -38,36 +43,35 @@ class Tracked:
     curves: Mapping[str, Mapping[int, float]]
 
 
-def tracked(study: str, values: Mapping[str, Any], cells: Sequence[PlannedCell], rows: Rows, store: Store) -> Tracked:
+def tracked(study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Rows, store: Store) -> Tracked:
     """The W&B run of one point: its mean values, and each training's similarity over the scored iterations."""
     curves = {}
-    for planned, row in zip(cells, rows, strict=True):
-        own = row is not None and planned.cell.arm == "generated"
-        if own and planned.image_set and planned.prompt and planned.cell.generation:
-            try:
-                curve = read_curve(store, planned.image_set, planned.prompt, planned.cell.generation.prompt_kind)
-            except (GoodshotError, OSError):
-                # A row may outlive the artifacts it was made from; it is worth logging all the same.
-                continue
-            similarities = zip(curve.iterations, curve.similarity, strict=True)
-            name = f"{planned.cell.category}/support_{planned.cell.support_seed}/similarity"
-            curves[name] = {int(iteration): float(value) for iteration, value in similarities}
+    for stage, row in zip(cells, rows, strict=True):
+        cell, added = stage.cell, stage.added
+        if row is None or not cell.arm.has_trace or not added.image_set or not added.prompt or not cell.generation:
+            continue
+        try:
+            curve = read_curve(store, added.image_set, added.prompt, cell.generation.prompt_kind)
+        except (GoodshotError, OSError):
+            # A row may outlive the artifacts it was made from; it is worth logging all the same.
+            continue
+        similarities = zip(curve.iterations, curve.similarity, strict=True)
+        name = f"{cell.category}/support_{cell.support_seed}/similarity"
+        curves[name] = {int(iteration): float(value) for iteration, value in similarities}
     finished = [row for row in rows if row is not None]
     return Tracked(study, point_label(values), dict(values), summarise(finished), curves)
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean image AUROC, pixel AUROC, AUPRO, similarity and planted AUROC per category and arm."""
+    """The mean of every metric per category and arm."""
     groups: dict[str, list[float]] = {}
     for row in rows:
-        for name in ("image_auroc", "pixel_auroc", "aupro", "similarity", "planted"):
-            value = row.get(name)
-            if value is not None and math.isfinite(value):
+        for name, value in row.items():
+            if isinstance(value, float) and math.isfinite(value):
                 groups.setdefault(f"{row['category']}/{row['arm']}/{name}", []).append(value)
     return {name: sum(values) / len(values) for name, values in groups.items()}
 
 
-@ray.remote(num_cpus=0)
 class Tracker:
     """Writes W&B runs one after the other. A failure to log is counted, never a reason to lose a result."""
 
@@ -81,7 +85,7 @@ class Tracker:
         self.folder, self.logged, self.failed, self.error = folder, 0, 0, ""
 
     def log(
-        self, study: str, values: Mapping[str, Any], cells: Sequence[PlannedCell], rows: Rows, store_uri: str
+        self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Rows, store_uri: str
     ) -> None:
         """One run of a point: configuration, curves, summary."""
         import wandb

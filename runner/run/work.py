@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from runner.executor.local import LocalExecutor
 from runner.plan.plan import Plan, Trial, point_key
 from runner.plan.planning import Declared, make_plan, plan_point
 from runner.results.compaction import tidy
@@ -15,10 +16,12 @@ from runner.results.record import write_record
 from runner.results.results import Results
 from runner.results.trials import Ledger
 from runner.run.options import Options
-from runner.stages.external import supply
 from runner.store.artifacts import Store
 from runner.study.search import points_of
 from runner.study.study import Study
+
+if TYPE_CHECKING:
+    from runner.cluster.handles import BrokerHandle
 
 MOST_TRIES = 3
 """A cell that failed so often is left alone: it would fail for ever, and take its time each time."""
@@ -26,9 +29,11 @@ MOST_TRIES = 3
 
 @dataclass
 class Work:
-    """The plan of a run, and what of it is left.
+    """The plan of a run, and what of it remains to be done.
 
     missing: cells known beforehand that are to run; those of guided searches come as their points are chosen.
+    skipped: cells that failed too often.
+    open_searches: names of guided searches that are not at their end.
     """
 
     declared: Sequence[Declared]
@@ -36,9 +41,9 @@ class Work:
     results: Results
     options: Options
     missing: list[str] = field(default_factory=list)
-    left_alone: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
     reused: int = 0
-    searches_left: frozenset[str] = frozenset()
+    open_searches: frozenset[str] = frozenset()
     _trials: dict[tuple[str, str], Trial] = field(default_factory=dict)
 
     @classmethod
@@ -50,11 +55,11 @@ class Work:
         work._recall()
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()
-        work.left_alone = frozenset(f for f, tried in tries.items() if tried >= MOST_TRIES and f not in finished)
+        work.skipped = frozenset(f for f, tried in tries.items() if tried >= MOST_TRIES and f not in finished)
         known = {f: None for each in declared if each not in work.guided for f in work.plan.cells_of[each.study.name]}
-        work.missing = [f for f in known if f not in finished and f not in work.left_alone]
+        work.missing = [f for f in known if f not in finished and f not in work.skipped]
         work.reused = len(finished & work.asked)
-        work.searches_left = frozenset(e.study.name for e in work.guided if work._is_left(e.study, finished))
+        work.open_searches = frozenset(e.study.name for e in work.guided if work._is_open(e.study, finished))
         return work
 
     @property
@@ -68,15 +73,15 @@ class Work:
         return {f for fingerprints in self.plan.cells_of.values() for f in fingerprints}
 
     @property
-    def is_left(self) -> bool:
+    def is_open(self) -> bool:
         """Whether anything is to be run."""
-        return bool(self.missing or self.searches_left)
+        return bool(self.missing or self.open_searches)
 
     def ledger(self, study: Study) -> Ledger:
         """The study's trials below ``--out``."""
         return Ledger(self.results, study)
 
-    def trial(self, declared: Declared, values: Mapping[str, Any], broker: Any = None) -> Trial:
+    def trial(self, declared: Declared, values: Mapping[str, Any], broker: BrokerHandle | None = None) -> Trial:
         """One point of a guided search, planned when it is first asked for; then the broker learns of its cells."""
         name, key = declared.study.name, point_key(values)
         if (name, key) not in self._trials:
@@ -84,12 +89,19 @@ class Work:
             (self._trials[name, key],) = part.trials_of.pop(name)
             # Those that report are counted, not those that a scheduler never lets run.
             del part.cells_of[name]
-            supply(part.external.values(), Store(self.options.store_uri))
-            if broker is not None:
-                part.categories = {k: c for k, c in part.categories.items() if k not in self.plan.categories}
-                broker.learn.remote(part)
             self.plan.merge(part)
+            self.run_in_driver(part.cells)
+            if broker is not None:
+                broker.learn(part)
         return self._trials[name, key]
+
+    def run_in_driver(self, fingerprints: Iterable[str]) -> None:
+        """Make the stages of these cells that only this process can make, such as reading a folder of this machine."""
+        ids = dict.fromkeys(id_ for f in fingerprints for id_ in self.plan.cells[f].inputs)
+        executor = LocalExecutor(self.plan, Store(self.options.store_uri))
+        for id_ in ids:
+            if self.plan.stages[id_].takes == "driver":
+                executor.make(id_)
 
     def count(self, study: Study, fingerprints: Sequence[str]) -> None:
         """These cells of a guided search have been asked for."""
@@ -108,16 +120,19 @@ class Work:
                 f"{each.study.name}: a search of {_wanted(each.study)} points, {begun} of them begun", highlight=False
             )
         asked = self.asked
-        alone = len(self.left_alone & asked)
+        skipped = len(self.skipped & asked)
         if not asked:
             return
         console.print(
             f"{len(asked)} cells of {len(self.declared)} studies: {self.reused} finished, "
             f"{len(self.missing)} to run"
-            + f", {alone} left alone after {MOST_TRIES} failures (--retry tries them)" * bool(alone)
-            + f"; {len(self.plan.generators)} generators",
+            + f", {skipped} skipped after {MOST_TRIES} failures (--retry tries them)" * bool(skipped)
+            + f"; {self._count_generators()} generators",
             highlight=False,
         )
+
+    def _count_generators(self) -> int:
+        return sum(not stage.is_artifact for stage in self.plan.stages.values())
 
     def _recall(self) -> None:
         """Plan the points that guided searches have chosen in earlier runs."""
@@ -127,12 +142,12 @@ class Work:
                     self.trial(each, record.values)
                 self.count(each.study, [f for report in record.reports for f in report.fingerprints])
 
-    def _is_left(self, study: Study, finished: set[str]) -> bool:
+    def _is_open(self, study: Study, finished: set[str]) -> bool:
         """Whether points are still to be chosen, or cells of the chosen ones to be run."""
         records = self.ledger(study).read()
         ended = [record for record in records if record.state != "running"]
         asked = {f for record in records for report in record.reports for f in report.fingerprints}
-        return len(ended) < _wanted(study) or bool(asked - finished - self.left_alone)
+        return len(ended) < _wanted(study) or bool(asked - finished - self.skipped)
 
 
 def _wanted(study: Study) -> int:

@@ -6,60 +6,65 @@ see the store only, so the folder may lie on a laptop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.data.supplied import Supplied, decode_supplied, folder_of, read_supplied
 from components.errors import BadInput
 from runner.data.catalogue import Category
-from runner.store.artifacts import Store, arrays_bytes
+from runner.stages.base import Context, Stage
+from runner.store.artifacts import arrays_bytes
 from runner.store.fingerprint import fingerprint
 
-EXTERNAL_VERSION = 1
 
+@dataclass(frozen=True, kw_only=True)
+class ExternalSetStage(Stage):
+    """Put supplied images into the store as one image set, uint8 RGB (M, size, size, 3).
 
-@dataclass(frozen=True)
-class ExternalSet:
-    """One image set of supplied images; ``key`` is a function of their content, order and ``size`` alone."""
+    ``key`` is a function of their content, order and ``size`` alone. It runs in the driver, which sees the folder.
+    """
 
-    key: str
+    kind = "external"
+    title = "external set"
+    version = 1
+    takes = "driver"
+
     images: tuple[Supplied, ...]
     size: int
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Decode the images and commit them."""
+        images = decode_supplied(self.images, self.size)
+        context.store.put(self.key, {"images.safetensors": arrays_bytes({"images": images})}, {"copies": len(images)})
 
 
 class ExternalFolders:
     """Reads the folders of one study, each once.
 
     Args:
-        alone: whether the study has one category only, whose images may then lie in the folder itself.
+        one_category: whether the study has one category only, whose images may then lie in the folder itself.
     """
 
-    def __init__(self, alone: bool) -> None:
-        self._alone = alone
+    def __init__(self, one_category: bool) -> None:
+        self._one_category = one_category
         self._read: dict[tuple[Path, int], tuple[Supplied, ...]] = {}
 
-    def image_set(self, folder: Path, category: Category, copies: int, size: int) -> ExternalSet:
+    def image_set(self, folder: Path, category: Category, copies: int, size: int) -> ExternalSetStage:
         """The first ``copies`` images of the category, to be resized to ``size`` (that of the detector).
 
         Raises:
             BadInput: no such folder, too few images, a broken one, or one of the category's own test images.
         """
-        place = folder_of(folder, category.name, self._alone)
+        place = folder_of(folder, category.name, self._one_category)
         if (place, copies) not in self._read:
             self._read[place, copies] = read_supplied(place, copies)
         images = self._read[place, copies]
         _refuse_test_images(images, category)
-        identity = fingerprint("external", EXTERNAL_VERSION, {"size": size}, {"images": [i.sha256 for i in images]})
-        return ExternalSet(f"image_set/{identity}", images, size)
-
-
-def supply(image_sets: Iterable[ExternalSet], store: Store) -> None:
-    """Put those that the store does not hold into it, as uint8 RGB (M, size, size, 3)."""
-    for image_set in image_sets:
-        if not store.has(image_set.key):
-            images = decode_supplied(image_set.images, image_set.size)
-            store.put(image_set.key, {"images.safetensors": arrays_bytes({"images": images})}, {"copies": len(images)})
+        identity = fingerprint(
+            "external", ExternalSetStage.version, {"size": size}, {"images": [i.sha256 for i in images]}
+        )
+        return ExternalSetStage(key=f"image_set/{identity}", images=images, size=size)
 
 
 def _refuse_test_images(images: tuple[Supplied, ...], category: Category) -> None:

@@ -1,4 +1,4 @@
-"""The generator stage: train once, score as it goes, and leave every image set that was asked for (METHOD: prefixes).
+"""How a training makes its image sets: train once, score on the way, and commit every image set that is wanted.
 
 In the store, below ``generator/<fingerprint>/``: checkpoints by updates made, and traces (losses and the embeddings of
 the scored iterations) by encoder and sample count. A later call that asks for more iterations continues from the last
@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from components.encoders import Encoder
 from components.generator.config import Detail
 from components.generator.generator import Generator
 from components.generator.training import StepLosses, columns
 from components.integrator import EMPTY, Choice, Trace, choose
-from runner.plan.plan import GeneratorStage, ImageSetStage
-from runner.store.artifacts import Store, arrays_bytes
+from runner.stages.base import Context
+from runner.stages.prompt import cached_encoder, embed, text_embedding
+from runner.stages.training import GeneratorSpec, ImageSetStage, TrainingStage
+from runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
 
 REPORT_EVERY = 5
 CHECKPOINT_SECONDS = 120.0
@@ -32,39 +34,39 @@ CHECKPOINT_SECONDS = 120.0
 
 
 class ImageSets:
-    """Makes the image sets of one :class:`GeneratorStage` that the store does not hold yet.
+    """Makes the image sets of one training that the store does not hold yet.
 
     Args:
-        start: builds a fresh generator at iteration 0.
-        on_step: called with the number of generator steps just made and the seconds that they took.
-        warm: a generator of this stage that is already in memory.
-        train: brings a generator to so many updates and returns their losses; by several workers perhaps.
-        on_left: called with the key of each image set as soon as it is in the store.
+        stage: the training.
+        image_sets: all that are wanted of it; those in the store serve others of the same iteration.
     """
 
-    def __init__(
-        self,
-        stage: GeneratorStage,
-        store: Store,
-        encoder: Encoder,
-        start: Callable[[], Generator],
-        on_step: Callable[[int, float], None],
-        warm: Generator | None = None,
-        train: Callable[[Generator, int], list[StepLosses]] | None = None,
-        on_left: Callable[[str], None] | None = None,
-    ) -> None:
-        self.stage, self.store, self.encoder = stage, store, encoder
-        self._train, self._on_left = train, on_left
-        self.start, self.on_step = start, on_step
-        self.generator = warm
-        self.missing = [s for s in stage.image_sets if not store.has(s.key)]
+    def __init__(self, stage: TrainingStage, image_sets: Sequence[ImageSetStage], context: Context) -> None:
+        self.stage, self.image_sets, self.context = stage, image_sets, context
+        self.store = context.store
+        self.generator: Generator | None = context.warm.take(stage.key)
+        self.missing = [s for s in image_sets if not self.store.has(s.key)]
         self.steps, self.step_seconds, self.scored_images = 0, 0.0, 0
         self._kept: dict[tuple[Detail, int], np.ndarray] = {}
         self._traces: dict[Detail, str] = {}
         self._losses: list[StepLosses] = []
-        self._saved, self._passing = time.monotonic(), ""
-        self._passing_traces: list[str] = []
+        self._saved, self._provisional = time.monotonic(), ""
+        self._provisional_traces: list[str] = []
         self._began = time.perf_counter()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What embeds the samples."""
+        return cached_encoder(self.stage.encoder, self.context.device, self.stage.precision)
+
+    @cached_property
+    def spec(self) -> GeneratorSpec:
+        """What the generator is built of."""
+        return self.stage.spec(self.context)
+
+    def start(self) -> Generator:
+        """A fresh generator, before its first update."""
+        return self.spec.build(self.context.device)
 
     def make(self) -> int:
         """Commit every missing image set. Returns the generator steps executed for it."""
@@ -78,30 +80,30 @@ class ImageSets:
         last = max(s.iterations for s in self.missing)
         scored = max((int(t.iterations[-1]) for t in traces.values() if len(t.iterations)), default=0)
         declared = {s.iterations for s in self.missing}
-        self._leave(generator, traces, [s for s in self.missing if s.iterations <= scored])
+        self._commit(generator, traces, [s for s in self.missing if s.iterations <= scored])
         for iteration in range(scored + self.stage.score_every, last + 1, self.stage.score_every):
             self._advance(generator, iteration - 1)
             traces = {d: self._score(generator, d, iteration, traces[d]) for d in self._details}
             self._forget_losers(traces, iteration)
             if iteration in declared:
                 self._save(generator, traces)
-                self._leave(generator, traces, [s for s in self.missing if s.iterations == iteration])
+                self._commit(generator, traces, [s for s in self.missing if s.iterations == iteration])
             elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-                self._save(generator, traces, passing=True)
+                self._save(generator, traces, provisional=True)
         return self.steps
 
     def _advance(self, generator: Generator, to: int) -> None:
         """Train up to ``to`` updates, telling how far it is every few steps."""
         while generator.iteration < to:
             began = time.perf_counter()
-            if self._train is not None:
-                steps = self._train(generator, to)
+            if self.context.train_together is not None:
+                steps = self.context.train_together(self.spec, generator, to)
             else:
                 steps = generator.advance(min(to, generator.iteration + REPORT_EVERY))
             self._losses += steps
             seconds = time.perf_counter() - began
             self.steps, self.step_seconds = self.steps + len(steps), self.step_seconds + seconds
-            self.on_step(len(steps), seconds)
+            self.context.stepped(generator.iteration, len(steps), seconds)
 
     def _score(self, generator: Generator, detail: Detail, iteration: int, trace: Trace) -> Trace:
         """Sample the largest set asked for and embed it (eq. 4), before the update of this iteration."""
@@ -123,7 +125,7 @@ class ImageSets:
         trace = traces[image_set.detail]
         return choose(trace, text, image_set.copies, iterations, image_set.select)
 
-    def _leave(self, generator: Generator, traces: dict[Detail, Trace], image_sets: Iterable[ImageSetStage]) -> None:
+    def _commit(self, generator: Generator, traces: dict[Detail, Trace], image_sets: Iterable[ImageSetStage]) -> None:
         """Commit these image sets, with the choice and the similarity curve that explain them."""
         for image_set in image_sets:
             choice = self._choose(image_set, traces, image_set.iterations)
@@ -137,13 +139,12 @@ class ImageSets:
                 "seconds": time.perf_counter() - self._began,
             }
             self.store.put(image_set.key, files, info)
-            if self._on_left is not None:
-                self._on_left(image_set.key)
+            self.context.announce(image_set.key)
 
     def _images(self, detail: Detail, iteration: int) -> np.ndarray:
-        """The M samples of a scored iteration: kept, left by an earlier L, or made again from the checkpoint before."""
-        if (detail, iteration) not in self._kept and (left := self._left(detail, iteration)) is not None:
-            self._kept[detail, iteration] = left
+        """The M samples of a scored iteration: kept, stored for an earlier L, or made again from a checkpoint."""
+        if (detail, iteration) not in self._kept and (stored := self._stored(detail, iteration)) is not None:
+            self._kept[detail, iteration] = stored
         if (detail, iteration) not in self._kept:
             updates = [u for u in self._checkpoints() if u <= iteration - 1]
             replay = self._restored(max(updates)) if updates else self.start()
@@ -153,20 +154,20 @@ class ImageSets:
             self._kept[detail, iteration] = replay.sample(self._copies, detail)
         return self._kept[detail, iteration]
 
-    def _left(self, detail: Detail, iteration: int) -> np.ndarray | None:
+    def _stored(self, detail: Detail, iteration: int) -> np.ndarray | None:
         """Its images as another set of this training has them in the store, if that has as many as are wanted."""
         wanted = max(s.copies for s in self.missing)
-        for image_set in self.stage.image_sets:
+        for image_set in self.image_sets:
             if image_set.detail == detail and image_set.copies >= wanted and self.store.has(image_set.key):
                 artifact = self.store.get(image_set.key)
                 if artifact.info["iteration"] == iteration:
                     return artifact.arrays("images.safetensors")["images"]
         return None
 
-    def _save(self, generator: Generator, traces: dict[Detail, Trace], passing: bool = False) -> None:
+    def _save(self, generator: Generator, traces: dict[Detail, Trace], provisional: bool = False) -> None:
         """Commit the traces and then the checkpoint; a checkpoint without its traces would be of no use.
 
-        A ``passing`` one only saves work if the process dies; the next save makes it superfluous.
+        A ``provisional`` checkpoint only saves work if the process dies; the next save discards it.
         """
         losses = {name: np.array(column) for name, column in columns(self._losses).items()}
         for detail, trace in traces.items():
@@ -181,10 +182,10 @@ class ImageSets:
             generator.save(path)
             part = _checkpoint_part(generator.iteration)
             self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, {"updates": generator.iteration})
-        superfluous = [self._passing, *self._passing_traces] if self._passing else []
+        superfluous = [self._provisional, *self._provisional_traces] if self._provisional else []
         for name in superfluous:
             self.store.discard(f"{self.stage.key}/{name}")
-        self._passing, self._passing_traces = (part, list(self._traces.values())) if passing else ("", [])
+        self._provisional, self._provisional_traces = (part, list(self._traces.values())) if provisional else ("", [])
         self._saved = time.monotonic()
 
     def _resume(self) -> tuple[Generator, dict[Detail, Trace]]:
@@ -225,21 +226,14 @@ class ImageSets:
         """z_t of every prompt kind that is asked for."""
         texts: dict[tuple[str, str], np.ndarray] = {}
         for image_set in self.missing:
-            embeddings = self.store.get(image_set.prompt).arrays("embeddings.safetensors")
-            texts[image_set.prompt, image_set.prompt_kind] = embeddings[image_set.prompt_kind]
+            kind = image_set.prompt, image_set.prompt_kind
+            texts[kind] = text_embedding(self.store, *kind)
         return texts
-
-
-def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
-    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d); the encoder batches them itself."""
-    tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
-    embeddings: np.ndarray = encoder.encode_images(tensor).numpy()
-    return embeddings
 
 
 def checkpoints(store: Store, key: str) -> list[int]:
     """After how many updates the training ``key`` was saved."""
-    return [int(p.removeprefix("checkpoint-")) for p in store.parts(key) if p.startswith("checkpoint-")]
+    return [int(p.removeprefix(CHECKPOINT)) for p in store.parts(key) if p.startswith(CHECKPOINT)]
 
 
 def restored(store: Store, key: str, updates: int, start: Callable[[], Generator]) -> Generator:
@@ -252,7 +246,7 @@ def restored(store: Store, key: str, updates: int, start: Callable[[], Generator
 
 
 def _checkpoint_part(updates: int) -> str:
-    return f"checkpoint-{updates:06d}"
+    return f"{CHECKPOINT}{updates:06d}"
 
 
 def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:

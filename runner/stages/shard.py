@@ -6,6 +6,7 @@ Nothing here needs torch: a process that only decodes photographs starts at once
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -13,9 +14,36 @@ import pyarrow as pa
 
 from components.data.sample import SPLITS, Sample, SplitName
 from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
+from runner.data.catalogue import SHARD_VERSION, Category
 from runner.data.sharding import copy_shard
-from runner.plan.plan import Support
+from runner.stages.base import Context, Stage, Support
 from runner.store.artifacts import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardStage(Stage):
+    """Write a category's splits. ``source`` is where `goodshot shard` wrote them, if they were read from there."""
+
+    kind = "shard"
+    title = "shard"
+    version = SHARD_VERSION
+    computes = False
+
+    samples: tuple[Sample, ...] = field(repr=False)
+    source: str | None = None
+
+    @classmethod
+    def of(cls, category: Category) -> ShardStage:
+        """The stage of a category."""
+        return cls(key=category.shard, samples=category.samples, source=category.source)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """The photographs' own bytes."""
+        return sum(s.image_path.stat().st_size for s in self.samples if s.image_path.is_file())
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Write and commit the splits."""
+        make_shards(self.samples, self.key, context.store, self.source)
 
 
 def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str | None = None) -> None:

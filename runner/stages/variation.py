@@ -17,13 +17,14 @@ from components.errors import BadInput
 from components.generator.augment import POLICIES
 from components.generator.config import GeneratorConfig, VariationConfig
 from runner.data.catalogue import Category
+from runner.stages.base import Context, Stage, Support
+from runner.stages.shard import read_support
 from runner.store.artifacts import Store
 from runner.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from components.generator.variation import VarianceHead
 
-VARIATION_VERSION = 1
 HEAD = "head.safetensors"
 SEED = 0
 """Of the head's first weights and its pairs: it is no part of a support's draw."""
@@ -38,16 +39,28 @@ class SourceImages:
     content: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class VariationStage:
-    """Train one head. ``key`` is where it goes in the store."""
+@dataclass(frozen=True, kw_only=True)
+class VariationStage(Stage):
+    """Train one variance head on the normal images of other categories."""
 
-    key: str
+    kind = "variation"
+    title = "variance head"
+    version = 1
+
     sources: tuple[SourceImages, ...]
     config: VariationConfig
     generator: GeneratorConfig
     augmentation: str
     start_sha256: str | None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shards of the other categories."""
+        return tuple(source.shard for source in self.sources)
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Encode the sources' images with the start weights, train the head and commit it."""
+        make_variation(self, context.store)
 
 
 def variation_stage(
@@ -87,8 +100,15 @@ def variation_stage(
         "init_sha256": start_sha256,
     }
     inputs = {"sources": [list(source.content) for source in sources]}
-    key = f"variation/{fingerprint('variation', VARIATION_VERSION, options, inputs)}"
-    return VariationStage(key, tuple(sources), config, generator, augmentation, start_sha256)
+    key = f"variation/{fingerprint('variation', VariationStage.version, options, inputs)}"
+    return VariationStage(
+        key=key,
+        sources=tuple(sources),
+        config=config,
+        generator=generator,
+        augmentation=augmentation,
+        start_sha256=start_sha256,
+    )
 
 
 def _first(samples: Sequence[Sample], own: set[str], count: int) -> list[Sample]:
@@ -101,8 +121,6 @@ def make_variation(stage: VariationStage, store: Store) -> None:
     from components.generator.start import check_start, load_into, read_start, start_file
     from components.generator.variation import encode_category, save_head, train_variance_head
     from components.generator.vqgan import VQGAN
-    from runner.plan.plan import Support
-    from runner.stages.shard import read_support
 
     began = time.perf_counter()
     config = stage.generator

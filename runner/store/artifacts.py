@@ -25,6 +25,8 @@ from components.errors import GoodshotError
 from runner.store.files import Files
 
 COMMIT = "commit.json"
+CHECKPOINT = "checkpoint-"
+"""Begins the names of an artifact's parts that serve only to continue from: without them a training starts again."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._files = Files(uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether asking takes microseconds: an object store has to be asked over a network."""
+        return self._files.is_local
 
     def has(self, key: str) -> bool:
         """Whether the artifact is committed."""

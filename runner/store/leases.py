@@ -65,6 +65,11 @@ class Leases:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     @property
+    def is_local(self) -> bool:
+        """Whether asking takes microseconds: an object store has to be asked over a network."""
+        return self._files.is_local
+
+    @property
     def held(self) -> tuple[str, ...]:
         """The keys that this driver works on."""
         return tuple(self._held)

@@ -15,11 +15,9 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from runner.store.artifacts import COMMIT
+from runner.store.artifacts import CHECKPOINT, COMMIT
 from runner.store.files import TEMPORARY, Files
 from runner.store.leases import FOLDER as LEASES
-
-CHECKPOINT = "/checkpoint-"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def superfluous(files: Files, older_than: timedelta, checkpoints: bool = False) 
     for name, info in infos.items():
         old = info.mtime is not None and info.mtime < before
         whole = name in attempts or name.rpartition("/")[0] in committed
-        if CHECKPOINT in f"/{name}" and checkpoints and (whole or old):
+        if f"/{CHECKPOINT}" in f"/{name}" and checkpoints and (whole or old):
             states[name] = info.size
         elif name.startswith(f"{LEASES}/") and not (old and TEMPORARY in name):
             continue  # a driver that meets a dead one's lease takes it itself

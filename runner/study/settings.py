@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 import experiments
 from components.errors import BadInput
+from runner.declaration.search import Range
 from runner.study.presets import filled, preset_fields
 from runner.study.problems import Place, did_you_mean, first_problem, misplaced_boolean, no_such_place
-from runner.study.search import Range
 from runner.study.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)

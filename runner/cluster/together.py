@@ -1,4 +1,4 @@
-"""One generator trained by several workers: the same loop under Ray Train, a step's originals shared among them.
+"""One generator trained by several processes: the same loop under Ray Train, a step's originals shared among them.
 
 Worker r of W takes the originals at positions r, r + W, … of each step; Accelerate averages gradients in the process
 group that Ray Train sets up (gloo on CPUs, nccl on GPUs). Every worker holds the same weights; the first writes them.
@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from components.errors import BadInput, GoodshotError
-from components.generator.config import GeneratorConfig
+from runner.stages.training import GeneratorSpec
 
 if TYPE_CHECKING:
     from components.generator.generator import Generator
     from components.generator.training import StepLosses
-    from components.generator.variation import VarianceHead
 
 CHECKPOINT = "generator.safetensors"
 GRADIENTS = "gradients.safetensors"
@@ -38,30 +34,52 @@ class SharedTraining:
     """A training for several workers.
 
     Args:
-        originals: K arrays uint8 (H, W, 3).
+        spec: what the generator is built of.
         folder: where the first worker writes the checkpoint; the same for all workers.
         keep_gradients: write the gradients of the step that would come next too.
         start: a checkpoint in ``folder`` to go on from.
-        variance_head: for ``variance: predicted``.
     """
 
-    originals: Sequence[np.ndarray]
-    config: GeneratorConfig
-    vq_weight: float
-    seed: int
+    spec: GeneratorSpec
     iterations: int
     folder: str
-    augmentation: str = "mild"
     keep_gradients: bool = False
     start: str | None = None
-    variance_head: VarianceHead | None = None
 
 
-def train_shared(training: SharedTraining, workers: int, gpus: bool = False, threads: int = 1) -> Path:
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train one generator together: how many, and what each takes of a node."""
+
+    count: int
+    cpus: float = 1
+    gpus: float = 0
+
+    @property
+    def threads(self) -> int:
+        """What each computes with on the CPU."""
+        return max(1, int(self.cpus))
+
+    def train(self, spec: GeneratorSpec, generator: Generator, to: int) -> list[StepLosses]:
+        """Bring ``generator`` to ``to`` updates; returns the losses of its steps.
+
+        The workers go on from the generator's own state and it takes over theirs. Starting them costs seconds, so it
+        pays for many steps at a time.
+        """
+        from components.generator.training import StepLosses
+
+        if to <= generator.iteration:
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            generator.save(Path(folder) / START)
+            checkpoint = train_shared(SharedTraining(spec, to, folder, start=START), self)
+            generator.restore(checkpoint)
+            found = json.loads((Path(folder) / LOSSES).read_text())
+        return [StepLosses(**dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
+
+
+def train_shared(training: SharedTraining, workers: Workers) -> Path:
     """Train until ``iterations`` updates on the running Ray cluster. Returns the checkpoint (``Generator.restore``).
-
-    Args:
-        threads: of each worker.
 
     Raises:
         BadInput: more workers than a step has originals.
@@ -70,61 +88,39 @@ def train_shared(training: SharedTraining, workers: int, gpus: bool = False, thr
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    shared = min(len(training.originals), training.config.originals_per_step)
-    if workers > shared:
-        raise BadInput(f"{workers} workers share a step's originals, of which there are {shared}; use fewer workers")
+    shared = min(len(training.spec.originals), training.spec.config.originals_per_step)
+    if workers.count > shared:
+        raise BadInput(
+            f"{workers.count} workers share a step's originals, of which there are {shared}; use fewer workers"
+        )
+    each = {"CPU": workers.cpus, "GPU": workers.gpus} if workers.gpus else {"CPU": workers.cpus}
     with tempfile.TemporaryDirectory() as records:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"training": training, "gpus": gpus, "threads": threads},
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus),
+            train_loop_config={"training": training, "gpus": bool(workers.gpus), "threads": workers.threads},
+            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=each
+            ),
             run_config=RunConfig(storage_path=records, name="generator"),
         )
         try:
             trainer.fit()
         except Exception as error:
-            raise GoodshotError(f"a worker of {workers} failed: {str(error).strip().splitlines()[-1]}") from error
+            raise GoodshotError(f"a worker of {workers.count} failed: {str(error).strip().splitlines()[-1]}") from error
     return Path(training.folder) / CHECKPOINT
-
-
-def shared_steps(
-    training: SharedTraining, generator: Generator, workers: int, gpus: bool = False, threads: int = 1
-) -> list[StepLosses]:
-    """Bring ``generator`` to ``training.iterations`` updates by several workers; returns the losses of its steps.
-
-    The workers go on from the generator's own state and it takes over theirs. Starting them costs seconds, so it pays
-    for many steps at a time.
-    """
-    from components.generator.training import StepLosses
-
-    with tempfile.TemporaryDirectory() as folder:
-        generator.save(Path(folder) / START)
-        checkpoint = train_shared(replace(training, folder=folder, start=START), workers, gpus, threads)
-        generator.restore(checkpoint)
-        found = json.loads((Path(folder) / LOSSES).read_text())
-    return [StepLosses(**dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
 
 
 def _work(arguments: dict[str, Any]) -> None:
     """A worker: the process group is there already, and Accelerate finds it."""
     from safetensors.torch import save_file
 
-    from components.generator.generator import Generator
     from components.generator.training import columns
     from runner.cluster.connection import start_worker
 
     start_worker(arguments["threads"])
     training: SharedTraining = arguments["training"]
-    generator = Generator(
-        training.originals,
-        training.config,
-        training.vq_weight,
-        training.seed,
-        training.augmentation,
-        "cuda" if arguments["gpus"] else "cpu",
-        training.variance_head,
-    )
+    generator = training.spec.build("cuda" if arguments["gpus"] else "cpu")
     if training.start is not None:
         generator.restore(Path(training.folder) / training.start)
     losses = generator.advance(training.iterations)

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from components.detectors.config import DetectorConfig
 from components.errors import GoodshotError
 from components.weights import cache_dir
-from runner.plan.plan import GeneratorStage
 from runner.store.files import Files
 
 FILE = "costs.json"
@@ -50,35 +48,6 @@ class Memory:
     def largest(self, other: Memory) -> Memory:
         """What is safe where either was seen: the larger need on the smaller GPU."""
         return Memory(max(self.peak, other.peak), min(self.total, other.total))
-
-
-def step_cost(stage: GeneratorStage, device: str) -> str:
-    """A generator's update."""
-    config = stage.config
-    network = json.dumps(config.vqgan.model_dump(mode="json"), sort_keys=True)
-    views = f"{config.augmentations}+{config.train_samples}"
-    return f"step|{network}|{config.resolution}|{views}|{config.perceptual}|{config.precision}|{device}"
-
-
-def image_cost(stage: GeneratorStage, device: str) -> str:
-    """A sample of a scored iteration: decoded, embedded and compared."""
-    network = json.dumps(stage.config.vqgan.model_dump(mode="json"), sort_keys=True)
-    return f"image|{network}|{stage.config.resolution}|{stage.encoder}|{stage.precision}|{device}"
-
-
-def fit_cost(detector: DetectorConfig, device: str) -> str:
-    """A detector's training, by training image; a budget of steps counts in the label's own configuration."""
-    return f"fit|{detector.label}|{detector.resolution}|{detector.steps}|{detector.epochs}|{device}"
-
-
-def score_cost(detector: DetectorConfig, device: str) -> str:
-    """Scoring a test image."""
-    return f"score|{detector.label}|{detector.resolution}|{device}"
-
-
-def prompt_cost(encoder: str) -> str:
-    """Ranking a support's prompts."""
-    return f"prompt|{encoder}"
 
 
 def device_of(gpus: float) -> str:

@@ -28,7 +28,7 @@ VIEWS_SEED = 2**32
 
 
 @dataclass(frozen=True)
-class PlantedStage:
+class PlantedSet:
     """What a cell's planted set is made of: ids and content of the normal images, none for views of the support."""
 
     config: PlantedConfig
@@ -44,19 +44,19 @@ class PlantedStage:
         }
 
 
-def planted_stage(samples: Sequence[Sample], support: Sequence[str], config: PlantedConfig) -> PlantedStage:
-    """The stage of one support: the first ``normals`` other training images, in the order of their SHA-256.
+def plan_planted(samples: Sequence[Sample], support: Sequence[str], config: PlantedConfig) -> PlantedSet:
+    """The set of one support: the first ``normals`` other training images, in the order of their SHA-256.
 
     An image of the support's own content stands under another name in some folders; it is no other image.
     """
     own = {s.sha256 for s in samples if s.image_id in support}
     others = {s.sha256: s.image_id for s in samples if s.split == "train" and s.sha256 not in own}
     chosen = sorted(others)[: config.normals]
-    return PlantedStage(config, tuple(others[sha256] for sha256 in chosen), tuple(chosen))
+    return PlantedSet(config, tuple(others[sha256] for sha256 in chosen), tuple(chosen))
 
 
 def planted_values(
-    stage: PlantedStage, detector: Detector, read: Callable[[Sequence[str]], list[RGB]], support: Sequence[str]
+    stage: PlantedSet, detector: Detector, read: Callable[[Sequence[str]], list[RGB]], support: Sequence[str]
 ) -> tuple[MetricValue, ...]:
     """Score the planted set. Returns every metric of it, its subsets called ``planted`` and ``planted/<kind>``.
 

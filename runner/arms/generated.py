@@ -1,0 +1,122 @@
+"""The arm ``generated``: the variance-aware generator (§4.1.2), its image set chosen by the text (§4.2)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from runner.arms import text
+from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.declaration.fields import Declaration
+from runner.stages.base import Context, Support
+from runner.stages.need import Need
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Generated(Arm):
+    """Image sets of the study's generators, at every point and for every value of the fields varied within the arm."""
+
+    name = label = "generated"
+    colour = "#009E73"
+    has_text = True
+    has_trace = True
+    point_fields = ("vq_weight", "copies", "iterations")
+    searched = frozenset(
+        {
+            *point_fields,
+            "score_every",
+            "prompt_kind",
+            "select",
+            "variance",
+            "detail",
+            "post_augment",
+            "augmentation",
+            "generator",
+            "variation",
+            "prompt",
+            "encoder",
+            "encoder_precision",
+            "detectors",
+        }
+    )
+    images_are = "generated"
+    columns = MappingProxyType(
+        {**text.COLUMNS, "select": pa.string(), "detail": pa.string(), "post_augment": pa.string()}
+    )
+
+    def variants(self, study: Declaration) -> Iterator[Variant]:
+        """One for each point and each value of the varied fields."""
+        options = itertools.product(
+            study.points, study.variance, study.prompt_kind, study.select, study.detail, study.post_augment
+        )
+        yield from (Variant(self, each[0].copies, Generation(*each)) for each in options)
+
+    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+        """Prompt, training and image set."""
+        generation = _generation(variant)
+        prompt = text.plan_prompt(planner, given)
+        image_set = text.plan_image_set(planner, text.plan_training(planner, given, generation), generation, prompt)
+        policy = generation.post_augment
+        identity = {
+            "image_set": image_set.key,
+            "post_augment": planner.policy(policy) if policy != "none" else None,
+            "seed": given.seed if policy != "none" else None,
+        }
+        return Added(identity, (prompt.id, image_set.id), image_set.key, prompt.key, policy)
+
+    def images(
+        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+    ) -> tuple[np.ndarray | None, dict[str, Any]]:
+        """The chosen image set, with plain augmentation on top where the study asks for it."""
+        images, facts = text.read_image_set(added, _generation(variant).prompt_kind, context)
+        return _post_augmented(images, added.policy, seed), facts
+
+    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
+        """How the generators are trained."""
+        return text.declared_columns(planner, category)
+
+    def varied(self, variant: Variant) -> dict[str, Any]:
+        """The point and the varied fields."""
+        generation = _generation(variant)
+        names = ("select", "detail", "post_augment")
+        return {**text.point_columns(generation), **{name: getattr(generation, name) for name in names}}
+
+    def needs(self, study: Declaration) -> Iterator[Need]:
+        """What text and generator need."""
+        return text.text_needs(study)
+
+    def sources(self, study: Declaration) -> bool:
+        """With a predicted variance."""
+        return "predicted" in study.variance
+
+    def caption(self, row: Mapping[str, Any]) -> str:
+        """Which iteration was chosen, and by which prompt."""
+        chosen = "chosen by" if row["select"] == "text" else "the last; the prompt is"
+        return (
+            f"images of iteration α = {row['chosen_iteration']} of L = {row['iterations']}, {chosen} "
+            f"“{row['prompt']}”{text.similarity_note(row)}"
+        )
+
+
+def _generation(variant: Variant) -> Generation:
+    assert variant.generation is not None  # noqa: S101 - every variant of this arm has one
+    return variant.generation
+
+
+def _post_augmented(images: np.ndarray, policy: str, seed: int) -> np.ndarray:
+    """Plain augmentation on top of generated images, one view of each (METHOD's ``post_augment``)."""
+    if policy == "none":
+        return images
+    import torch
+
+    from components.generator.augment import POLICIES, augment, to_uint8
+
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    views = [augment(image, POLICIES[policy], 1, seed, (m,))[0] for m, image in enumerate(tensors)]
+    return to_uint8(torch.stack(views))

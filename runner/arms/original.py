@@ -1,0 +1,21 @@
+"""The arm ``original``: the originals alone, the baseline of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.arms.base import Arm, Variant
+from runner.declaration.fields import Declaration
+
+
+class Original(Arm):
+    """Adds nothing."""
+
+    name = label = "original"
+    colour = "#0072B2"
+    is_baseline = True
+    searched = frozenset({"detectors"})
+
+    def variants(self, study: Declaration) -> Iterator[Variant]:
+        """One."""
+        yield Variant(self)

@@ -1,0 +1,209 @@
+"""The stages that arms with a text have in common: prompt, training and image set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from components.encoders import encoder_identity
+from components.generator.config import Variance, detail_side
+from components.prompts import object_for, open_wordnet
+from components.prompts.wordnet import WordNet
+from runner.arms.base import Added, Generation, Given, Planner
+from runner.declaration.fields import Declaration
+from runner.stages.base import Context
+from runner.stages.need import Need, prompt_needs, quality_needs, training_needs
+from runner.stages.prompt import PromptStage
+from runner.stages.training import ImageSetStage, TrainingStage
+from runner.stages.variation import VariationStage, variation_stage
+from runner.store.fingerprint import Canonical, canonical, fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COLUMNS: Mapping[str, pa.DataType] = {
+    "augmentation": pa.string(),
+    "preset": pa.string(),
+    "init": pa.string(),
+    "resolution": pa.int64(),
+    "train_samples": pa.int64(),
+    "encoder": pa.string(),
+    "perceptual": pa.string(),
+    "wordnet_source": pa.string(),
+    "prompt_kind": pa.string(),
+    "prompt": pa.string(),
+    "variance": pa.string(),
+    "vq_weight": pa.float64(),
+    "iterations": pa.int64(),
+    "chosen_iteration": pa.int64(),
+    "similarity": pa.float64(),
+    "seconds_prompt": pa.float64(),
+    "seconds_generator": pa.float64(),
+}
+
+
+def text_needs(study: Declaration) -> Iterator[Need]:
+    """Encoder and WordNet, start weights, and the networks of image quality."""
+    yield from prompt_needs(study.encoder, study.prompt)
+    yield from training_needs(study.generator)
+    yield from quality_needs()
+
+
+def wordnet_of(planner: Planner) -> WordNet:
+    """The study's WordNet."""
+    return open_wordnet(planner.study.prompt.wordnet)
+
+
+def encoder_of(planner: Planner) -> Canonical:
+    """The identity of the study's encoder."""
+    return canonical(encoder_identity(planner.study.encoder, planner.study.encoder_precision), "encoder")
+
+
+def plan_prompt(planner: Planner, given: Given) -> PromptStage:
+    """The stage that ranks the prompts of a support."""
+    return planner.once(_prompt, given.category.name, given.support)
+
+
+def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
+    study, wordnet = planner.study, planner.once(wordnet_of)
+    config = study.prompt
+    object_name = object_for(category, study.objects)
+    objects = (object_for(c.name, study.objects) for c in planner.categories.values())
+    senses = wordnet.own_senses(object_name, config.senses, objects)
+    words = wordnet.words(object_name, config.hops, config.relations, senses)
+    # Neither where the words come from nor which senses they are of: the words themselves count, below.
+    chosen = config.model_dump(mode="json", exclude={"wordnet", "senses"})
+    options = {**chosen, "encoder": planner.once(encoder_of)}
+    inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
+    return planner.add(
+        PromptStage(
+            key=f"prompt/{fingerprint(PromptStage.kind, PromptStage.version, options, inputs)}",
+            resources=study.resources,
+            support=support,
+            object_name=object_name,
+            words=words,
+            config=config,
+            encoder=study.encoder,
+            precision=study.encoder_precision,
+        )
+    )
+
+
+def plan_training(planner: Planner, given: Given, generation: Generation) -> TrainingStage:
+    """The training that a generated image set needs."""
+    return planner.once(_training, given, generation.point.vq_weight, generation.variance)
+
+
+def _training(planner: Planner, given: Given, vq_weight: float, variance: Variance) -> TrainingStage:
+    study = planner.study
+    config = study.generator.model_copy(update={"variance": variance})
+    augmentation = study.augmentation_of(given.category.name)
+    options = {**config.identity(augmentation), "vq_weight": vq_weight, "seed": given.seed}
+    variation: VariationStage | None = None
+    if variance == "predicted":
+        start_sha256 = options.get("init_sha256")
+        variation = planner.add(
+            variation_stage(given.category, planner.sources, study.variation, config, augmentation, start_sha256)
+        )
+        options["variation"] = variation.key
+    scored = {"encoder": planner.once(encoder_of), "score_every": study.score_every}
+    inputs = {"support": list(given.support.content)}
+    return planner.add(
+        TrainingStage(
+            key=f"generator/{fingerprint(TrainingStage.kind, TrainingStage.version, options, inputs)}",
+            resources=study.resources,
+            category=given.category.name,
+            support=given.support,
+            config=config,
+            vq_weight=vq_weight,
+            seed=given.seed,
+            augmentation=augmentation,
+            encoder=study.encoder,
+            scoring=fingerprint("scoring", 1, scored, {})[:8],
+            score_every=study.score_every,
+            start_sha256=options.get("init_sha256"),
+            variation=variation.key if variation else None,
+            precision=study.encoder_precision,
+            samples=planner.samples,
+        )
+    )
+
+
+def plan_image_set(
+    planner: Planner, training: TrainingStage, generation: Generation, prompt: PromptStage
+) -> ImageSetStage:
+    """The image set of a generation, which its training makes."""
+    point = generation.point
+    options: dict[str, Any] = {
+        "copies": point.copies,
+        "iterations": point.iterations,
+        "score_every": planner.study.score_every,
+        "select": generation.select,
+        "detail": generation.detail,
+    }
+    # The last set is the same whatever the text, but the similarity that is recorded of it is not.
+    inputs = {"generator": training.key, **text_identity(planner, prompt, generation)}
+    return planner.add(
+        ImageSetStage(
+            key=f"image_set/{fingerprint(ImageSetStage.kind, ImageSetStage.version, options, inputs)}",
+            resources=planner.study.resources,
+            training=training.id,
+            prompt=prompt.key,
+            prompt_kind=generation.prompt_kind,
+            select=generation.select,
+            detail=generation.detail,
+            copies=point.copies,
+            iterations=point.iterations,
+            side=detail_side(generation.detail, planner.study.generator.resolution),
+        )
+    )
+
+
+def text_identity(planner: Planner, prompt: PromptStage, generation: Generation) -> dict[str, Any]:
+    """Which text takes part, for a fingerprint."""
+    return {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": planner.once(encoder_of)}
+
+
+def declared_columns(planner: Planner, category: str) -> dict[str, Any]:
+    """The columns that rows of a text's arms have in common."""
+    study = planner.study
+    return {
+        "augmentation": study.augmentation_of(category),
+        "preset": study.preset,
+        "init": study.generator.init,
+        "resolution": study.generator.resolution,
+        "train_samples": study.generator.train_samples,
+        "encoder": study.encoder,
+        "perceptual": study.generator.perceptual,
+        "wordnet_source": planner.once(wordnet_of).source,
+    }
+
+
+def point_columns(generation: Generation) -> dict[str, Any]:
+    """The columns by which text's arms differ."""
+    return {
+        "prompt_kind": generation.prompt_kind,
+        "variance": generation.variance,
+        "vq_weight": generation.point.vq_weight,
+        "iterations": generation.point.iterations,
+    }
+
+
+def read_image_set(added: Added, prompt_kind: str, context: Context) -> tuple[np.ndarray, dict[str, Any]]:
+    """The images of a set uint8 (M, R, R, 3), and what a row says of how they were chosen."""
+    artifact = context.store.get(str(added.image_set))
+    ranking = context.store.get(str(added.prompt)).info
+    return artifact.arrays("images.safetensors")["images"], {
+        "chosen_iteration": artifact.info["iteration"],
+        "similarity": artifact.info["similarity"],
+        "seconds_generator": artifact.info["seconds"],
+        "prompt": ranking["prompts"][prompt_kind],
+        "seconds_prompt": ranking["seconds"],
+    }
+
+
+def similarity_note(row: Mapping[str, Any]) -> str:
+    """For example ``, similarity 0.412``; empty where no text took part."""
+    return "" if row["similarity"] is None else f", similarity {row['similarity']:.3f}"

@@ -1,0 +1,120 @@
+"""The arm ``vqgan_clip``: latents of the study's own VQGAN, optimised towards the text (Table 1)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from runner.arms import text
+from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.declaration.fields import Declaration
+from runner.stages.base import Context, Support
+from runner.stages.need import Need
+from runner.stages.vqgan_clip import VQGANClipStage
+from runner.store.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class VQGANClip(Arm):
+    """The network is that of the largest declared L, trained for each λ and ``variance``; a published one
+    (``generator.init``) is taken as it is. The latent is neither sampled nor selected."""
+
+    name = label = "vqgan_clip"
+    colour = "#D55E00"
+    has_text = True
+    point_fields = ("vq_weight", "copies")
+    searched = frozenset(
+        {
+            *point_fields,
+            "prompt_kind",
+            "variance",
+            "augmentation",
+            "generator",
+            "variation",
+            "prompt",
+            "encoder",
+            "encoder_precision",
+            "vqgan_clip",
+            "detectors",
+        }
+    )
+    images_are = "optimised"
+    columns = text.COLUMNS
+
+    def variants(self, study: Declaration) -> Iterator[Variant]:
+        """One for each λ, number of copies, variance and kind of prompt."""
+        last = [point for point in study.points if point.iterations == max(study.iterations)]
+        # The other fields are those of the generated arm's first variant, with which it shares its training.
+        for point, variance, kind in itertools.product(last, study.variance, study.prompt_kind):
+            generation = Generation(point, variance, kind, study.select[0], study.detail[0], "none")
+            yield Variant(self, point.copies, generation)
+
+    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+        """Prompt, training with one image set of it, and the optimised set."""
+        generation = _generation(variant)
+        prompt = text.plan_prompt(planner, given)
+        training = text.plan_training(planner, given, generation)
+        study = planner.study
+        updates = generation.point.iterations - 1 if study.generator.init == "scratch" else 0
+        trained = text.plan_image_set(planner, training, generation, prompt).id if updates else None
+        inputs = {
+            "generator": training.key,
+            "updates": updates,
+            **text.text_identity(planner, prompt, generation),
+        }
+        kind, version = VQGANClipStage.kind, VQGANClipStage.version
+        images = f"vqgan_clip/{fingerprint(kind, version, study.vqgan_clip.model_dump(mode='json'), inputs)}"
+        copies = {"copies": generation.point.copies}
+        stage = planner.add(
+            VQGANClipStage(
+                key=f"image_set/{fingerprint('vqgan_clip_set', version, copies, {'images': images})}",
+                resources=study.resources,
+                images=images,
+                training=training,
+                trained=trained,
+                updates=updates,
+                prompt=prompt.key,
+                prompt_kind=generation.prompt_kind,
+                copies=generation.point.copies,
+                config=study.vqgan_clip,
+            )
+        )
+        identity = {"image_set": stage.key, "post_augment": None, "seed": None}
+        return Added(identity, (prompt.id, stage.id), stage.key, prompt.key)
+
+    def images(
+        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+    ) -> tuple[np.ndarray | None, dict[str, Any]]:
+        """The optimised images."""
+        return text.read_image_set(added, _generation(variant).prompt_kind, context)
+
+    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
+        """How the network is trained."""
+        return text.declared_columns(planner, category)
+
+    def varied(self, variant: Variant) -> dict[str, Any]:
+        """The point and the text."""
+        return text.point_columns(_generation(variant))
+
+    def needs(self, study: Declaration) -> Iterator[Need]:
+        """What text and generator need."""
+        return text.text_needs(study)
+
+    def sources(self, study: Declaration) -> bool:
+        """With a predicted variance."""
+        return "predicted" in study.variance
+
+    def caption(self, row: Mapping[str, Any]) -> str:
+        """Which network, and which prompt."""
+        return (
+            f"latents of the network of L = {row['iterations']}, optimised towards "
+            f"“{row['prompt']}”{text.similarity_note(row)}"
+        )
+
+
+def _generation(variant: Variant) -> Generation:
+    assert variant.generation is not None  # noqa: S101 - every variant of this arm has one
+    return variant.generation

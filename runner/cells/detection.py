@@ -1,0 +1,290 @@
+"""The cell kind ``detection``: train a detector on a support and what an arm adds, and score the test images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from components.detectors.config import DetectorConfig
+from components.prompts import object_for
+from runner.arms import Added, Given, Planner
+from runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
+from runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
+from runner.declaration.fields import Declaration
+from runner.stages.base import Context, SharedValue, Stage, Support, Work
+from runner.stages.need import Need, detector_needs
+from runner.stages.quality import quality_values
+from runner.stages.shard import read_support
+from runner.stages.values import Originals, TestImages, shared_features
+from runner.store.artifacts import Store, arrays_bytes
+from runner.store.fingerprint import Canonical, canonical
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from components.data.shards import Split
+    from components.detectors import Detector, Features, Scores
+    from components.detectors.base import Batch
+
+ROUNDING = 1e-9
+"""Two computations of one image AUROC differ by less."""
+PICTURES = 8
+"""Test images whose anomaly maps are kept for the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionStage(CellStage):
+    """Train one detector and score the test images.
+
+    planted: the set of synthetic anomalies that it is judged by, with ``objective: planted``.
+    object_name: what the detector is told that the object is called; None for one that does not read it.
+    """
+
+    kind = "detection"
+    title = "detection"
+    version = 2
+
+    planted: PlantedSet | None = None
+    object_name: str | None = None
+    n_test: int = 0
+
+    @property
+    def detector(self) -> DetectorConfig:
+        """The detector."""
+        config: DetectorConfig = self.cell.subject
+        return config
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        """The originals, the test images, and the features of both where the detector shares them."""
+        test = TestImages(self.support.shard, self.detector.image_size)
+        return (Originals(self.support), test, *shared_features(self.support, self.detector))
+
+    def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
+        """Training images and test images."""
+        images = len(self.support.ids) + self.cell.copies
+        return Work(self._fit_kind(device), images), Work(self._score_kind(device), self.n_test)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """Its row and metrics, and a score for each test image."""
+        return 8192 + 100 * self.n_test
+
+    def memory_kind(self) -> str:
+        """Training decides how much of a GPU is taken."""
+        return self._fit_kind("cuda")
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
+        """Train, score, and measure. With shared features the numbers are the same; the seconds are without them."""
+        import numpy as np
+
+        from components.data.crop import centre_crop
+        from components.detectors import SharesFeatures, build_detector
+        from components.metrics.detection import evaluate
+
+        originals, test, *features = map(context.read, self.reads)
+        extra, facts = self.added_images(context)
+        detector = build_detector(self.detector, self.cell.seed, context.device, self.object_name)
+        began = time.perf_counter()
+        _fit(detector, [image[None] for image in originals], extra, features[0] if features else None)
+        fitted = time.perf_counter()
+        if features and features[1] is not None and isinstance(detector, SharesFeatures):
+            scores = detector.score_features(features[1])
+        else:
+            scores = detector.score(test.images)
+        facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
+        self._tell(context, facts, len(test.image_ids))
+        test = centre_crop(test, self.detector.crop)  # as the detector did
+        # Some models of anomalib score images alone.
+        masks = None if np.isnan(scores.maps).all() else test.masks
+        metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
+        values = list(metrics.values)
+        if extra is not None:
+            values += quality_values(extra, originals, context.store)
+        if self.planted is not None:
+            read = partial(_read_others, self.support, self.detector.image_size, context.store)
+            synthetic = planted_values(self.planted, detector, read, self.support.ids)
+            values += synthetic
+            facts["planted"] = planted_auroc(synthetic)
+        if self.keeps_pictures:
+            _keep_maps(self.fingerprint, test, scores, context.store)
+        columns = {
+            "image_auroc": metrics.image_auroc,
+            "pixel_auroc": metrics.pixel_auroc,
+            "aupro": metrics.aupro,
+            **facts,
+            "n_test": len(test.image_ids),
+        }
+        return Measured(columns, list(_score_rows(test, scores)), values)
+
+    def _tell(self, context: Context, facts: Mapping[str, Any], n_test: int) -> None:
+        images = len(self.support.ids) + self.cell.copies
+        context.measured(self._fit_kind(context.device), facts["seconds_fit"], images)
+        context.measured(self._score_kind(context.device), facts["seconds_score"], n_test)
+
+    def _fit_kind(self, device: str) -> str:
+        """Training, by training image; a budget of steps counts in the label's own configuration."""
+        d = self.detector
+        return f"fit|{d.label}|{d.resolution}|{d.steps}|{d.epochs}|{device}"
+
+    def _score_kind(self, device: str) -> str:
+        """Scoring, by test image."""
+        return f"score|{self.detector.label}|{self.detector.resolution}|{device}"
+
+
+COLUMNS: Mapping[str, pa.DataType] = {
+    "detector": pa.string(),
+    "backbone": pa.string(),
+    "image_size": pa.int64(),
+    "crop": pa.int64(),
+    "n_test": pa.int64(),
+    "image_auroc": pa.float64(),
+    "pixel_auroc": pa.float64(),
+    "aupro": pa.float64(),
+    "planted": pa.float64(),
+    "seconds_fit": pa.float64(),
+    "seconds_score": pa.float64(),
+}
+
+
+class Detection(CellKind):
+    """One detector of the study for each support and variant."""
+
+    name = "detection"
+    title = "detection"
+    columns = COLUMNS
+    metrics = ("image_auroc", "pixel_auroc", "aupro", "planted")
+    checked = ("n_test", "image_auroc")
+
+    def subjects(self, study: Declaration) -> tuple[DetectorConfig, ...]:
+        """The study's detectors."""
+        return study.detectors
+
+    def label(self, subject: DetectorConfig) -> str:
+        """The detector's label."""
+        return subject.label
+
+    def subject_columns(self, subject: DetectorConfig) -> dict[str, Any]:
+        """Label, backbone and sizes of the detector."""
+        return {
+            "detector": subject.label,
+            "backbone": subject.uses_backbone(),
+            "image_size": subject.image_size,
+            "crop": subject.crop,
+        }
+
+    def side(self, subject: DetectorConfig, study: Declaration) -> int:
+        """The detector's."""
+        return subject.image_size
+
+    def needs(self, study: Declaration) -> Iterator[Need]:
+        """The detectors' weights."""
+        for detector in study.detectors:
+            yield from detector_needs(detector)
+
+    def problems(
+        self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
+    ) -> Iterator[str]:
+        """Whether there is a score of each test image, and whether they give the row's image AUROC."""
+        from components.metrics.detection import image_auroc
+
+        if len(scores) != row["n_test"]:
+            yield f"has {len(scores)} scores of {row['n_test']} test images"
+            return
+        found = image_auroc(scores, labels)
+        stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
+        if not (abs(found - stated) <= ROUNDING or (math.isnan(found) and math.isnan(stated))):
+            yield f"says image AUROC {stated:.6f}, and its scores give {found:.6f}"
+        if not has_metrics:
+            yield "has no metrics"
+
+    def plan(
+        self, planner: Planner, cell: Cell, given: Given, added: Added, declared: Mapping[str, Any]
+    ) -> DetectionStage:
+        """The stage of a cell, identified by the detector, the training images, the test images and the seed."""
+        study, category = planner.study, given.category
+        detector: DetectorConfig = cell.subject
+        object_name = object_for(cell.category, study.objects) if detector.uses_object_name() else None
+        planted = planner.once(_planted, given.category.name, given.support) if study.objective == "planted" else None
+        inputs: dict[str, Any] = {
+            "train": planner.once(train_identity, given.support),
+            "added": added.identity,
+            "test": category.test_identity,
+        }
+        if planted is not None:
+            inputs["planted"] = planted[1]
+        if study.oracle:
+            # A fair study never takes over a row of this one, nor this one an unmarked row.
+            inputs["oracle"] = study.objective
+        identity = planner.once(_identity, detector, cell.seed, object_name)
+        return DetectionStage(
+            key=cell_key(DetectionStage.kind, DetectionStage.version, identity, inputs),
+            resources=study.resources,
+            cell=cell,
+            study=study.name,
+            support=given.support,
+            added=replace(added, identity={}),
+            declared=declared,
+            keeps_pictures=cell.support_seed in (None, study.support_seeds[0]),
+            planted=planted[0] if planted else None,
+            object_name=object_name,
+            n_test=category.n_test,
+        )
+
+
+def _identity(planner: Planner, detector: DetectorConfig, seed: int, object_name: str | None) -> Canonical:
+    identity = {**planner.once(_detector_identity, detector), "seed": seed}
+    if object_name is not None:
+        identity["object_name"] = object_name
+    return canonical(identity, "detection")
+
+
+def _detector_identity(planner: Planner, detector: DetectorConfig) -> dict[str, Any]:
+    return detector.identity()
+
+
+def _planted(planner: Planner, category: str, support: Support) -> tuple[PlantedSet, Canonical]:
+    planted = plan_planted(planner.categories[category].samples, support.ids, planner.study.planted)
+    return planted, canonical(planted.identity(), "planted")
+
+
+def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, features: Features | None) -> None:
+    from components.detectors import SharesFeatures
+
+    added = [] if extra is None else [extra]
+    if features is not None and isinstance(detector, SharesFeatures):
+        detector.fit_features([features, *map(detector.embed, added)])
+    else:
+        detector.fit([*originals, *added])
+
+
+def _read_others(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+    """Training images of the support's category, (S, S, 3)."""
+    return read_support(replace(support, ids=tuple(ids)), store, size)
+
+
+def _score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
+    for image_id, label, defect_type, score in zip(
+        test.image_ids, test.labels, test.defect_types, scores.image, strict=True
+    ):
+        yield {"image_id": image_id, "label": int(label), "defect_type": defect_type, "score": float(score)}
+
+
+def _keep_maps(fingerprint: str, test: Split, scores: Scores, store: Store) -> None:
+    """The first test image of each defect type, good ones first: chosen by name, never by how well they score."""
+    import numpy as np
+
+    types = sorted(set(test.defect_types), key=lambda t: (t != "good", t))[:PICTURES]
+    chosen = [list(test.defect_types).index(t) for t in types]
+    arrays = {
+        "images": test.images[chosen],
+        "masks": test.masks[chosen],
+        "maps": scores.maps[chosen].astype(np.float16),
+    }
+    info = {"image_ids": [test.image_ids[i] for i in chosen]}
+    store.put(f"maps/{fingerprint}", {"maps.safetensors": arrays_bytes(arrays)}, info)

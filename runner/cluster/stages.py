@@ -1,0 +1,219 @@
+"""Makes the stages that cells stand on, each once: whoever asks for a stage that is under way waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from runner.cells import CellStage
+from runner.cluster.handles import Listener
+from runner.cluster.leased import LeasedWork, UnderLease, beside
+from runner.cluster.pool import ActorPool
+from runner.cluster.values import SharedValues
+from runner.cluster.worker import Finished, Job, Site, StageActor, run_job
+from runner.executor.progress import Progress
+from runner.plan.plan import Plan
+from runner.plan.scheduling import Share, Shares, expected_seconds
+from runner.stages.base import Stage
+from runner.stages.costs import Cost
+from runner.store.artifacts import Store
+
+
+class StageMaker:
+    """Makes the stages of a plan that the store does not hold yet.
+
+    A stage that failed stays failed for the run: the cells that stand on it fail at once.
+
+    Args:
+        shares: what a stage takes of a node.
+        site: where workers keep things, in Ray's object store.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        site: Site,
+        shares: Shares,
+        values: SharedValues,
+        work: LeasedWork,
+        progress: Progress,
+        costs: Mapping[str, Cost],
+    ) -> None:
+        self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
+        self._site = ray.put(site)
+        self._values, self._work, self._costs = values, work, costs
+        self._pool = ActorPool(self)
+        self.tasks = 0.0
+        """CPUs that the Ray tasks under way for stages and cells want."""
+        self._running: dict[str, asyncio.Future[Any]] = {}
+        self._wanted: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._there: set[str] = set()
+        """Products that are in the store, as far as was looked: a look costs a request on an object store."""
+        self._expected: dict[str, int] = {}
+        self._committed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
+
+    async def once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+        """What ``make`` returns, called once for a key."""
+        if key not in self._running:
+            self._running[key] = asyncio.ensure_future(make())
+        return await asyncio.shield(self._running[key])
+
+    def forget(self, key: str) -> None:
+        """What was made is known elsewhere; it takes no place here any more."""
+        self._running.pop(key, None)
+
+    async def want(self, cells: Iterable[CellStage]) -> None:
+        """These cells will be asked for: a training goes on to the furthest product among theirs, and no further."""
+        fresh: dict[str, list[Stage]] = {}
+        for producer, products in self.plan.products(cells).items():
+            known = self._wanted[producer]
+            fresh[producer] = [stage for stage in products if stage.id not in known and stage.id != producer]
+            known.update(dict.fromkeys(stage.id for stage in fresh[producer]))
+        await asyncio.gather(*(self._look(stage) for products in fresh.values() for stage in products))
+        for producer in (producer for producer, products in fresh.items() if products):
+            missing = [stage for stage in self._products(producer) if stage.id not in self._there]
+            steps = self.plan.stages[producer].steps(missing)
+            self.progress.steps_total += max(0, steps - self._expected.get(producer, 0))
+            self._expected[producer] = max(steps, self._expected.get(producer, 0))
+
+    def announce(self, key: str) -> None:
+        """A product is in the store, whose producer may go on."""
+        self._there.add(key)
+        self._committed[key].set()
+
+    async def before(self, stage: Stage) -> None:
+        """Make the stages that a stage stands on, in order."""
+        for id_ in stage.inputs:
+            await self.make(self.plan.stages[id_])
+
+    async def make(self, stage: Stage) -> None:
+        """Make one stage, and before it what it stands on, unless the store holds it."""
+        if stage.producer != stage.id:
+            await self._product(stage)
+        else:
+            await self.once(stage.id, lambda: self._own(stage))
+
+    async def run(self, stage: Stage, lease: UnderLease, wanted: Iterable[Stage]) -> Finished:
+        """Run a stage under its lease: in the actor of its home, or as a Ray task."""
+        job = Job(stage, tuple(wanted), self.shares.of(stage))
+        if stage.home is not None:
+            lease.stop = lambda: self._pool.stop(job)
+            finished = await self._pool.run(job)
+        else:
+            # As long as a task waits for a place, idle actors give theirs away.
+            self.tasks += job.share.cpus
+            try:
+                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
+                finished = await lease.task(task.remote(job, self._site, *self._values.references(stage)))
+            finally:
+                self.tasks -= job.share.cpus
+        self._account(stage, finished)
+        return finished
+
+    def _account(self, stage: Stage, finished: Finished) -> None:
+        self.progress.executed[stage.kind] += 1
+        for kind, cost in finished.costs.items():
+            self.progress.measured(kind, cost.seconds, cost.units)
+        for kind, memory in finished.memory.items():
+            self.shares.measured(kind, memory)
+            self.progress.memory[kind] = self.shares.memory[kind]
+
+    async def _has(self, stage: Stage) -> bool:
+        return await beside(self.store.is_local, stage.is_made, self.store)
+
+    async def _look(self, stage: Stage) -> None:
+        if await self._has(stage):
+            self._there.add(stage.id)
+
+    def _products(self, producer: str) -> list[Stage]:
+        """The products that are wanted of a producer by now."""
+        return [self.plan.stages[id_] for id_ in self._wanted[producer]]
+
+    async def _own(self, stage: Stage) -> None:
+        """A stage that makes its own artifact."""
+        if await self._has(stage):
+            return
+        await asyncio.gather(*(self.make(each) for each in self.plan.before(stage)))
+        await self._leased(stage, [stage], lambda: self._has(stage))
+
+    async def _product(self, stage: Stage) -> None:
+        """A product, as soon as it is there: its producer may go on to others.
+
+        A producer that was under way before the product was wanted may stop short of it; then it is run again.
+        """
+        if stage.id in self._there:
+            return
+        for before in self.plan.before(stage):
+            await self.make(before)
+        producer = self.plan.producer(stage)
+        while stage.id not in self._there:
+            running = asyncio.ensure_future(self.once(producer.id, lambda: self._produce(producer)))
+            committed = asyncio.ensure_future(self._committed[stage.id].wait())
+            await asyncio.wait({running, committed}, return_when=asyncio.FIRST_COMPLETED)
+            committed.cancel()
+            if running.done():
+                running.result()
+            running.cancel()
+
+    async def _produce(self, producer: Stage) -> None:
+        """Make all products that are wanted of a producer by now; when more are, it is run again."""
+        products = self._products(producer.id)
+        for product in products:
+            for before in self.plan.before(product):
+                await self.make(before)
+
+        async def all_made() -> bool:
+            return all(await asyncio.gather(*map(self._has, products)))
+
+        await self._leased(producer, products, all_made)
+        self._there.update(product.id for product in products)
+        del self._running[producer.id]
+
+    async def _leased(self, stage: Stage, wanted: list[Stage], done: Callable[[], Awaitable[bool]]) -> None:
+        async def make(lease: UnderLease) -> None:
+            await self.run(stage, lease, wanted)
+
+        # A store that others only read has no place for leases.
+        if not await done():
+            await self._work.make(self._work.stages, stage.id, done, make)
+
+    # How the pool's actors come to be, and when they have to go (`runner.cluster.pool.Placement`).
+
+    def start(self, job: Job, node: str | None) -> Any:
+        """A fresh actor with the stage's share of a node, where its home was before if there is room."""
+        where = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
+        options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": where}
+        actor = StageActor.options(**options).remote()
+        self._held[actor] = job.share
+        return actor
+
+    def suits(self, actor: Any, job: Job) -> bool:
+        """Whether the actor's share of a node is enough."""
+        held = self._held[actor]
+        return held.gpus >= job.share.gpus and held.cpus == job.share.cpus
+
+    def slots(self, job: Job) -> int:
+        """How many jobs like this run at once."""
+        return self.shares.at_once(job.stage)
+
+    def seconds(self, job: Job) -> float:
+        """What the job is expected to take."""
+        return expected_seconds(job.stage, job.wanted, job.share.device, {**self._costs, **self.progress.costs})
+
+    def run_in(self, actor: Any, job: Job) -> Any:
+        """A reference to the job's report, while the actor works on it."""
+        listener = Listener(ray.get_runtime_context().current_actor)
+        return actor.run.remote(job, self._site, listener, *self._values.references(job.stage))
+
+    def is_wanted(self) -> bool:
+        """Whether more tasks and actors want a CPU than there are."""
+        actors = sum(share.cpus for share in self._held.values())
+        return self.tasks + actors > sum(node.get("CPU", 0) for node in self.shares.nodes)

@@ -1,0 +1,1 @@
+"""What a study declares: plain fields, its hyperparameter points, its search and its resources."""

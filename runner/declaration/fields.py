@@ -1,0 +1,183 @@
+"""The fields of a study: plain, typed, frozen values.
+
+A :class:`Declaration` knows no arm, cell kind or detector family by name; `runner.study.study` checks it against what
+there is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from components.config import Config, Name
+from components.data.planted_set import PlantedConfig
+from components.data.support import Shots
+from components.detectors.config import DetectorConfig
+from components.encoders import Precision
+from components.generator.config import Detail, GeneratorConfig, Variance, VariationConfig
+from components.generator.vqgan_clip_config import VQGANClipConfig
+from components.integrator import Select
+from components.prompts import PromptConfig
+from components.prompts.ranking import PromptKind
+from runner.data.config import DatasetConfig
+from runner.declaration.points import Point
+from runner.declaration.resources import Count, Resources
+from runner.declaration.search import SearchConfig
+
+Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
+PostAugment = Literal["none", "mild", "strong", "autoaugment", "randaugment"]
+STRENGTH: tuple[PostAugment, ...] = get_args(PostAugment)
+"""From the weakest to the strongest."""
+
+T = TypeVar("T")
+
+
+def _as_list(value: Any) -> Any:
+    """A field that takes several values takes a single one too."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("a value stands there twice; name each once")
+    return values
+
+
+Several = Annotated[tuple[T, ...], BeforeValidator(_as_list), AfterValidator(_distinct)]
+AtLeastOne = Annotated[Several[T], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Declaration(Config):
+    """A set of cells: the product of every field that takes several values.
+
+    A field declared as several values takes a single one too. ``vq_weight`` × ``copies`` × ``iterations`` are the
+    points of a sweep; a study with one point bypasses Ray Tune.
+    """
+
+    name: Name
+    title: str = ""
+    dataset: DatasetConfig = DatasetConfig()
+    categories: Several[str] = Field(default=(), description="empty: every category in the dataset's root")
+    objects: dict[str, str] = Field(default={}, description="category → object name, where the table's is wrong")
+    dev: Several[str] = Field(default=("bottle", "pill", "hazelnut_toy"), description="rows tagged dev")
+
+    shots: Count | Literal["full"] = 1
+    support_seeds: AtLeastOne[Seed] = (0, 1, 2)
+    support: dict[str, AtLeastOne[str]] = Field(
+        default={}, description="category → image ids: its originals, instead of drawing `shots` by seed"
+    )
+    seed: Seed | None = Field(default=None, description="training and sampling; default: the support's seed")
+    arms: AtLeastOne[str] = ("original", "augmented", "generated")
+
+    cells: AtLeastOne[str] = Field(default=("detection",), description="what is measured for each support and arm")
+
+    vq_weight: AtLeastOne[Weight] = (1.0,)
+    copies: AtLeastOne[Count] = (20,)
+    iterations: AtLeastOne[Count] = (100,)
+    score_every: Count = 10
+    prompt_kind: AtLeastOne[PromptKind] = ("best",)
+    select: AtLeastOne[Select] = ("text",)
+    variance: AtLeastOne[Variance] = ("estimated",)
+    detail: AtLeastOne[Detail] = ("none",)
+    post_augment: AtLeastOne[PostAugment] = ("none",)
+    augmentation: Policy = "mild"
+    category_augmentation: dict[str, Policy] = Field(
+        default={}, description="category → policy of its generator's views, where it differs"
+    )
+    preset: Literal["default", "paper"] | None = Field(
+        default=None, description="what the fields are that the study does not give: see runner/presets.py"
+    )
+
+    generator: GeneratorConfig = GeneratorConfig()
+    variation: VariationConfig = VariationConfig()
+    variation_sources: Several[DatasetConfig] = Field(
+        default=(),
+        description="datasets whose categories the predicted variance is learned from; empty: the study's own; the "
+        "category itself never is one of them",
+    )
+    prompt: PromptConfig = PromptConfig()
+    vqgan_clip: VQGANClipConfig = VQGANClipConfig()
+    encoder: str = "conse-lite0-minilm"
+    encoder_precision: Precision = Field(default="fp32", description="mixed precision: part of the identity")
+    detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
+    objective: str = "similarity"
+    planted: PlantedConfig = PlantedConfig()
+    oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
+    search: SearchConfig = SearchConfig()
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _every_l_is_scored(self) -> Self:
+        for iterations in self.iterations:
+            if iterations % self.score_every:
+                raise ValueError(f"score_every = {self.score_every} must divide iterations = {iterations}")
+        return self
+
+    @model_validator(mode="after")
+    def _detectors_have_names_of_their_own(self) -> Self:
+        labels = [detector.label for detector in self.detectors]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"detectors: two are called {max(labels, key=labels.count)}; give one an alias")
+        return self
+
+    @model_validator(mode="after")
+    def _variance_is_declared_above(self) -> Self:
+        if self.generator.variance != "estimated":
+            raise ValueError("generator.variance: set the study's own field variance instead")
+        for variance in self.variance:
+            GeneratorConfig.model_validate({**self.generator.model_dump(), "variance": variance})
+        return self
+
+    def at(self, values: Mapping[str, Any]) -> Self:
+        """The study at one point of its search: these fields, dotted where they are nested, have these values.
+
+        Raises:
+            pydantic.ValidationError: it cannot have them.
+        """
+        fields = self.model_dump(mode="json", exclude={"search"})
+        for path, value in values.items():
+            assign(fields, path, value)
+        return type(self).model_validate(fields)
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The hyperparameter points, in declared order."""
+        return tuple(Point(*values) for values in itertools.product(self.vq_weight, self.copies, self.iterations))
+
+    @property
+    def control_policy(self) -> Policy:
+        """The policy of the ``augmented`` arm: the strongest that any generated arm of this study uses."""
+        used = (self.augmentation, *self.category_augmentation.values(), *self.post_augment)
+        policies: tuple[Policy, ...] = tuple(policy for policy in used if policy != "none")
+        return max(policies, key=STRENGTH.index)
+
+    def augmentation_of(self, category: str) -> Policy:
+        """The policy of the views that the category's generator learns from."""
+        return self.category_augmentation.get(category, self.augmentation)
+
+    def shots_of(self, category: str) -> Shots:
+        """How the category's originals are chosen: listed ones, all, or so many drawn by seed."""
+        return self.support.get(category, self.shots)
+
+    def seeds(self, category: str) -> tuple[tuple[int | None, int], ...]:
+        """(support_seed, seed) pairs; a ``full`` or listed support has none of its own, its rows differ by ``seed``."""
+        if not isinstance(self.shots_of(category), int):
+            return tuple((None, seed) for seed in self.support_seeds)
+        return tuple((s, s if self.seed is None else self.seed) for s in self.support_seeds)
+
+
+def assign(fields: dict[str, Any], path: str, value: Any) -> None:
+    """Set a field by its dotted path; a number is a place in a list (``detectors.0.image_size``)."""
+    *parents, last = path.split(".")
+    target: Any = fields
+    for part in parents:
+        target = target[int(part)] if isinstance(target, list) else target.setdefault(part, {})
+    if isinstance(target, list):
+        target[int(last)] = value
+    else:
+        target[last] = value

@@ -1,0 +1,30 @@
+"""What one stage takes of a node, and how many stages run at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.config import Config
+
+Count = Annotated[int, Field(ge=1)]
+GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]
+
+
+class Resources(Config):
+    """The resources of a study's stages. They are never part of an identity.
+
+    GPUs ``auto``: none on nodes without one; otherwise the share of a GPU whose memory such a stage has been measured
+    to need, and a whole GPU for the first stage of its kind.
+    """
+
+    generator_cpus: float = Field(default=1, gt=0)
+    generator_gpus: GPUs = "auto"
+    generator_workers: Count = Field(
+        default=1, description="processes that train one generator together; each takes the CPUs and GPUs above"
+    )
+    generators: Count | None = Field(default=None, description="trainings at once; null: as many as there is room for")
+    detector_cpus: float = Field(default=1, gt=0)
+    detector_gpus: GPUs = "auto"
+    detections: Count | None = Field(default=None, description="detections at once; null: as many as there is room for")

@@ -1,0 +1,28 @@
+"""What is kept of a failed cell: its error in one line, and the traceback."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from contextlib import suppress
+
+from components.errors import GoodshotError
+from runner.cells import CellStage
+from runner.results.results import Results
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def record_failure(results: Results, stage: CellStage, error: Exception, cause: BaseException, log: str = "") -> None:
+    """Write a failed cell's error and traceback to ``failures/`` and ``logs/``.
+
+    Args:
+        error: what the executor caught. cause: what the stage raised.
+        log: the traceback of another process, where the stage ran in one.
+    """
+    kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
+    lines = str(cause).strip().splitlines() or ["no message"]
+    text = COLOUR.sub("", log) if log else "".join(traceback.format_exception(error))
+    # Where even this cannot be written, the count still says that the cell failed, and the others go on.
+    with suppress(OSError, GoodshotError):
+        results.append_failure(stage.fingerprint, stage.study, stage.cell.label, f"{kind}{lines[0]}", text)

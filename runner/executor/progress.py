@@ -1,0 +1,46 @@
+"""Where a run is: its counts so far and in all, and what its stages have taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from runner.stages.costs import Cost, Memory
+
+
+@dataclass
+class Progress:
+    """Where a run is: counts so far and in all, and measured costs in seconds."""
+
+    cells_total: int = 0
+    cells_done: int = 0
+    cells_failed: int = 0
+    steps_total: int = 0
+    steps_done: int = 0
+    step_seconds: float = 0.0
+    cell_seconds: float = 0.0
+    executed: Counter[str] = field(default_factory=Counter)
+    steps_of: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
+
+    def seconds_left(self, parallel: float) -> float | None:
+        """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
+        finished = self.cells_done - self.cells_failed
+        if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
+            return None
+        per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
+        per_cell = self.cell_seconds / finished if finished else 2.0
+        left = max(0, self.steps_total - self.steps_done) * per_step
+        left += (self.cells_total - self.cells_done) * per_cell
+        return left / parallel
+
+    def stepped(self, stage: str, steps: int, seconds: float) -> None:
+        """A stage has made training steps; those of a failed or stopped stage count too."""
+        self.steps_of[stage] = self.steps_of.get(stage, 0) + steps
+        self.steps_done += steps
+        self.step_seconds += seconds
+
+    def measured(self, kind: str, seconds: float, units: float) -> None:
+        """Some units of a kind of work have taken so many seconds."""
+        self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)

@@ -1,0 +1,91 @@
+"""A run in this process, without Ray: the studies one after the other, each point as soon as its cells are finished."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from components.errors import BadInput
+from runner.console.progress import shown
+from runner.executor.local import LocalExecutor
+from runner.plan.plan import Trial
+from runner.results.trials import Report, objective_of, reported
+from runner.run.options import Options, Run, Stopped
+from runner.run.tracking import Tracker, tracking_mode
+from runner.run.work import Work
+from runner.store.artifacts import Store
+from runner.study.study import Study
+
+
+def execute_locally(work: Work, options: Options, console: Console) -> Run:
+    """Run what remains. Raises :class:`Stopped` if that ends early, BadInput for a search that needs Ray Tune."""
+    for declared in work.guided:
+        raise BadInput(f"study {declared.study.name}: Ray Tune chooses the points of its search; leave out --local")
+    return _Local(work, options).run(console)
+
+
+class _Local:
+    def __init__(self, work: Work, options: Options) -> None:
+        self.work, self.options = work, options
+        self.executor = LocalExecutor(work.plan, Store(options.store_uri), work.results.at(options.out_uri))
+        self.tracker = _tracker(options)
+        self.logged: tuple[int, int, str] = (0, 0, "")
+
+    def run(self, console: Console) -> Run:
+        progress = self.executor.progress
+        try:
+            with shown(console, lambda: progress, 1):
+                self.executor.want([self.work.plan.cells[f] for f in self.work.missing])
+                for declared in self.work.declared:
+                    self._study(declared.study)
+                if self.tracker is not None:
+                    self.logged = self.tracker.finish()
+            return self._done()
+        except BaseException as reason:
+            raise Stopped(self._done(), reason) from reason
+
+    def _done(self) -> Run:
+        run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
+        return run.counted(self.executor.progress, self.options.fail_fast)
+
+    def _study(self, study: Study) -> None:
+        trials = self.work.plan.trials_of[study.name]
+        missing = {*self.work.missing}
+        if missing.isdisjoint(self.work.plan.cells_of[study.name]):
+            return
+        for trial in trials:
+            outcomes = [self._cells(fingerprints) for fingerprints in trial.cells.values()]
+            if len(trials) > 1:
+                self._keep(study, trial, outcomes)
+            if self.tracker is not None and outcomes:
+                cells = [self.work.plan.cells[f] for f in list(trial.cells.values())[-1]]
+                self.tracker.log(study.name, trial.values, cells, outcomes[-1], self.options.store_uri)
+
+    def _cells(self, fingerprints: Sequence[str]) -> list[Mapping[str, Any] | None]:
+        runnable = [f for f in fingerprints if f not in self.work.skipped]
+        if self.options.fail_fast and self.executor.progress.cells_failed:
+            runnable = []
+        found = dict(zip(runnable, self.executor.run(runnable, self.options.fail_fast), strict=True))
+        return [found.get(f) for f in fingerprints]
+
+    def _keep(self, study: Study, trial: Trial, outcomes: Sequence[Sequence[Mapping[str, Any] | None]]) -> None:
+        """What became of a point, as Ray Tune's callback keeps it."""
+        ledger = self.work.ledger(study)
+        known = [record for record in ledger.read() if record.values == dict(trial.values)]
+        record = known[0] if known else ledger.begin(trial.values)
+        arm = study.judged_arm.label
+        for (iterations, fingerprints), found in zip(trial.cells.items(), outcomes, strict=True):
+            record = reported(record, Report(iterations, objective_of(found, study.objective, arm), fingerprints))
+        failed = not record.reports or math.isnan(record.reports[-1].value)
+        ledger.write(record.ended("failed" if failed else "complete"))
+
+
+def _tracker(options: Options) -> Tracker | None:
+    mode = tracking_mode()
+    if mode == "disabled":
+        return None
+    options.local_folder.mkdir(parents=True, exist_ok=True)
+    return Tracker(str(options.local_folder.absolute()), mode)

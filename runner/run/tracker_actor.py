@@ -1,0 +1,31 @@
+"""The W&B tracker as one Ray actor for all trials: an actor or a process for each trial costs seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from runner.cells import CellStage
+from runner.run.tracking import Tracker
+
+_TrackerActor = ray.remote(num_cpus=0)(Tracker)
+
+
+class TrackerHandle:
+    """The tracker, as the driver sees it."""
+
+    def __init__(self, folder: Path, mode: str, store_uri: str) -> None:
+        self._actor = _TrackerActor.remote(str(folder), mode)
+        self._store_uri = store_uri
+
+    def log(self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Any) -> None:
+        """Log a point. ``rows`` are its outcomes, or a reference to them."""
+        self._actor.log.remote(study, values, cells, rows, self._store_uri)
+
+    def finish(self) -> tuple[int, int, str]:
+        """Runs logged, runs that failed and the first one's error, after everything sent before; the last call."""
+        logged: tuple[int, int, str] = ray.get(self._actor.finish.remote())
+        return logged

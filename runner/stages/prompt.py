@@ -1,0 +1,102 @@
+"""The prompt stage: rank the candidate prompts of one support (§4.1.1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from components.encoders import Precision
+from components.prompts import PromptConfig
+from components.prompts.ranking import PromptKind
+from runner.stages.base import Context, SharedValue, Stage, Support, Work
+from runner.stages.values import Originals
+from runner.store.artifacts import Store, arrays_bytes
+
+if TYPE_CHECKING:
+    from components.encoders import Encoder
+
+RANKING = "ranking.json"
+EMBEDDINGS = "embeddings.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptStage(Stage):
+    """Rank the candidate prompts of one support; the ranking and the embedding of each kind's prompt are kept."""
+
+    kind = "prompt"
+    title = "prompt"
+    version = 1
+
+    support: Support
+    object_name: str
+    words: tuple[str, ...]
+    config: PromptConfig
+    encoder: str
+    precision: Precision = "fp32"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The support's shard."""
+        return (self.support.shard,)
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        """The support's originals."""
+        return (Originals(self.support),)
+
+    def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
+        """One ranking."""
+        return (Work(f"prompt|{self.encoder}", 1),)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """A ranking and four embeddings."""
+        return 4096
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Rank the candidates against the originals' embedding (eq. 1); keep the ranking and each kind's z_t."""
+        import torch
+
+        from components.prompts import candidates, rank
+
+        began = time.perf_counter()
+        encoder = cached_encoder(self.encoder, context.device, self.precision)
+        originals = context.read(Originals(self.support))
+        images = torch.from_numpy(np.concatenate([embed(encoder, image[None]) for image in originals]))
+        found = candidates(self.object_name, self.words, self.config.template)
+        ranking = rank(images, found, encoder, self.object_name, self.config)
+        prompts = {kind: ranking.prompt(kind) for kind in get_args(PromptKind)}
+        texts = encoder.encode_texts(list(prompts.values())).float().cpu().numpy()
+        files = {
+            RANKING: ranking.to_json().encode(),
+            EMBEDDINGS: arrays_bytes(dict(zip(prompts, texts, strict=True))),
+        }
+        seconds = time.perf_counter() - began
+        context.store.put(self.key, files, {"prompts": prompts, "seconds": seconds})
+        context.measured(f"prompt|{self.encoder}", seconds, 1)
+
+
+def text_embedding(store: Store, prompt: str, prompt_kind: str) -> np.ndarray:
+    """z_t (d,) of one kind of prompt, as a prompt stage left it under the key ``prompt``."""
+    return store.get(prompt).arrays(EMBEDDINGS)[prompt_kind]
+
+
+@lru_cache(maxsize=2)
+def cached_encoder(name: str, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
+    """One encoder for a process; building one costs seconds."""
+    from components.encoders import build_encoder
+
+    return build_encoder(name, device, precision=precision)
+
+
+def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
+    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d); the encoder batches them itself."""
+    import torch
+
+    tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255
+    embeddings: np.ndarray = encoder.encode_images(tensor).numpy()
+    return embeddings
