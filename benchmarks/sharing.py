@@ -23,14 +23,15 @@ from typing import Any
 
 from rich.console import Console
 
-from components.data.demo import write_demo
+from components.data import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
+from runner.data.config import DatasetConfig
 from runner.plan.plan import Plan, PlannedCell
 from runner.results.results import Results
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options, Run
-from runner.study.study import DatasetConfig, Study
+from runner.study.study import Study
 
 COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from components.data.datasets import categories_of, read_dataset
+from components.data.datasets import dataset_of
+from components.data.reading import categories_of, read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
+from runner.data.config import DatasetConfig
 from runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
 from runner.store.files import below, public
 from runner.store.fingerprint import fingerprint
-from runner.study.study import DatasetConfig
 
 SHARD_VERSION = 4
 
@@ -56,7 +57,7 @@ def read_catalogue(
 
     Args:
         tested: whether a category without test images is an error.
-        demo_root: where the demo's photographs are cut to if they are not there yet.
+        demo_root: where photographs that ship with the installation are written if they are not there yet.
 
     Raises:
         BadInput: the first problem of the data.
@@ -96,11 +97,10 @@ def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:
     if dataset.root is not None:
         return Path(dataset.root).expanduser()
-    if dataset.name != "demo":
+    write = dataset_of(dataset.name).write
+    if write is None:
         raise BadInput(
             f"dataset.root: {dataset.name} has to be somewhere on this machine; "
             "--set dataset.root=FOLDER, the one that holds the category folders"
         )
-    from components.data.demo import write_demo
-
-    return write_demo(demo_root)
+    return write(demo_root)

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.config import Config, Name
-from components.data.datasets import DatasetName
 from components.data.planted_set import PlantedConfig
 from components.data.support import Shots
 from components.detectors.config import DetectorConfig
@@ -20,6 +19,7 @@ from components.generator.vqgan_clip_config import VQGANClipConfig
 from components.integrator import Select
 from components.prompts import PromptConfig
 from runner.arms.arms import EXTERNAL, TEXT_ARMS, Arm, arm_label
+from runner.data.config import DatasetConfig
 from runner.study.presets import filled
 from runner.study.search import SearchConfig, assign, problems
 
@@ -51,13 +51,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]
-
-
-class DatasetConfig(Config):
-    """Where the photographs are. ``root`` is the folder that holds the category folders, in the dataset's layout."""
-
-    name: DatasetName = "mvtec_ad"
-    root: str | None = None
 
 
 class Resources(Config):

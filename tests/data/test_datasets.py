@@ -20,13 +20,13 @@ from components.data import (
     decode,
     decode_mask,
     defects_of,
+    read_dataset,
     read_defects,
     read_split,
     samples_of,
     verify,
     write_split,
 )
-from components.data.datasets import read_dataset
 from components.data.shards import METADATA
 from components.errors import BadInput
 from tests.data import miniatures
