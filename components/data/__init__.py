@@ -17,7 +17,7 @@ from components.data.images import decode_mask, decode_rgb, encode_png
 from components.data.layout import Finding
 from components.data.mvtec import list_categories
 from components.data.planting import PLANTERS, Scene
-from components.data.reading import Report, categories_of, read_dataset, verify
+from components.data.reading import Report, read_dataset, verify
 from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
 from components.data.shards import (
     SCHEMA,
@@ -48,7 +48,6 @@ __all__ = [
     "Shots",
     "Split",
     "SplitName",
-    "categories_of",
     "category_fingerprint",
     "dataset_names",
     "dataset_of",

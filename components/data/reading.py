@@ -1,4 +1,4 @@
-"""One door to the files of every dataset: its categories, their samples, and everything that is wrong with them."""
+"""One door to the files of every dataset: the samples of its categories, and everything that is wrong with them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,15 +17,6 @@ class Report:
 
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]
-
-
-def categories_of(name: str, root: Path) -> tuple[str, ...]:
-    """Returns the categories of the dataset in `root`, sorted.
-
-    Raises:
-        BadInput: `root` is missing or cannot be listed.
-    """
-    return dataset_of(name).list_categories(root)
 
 
 def read_dataset(name: str, root: Path, category: str) -> list[Sample]:

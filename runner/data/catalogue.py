@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from components.data.datasets import dataset_of
-from components.data.reading import categories_of, read_dataset
+from components.data.reading import read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
 from runner.data.config import DatasetConfig
@@ -79,7 +79,7 @@ def read_catalogue(
 
 
 def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
-    names = categories or categories_of(dataset.name, root)
+    names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
     return {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
