@@ -139,7 +139,7 @@ EVERY = [spot for spot in spots(Study) if Kind(Any) not in spot.kinds]
 MODELS = [("", Study), *((f"{spot.path}.", kind.type) for spot in EVERY for kind in spot.kinds if kind.is_model)]
 BY_ITSELF = {
     "generator.vqgan": ["small, embedded, f16, f16_16384, or a mapping of its fields"],
-    **dict.fromkeys(("dataset.name", "variation_sources.0.name"), [repr(name) for name in dataset_names()]),
+    **{key: [repr(name) for name in dataset_names()] for key in ("dataset.name", "variation_sources.0.name")},
 }
 """What a field that takes other values than its type's says of them, by its own validator."""
 
