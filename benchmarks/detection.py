@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from components.data import Sample, decode, read_split, scan, select_support, write_demo, write_split
+from components.data import Sample, decode, read_dataset, read_split, select_support, write_demo, write_split
 from components.data.images import decode_mask, decode_rgb
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.detectors.anomalib_model import everything_seeded
@@ -64,7 +64,7 @@ def main() -> str:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         root, category = (REAL, "pill") if REAL.is_dir() else (write_demo(Path(folder) / "demo"), "coin")
-        samples = scan(root, category, "demo" if category == "coin" else "mvtec_ad")
+        samples = read_dataset("demo" if category == "coin" else "mvtec_ad", root, category)
         test = [s for s in samples if s.split == "test"]
         sets = _image_sets(samples)
         # Both import anomalib and build a model: not what is compared.

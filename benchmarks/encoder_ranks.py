@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.variety import REAL
-from components.data import scan
+from components.data import read_dataset
 from components.data.images import decode_rgb
 from components.encoders import build_encoder
-from components.prompts import OBJECTS
+from components.prompts import known_objects
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut",
@@ -45,12 +45,13 @@ PRODUCTS = ("bottle", "pill", "hazelnut_toy")
 def main(encoder: str = "conse-lite0-minilm") -> str:
     """Return the table as text."""
     built = build_encoder(encoder)
+    objects = known_objects()
     pictures = {name: (word, _rgb(getattr(skimage.data, name)())) for name, word in PHOTOGRAPHS.items()}
     for category in PRODUCTS if REAL.is_dir() else ():
         root = REAL.parent if category == "hazelnut_toy" else REAL
-        first = next(s for s in scan(root, category, "mvtec_ad") if s.split == "train")
-        pictures[f"{category} ({first.image_id})"] = (OBJECTS[category], decode_rgb(first.image_path.read_bytes()))
-    words = sorted({word for word, _ in pictures.values()} | {*OBJECTS.values()})
+        first = next(s for s in read_dataset("mvtec_ad", root, category) if s.split == "train")
+        pictures[f"{category} ({first.image_id})"] = (objects[category], decode_rgb(first.image_path.read_bytes()))
+    words = sorted({word for word, _ in pictures.values()} | {*objects.values()})
     texts = built.encode_texts([f"a photo of a {word}" for word in words])
     lines, ranks = [f"encoder_ranks: {encoder}, {len(pictures)} photographs, {len(words)} names"], []
     for name, (word, picture) in pictures.items():

@@ -23,18 +23,19 @@ import pyarrow.parquet as pq
 import ray
 from rich.console import Console
 
-from components.data.demo import write_demo
+from components.data import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from runner.cluster.broker import Broker
 from runner.cluster.connection import cluster
+from runner.data.config import DatasetConfig
 from runner.plan.plan import PlannedCell
 from runner.results.compaction import tidy
 from runner.results.results import Results
 from runner.results.tables import ROW
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options
-from runner.study.study import DatasetConfig, Study
+from runner.study.study import Study
 
 CELLS, ROWS = 2000, 100_000
 

@@ -20,7 +20,7 @@ import PIL.Image
 import skimage.data
 from numpy.typing import NDArray
 
-from components.data.demo import write_demo
+from components.data import write_demo
 from components.data.images import decode_rgb
 from components.generator.augment import MILD, POLICIES, augmented_set
 from components.generator.config import GeneratorConfig, VariationConfig

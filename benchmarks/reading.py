@@ -19,7 +19,16 @@ from typing import Any
 import torch
 from pyarrow import fs
 
-from components.data import Sample, decode_batches, decode_mask, decode_rgb, read_split, scan, write_demo, write_split
+from components.data import (
+    Sample,
+    decode_batches,
+    decode_mask,
+    decode_rgb,
+    read_dataset,
+    read_split,
+    write_demo,
+    write_split,
+)
 
 SIZE, BATCH, PASSES, WORKERS = 256, 32, 5, (1, 2)
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -44,7 +53,7 @@ def _sets(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _compare(root: Path, category: str, folder: Path) -> list[str]:
-    samples = [s for s in scan(root, category, "mvtec_ad") if s.split == "test"]
+    samples = [s for s in read_dataset("mvtec_ad", root, category) if s.split == "test"]
     shard = folder / f"{category}.arrow"
     with fs.LocalFileSystem().open_output_stream(str(shard)) as sink:
         write_split(samples, "test", sink)

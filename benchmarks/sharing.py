@@ -23,14 +23,15 @@ from typing import Any
 
 from rich.console import Console
 
-from components.data.demo import write_demo
+from components.data import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
+from runner.data.config import DatasetConfig
 from runner.plan.plan import Plan, PlannedCell
 from runner.results.results import Results
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options, Run
-from runner.study.study import DatasetConfig, Study
+from runner.study.study import Study
 
 COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
 
@@ -143,10 +144,11 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
 
 def _generated(planned: PlannedCell, plan: Plan, originals: list[Any], store: Any) -> tuple[Any, dict[str, Any]]:
     """Train one generator from scratch through this trial's own L and keep its best set (eq. 5)."""
+    from runner.stages.stages import cached_encoder
+
     from components.generator.generator import Generator
     from components.integrator import EMPTY, choose
     from runner.stages.image_sets import embed
-    from runner.stages.stages import cached_encoder
 
     stage, generation = plan.generators[planned.generator or ""], planned.cell.generation
     if generation is None:

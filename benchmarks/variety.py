@@ -29,8 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.data import Sample, scan, select_support
-from components.data.demo import write_demo
+from components.data import Sample, read_dataset, select_support, write_demo
 from components.data.images import decode_rgb
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
@@ -56,7 +55,7 @@ def main(groups: tuple[str, ...] = ()) -> str:
     """Return the table of these groups of kinds (all of them where none is named) as text."""
     if not REAL.is_dir():
         return f"variety: needs {REAL.name} beside the repository"
-    samples = scan(REAL, CATEGORY, "mvtec_ad")
+    samples = read_dataset("mvtec_ad", REAL, CATEGORY)
     train = {s.image_id: s for s in samples if s.split == "train"}
     bank = Bank([s for s in samples if s.split == "test"])
     kinds = {**BASELINES, **{name: kind for group in groups or GROUPS for name, kind in GROUPS[group].items()}}
@@ -180,7 +179,7 @@ def real(policy: str | None = None) -> Kind:
 
 @functools.lru_cache(maxsize=1)
 def _photographs() -> tuple[Image, ...]:
-    train = (s for s in scan(REAL, CATEGORY, "mvtec_ad") if s.split == "train")
+    train = (s for s in read_dataset("mvtec_ad", REAL, CATEGORY) if s.split == "train")
     return tuple(decode_rgb(s.image_path.read_bytes(), SIDE) for s in train)
 
 
@@ -280,7 +279,7 @@ def encoded_categories() -> dict[str, Encoded]:
         sources = [(REAL, "bottle"), (REAL, CATEGORY), (REAL.parent, "hazelnut_toy")]
         sources += [(demo, name) for name in ("brick", "coin", "gravel")]
         for root, category in sources:
-            train = [s for s in scan(root, category, "mvtec_ad") if s.split == "train"]
+            train = [s for s in read_dataset("mvtec_ad", root, category) if s.split == "train"]
             images = [decode_rgb(s.image_path.read_bytes(), SIDE) for s in train]
             encoded[category] = encode_category(vqgan, images, side, POLICIES["mild"], TRAINING.augmentations, 0)
     return encoded

@@ -7,8 +7,9 @@ photograph), so the point is that everything runs and is honest, not that the ge
 """
 
 from components.detectors.config import DetectorConfig
+from runner.data.config import DatasetConfig
 from runner.declaration.search import Range, SearchConfig
-from runner.study.study import DatasetConfig, Study
+from runner.study.study import Study
 
 DETECTOR = DetectorConfig(image_size=128)
 

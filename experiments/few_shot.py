@@ -6,7 +6,8 @@ EfficientNet-Lite0 backbone and the embedded ConSE encoder, which say so in thei
     goodshot sweep oneshot_lite0 --set dataset.root=FOLDER --set categories=[bottle,pill] --out runs/oneshot
 """
 
-from runner.study.study import DatasetConfig, Study
+from runner.data.config import DatasetConfig
+from runner.study.study import Study
 
 
 def oneshot_lite0() -> Study:

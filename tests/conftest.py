@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from components.data.demo import write_demo
+from components.data import write_demo
 from runner.cluster.connection import cluster, require_token
 from runner.study.settings import validate
 from runner.study.study import Study

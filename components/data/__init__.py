@@ -1,29 +1,23 @@
 """Datasets: from a folder of photographs to arrays, with an identity that does not depend on where they lie.
 
-`read_dataset` reads and verifies a category of any dataset and gives `Sample`s (metadata, no pixels); `verify`
-lists everything that is wrong. `select_support` chooses
-the originals a detector may see. `shards` writes a category's split as one Arrow file and decodes it into a
-`Split` of arrays. `demo.write_demo` makes a small real dataset offline; `planting` paints its defects, `planted_set`
-those that a search may look at. `supplied` reads the images that a user adds to a dataset's.
+`datasets` holds what is known of each dataset, one file each. `read_dataset` reads and verifies a category of any of
+them and gives `Sample`s (metadata, no pixels); `verify` lists everything that is wrong. `select_support` chooses the
+originals a detector may see. `shards` writes a category's split as one Arrow file and decodes it into a `Split` of
+arrays. `write_demo` makes a small real dataset offline; `planting` paints its defects, `planted_set` those that a
+search may look at. `supplied` reads the images that a user adds to a dataset's.
 
 Nothing here imports torch: the driver imports this room.
 """
 
-from components.data.datasets import (
-    DATASETS,
-    DatasetName,
-    Report,
-    categories_of,
-    read_dataset,
-    scan,
-    verify,
-)
-from components.data.demo import DEMO_CATEGORIES, write_demo
+from components.data.datasets import dataset_names, dataset_of
+from components.data.datasets.dataset import Dataset
+from components.data.datasets.demo import DEMO_CATEGORIES, write_demo
+from components.data.datasets.mvtec_loco import Defect, read_defects
 from components.data.images import decode_mask, decode_rgb, encode_png
 from components.data.layout import Finding
-from components.data.loco import Defect, read_defects
 from components.data.mvtec import list_categories
 from components.data.planting import PLANTERS, Scene
+from components.data.reading import Report, read_dataset, verify
 from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
 from components.data.shards import (
     SCHEMA,
@@ -39,13 +33,12 @@ from components.data.shards import (
 from components.data.support import Shots, select_support
 
 __all__ = [
-    "DATASETS",
     "DEMO_CATEGORIES",
     "GOOD",
     "PLANTERS",
     "SCHEMA",
     "SPLITS",
-    "DatasetName",
+    "Dataset",
     "Defect",
     "Finding",
     "MaskFile",
@@ -55,8 +48,9 @@ __all__ = [
     "Shots",
     "Split",
     "SplitName",
-    "categories_of",
     "category_fingerprint",
+    "dataset_names",
+    "dataset_of",
     "decode",
     "decode_batches",
     "decode_mask",
@@ -69,7 +63,6 @@ __all__ = [
     "read_defects",
     "read_split",
     "samples_of",
-    "scan",
     "select_support",
     "verify",
     "write_demo",

@@ -33,7 +33,7 @@ def check(
             samples += [sample] if sample else []
             findings += found
             done()
-    return sorted(samples, key=lambda s: s.image_id), findings
+    return listing.hold_out(sorted(samples, key=lambda s: s.image_id)), findings
 
 
 def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.data.sample import SplitName
+from components.data.sample import Sample, SplitName
 from components.errors import BadInput
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -49,11 +49,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """A category's folder, the images in it that are to be read, and what is wrong with the folders."""
+    """A category's folder, the images in it that are to be read, and what is wrong with the folders.
+
+    Where the layout leaves the split to the images' content, `hold_out` is given the sound samples, sorted by
+    `image_id`, and returns them with some moved to the test.
+    """
 
     folder: Path
     entries: tuple[Entry, ...]
     findings: tuple[Finding, ...]
+    hold_out: Callable[[list[Sample]], list[Sample]] = list
 
 
 def subfolders(root: Path) -> list[Path]:

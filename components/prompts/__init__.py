@@ -5,7 +5,7 @@
 the ranking against the originals' embeddings. Importing this room loads no torch.
 """
 
-from components.prompts.objects import OBJECTS, object_for
+from components.prompts.objects import known_objects, object_for
 from components.prompts.ranking import (
     Candidate,
     Prompt,
@@ -19,7 +19,6 @@ from components.prompts.ranking import (
 from components.prompts.wordnet import RELATIONS, Relation, Sense, Source, UnknownWord, WordNet, open_wordnet
 
 __all__ = [
-    "OBJECTS",
     "RELATIONS",
     "Candidate",
     "Prompt",
@@ -33,6 +32,7 @@ __all__ = [
     "UnknownWord",
     "WordNet",
     "candidates",
+    "known_objects",
     "object_for",
     "open_wordnet",
     "rank",

@@ -2,7 +2,7 @@
 
 `python -m components.prompts.extract --source /usr/share/wordnet --out components/prompts/wordnet_extract`
 
-It holds every noun sense of the objects in `components.prompts.objects` and all synsets within two
+It holds every noun sense of the objects of the datasets (`known_objects`) and all synsets within two
 relations of them, without the pointers that lead out of it or to other parts of speech. Synset addresses
 are byte offsets in data.noun, so they are assigned anew. The same source gives the same bytes.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.prompts.objects import OBJECTS
+from components.prompts.objects import known_objects
 
 HOPS = 2
 NOUN_RELATIONS = ("@", "~", "%p", "%m", "%s", "#p", "#m", "#s")
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="a folder with WordNet 3.0's database files")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    lemmas = [name.replace(" ", "_") for name in OBJECTS.values()]
+    lemmas = [name.replace(" ", "_") for name in known_objects().values()]
     write_extract(arguments.source, arguments.out, lemmas)
 
 

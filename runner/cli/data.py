@@ -27,7 +27,7 @@ def doctor(
 
 def fetch(
     what: Annotated[
-        str, typer.Argument(help="A study, a weight ('goodshot doctor' lists them), or mvtec_ad, mvtec_loco, btad.")
+        str, typer.Argument(help="A study, or a weight or published dataset ('goodshot doctor' lists them).")
     ],
     root: Annotated[
         str | None, typer.Option(help="Where a dataset's category folders go; the same again continues.", metavar="DIR")
@@ -60,7 +60,7 @@ def fetch(
 
 
 def shard(
-    dataset: Annotated[str, typer.Argument(help="demo, mvtec_ad, mvtec_loco, btad or folder.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset ('goodshot doctor' lists them).")],
     root: Annotated[str, typer.Option(help="The folder that holds the category folders.", metavar="DIR")],
     out: Annotated[str, typer.Option(help="Folder or URI for the shards; the same again continues.", metavar="URI")],
     category: Annotated[list[str] | None, typer.Option(help="Only this category; repeatable.")] = None,

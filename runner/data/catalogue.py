@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from components.data.datasets import categories_of, read_dataset
+from components.data.datasets import dataset_of
+from components.data.reading import read_dataset
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
 from runner.data.config import DatasetConfig
@@ -61,7 +62,7 @@ def read_catalogue(
 
     Args:
         tested: whether a category without test images is an error.
-        demo_root: where the demo's photographs are cut to if they are not there yet.
+        demo_root: where photographs that ship with the installation are written if they are not there yet.
 
     Raises:
         BadInput: the first problem of the data.
@@ -83,7 +84,7 @@ def read_catalogue(
 
 
 def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
-    names = categories or categories_of(dataset.name, root)
+    names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
     return {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
@@ -101,11 +102,10 @@ def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:
     if dataset.root is not None:
         return Path(dataset.root).expanduser()
-    if dataset.name != "demo":
+    write = dataset_of(dataset.name).write
+    if write is None:
         raise BadInput(
             f"dataset.root: {dataset.name} has to be somewhere on this machine; "
             "--set dataset.root=FOLDER, the one that holds the category folders"
         )
-    from components.data.demo import write_demo
-
-    return write_demo(demo_root)
+    return write(demo_root)

@@ -1,13 +1,31 @@
 """Where a study's photographs are."""
 
-from __future__ import annotations
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from components.config import Config
-from components.data.datasets import DatasetName
+from components.data.datasets import dataset_names, dataset_of
+
+
+def _known(name: str) -> str:
+    return dataset_of(name).name
+
+
+def _say_what_there_is(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(dataset_names())
 
 
 class DatasetConfig(Config):
-    """A dataset and its place. ``root`` is the folder that holds the category folders, in the dataset's layout."""
+    """Where the photographs are. ``root`` is the folder that holds the category folders, in the dataset's layout.
 
-    name: DatasetName = "mvtec_ad"
+    ``name`` is a dataset's (``components.data.datasets``).
+    """
+
+    name: Annotated[str, AfterValidator(_known)] = Field(default="mvtec_ad", json_schema_extra=_say_what_there_is)
     root: str | None = None
+
+    @property
+    def is_written_here(self) -> bool:
+        """Whether a run writes the photographs itself: they ship with the installation, and no folder is named."""
+        return self.root is None and dataset_of(self.name).write is not None

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.data.datasets import Report, dataset, verify
+from components.data.datasets import dataset_of
+from components.data.reading import Report, verify
 from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
 from components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
 from components.errors import BadInput
@@ -26,11 +27,11 @@ MANIFEST = "manifest.json"
 
 def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
     """Verify the categories under a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
-    listings = dataset(name)
-    names = tuple(categories) or listings.categories(root)
+    dataset = dataset_of(name)
+    names = tuple(categories) or dataset.list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
-    total = sum(len(listings.list_category(root, category).entries) for category in names)
+    total = sum(len(dataset.list_category(root, category).entries) for category in names)
     with _bar("verifying", total) as advance:
         return verify(name, root, names, lambda: advance(1))
 
@@ -121,10 +122,10 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, Any]:
-    known = dataset(name)
+    dataset = dataset_of(name)
     if not files.exists(MANIFEST):
         files.check_writable()
-        head = {"dataset": name, "licence": known.licence, "source": known.source, "resolution": resolution}
+        head = {"dataset": name, "licence": dataset.licence, "source": dataset.source, "resolution": resolution}
         return {**head, "categories": {}}
     manifest = read_manifest(files.uri)
     if manifest["dataset"] != name:

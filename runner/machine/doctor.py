@@ -18,7 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.data.publishers import PUBLISHERS
+from components.data import datasets
+from components.data.datasets import dataset_of
+from components.data.datasets.dataset import Dataset
 from components.download import readable
 from components.errors import BadInput, GoodshotError
 from components.prompts import object_for, open_wordnet
@@ -60,9 +62,9 @@ def examine(study: Study | None = None) -> Iterator[Finding]:
         yield Finding(
             "weights", "open_clip:, timm:", "note", "a study's encoder and backbones", "goodshot doctor STUDY"
         )
-    photographs, categories = _photographs(study)
+    photographs, categories = _photographs(study) if study else (map(_dataset, datasets.DATASETS), ())
     yield from _wordnet(study, categories)
-    yield photographs
+    yield from photographs
     yield _wandb()
 
 
@@ -178,27 +180,32 @@ def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding
             yield Finding("WordNet", name, "missing", str(error), "another noun: --set objects, or prompt.senses")
 
 
-def _photographs(study: Study | None) -> tuple[Finding, tuple[str, ...]]:
+def _dataset(dataset: Dataset) -> Finding:
+    """What there is of a dataset where no study says in which folder it lies."""
+    state: State = "here" if dataset.write else "optional" if dataset.publisher else "note"
+    remedy = f"goodshot fetch {dataset.name} --root DIR" if dataset.publisher else dataset.nothing_to_fetch
+    return Finding("photographs", dataset.name, state, f"{dataset.title}; {dataset.licence}", remedy)
+
+
+def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
     """What there is of the study's photographs, and its categories as far as they are known."""
-    from components.data import DEMO_CATEGORIES
     from runner.data.catalogue import read_catalogue
 
-    dataset = study.dataset if study else None
-    if study is None or dataset is None:
-        return Finding("photographs", "demo", "here", "inside scikit-image", "goodshot demo"), ()
-    if dataset.name == "demo" and dataset.root is None:
-        return Finding("photographs", "demo", "here", "inside scikit-image"), study.categories or DEMO_CATEGORIES
-    if dataset.root is None:
-        fetched = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.name in PUBLISHERS else ""
+    config, categories = study.dataset, study.categories
+    dataset = dataset_of(config.name)
+    if config.is_written_here:
+        return [Finding("photographs", dataset.name, "here", dataset.source)], categories or dataset.categories
+    if config.root is None:
+        fetched = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.publisher else ""
         remedy = f"{fetched}--set dataset.root=DIR"
-        return Finding("photographs", dataset.name, "missing", "dataset.root is not set", remedy), study.categories
+        return [Finding("photographs", dataset.name, "missing", "dataset.root is not set", remedy)], categories
     try:
-        found = read_catalogue(dataset, study.categories, Path())
+        found = read_catalogue(config, categories, Path())
     except GoodshotError as error:
-        return Finding("photographs", dataset.name, "missing", str(error)), study.categories
+        return [Finding("photographs", dataset.name, "missing", str(error))], categories
     images = sum(len(category.samples) for category in found.values())
     detail = f"{len(found)} categories, {images} images"
-    return Finding("photographs", dataset.name, "here", detail), tuple(found)
+    return [Finding("photographs", dataset.name, "here", detail)], tuple(found)
 
 
 def _wandb() -> Finding:

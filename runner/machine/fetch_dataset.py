@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from components.archive import unpack
-from components.data.datasets import categories_of
-from components.data.publishers import Publisher, publisher_of
+from components.data.datasets import dataset_of
+from components.data.datasets.dataset import Dataset
+from components.data.datasets.publisher import Publisher
 from components.download import Unavailable, download, file_digest, locked, readable, writing
 from components.errors import BadInput
 from runner.machine.transfer import Say, transfer
@@ -31,32 +32,33 @@ def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: 
             is not the published one.
         GoodshotError: it cannot be downloaded, or there is no room for it.
     """
-    publisher = publisher_of(name)
+    dataset = dataset_of(name)
+    publisher = dataset.published()
     if archive and not archive.is_file():
         raise BadInput(f"{archive}: no such file; give the {publisher.file} that you downloaded")
     lock = root / DOWNLOADS / f"{name}.lock"
     unpacked = root / DOWNLOADS / f"{name}-{publisher.sha256[:12]}"
     with locked(lock, lambda: say(f"{root}: another process is fetching {name}; waiting for it")):
-        complete = _present(name, root, publisher) == set(publisher.categories)
+        complete = _present(dataset, root) == set(dataset.categories)
         # Where the unpacked folder is left, an earlier process was stopped in its last lines.
         if complete and not unpacked.exists():
             return say(_already(name, root, publisher))
         if not complete:
-            for line in _introduction(publisher):
+            for line in _introduction(dataset.title, publisher):
                 say(line)
             if not unpacked.exists():
                 source = _given(archive, publisher, say) if archive else _downloaded(name, root, publisher, say)
                 _unpack(source, unpacked, say)
-            _move(_with_categories(name, unpacked, publisher), root, say)
+            _move(_with_categories(dataset, unpacked, publisher.file), root, say)
         _finish(name, root, publisher, archive, keep)
-    say(f"{root}: {len(publisher.categories)} categories of {name}; next: {_command('shard', name, root)} --out SHARDS")
+    say(f"{root}: {len(dataset.categories)} categories of {name}; next: {_command('shard', name, root)} --out SHARDS")
 
 
-def _present(name: str, root: Path, publisher: Publisher) -> set[str]:
-    present = set(categories_of(name, root))
-    others = sorted(present - set(publisher.categories))
+def _present(dataset: Dataset, root: Path) -> set[str]:
+    present = set(dataset.list_categories(root))
+    others = ", ".join(sorted(present - set(dataset.categories))[:3])
     if others:
-        raise BadInput(f"{root}: holds {', '.join(others[:3])}, not of {name}; choose a folder of its own with --root")
+        raise BadInput(f"{root}: holds {others}, not of {dataset.name}; choose a folder of its own with --root")
     return present
 
 
@@ -70,10 +72,10 @@ def _already(name: str, root: Path, publisher: Publisher) -> str:
     return f"{root}: holds every category of {name} already, of unknown origin; 'goodshot shard' verifies them"
 
 
-def _introduction(publisher: Publisher) -> Iterator[str]:
+def _introduction(title: str, publisher: Publisher) -> Iterator[str]:
     licence = publisher.licence
     size = f"about {readable(publisher.size)}" if publisher.size else "its size is not published, the server will say"
-    yield publisher.title
+    yield title
     yield f"  published at {publisher.page}"
     yield f"  archive      {publisher.file}, {size}"
     yield f"  licence      {licence.name}: {licence.notice} ({licence.deed})"
@@ -113,13 +115,12 @@ def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
         unpack(archive, unpacked, report)
 
 
-def _with_categories(name: str, unpacked: Path, publisher: Publisher) -> Path:
+def _with_categories(dataset: Dataset, unpacked: Path, archive: str) -> Path:
     """The folder that holds the categories: the archive's top, or the one folder below it that does."""
-    expected = set(publisher.categories)
     for folder in (unpacked, *sorted(p for p in unpacked.iterdir() if p.is_dir())):
-        if expected & set(categories_of(name, folder)):
+        if {*dataset.categories} & {*dataset.list_categories(folder)}:
             return folder
-    raise BadInput(f"{publisher.file}: holds none of the categories of {name}; tell the maintainers of goodshot")
+    raise BadInput(f"{archive}: holds none of the categories of {dataset.name}; tell the maintainers of goodshot")
 
 
 def _move(unpacked: Path, root: Path, say: Say) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data.datasets import DATASETS
-from components.data.publishers import PUBLISHERS, publisher_of
+from components.data import datasets
+from components.data.datasets import dataset_names, dataset_of
 from components.download import readable
 from components.errors import BadInput, GoodshotError
 from components.weights import LISTED, Pretrained, resolve, weight
@@ -37,12 +37,16 @@ def fetch(what: str, wanted: Wanted, say: Say) -> None:
         BadInput: there is nothing of that name, or a dataset has nowhere to go.
         GoodshotError: something could not be downloaded; what could be is here.
     """
-    if what in PUBLISHERS:
+    if what in _published():
         _dataset(what, wanted, say)
     elif is_weight(what):
         fetch_weight(weight(what), say)
     else:
         _study(_load(what, wanted.settings), wanted, say)
+
+
+def _published() -> list[str]:
+    return [dataset.name for dataset in datasets.DATASETS if dataset.publisher]
 
 
 def is_weight(name: str) -> bool:
@@ -115,7 +119,7 @@ def _study(study: Study, wanted: Wanted, say: Say) -> None:
 
 def _study_dataset(study: Study, wanted: Wanted, say: Say) -> None:
     name = study.dataset.name
-    if name not in PUBLISHERS:
+    if not dataset_of(name).publisher:
         return
     declared = study.dataset.root
     root = wanted.root or (Path(declared).expanduser() if declared and "://" not in declared else None)
@@ -131,9 +135,9 @@ def _study_dataset(study: Study, wanted: Wanted, say: Say) -> None:
 def _load(name: str, settings: Sequence[str]) -> Study:
     from runner.study.settings import load_study, study_names
 
-    known = [*study_names(), *LISTED, *PUBLISHERS]
-    if name in DATASETS and name not in known:
-        publisher_of(name)
+    known = [*study_names(), *LISTED, *_published()]
+    if name in dataset_names() and name not in known:
+        dataset_of(name).published()
     if not name.endswith((".yaml", ".yml")) and name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else f"weights: {', '.join(LISTED)}"

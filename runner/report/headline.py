@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.data import datasets
 from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
 from runner.console.terminal import difference
 from runner.report.page import Row, StudyView, variant_label
@@ -22,10 +23,6 @@ SUBSTITUTES = {
     "conse-lite0-minilm": "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded "
     "substitute for CLIP; it is weak on textures.",
 }
-PLANTED = (
-    "The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set on these "
-    "very images: the demo shows the pipeline, it is no evidence for the method."
-)
 OBJECTIVES = {"similarity": "Similarity to the text", "planted": "AUROC against planted defects"}
 """Those that look at no test label."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
@@ -137,7 +134,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader must know before comparing these numbers with others."""
     used = {str(row[column]) for row in rows for column in ("detector", "encoder")}
     found = [text for name, text in SUBSTITUTES.items() if name in used]
-    found += [PLANTED] if any(row["dataset"] == "demo" for row in rows) else []
+    named = {row["dataset"] for row in rows}
+    found += [dataset.caution for dataset in datasets.DATASETS if dataset.caution and dataset.name in named]
     return found + ([ORACLE] if any(row["oracle"] for row in rows) else [])
 
 

@@ -15,6 +15,7 @@ from components.errors import GoodshotError
 from components.weights import forbid_downloads
 from runner.cells import CellStage
 from runner.data.catalogue import Category, read_catalogue
+from runner.data.config import DatasetConfig
 from runner.machine.needs import require_all
 from runner.plan.plan import Plan, unshared_steps
 from runner.plan.planning import Declared, make_plan
@@ -24,7 +25,7 @@ from runner.run.options import Options, Run, Stopped
 from runner.run.work import Work
 from runner.stages.costs import remember_costs, remember_memory
 from runner.study.search import corners
-from runner.study.study import DatasetConfig, Study
+from runner.study.study import Study
 
 
 def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
@@ -37,7 +38,7 @@ def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
 
 
 def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
-    """The studies with their data, which is scanned; writes nothing but the demo's photographs.
+    """The studies with their data, which is scanned; writes nothing but photographs that ship with the installation.
 
     Raises:
         BadInput: the first problem of the studies, their data or weights.
@@ -45,7 +46,7 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
     forbid_downloads()
     require_all(studies)
     demo_root = options.local_folder / "photographs"
-    if any(d.name == "demo" and d.root is None for s in studies for d in (s.dataset, *s.sources)):
+    if any(d.is_written_here for s in studies for d in (s.dataset, *s.sources)):
         Results(options.out).files.check_writable()
     catalogues: dict[str, dict[str, Category]] = {}
 

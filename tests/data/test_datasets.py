@@ -15,18 +15,18 @@ from components.data import (
     SPLITS,
     Sample,
     SplitName,
-    categories_of,
     category_fingerprint,
+    dataset_of,
     decode,
     decode_mask,
     defects_of,
+    read_dataset,
     read_defects,
     read_split,
     samples_of,
     verify,
     write_split,
 )
-from components.data.datasets import read_dataset
 from components.data.shards import METADATA
 from components.errors import BadInput
 from tests.data import miniatures
@@ -145,7 +145,7 @@ def test_a_value_that_the_configuration_does_not_know_is_named(tmp_path: Path) -
 @pytest.mark.parametrize("category", ["01", "02", "03"])
 def test_btad_reads_bmp_and_png(category: str, tmp_path: Path) -> None:
     root = miniatures.btad(tmp_path)
-    assert categories_of("btad", root) == ("01", "02", "03")
+    assert dataset_of("btad").list_categories(root) == ("01", "02", "03")
     samples = read_dataset("btad", root, category)
     assert counted(samples) == {("train", "good"): 3, ("test", "good"): 2, ("test", "ko"): 2}
     assert all(len(s.masks) == s.label for s in samples)
@@ -153,7 +153,7 @@ def test_btad_reads_bmp_and_png(category: str, tmp_path: Path) -> None:
 
 def test_good_alone_is_all_to_learn_from(tmp_path: Path) -> None:
     root = miniatures.own(tmp_path / "my part")
-    assert categories_of("folder", root) == ("my part",)
+    assert dataset_of("folder").list_categories(root) == ("my part",)
     assert counted(read_dataset("folder", root, "my part")) == {("train", "good"): 9}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.data import DEMO_CATEGORIES, PLANTERS, decode_mask, decode_rgb, photographs, scan, write_demo
-from components.data.demo import RECIPE_VERSION, plant, shots
+from components.data import DEMO_CATEGORIES, PLANTERS, decode_mask, decode_rgb, photographs, read_dataset, write_demo
+from components.data.datasets.demo import RECIPE_VERSION, plant, shots
 from components.errors import BadInput
 
 
@@ -19,7 +19,7 @@ def _digest(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("category", DEMO_CATEGORIES)
 def test_scan_reads_what_was_written(demo: Path, category: str) -> None:
-    samples = scan(demo, category, "demo")
+    samples = read_dataset("demo", demo, category)
     assert Counter((s.split, s.defect_type) for s in samples) == {
         ("train", "good"): 16,
         ("test", "good"): 12,
@@ -43,7 +43,7 @@ def test_the_same_seed_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
 )
 def test_recipe_1_never_changes(demo: Path, category: str, brightness: float, marked: int) -> None:
     assert RECIPE_VERSION == 1
-    samples = scan(demo, category, "demo")
+    samples = read_dataset("demo", demo, category)
     pixels = np.stack([decode_rgb(s.image_path.read_bytes()) for s in samples])
     masks = [decode_mask(s.masks[0].path.read_bytes()) for s in samples if s.masks]
     assert pixels.mean() == pytest.approx(brightness, abs=0.05)
@@ -65,7 +65,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full_disk(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("components.data.demo.encode_png", full_disk)
+    monkeypatch.setattr("components.data.datasets.demo.encode_png", full_disk)
     with pytest.raises(BadInput, match="No space left on device"):
         write_demo(tmp_path / "set")
     assert not list(tmp_path.iterdir())
@@ -107,7 +107,7 @@ def test_masks_are_exactly_the_changed_pixels(category: str, kind: str) -> None:
 
 
 def test_written_masks_mark_what_can_be_seen(demo: Path) -> None:
-    for sample in (s for s in scan(demo, "gravel", "demo") if s.masks):
+    for sample in (s for s in read_dataset("demo", demo, "gravel") if s.masks):
         assert set(np.unique(decode_rgb(sample.masks[0].path.read_bytes()))) == {0, 255}
         assert decode_mask(sample.masks[0].path.read_bytes()).any()
 

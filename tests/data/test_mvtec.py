@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import MaskFile, category_fingerprint, encode_png, list_categories, scan
+from components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset
 from components.errors import BadInput
 
 
@@ -30,7 +30,7 @@ def root(demo: Path, tmp_path: Path) -> Path:
 def test_real_categories_are_counted(
     shared: Path, folder: str, category: str, train: int, good: int, defective: int
 ) -> None:
-    samples = scan(shared / folder, category, "mvtec_ad")
+    samples = read_dataset("mvtec_ad", shared / folder, category)
     assert Counter((s.split, s.label) for s in samples) == {
         ("train", 0): train,
         ("test", 0): good,
@@ -42,11 +42,11 @@ def test_real_categories_are_counted(
 
 @pytest.mark.real
 def test_sizes_may_differ_within_a_category(shared: Path) -> None:
-    assert {(s.width, s.height) for s in scan(shared, "hazelnut_toy", "toy")} == {(512, 512), (512, 522)}
+    assert {(s.width, s.height) for s in read_dataset("mvtec_ad", shared, "hazelnut_toy")} == {(512, 512), (512, 522)}
 
 
 def test_a_sample_says_all_about_its_image(root: Path) -> None:
-    by_id = {s.image_id: s for s in scan(root, "brick", "demo")}
+    by_id = {s.image_id: s for s in read_dataset("demo", root, "brick")}
     sample = by_id["test/scratch/002.png"]
     assert (sample.dataset, sample.category, sample.split) == ("demo", "brick", "test")
     assert (sample.defect_type, sample.label, sample.width, sample.height) == ("scratch", 1, 128, 128)
@@ -55,7 +55,7 @@ def test_a_sample_says_all_about_its_image(root: Path) -> None:
 
 
 def test_fingerprint_is_the_data_and_not_the_place(root: Path, demo: Path) -> None:
-    here, there = scan(root, "brick", "a"), scan(demo, "brick", "b")
+    here, there = read_dataset("mvtec_ad", root, "brick"), read_dataset("demo", demo, "brick")
     assert category_fingerprint(here[::-1]) == category_fingerprint(there)
     for change in (
         {"label": 7},
@@ -70,12 +70,12 @@ def test_fingerprint_is_the_data_and_not_the_place(root: Path, demo: Path) -> No
 
 def test_extensions_in_capitals_plain_mask_names_and_stray_files(root: Path) -> None:
     stray, mask = root / "brick/test/good", root / "brick/ground_truth/scratch/000_mask.png"
-    before = len(scan(root, "brick", "demo"))
+    before = len(read_dataset("demo", root, "brick"))
     (stray / "Thumbs.db").write_bytes(b"x")
     (stray / "._000.png").write_bytes(b"x")
     mask.rename(mask.with_name("000.PNG"))
     (root / "brick/test/scratch/000.png").rename(root / "brick/test/scratch/000.PNG")
-    assert len(scan(root, "brick", "demo")) == before
+    assert len(read_dataset("demo", root, "brick")) == before
 
 
 def _empty(path: Path) -> None:
@@ -123,7 +123,7 @@ def _grey_mask(path: Path) -> None:
 def test_a_broken_file_is_named_in_one_line(root: Path, where: str, damage, says: str) -> None:  # type: ignore[no-untyped-def]
     damage(root / "brick" / where)
     with pytest.raises(BadInput) as caught:
-        scan(root, "brick", "demo")
+        read_dataset("demo", root, "brick")
     assert says in str(caught.value)
     assert str(root / "brick") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -133,21 +133,21 @@ def test_a_broken_file_is_named_in_one_line(root: Path, where: str, damage, says
 def test_a_damaged_jpeg_is_found(root: Path) -> None:
     path = root / "brick/train/good/photo.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
-    scan(root, "brick", "demo")
+    read_dataset("demo", root, "brick")
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(BadInput, match=r"photo\.jpg: not a readable image"):
-        scan(root, "brick", "demo")
+        read_dataset("demo", root, "brick")
 
 
 def test_a_missing_folder_is_named_with_its_neighbours(demo: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nowhere: no such folder"):
-        scan(tmp_path / "nowhere", "brick", "demo")
+        read_dataset("demo", tmp_path / "nowhere", "brick")
     with pytest.raises(BadInput, match=r"did you mean brick\? there are: brick, coin, gravel"):
-        scan(demo, "bricks", "demo")
+        read_dataset("demo", demo, "bricks")
     with pytest.raises(BadInput, match="is a category itself"):
-        scan(demo / "brick", "brick", "demo")
+        read_dataset("demo", demo / "brick", "brick")
     with pytest.raises(BadInput, match="holds no category"):
-        scan(tmp_path, "brick", "demo")
+        read_dataset("demo", tmp_path, "brick")
 
 
 def test_a_folder_that_may_not_be_read_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_a_folder_that_may_not_be_read_is_named(root: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(BadInput, match=r"stain: cannot be listed \(Permission denied\)"):
-        scan(root, "brick", "demo")
+        read_dataset("demo", root, "brick")
 
 
 def test_categories_are_the_folders_with_a_train_folder(demo: Path) -> None:

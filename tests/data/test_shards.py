@@ -17,9 +17,9 @@ from components.data import (
     decode_originals,
     decode_rgb,
     defects_of,
+    read_dataset,
     read_split,
     samples_of,
-    scan,
     write_split,
 )
 from components.data.shards import METADATA
@@ -28,7 +28,7 @@ from components.errors import BadInput
 
 @pytest.fixture(scope="module")
 def samples(demo: Path) -> list[Sample]:
-    return scan(demo, "coin", "demo")
+    return read_dataset("demo", demo, "coin")
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_shard_holds_what_anomalibs_datamodule_reads(
     shared: Path, root: str, category: str, split: SplitName, tmp_path: Path
 ) -> None:
     theirs = anomalib_items(shared / root, category, split)
-    table = read_split(written(scan(shared / root, category, "mvtec_ad"), split, tmp_path / "shard.arrow"))
+    table = read_split(written(read_dataset("mvtec_ad", shared / root, category), split, tmp_path / "shard.arrow"))
     ids = table["image_id"].to_pylist()
     assert ids == sorted(theirs)
     labels = table["label"].to_pylist()

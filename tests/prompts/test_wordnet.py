@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from components.errors import BadInput
-from components.prompts import OBJECTS, RELATIONS, PromptConfig, UnknownWord, WordNet, object_for, open_wordnet
+from components.prompts import RELATIONS, PromptConfig, UnknownWord, WordNet, known_objects, object_for, open_wordnet
 from components.prompts.extract import write_extract
 from components.prompts.wordnet import DEBIAN, EXTRACT, Relation
 
+OBJECTS = known_objects()
 COVERED = sorted(set(OBJECTS.values()))
 needs_debian = pytest.mark.skipif(not (DEBIAN / "data.noun").is_file(), reason=f"no WordNet at {DEBIAN}")
 POINTERS = {

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from components.config import Config
+from components.data import dataset_names
 from components.errors import BadInput
 from runner.study.problems import first_problem
 from runner.study.settings import load_study, validate
@@ -136,7 +137,10 @@ def below(spot: Spot) -> Iterator[Spot]:
 
 EVERY = [spot for spot in spots(Study) if Kind(Any) not in spot.kinds]
 MODELS = [("", Study), *((f"{spot.path}.", kind.type) for spot in EVERY for kind in spot.kinds if kind.is_model)]
-BY_ITSELF = {"generator.vqgan": ["small, embedded, f16, f16_16384, or a mapping of its fields"]}
+BY_ITSELF = {
+    "generator.vqgan": ["small, embedded, f16, f16_16384, or a mapping of its fields"],
+    **{key: [repr(name) for name in dataset_names()] for key in ("dataset.name", "variation_sources.0.name")},
+}
 """What a field that takes other values than its type's says of them, by its own validator."""
 
 

@@ -13,12 +13,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components import download as download_module
-from components.data import publishers
-from components.data.datasets import DATASETS
+from components.data import datasets
+from components.data.datasets.dataset import Dataset
 from runner.cli import main
 from runner.machine import fetch_dataset, transfer
 from tests.data import miniatures
@@ -72,22 +73,30 @@ def _direct_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_module, "CHUNK", 16384)
 
 
-def publish(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, publishers.Publisher]:
-    """A miniature of the dataset as an archive, and its publisher, who has no server yet."""
+def published_as(name: str, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> Dataset:
+    """The dataset, known from now on with these fields of its publisher."""
+    known = datasets.dataset_of(name)
+    changed = replace(known, publisher=replace(known.published(), **fields))
+    monkeypatch.setattr(datasets, "DATASETS", tuple(changed if d is known else d for d in datasets.DATASETS))
+    return changed
+
+
+def publish(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A miniature of the dataset as an archive that the dataset's publisher offers, who has no server yet."""
     make, pack, categories = MAKERS[name]
-    known = publishers.PUBLISHERS[name]
-    archive = pack(make(folder / "source"), folder / known.file)
-    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    publisher = replace(known, size=None, sha256=sha256, categories=categories)
-    monkeypatch.setitem(publishers.PUBLISHERS, name, publisher)
-    return archive, publisher
+    known = datasets.dataset_of(name)
+    archive = pack(make(folder / "source"), folder / known.published().file)
+    mini = replace(known, categories=categories)
+    monkeypatch.setattr(datasets, "DATASETS", tuple(mini if d is known else d for d in datasets.DATASETS))
+    published_as(name, monkeypatch, size=None, sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    return archive
 
 
 @pytest.fixture
 def btad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    archive, publisher = publish("btad", tmp_path, monkeypatch)
+    archive = publish("btad", tmp_path, monkeypatch)
     with serving(archive.read_bytes(), "btad.zip") as served:
-        monkeypatch.setitem(publishers.PUBLISHERS, "btad", replace(publisher, url=served.url))
+        published_as("btad", monkeypatch, url=served.url)
         yield served
 
 
@@ -120,22 +129,23 @@ def kept(root: Path) -> list[str]:
 def test_from_the_publisher_to_shards(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive, publisher = publish(name, tmp_path, monkeypatch)
+    archive = publish(name, tmp_path, monkeypatch)
     root = tmp_path / "my data"
-    with serving(archive.read_bytes(), publisher.file) as served:
-        monkeypatch.setitem(publishers.PUBLISHERS, name, replace(publisher, url=served.url))
+    with serving(archive.read_bytes(), archive.name) as served:
+        dataset = published_as(name, monkeypatch, url=served.url)
+        publisher = dataset.published()
         assert fetch(root, name=name) == 0
     said = capsys.readouterr().out
     before, after = said.split(f"downloading {publisher.file}: 0 %", 1)
-    for shown in (publisher.title, publisher.page, publisher.licence.name, publisher.licence.deed, publisher.citation):
+    for shown in (dataset.title, publisher.page, publisher.licence.name, publisher.licence.deed, publisher.citation):
         assert shown in before
     assert "100 % of" in after
-    assert {*publisher.categories} <= {*visible(root)}
+    assert {*dataset.categories} <= {*visible(root)}
     assert kept(root) == [f"{name}.json"]
     assert json.loads((root / ".downloads" / f"{name}.json").read_text())["sha256"] == publisher.sha256
     out = tmp_path / "shards"
     assert main(["shard", name, "--root", str(root), "--out", str(out), "--strict"]) == 0
-    assert {*json.loads((out / "manifest.json").read_text())["categories"]} == {*publisher.categories}
+    assert {*json.loads((out / "manifest.json").read_text())["categories"]} == {*dataset.categories}
 
 
 def test_a_second_time_nothing_is_downloaded(btad: Served, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +187,7 @@ def test_the_archive_is_kept_on_demand(btad: Served, root: Path) -> None:
 def test_an_archive_downloaded_by_hand(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive, _ = publish("btad", tmp_path, monkeypatch)
+    archive = publish("btad", tmp_path, monkeypatch)
     given = archive.rename(tmp_path / "btad (1).zip")
     assert fetch(root, "--archive", str(given)) == 0
     assert visible(root) == ["01", "02", "03"]
@@ -204,16 +214,16 @@ def test_a_link_that_is_gone_says_how_to_go_on(btad: Served, root: Path, capsys:
     line = refused(code, capsys)
     assert code == 1
     assert "the server answers 404 Not Found" in line
-    assert f"by hand from {publishers.PUBLISHERS['btad'].page}" in line
+    assert f"by hand from {datasets.dataset_of('btad').published().page}" in line
     assert line.endswith(f"run: goodshot fetch btad --root '{root}' --archive btad.zip")
 
 
 def test_no_network(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, publisher = publish("btad", tmp_path, monkeypatch)
+    publish("btad", tmp_path, monkeypatch)
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setitem(publishers.PUBLISHERS, "btad", replace(publisher, url="http://host.invalid/btad.zip"))
+    published_as("btad", monkeypatch, url="http://host.invalid/btad.zip")
     line = refused(fetch(root), capsys)
     assert "proxy" in line
     assert "--archive btad.zip" in line
@@ -282,17 +292,18 @@ def test_killed_in_the_last_lines(btad: Served, root: Path, monkeypatch: pytest.
 
 
 def test_leftovers_of_a_killed_unpacking_are_removed(btad: Served, root: Path) -> None:
-    sha256 = publishers.PUBLISHERS["btad"].sha256
+    sha256 = datasets.dataset_of("btad").published().sha256
     (root / f".downloads/.btad-{sha256[:12]}.unpacking-01234567").mkdir(parents=True)
     assert fetch(root) == 0
     assert kept(root) == ["btad.json"]
 
 
 def test_two_at_once_fetch_once(btad: Served, root: Path) -> None:
-    publisher = publishers.PUBLISHERS["btad"]
+    publisher = datasets.dataset_of("btad").published()
     code = (
-        "import sys\nfrom dataclasses import replace\nfrom components.data.publishers import PUBLISHERS as P\n"
-        f"P['btad'] = replace(P['btad'], url={publisher.url!r}, sha256={publisher.sha256!r})\n"
+        "import sys\nfrom dataclasses import replace\nfrom components.data import datasets\n"
+        f"publisher = replace(datasets.BTAD.publisher, url={publisher.url!r}, sha256={publisher.sha256!r})\n"
+        "datasets.DATASETS = (replace(datasets.BTAD, publisher=publisher), *datasets.DATASETS)\n"
         "from runner.cli import main\nprint('started', flush=True)\nsys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "fetch", "btad", "--root", str(root)]
@@ -334,8 +345,8 @@ def test_a_read_only_root(btad: Served, root: Path, capsys: pytest.CaptureFixtur
 
 
 def test_every_published_dataset_is_described() -> None:
-    assert {*publishers.PUBLISHERS} == {*DATASETS} - {"demo", "folder"}
-    for publisher in publishers.PUBLISHERS.values():
+    assert {d.name for d in datasets.DATASETS if d.nothing_to_fetch} == {"demo", "folder"}
+    for publisher in (d.published() for d in datasets.DATASETS if not d.nothing_to_fetch):
         assert len(publisher.sha256) == 64
         assert publisher.url.startswith("https://")
         assert publisher.licence.deed.startswith("https://creativecommons.org/licenses/")

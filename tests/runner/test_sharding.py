@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.data import read_split
-from components.data.datasets import read_dataset
+from components.data import read_dataset, read_split
 from components.errors import BadInput
 from runner.cli import main
 from runner.data.sharding import shard_samples

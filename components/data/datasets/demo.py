@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from components.data import photographs
+from components.data.datasets.dataset import Dataset
 from components.data.images import RGB, Mask, encode_png
 from components.data.planting import PLANTERS, Scene
 from components.data.sample import GOOD, SplitName
@@ -53,7 +54,7 @@ class Shot:
 
 
 def write_demo(out: Path, seed: int = 0) -> Path:
-    """Writes the demo dataset as the folder `out` and returns it; `scan(out, category, "demo")` reads it.
+    """Writes the demo dataset as the folder `out` and returns it; `read_dataset("demo", out, category)` reads it.
 
     The same seed gives the same bytes. The folder appears complete or not at all, and a complete one of the
     same recipe and seed is left alone, so that several processes may call this at once.
@@ -150,3 +151,25 @@ def _coin(coin: int, donor: RGB, rng: np.random.Generator) -> Shot:
     image = photographs.render(photographs.lone_coin(coin), view, light, tint)
     behind = photographs.render(photographs.tray(), view, light, tint)
     return Shot(image, Scene(photographs.coin_disc(coin, view), behind, donor))
+
+
+DEMO = Dataset(
+    name="demo",
+    title="the demo",
+    source="photographs that ship with scikit-image",
+    licence="CC0 and public domain: LICENSE.txt in the folder",
+    categories=DEMO_CATEGORIES,
+    objects={
+        # Beside the demo's own: the hazelnut set of the tests, and scikit-image's other photographs.
+        "hazelnut_toy": "hazelnut",
+        "brick": "brick",
+        "gravel": "gravel",
+        "grass": "grass",
+        "coin": "coin",
+        "coins": "coin",
+    },
+    nothing_to_fetch="its photographs ship with the installation; run: goodshot demo",
+    write=write_demo,
+    caution="The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set "
+    "on these very images: the demo shows the pipeline, it is no evidence for the method.",
+)

@@ -1,4 +1,4 @@
-"""The reader of MVTec LOCO: a folder of masks per image, one mask per defect, and how much of it must be found.
+"""MVTec LOCO AD: a folder of masks per image, one mask per defect, and how much of it must be found.
 
     <root>/<category>/train/good/*.png    validation/good/*.png
     <root>/<category>/test/{good,logical_anomalies,structural_anomalies}/*.png
@@ -13,6 +13,9 @@ from pathlib import Path
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from components.config import Config
+from components.data.datasets.dataset import Dataset
+from components.data.datasets.mvtec_ad import MVTEC_LICENCE
+from components.data.datasets.publisher import Publisher
 from components.data.layout import Defects, Finding, Listing, images, is_folder, listed, subfolders
 from components.data.mvtec import Masks, category_folder, list_splits
 from components.data.sample import GOOD
@@ -88,3 +91,33 @@ def _masks(truth: Path) -> Masks:
 def _config_finding(folder: Path, error: BadInput) -> Finding:
     problem, _, remedy = str(error).removeprefix(f"{folder / CONFIG}: ").partition("; ")
     return Finding("broken" if (folder / CONFIG).exists() else "missing", folder / CONFIG, problem, remedy)
+
+
+# The head noun of each, as WordNet knows none of the compounds but pushpin.
+_OBJECTS = {
+    "breakfast_box": "box",
+    "juice_bottle": "bottle",
+    "pushpins": "pushpin",
+    "screw_bag": "bag",
+    "splicing_connectors": "connector",
+}
+
+MVTEC_LOCO = Dataset(
+    name="mvtec_loco",
+    title="MVTec LOCO AD",
+    source="MVTec LOCO AD, Bergmann et al., IJCV 2022",
+    licence="CC BY-NC-SA 4.0: non-commercial",
+    list_category=list_category,
+    categories=tuple(_OBJECTS),
+    objects=_OBJECTS,
+    publisher=Publisher(
+        page="https://www.mvtec.com/company/research/datasets/mvtec-loco/downloads",
+        url="https://www.mydrive.ch/shares/48237/1b9106ccdfbb09a0c414bd49fe44a14a/"
+        "download/430647091-1646842701/mvtec_loco_anomaly_detection.tar.xz",
+        size=None,
+        sha256="9e7c84dba550fd2e59d8e9e231c929c45ba737b6b6a6d3814100f54d63aae687",
+        licence=MVTEC_LICENCE,
+        citation="Bergmann, Batzner, Fauser, Sattlegger, Steger: Beyond Dents and Scratches: Logical Constraints in "
+        "Unsupervised Anomaly Detection and Localization, IJCV 130, 2022, doi:10.1007/s11263-022-01578-9",
+    ),
+)

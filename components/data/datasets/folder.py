@@ -1,4 +1,4 @@
-"""The reader of a user's own folder.
+"""A user's own folder, in one of two layouts.
 
     <category>/good/*                    alone: every image is a normal one to learn from
     <category>/bad/* or bad/<defect>/*   with it: what to find, all of it test images
@@ -13,6 +13,7 @@ depends on nothing but the images, and two copies of one image never stand on bo
 from dataclasses import replace
 from pathlib import Path
 
+from components.data.datasets.dataset import Dataset
 from components.data.index import INDEXES, list_index
 from components.data.layout import (
     Entry,
@@ -61,8 +62,8 @@ def list_category(root: Path, category: str) -> Listing:
     return list_index(index) if index else _list_folders(folder)
 
 
-def hold_out(samples: list[Sample]) -> list[Sample]:
-    """Returns the samples with the last third of the different good ones, by SHA-256, moved to the test.
+def _hold_out(samples: list[Sample]) -> list[Sample]:
+    """The samples with the last third of the different good ones, by SHA-256, moved to the test.
 
     Only where there are test images already: good images alone are all there to learn from.
     """
@@ -71,11 +72,6 @@ def hold_out(samples: list[Sample]) -> list[Sample]:
     hashes = sorted({s.sha256 for s in samples if s.split == "train"})
     held = set(hashes[len(hashes) - len(hashes) // HELD_OUT :])
     return [replace(s, split="test") if s.split == "train" and s.sha256 in held else s for s in samples]
-
-
-def has_index(root: Path, category: str) -> bool:
-    """Returns whether an index says which image belongs to which split."""
-    return _index(root if _is_category(root) else root / category) is not None
 
 
 def _is_category(folder: Path) -> bool:
@@ -95,7 +91,7 @@ def _list_folders(folder: Path) -> Listing:
         findings.append(Finding("missing", folder / GOOD, f"{len(good)} good images are too few to test", remedy))
     entries = (*good, *bad)
     found = (*findings, *missing, *_unused(folder, bad), *_strays(folder), *duplicates(e.image for e in entries))
-    return Listing(folder, entries, found)
+    return Listing(folder, entries, found, _hold_out)
 
 
 def _bad(folder: Path) -> tuple[list[Entry], list[Finding]]:
@@ -140,3 +136,15 @@ def _strays(folder: Path) -> list[Finding]:
     kinds = [p.name for p in subfolders(folder / BAD)] if is_folder(folder / BAD) else []
     below = [f for kind in kinds for f in strays(folder / BAD / kind)]
     return [*top, *strays(folder / GOOD), *strays(folder / BAD, kinds), *below]
+
+
+FOLDER = Dataset(
+    name="folder",
+    title="a folder of your own",
+    source="the user's own folder",
+    licence="the owner's",
+    list_category=list_category,
+    list_categories=list_categories,
+    nothing_to_fetch="it is a folder of your own; name it as dataset.root of a study, or to "
+    "'goodshot shard folder --root'",
+)

@@ -1,0 +1,34 @@
+"""The datasets there are, each an object in a file of its own, and the one tuple that names them.
+
+To add one, write its file after the example of `mvtec_ad.py` (or of `folder.py`, where the layout is another) and add
+its object to `DATASETS`: studies, commands, prompts and reports ask that object. If its categories show objects that no
+other dataset shows, write the embedded WordNet extract again (`components.prompts.extract`).
+"""
+
+import difflib
+
+from components.data.datasets.btad import BTAD
+from components.data.datasets.dataset import Dataset
+from components.data.datasets.demo import DEMO
+from components.data.datasets.folder import FOLDER
+from components.data.datasets.mvtec_ad import MVTEC_AD
+from components.data.datasets.mvtec_loco import MVTEC_LOCO
+from components.errors import BadInput
+
+DATASETS: tuple[Dataset, ...] = (MVTEC_AD, MVTEC_LOCO, BTAD, DEMO, FOLDER)
+"""Read as `datasets.DATASETS` where it is needed, never copied: a test may put another in its place."""
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Returns the names of the datasets there are."""
+    return tuple(dataset.name for dataset in DATASETS)
+
+
+def dataset_of(name: str) -> Dataset:
+    """Returns the dataset of that name. Raises BadInput, naming those there are, if there is none."""
+    for dataset in DATASETS:
+        if dataset.name == name:
+            return dataset
+    near = difflib.get_close_matches(name, dataset_names(), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise BadInput(f"{name}: no such dataset; {hint}there are: {', '.join(dataset_names())}")

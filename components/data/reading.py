@@ -1,0 +1,58 @@
+"""One door to the files of every dataset: the samples of its categories, and everything that is wrong with them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.data.checking import check
+from components.data.datasets import dataset_of
+from components.data.layout import Finding
+from components.data.sample import Sample
+from components.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Report:
+    """A dataset's sound images, sorted by category and `image_id`, and every finding about the others."""
+
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+
+
+def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
+    """Returns the category's samples sorted by `image_id`, every file read and verified.
+
+    Images of one category may differ in size. Files that are no images, and hidden files, are passed over.
+
+    Raises:
+        BadInput: the first thing wrong, in one line: the path, the problem, the remedy.
+    """
+    listing = dataset_of(name).list_category(root, category)
+    _refuse(listing.findings)
+    samples, findings = check(listing, name, category)
+    _refuse(findings)
+    return samples
+
+
+def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable[[], None] = lambda: None) -> Report:
+    """Returns every finding about the categories (all of them where none is named), and the sound samples.
+
+    `done` is called after each image.
+
+    Raises:
+        BadInput: `root` or a category is missing, or cannot be listed.
+    """
+    dataset = dataset_of(name)
+    samples: list[Sample] = []
+    findings: list[Finding] = []
+    for category in tuple(categories) or dataset.list_categories(root):
+        good, found = check(dataset.list_category(root, category), name, category, done)
+        samples += good
+        findings += found
+    return Report(tuple(samples), tuple(findings))
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        if finding.kind != "unexpected":
+            raise BadInput(str(finding))
