@@ -51,26 +51,26 @@ class LocalExecutor:
         self._values: Warm[Any] = Warm(VALUES)
         self._failed: dict[str, Exception] = {}
         self._wanted: dict[str, list[Stage]] = {}
+        self._outcomes = results.rows(results.tables.outcome) if results is not None else {}
+        self._tried: set[str] = set()
 
     def run(self, fingerprints: Sequence[str], fail_fast: bool = False) -> list[dict[str, Any] | None]:
         """Run cells, each unless it is finished. Returns what trials are judged by of each; None of a failed cell."""
-        cells = [self.plan.cells[f] for f in fingerprints]
-        finished = self._results().finished()
-        missing = [cell for cell in cells if cell.fingerprint not in finished]
+        missing = [self.plan.cells[f] for f in fingerprints if f not in self._outcomes and f not in self._tried]
         self.want(missing)
         self.progress.cells_total += len(missing)
         for cell in missing:
             if not self._run_cell(cell) and fail_fast:
                 break
-        rows = self._results().rows(self._results().tables.outcome)
-        return [rows.get(f) for f in fingerprints]
+        return [self._outcomes.get(f) for f in fingerprints]
 
     def want(self, cells: Iterable[CellStage]) -> None:
         """These cells will be run: a training goes on to the furthest image set that one of them needs."""
         for producer, products in self.plan.products(cells).items():
-            missing = [stage for stage in products if not stage.is_made(self.store)]
-            self._wanted[producer] = missing
-            self.progress.steps_total += self.plan.stages[producer].steps(missing)
+            wanted = self._wanted.setdefault(producer, [])
+            before = self.plan.stages[producer].steps(wanted)
+            wanted += [stage for stage in products if stage not in wanted and not stage.is_made(self.store)]
+            self.progress.steps_total += self.plan.stages[producer].steps(wanted) - before
 
     def make(self, id_: str) -> None:
         """Make a stage and all that it stands on, unless it is made. Raises what a stage raises."""
@@ -83,7 +83,7 @@ class LocalExecutor:
         producer = self.plan.producer(stage)
         if producer.id in self._failed:
             raise self._failed[producer.id]
-        wanted = self._wanted.get(producer.id, [])
+        wanted = [each for each in self._wanted.get(producer.id, []) if not each.is_made(self.store)]
         if stage not in wanted:
             wanted = [*wanted, stage]
         for product in wanted:
@@ -99,12 +99,14 @@ class LocalExecutor:
 
     def _run_cell(self, cell: CellStage) -> bool:
         results = self._results()
+        self._tried.add(cell.fingerprint)
         try:
             for id_ in cell.inputs:
                 self.make(id_)
             began = time.perf_counter()
             measured = cell.run(self._context(cell.id), [cell])
-            results.append_cell(cell, measured, self._device)
+            row = results.append_cell(cell, measured, self._device)
+            self._outcomes[cell.fingerprint] = {name: row.get(name) for name in results.tables.outcome}
             self.progress.cell_seconds += time.perf_counter() - began
         except Exception as error:
             record_failure(results, cell, error, error)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from components.errors import BadInput
+from runner.cluster.connection import quiet_environment
 from runner.console.progress import shown
 from runner.executor.local import LocalExecutor
 from runner.plan.plan import Trial
@@ -24,6 +25,7 @@ def execute_locally(work: Work, options: Options, console: Console) -> Run:
     """Run what remains. Raises :class:`Stopped` if that ends early, BadInput for a search that needs Ray Tune."""
     for declared in work.guided:
         raise BadInput(f"study {declared.study.name}: Ray Tune chooses the points of its search; leave out --local")
+    quiet_environment()
     return _Local(work, options).run(console)
 
 
