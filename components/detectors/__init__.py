@@ -8,7 +8,6 @@ imports happen.
 
 from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
 from components.detectors.config import DetectorConfig
-from components.detectors.presets import ANOMALY_DINO, PATCHCORE
 
 __all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "SharesFeatures", "build_detector"]
 
@@ -23,14 +22,4 @@ def build_detector(config: DetectorConfig, seed: int, device: str = "cpu", objec
     Raises `MissingWeights` where pretrained weights are not on this machine, `BadInput` for arguments that the model
     refuses.
     """
-    if config.name == PATCHCORE:
-        from components.detectors.patchcore import PatchCore
-
-        return PatchCore(config, seed=seed, device=device)
-    if config.name == ANOMALY_DINO:
-        from components.detectors.anomaly_dino import AnomalyDINO
-
-        return AnomalyDINO(config, seed=seed, device=device)
-    from components.detectors.anomalib_model import AnomalibDetector
-
-    return AnomalibDetector(config, seed=seed, device=device, object_name=object_name)
+    return config.family.build(config, seed, device, object_name)

@@ -21,10 +21,10 @@ from torch import Tensor
 from components.detectors.base import Batch, Images, Scores, as_batches
 from components.detectors.building import build_module, missing_weights_named, one_line
 from components.detectors.config import DetectorConfig
+from components.detectors.families.anomalib_family import AnomalibFamily
 from components.detectors.patchcore import seeded
-from components.detectors.presets import EFFICIENT_AD, WINCLIP
 from components.detectors.quiet import quiet_import
-from components.detectors.training_data import GoodImages, batches, data_module
+from components.detectors.training_data import GoodImages, data_module
 from components.errors import BadInput, GoodshotError
 
 # What Lightning is told by goodshot; a model's own wishes for these do not count.
@@ -40,8 +40,15 @@ class AnomalibDetector:
     """
 
     def __init__(
-        self, config: DetectorConfig, *, seed: int, device: str = "cpu", object_name: str | None = None
+        self,
+        config: DetectorConfig,
+        family: AnomalibFamily,
+        *,
+        seed: int,
+        device: str = "cpu",
+        object_name: str | None = None,
     ) -> None:
+        self.family = family
         self.config, self.seed, self.device = config, seed, torch.device(device)
         self.object_name = object_name
         self._fitted, self._seen = False, 0
@@ -57,12 +64,8 @@ class AnomalibDetector:
             raise BadInput("train: there is no image to fit the detector on")
         if self._fitted:
             self._build()
-        with everything_seeded(self.seed, self.device):
-            good = [self._transform(image) for image in images]
-            if self.config.name == WINCLIP:
-                self._refer_to(good)
-            else:
-                self._train(GoodImages(good))
+        with everything_seeded(self.seed, self.device), quiet_import():
+            self.family.fit(self, [self._transform(image) for image in images])
         self.module.to(self.device).eval()
         self._fitted, self._seen = True, len(images)
 
@@ -85,7 +88,7 @@ class AnomalibDetector:
 
     def _build(self) -> None:
         with everything_seeded(self.seed, self.device):
-            self.module, self._transform = build_module(self.config)
+            self.module, self._transform = build_module(self.config, self.family)
         self._fitted = False
 
     def _score(self, image: Batch, index: int) -> tuple[float, np.ndarray]:
@@ -106,57 +109,30 @@ class AnomalibDetector:
             raise GoodshotError(f"{self.config.label} gave a non-finite anomaly map for test image {index}")
         return float(output.pred_score), anomaly_map[0, 0].cpu().numpy()
 
-    def _refer_to(self, good: list[Tensor]) -> None:
-        """WinCLIP's references (Jeong et al. 2023, §4.2): all good images, or the first `k_shot`; with 0 none."""
-        wanted = self.config.args.get("k_shot", len(good))
-        if wanted > len(good):
-            raise BadInput(f"detector {self.config.label}: k_shot {wanted} is more than the {len(good)} good images")
-        name = self.config.args.get("class_name") or self.object_name or "object"
-        self.module.to(self.device).eval()
-        self.module.model.setup(name, torch.stack(good[:wanted]).to(self.device) if wanted else None)
+    def data(self, good: list[Tensor]) -> Any:
+        """Good images, (3, C, C) each, as `train` takes them: see `data_module`."""
+        return data_module(GoodImages(good), self.config, self.seed)
 
-    def _train(self, images: GoodImages) -> None:
-        with quiet_import():
-            import lightning.pytorch as lightning
+    def train(self, data: Any) -> None:
+        """Let Lightning train the module on `data`. Raises `GoodshotError` where it cannot be trained on these."""
+        import lightning.pytorch as lightning
 
-            data = data_module(images, self.config, self.seed)
-            if self.config.name == EFFICIENT_AD:
-                if len(batches(len(images), self.config, self.seed)) < 2:
-                    raise BadInput(f"detector {self.config.label}: its schedule of the learning rate needs 2 steps")
-                _measure_the_teacher_once(self.module, data)
-            with tempfile.TemporaryDirectory() as folder, missing_weights_named(self.config.label):
-                trainer = lightning.Trainer(
-                    max_epochs=1,
-                    limit_val_batches=0,
-                    barebones=True,
-                    accelerator="gpu" if self.device.type == "cuda" else "cpu",
-                    devices=1,
-                    default_root_dir=folder,
-                    **{k: v for k, v in self.module.trainer_arguments.items() if k not in _OURS},
-                )
-                try:
-                    trainer.fit(self.module, datamodule=data)
-                except _UNTRAINABLE as error:
-                    raise GoodshotError(
-                        f"{self.config.label}: cannot be trained on these images ({one_line(error)})"
-                    ) from error
-                if self.config.name == EFFICIENT_AD:
-                    _normalise_maps(self.module, data)
-
-
-def _measure_the_teacher_once(module: Any, data: Any) -> None:
-    """EfficientAD measures its teacher's channels on the train loader; ours repeats the images for all steps."""
-    measure = module.teacher_channel_mean_std
-    module.teacher_channel_mean_std = lambda loader: measure(data.each_once())
-
-
-def _normalise_maps(module: Any, data: Any) -> None:
-    """EfficientAD's quantiles (its eq. for combining maps) from the training images: no test normal takes part.
-
-    anomalib takes them from validation images, which by default are the test's.
-    """
-    module.eval()
-    module.model.quantiles.update(module.map_norm_quantiles(data.each_once()))
+        with tempfile.TemporaryDirectory() as folder, missing_weights_named(self.config.label):
+            trainer = lightning.Trainer(
+                max_epochs=1,
+                limit_val_batches=0,
+                barebones=True,
+                accelerator="gpu" if self.device.type == "cuda" else "cpu",
+                devices=1,
+                default_root_dir=folder,
+                **{k: v for k, v in self.module.trainer_arguments.items() if k not in _OURS},
+            )
+            try:
+                trainer.fit(self.module, datamodule=data)
+            except _UNTRAINABLE as error:
+                raise GoodshotError(
+                    f"{self.config.label}: cannot be trained on these images ({one_line(error)})"
+                ) from error
 
 
 @contextmanager

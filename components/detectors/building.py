@@ -10,24 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.detectors import embedded
+from components.detectors.backbones import EMBEDDED_BACKBONE
 from components.detectors.base import Batch
 from components.detectors.config import DetectorConfig
-from components.detectors.models import Model, find_model
-from components.detectors.natural import natural_images
-from components.detectors.preprocess import as_float, middle, preprocess, reading_of
-from components.detectors.presets import EFFICIENT_AD, EMBEDDED_BACKBONE, REVERSE_DISTILLATION
-from components.detectors.pretrained import NATURAL_IMAGES, check_weights
+from components.detectors.families.anomalib_family import AnomalibFamily
+from components.detectors.preprocess import LITE0, as_float, middle, preprocess
+from components.detectors.pretrained import check_weights
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError, MissingWeights
 from components.weights import forbid_downloads
-from components.weights.registry import DTD
 
 Transform = Callable[[Batch], Tensor]
 """One uint8 RGB image (H, W, 3) → the model's input, float32 (3, C, C)."""
 
 
-def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
+def build_module(config: DetectorConfig, family: AnomalibFamily) -> tuple[Any, Transform]:
     """anomalib's Lightning module for a config, the pretrained weights in its networks, and its input transform.
 
     Raises `MissingWeights` where pretrained weights are not here, after no more than imports; `BadInput` for arguments
@@ -35,7 +32,7 @@ def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
     """
     forbid_downloads()
     check_weights(config)
-    model = find_model(config.name)
+    model = family.model
     with quiet_import(), missing_weights_named(config.label), ExitStack() as stack:
         cls = getattr(importlib.import_module(model.module), model.cls)
         if config.weights == "random":
@@ -43,7 +40,7 @@ def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
         pre_processor = cls.configure_pre_processor((config.resolution, config.resolution))
         try:
             module = cls(
-                **_arguments(config, model),
+                **family.arguments(config),
                 pre_processor=pre_processor,
                 post_processor=False,
                 evaluator=False,
@@ -53,15 +50,12 @@ def build_module(config: DetectorConfig) -> tuple[Any, Transform]:
             raise
         except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
             raise BadInput(f"detector {config.label}: refuses its arguments ({one_line(error)})") from error
-        if config.uses_backbone() == EMBEDDED_BACKBONE:
-            _embed(module, config)
+        family.prepare(module, config)
     # We transform images ourselves, once; as a callback it would do so again at every step.
     module.pre_processor = None
-    if config.name == EFFICIENT_AD and (config.weights == "random" or config.backbone == EMBEDDED_BACKBONE):
-        module.prepare_pretrained_model = lambda: None
     if config.learning_rate is not None:
         _with_learning_rate(module, config.learning_rate)
-    return module, _transform(config, pre_processor.transform)
+    return module, _transform(config, family, pre_processor.transform)
 
 
 @contextmanager
@@ -81,54 +75,10 @@ def one_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _arguments(config: DetectorConfig, model: Model) -> dict[str, Any]:
-    arguments = dict(config.args)
-    if (argument := NATURAL_IMAGES.get(config.name)) is not None:
-        folder = arguments.get(argument, DTD if config.name == "draem" else None)
-        if folder is not None or config.name == EFFICIENT_AD:
-            arguments[argument] = str(natural_images(folder))
-    if config.name == EFFICIENT_AD:
-        return arguments
-    on_lite0 = config.uses_backbone() == EMBEDDED_BACKBONE
-    if config.backbone is not None and "backbone" in model.arguments:
-        arguments["backbone"] = embedded.EMBEDDED_TIMM if on_lite0 else config.backbone
-    if config.layers is not None and "layers" in model.arguments:
-        arguments["layers"] = list(config.layers)
-    if on_lite0 and config.name == REVERSE_DISTILLATION:
-        # The size of its bottleneck and decoder; the encoder is replaced.
-        arguments |= {"backbone": embedded.RESNET18, "layers": ["layer1", "layer2", "layer3"]}
-    if on_lite0 and "pre_trained" not in model.arguments:
-        raise BadInput(f"detector {config.label}: fetches its backbone itself; it cannot use the embedded one")
-    if "pre_trained" in model.arguments:
-        arguments["pre_trained"] = config.weights == "pretrained" and not on_lite0
-    return arguments
-
-
-def _embed(module: Any, config: DetectorConfig) -> None:
-    """Bring the embedded backbone into a model that is built for another, and its weights into any."""
-    if config.name == REVERSE_DISTILLATION:
-        module.model.encoder = embedded.SignSplit(embedded.feature_extractor(config.layers or ())).eval()
-    elif config.name == EFFICIENT_AD:
-        _give_a_teacher(module, config)
-    if config.weights == "pretrained":
-        embedded.load_weights(module, config.label)
-
-
-def _give_a_teacher(module: Any, config: DetectorConfig) -> None:
-    for argument in ("teacher_out_channels", "padding"):
-        if argument in config.args:
-            raise BadInput(f"detector {config.label}: {argument} is its own teacher's; the embedded backbone sets it")
-    features = embedded.feature_extractor(config.layers or ())
-    size, channels = config.args.get("model_size", "small"), sum(features.out_dims)
-    module.model = type(module.model)(channels, size, pad_maps=config.args.get("pad_maps", True))
-    module.model.teacher = embedded.Lite0Teacher(features).eval()
-
-
-def _transform(config: DetectorConfig, own: Any) -> Transform:
+def _transform(config: DetectorConfig, family: AnomalibFamily, own: Any) -> Transform:
     """The model's own preprocessing; the embedded backbone's where that one reads the images itself."""
-    backbone = config.uses_backbone()
-    if backbone == EMBEDDED_BACKBONE and config.name != EFFICIENT_AD:
-        return lambda image: preprocess(image, config.image_size, config.crop, reading_of(backbone))[0]
+    if config.backbone == EMBEDDED_BACKBONE and family.embedded_reads_images:
+        return lambda image: preprocess(image, config.image_size, config.crop, LITE0)[0]
     if config.crop is None:
         # Contiguous, because the resize rounds otherwise where channels come last.
         return lambda image: own(as_float(image).contiguous())

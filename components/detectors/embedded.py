@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.detectors.backbones import EMBEDDED_TIMM
 from components.detectors.preprocess import LITE0, normalised
-from components.detectors.presets import EMBEDDED_BACKBONE
 from components.errors import BadInput
 
-EMBEDDED_TIMM = f"tf_{EMBEDDED_BACKBONE}"
-RESNET18 = "resnet18"
 _RESNET18_WIDTHS = (64, 128, 256)
 _PDN_STRIDE, _PDN_MARGIN = 4, 4
 

@@ -51,14 +51,15 @@ def models() -> dict[str, Model]:
     return found
 
 
+@lru_cache
 def find_model(name: str) -> Model:
     """The model of that name, whatever its case and underscores. Raises BadInput with the nearest name."""
-    known = {_plain(model): model for model in models()}
-    if _plain(name) not in known:
-        near = difflib.get_close_matches(_plain(name), known, n=1)
+    known = {plain(model): model for model in models()}
+    if plain(name) not in known:
+        near = difflib.get_close_matches(plain(name), known, n=1)
         hint = f"did you mean {known[near[0]]}?" if near else f"there are: {', '.join(models())}"
         raise BadInput(f"detector {name!r}: anomalib has no such model; {hint}")
-    return models()[known[_plain(name)]]
+    return models()[known[plain(name)]]
 
 
 def check_arguments(model: Model, arguments: dict[str, object]) -> None:
@@ -102,5 +103,6 @@ def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
     return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name as it is looked for: without case, hyphens and underscores."""
     return name.replace("_", "").replace("-", "").casefold()

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from components.errors import BadInput
 from components.weights import cache_dir, require
@@ -19,6 +22,37 @@ from components.weights.registry import DTD, IMAGENETTE
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 _EMBEDDED = "scikit-image: " + " ".join(PHOTOGRAPHS)
+
+
+@dataclass(frozen=True)
+class NaturalImages:
+    """A model's `argument` for the folder of its natural images.
+
+    default: the set of the weights' registry that is read where the argument is not given. embedded: whether the
+    embedded photographs are read where there is no folder; else the model does without.
+    """
+
+    argument: str
+    default: str | None = None
+    embedded: bool = False
+
+    def chosen(self, args: Mapping[str, Any]) -> Any:
+        """The folder or the registered set among a model's arguments; None where there is none."""
+        return args.get(self.argument, self.default)
+
+    def used(self, folder: object) -> bool:
+        """Whether any photographs are read with this choice."""
+        return self.embedded or folder is not None
+
+    def registered(self, args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The choice's name in the weights' registry, where it is a set of that."""
+        folder = self.chosen(args)
+        return (str(folder),) if folder in (IMAGENETTE, DTD) else ()
+
+    def argument_of(self, args: Mapping[str, Any]) -> dict[str, str]:
+        """The argument as anomalib's class takes it: the path of a folder. Raises as `natural_images`."""
+        folder = self.chosen(args)
+        return {self.argument: str(natural_images(folder))} if self.used(folder) else {}
 
 
 def natural_images(folder: object = None) -> Path:

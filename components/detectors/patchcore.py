@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.detectors.backbones import check_layers
+from components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_TIMM, check_layers
 from components.detectors.base import Features, Images, Scores, as_batches
 from components.detectors.config import DetectorConfig
 from components.detectors.coreset import select_coreset
 from components.detectors.preprocess import preprocess, reading_of
-from components.detectors.presets import EMBEDDED_BACKBONE
 from components.detectors.pretrained import check_weights
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError
@@ -205,7 +204,7 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
         torch.manual_seed(seed)
         model = PatchcoreModel(
             layers=config.layers,
-            backbone=f"tf_{EMBEDDED_BACKBONE}" if on_lite0 else config.backbone,
+            backbone=EMBEDDED_TIMM if on_lite0 else config.backbone,
             pre_trained=pretrained and not on_lite0,
             num_neighbors=config.num_neighbors,
         )

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.data.crop import margin
+from components.detectors.backbones import EMBEDDED_BACKBONE
 from components.detectors.base import Batch
-from components.detectors.presets import EMBEDDED_BACKBONE
 
 
 @dataclass(frozen=True)

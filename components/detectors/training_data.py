@@ -43,7 +43,10 @@ def batches(count: int, config: DetectorConfig, seed: int) -> list[list[int]]:
 
 
 def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:
-    """A Lightning data module with a train loader over the batches, and `each_once`, a loader of every image alone."""
+    """A Lightning data module with a train loader over the batches, which are its `order`.
+
+    Its `each_once` is a loader of every image alone.
+    """
     import lightning.pytorch as lightning
     from anomalib.data import ImageBatch
 
@@ -51,11 +54,10 @@ def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:
         return ImageBatch(image=torch.stack(items), gt_label=torch.zeros(len(items), dtype=torch.bool))
 
     class Data(lightning.LightningDataModule):
-        train_batch_size = config.batch_size
+        train_batch_size, order = config.batch_size, batches(len(images), config, seed)
 
         def train_dataloader(self) -> DataLoader[Tensor]:
-            order = batches(len(images), config, seed)
-            return DataLoader(images, batch_sampler=order, collate_fn=collate)
+            return DataLoader(images, batch_sampler=self.order, collate_fn=collate)
 
         def each_once(self) -> DataLoader[Tensor]:
             return DataLoader(images, batch_size=1, collate_fn=collate)

@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 from components.detectors import DetectorConfig
 from components.detectors.anomalib_model import everything_seeded
 from components.detectors.models import find_model
-from components.detectors.presets import EFFICIENT_AD, PATCHCORE
 from components.detectors.training_data import batches
 
 CPU = torch.device("cpu")
+EFFICIENT_AD, PATCHCORE = "efficient_ad", "patchcore"
 
 
 @dataclass(frozen=True)

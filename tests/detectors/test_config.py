@@ -5,7 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from components.detectors import DetectorConfig
-from components.detectors.config import ONLY_PATCHCORE, ONLY_TRAINED
+from components.detectors.families import PATCHCORE, family_of
+
+ONLY_TRAINED, ONLY_PATCHCORE = PATCHCORE.unread, family_of("padim").unread
 
 
 @pytest.mark.parametrize("layers", [(), ("layer2",), ("blocks.4", "blocks.2"), ("blocks.2", "blocks.2")])

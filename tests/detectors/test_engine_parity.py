@@ -16,9 +16,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from components.detectors import DetectorConfig, build_detector
-from components.detectors.presets import EFFICIENT_AD
 from components.metrics.detection import evaluate
-from tests.detectors.by_the_engine import by_the_engine
+from tests.detectors.by_the_engine import EFFICIENT_AD, by_the_engine
 from tests.detectors.photographs import folder, natural_folder, texture_crops
 
 RESNET = {"backbone": "resnet18", "layers": ["layer1", "layer2", "layer3"], "weights": "random"}

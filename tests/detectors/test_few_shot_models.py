@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from components.detectors import DetectorConfig, SharesFeatures, build_detector
 from components.detectors.anomalib_model import everything_seeded
-from components.detectors.pretrained import WINCLIP_WEIGHTS, check_weights
+from components.detectors.families.winclip import WINCLIP
+from components.detectors.pretrained import check_weights
 from components.errors import BadInput, MissingWeights
 from tests.detectors.by_the_engine import CPU, as_tensor, by_the_engine, untrained
 from tests.detectors.photographs import texture_crops
@@ -174,7 +175,7 @@ def test_missing_weights_are_named_without_asking_the_network(
 def test_the_weights_that_are_looked_for_are_anomalibs() -> None:
     from anomalib.models.image.winclip import torch_model
 
-    assert f"open_clip:{torch_model.BACKBONE}:{torch_model.PRETRAINED}" == WINCLIP_WEIGHTS
+    assert WINCLIP.fixed == (f"open_clip:{torch_model.BACKBONE}:{torch_model.PRETRAINED}",)
 
 
 def test_weights_in_the_cache_are_found_and_identify_the_detector(

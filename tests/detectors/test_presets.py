@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from components.detectors import DetectorConfig
+from components.detectors.families import FAMILIES
 from components.detectors.models import models
-from components.detectors.presets import PAPER
 from runner.study.settings import load_study, to_yaml, validate
 from tests.detectors.photographs import texture_crops
 
+PAPER = {family.name: family.paper for family in FAMILIES if family.paper}
 # As in anomalib's configurations of version 0.5, which named every field.
 EARLY: dict[str, dict[str, Any]] = {
     "patchcore": {

@@ -7,11 +7,26 @@ from pathlib import Path
 import pytest
 
 from components.detectors import DetectorConfig
+from components.detectors.families import FAMILIES, family_of
+from components.detectors.families.anomalib_family import AnomalibFamily
 from components.detectors.models import models
-from components.detectors.pretrained import ALWAYS, FOUNDAD, NATURAL_IMAGES, UFLOW, UNUSABLE, weight_names
+from components.detectors.pretrained import weight_names
 from components.errors import BadInput
 from components.weights import weight
 
+ANOMALIBS = [family for family in FAMILIES if isinstance(family, AnomalibFamily)]
+UNUSABLE = [family.name for family in ANOMALIBS if family.unusable]
+ALWAYS = {family.name: family.fixed for family in ANOMALIBS if family.fixed is not None}
+NATURAL_IMAGES = {family.name: family.natural.argument for family in FAMILIES if family.natural}
+
+
+def named(name: str) -> dict[str, tuple[str, ...]]:
+    family = family_of(name)
+    assert isinstance(family, AnomalibFamily)
+    return {**family.named}
+
+
+UFLOW = named("uflow")["mcait"]
 OWN = [name for name in models() if name not in UNUSABLE]
 
 
@@ -68,6 +83,8 @@ def test_foundads_names_are_its_own_table() -> None:
     for node in ast.walk(ast.parse(source_of("foundad").replace("from __future__ import annotations", ""))):
         target = getattr(node, "targets", [getattr(node, "target", None)])[0]
         if getattr(target, "id", "") == "TIMM_MODEL_NAMES":
-            assert ast.literal_eval(node.value) == FOUNDAD  # type: ignore[attr-defined]
+            assert ast.literal_eval(node.value) == {
+                name: found[0].removeprefix("timm:") for name, found in named("foundad").items()
+            }  # type: ignore[attr-defined]
             return
     pytest.fail("foundad holds no TIMM_MODEL_NAMES")

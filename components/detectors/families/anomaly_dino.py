@@ -1,0 +1,32 @@
+"""AnomalyDINO, which has a detector of its own (`components/detectors/anomaly_dino.py`): it shares its features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.detectors.families.anomalib_family import AnomalibFamily
+
+if TYPE_CHECKING:
+    from components.detectors.anomalib_model import AnomalibDetector
+    from components.detectors.config import DetectorConfig
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyDINOFamily(AnomalibFamily):
+    """AnomalyDINO on the DINOv2 that its argument names."""
+
+    shares_features = True
+
+    def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> AnomalibDetector:
+        """The model, which reads an image once for every fit."""
+        from components.detectors.anomaly_dino import AnomalyDINO
+
+        return AnomalyDINO(config, self, seed=seed, device=device)
+
+
+ANOMALY_DINO = AnomalyDINOFamily(
+    "anomaly_dino",
+    default={"image_size": 252},  # a multiple of its patches of 14 pixels
+    network_argument="encoder_name",
+)

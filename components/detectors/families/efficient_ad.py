@@ -1,0 +1,111 @@
+"""EfficientAD, which learns from a teacher of its own, or from the embedded backbone, and from natural images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from components.detectors.backbones import EMBEDDED_BACKBONE
+from components.detectors.families.anomalib_family import AnomalibFamily
+from components.detectors.natural import NaturalImages
+from components.errors import BadInput
+from components.weights.registry import IMAGENETTE, TEACHER
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from components.detectors.anomalib_model import AnomalibDetector
+    from components.detectors.config import DetectorConfig
+
+
+@dataclass(frozen=True, eq=False)
+class EfficientADFamily(AnomalibFamily):
+    """EfficientAD: its `backbone` is None for the distilled teacher, or the embedded one, which is then the teacher."""
+
+    # The teacher is one of three networks that read the same images.
+    embedded_reads_images = False
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether there are layers to read: those of the embedded backbone, as the teacher."""
+        return True
+
+    @property
+    def takes_embedded(self) -> bool:
+        """Whether the embedded backbone can be the teacher."""
+        return True
+
+    def check(self, config: DetectorConfig) -> None:
+        """As `AnomalibFamily.check`, and for batches of more than one image."""
+        super().check(config)
+        if config.batch_size != 1:
+            raise BadInput(f"detector {self.name}: trains on one image at a time; set batch_size: 1")
+
+    def check_backbone(self, config: DetectorConfig) -> None:
+        """Raise `BadInput` for a backbone that cannot be the teacher."""
+        if config.backbone not in (None, EMBEDDED_BACKBONE):
+            raise BadInput(f"detector {self.name}: its teacher is its own (backbone: null) or {EMBEDDED_BACKBONE}")
+
+    def networks(self, config: DetectorConfig) -> tuple[str, ...]:
+        """The distilled teacher of the model's size."""
+        return (f"{TEACHER}{config.args.get('model_size', 'small')}",)
+
+    def network_arguments(self, config: DetectorConfig) -> dict[str, Any]:
+        """None: anomalib's class builds its own teacher, which is then replaced or loaded."""
+        return {}
+
+    def prepare(self, module: Any, config: DetectorConfig) -> None:
+        """Replace the teacher by the embedded backbone, and keep the module from loading its own weights into it."""
+        if config.backbone == EMBEDDED_BACKBONE:
+            _give_a_teacher(module, config)
+        if config.backbone == EMBEDDED_BACKBONE or config.weights == "random":
+            module.prepare_pretrained_model = lambda: None
+        super().prepare(module, config)
+
+    def fit(self, detector: AnomalibDetector, good: list[Tensor]) -> None:
+        """Train, with what anomalib measures on other images measured once on each good one.
+
+        That are the teacher's channels, for which anomalib reads the train loader (ours repeats the images for all
+        steps), and the quantiles that combine the maps, for which it reads validation images, by default the test's.
+        """
+        data, module = detector.data(good), detector.module
+        if len(data.order) < 2:
+            raise BadInput(f"detector {detector.config.label}: its schedule of the learning rate needs 2 steps")
+        measure = module.teacher_channel_mean_std
+        module.teacher_channel_mean_std = lambda loader: measure(data.each_once())
+        detector.train(data)
+        module.eval()
+        module.model.quantiles.update(module.map_norm_quantiles(data.each_once()))
+
+
+def _give_a_teacher(module: Any, config: DetectorConfig) -> None:
+    from components.detectors.embedded import Lite0Teacher, feature_extractor
+
+    for argument in ("teacher_out_channels", "padding"):
+        if argument in config.args:
+            raise BadInput(f"detector {config.label}: {argument} is its own teacher's; the embedded backbone sets it")
+    features = feature_extractor(config.layers or ())
+    size, channels = config.args.get("model_size", "small"), sum(features.out_dims)
+    module.model = type(module.model)(channels, size, pad_maps=config.args.get("pad_maps", True))
+    module.model.teacher = Lite0Teacher(features).eval()
+
+
+EFFICIENT_AD = EfficientADFamily(
+    "efficient_ad",
+    default={"steps": 40, "batch_size": 1, "learning_rate": 1e-3},
+    paper={
+        "backbone": None,
+        "layers": None,
+        "args": {
+            "model_size": "small",
+            "teacher_out_channels": 384,
+            "weight_decay": 1e-5,
+            "imagenet_dir": IMAGENETTE,
+        },
+        "steps": 70_000,
+        "batch_size": 1,
+        "learning_rate": 1e-4,
+        "image_size": 256,
+    },
+    natural=NaturalImages("imagenet_dir", embedded=True),
+)

@@ -1,0 +1,61 @@
+"""PatchCore, which has a detector of its own (`components/detectors/patchcore.py`): a memory bank and no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from components.detectors.backbones import EMBEDDED_BACKBONE
+from components.detectors.families.family import Family
+from components.errors import BadInput
+
+if TYPE_CHECKING:
+    from components.detectors.base import Detector
+    from components.detectors.config import DetectorConfig
+
+_LAYERS = ("layer2", "layer3")
+
+
+@dataclass(frozen=True, eq=False)
+class PatchCoreFamily(Family):
+    """PatchCore on the embedded backbone, or on any of timm's with layers of these names."""
+
+    unread = ("args", "steps", "epochs", "batch_size", "learning_rate")
+    unread_because = "trains nothing and takes no other arguments"
+    shares_features = True
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether `layers` count: they are what the memory bank is made of."""
+        return True
+
+    def completed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A ResNet's layers where another backbone than the embedded one is named without any."""
+        if values.get("backbone", EMBEDDED_BACKBONE) != EMBEDDED_BACKBONE:
+            values.setdefault("layers", _LAYERS)
+        return values
+
+    def check(self, config: DetectorConfig) -> None:
+        """As `Family.check`, and for no backbone."""
+        if config.backbone is None:
+            raise BadInput(f"detector {self.name}: needs a backbone")
+        super().check(config)
+
+    def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> Detector:
+        """PatchCore with an empty memory bank; it reads no object name."""
+        from components.detectors.patchcore import PatchCore
+
+        return PatchCore(config, seed=seed, device=device)
+
+
+PATCHCORE = PatchCoreFamily(
+    "patchcore",
+    paper={
+        "backbone": "wide_resnet50_2",
+        "layers": _LAYERS,
+        "coreset_ratio": 0.1,
+        "num_neighbors": 9,
+        "image_size": 256,
+        "crop": 224,
+    },
+)
