@@ -1,1 +1,8 @@
-"""Declared studies: one module per table, figure or use. A study is a function that returns a ``Study``."""
+"""Experiments: one module for each table, figure or use, and its entry in :data:`EXPERIMENTS`."""
+
+from experiments.demo import DEMO, DEMO_SEARCH
+from experiments.few_shot import ONESHOT_LITE0
+from experiments.generate import GENERATE
+from runner.study.experiment import Experiment
+
+EXPERIMENTS: tuple[Experiment, ...] = (DEMO, DEMO_SEARCH, GENERATE, ONESHOT_LITE0)

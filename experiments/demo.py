@@ -9,6 +9,7 @@ photograph), so the point is that everything runs and is honest, not that the ge
 from components.detectors.config import DetectorConfig
 from runner.data.config import DatasetConfig
 from runner.declaration.search import Range, SearchConfig
+from runner.study.experiment import Experiment
 from runner.study.study import Study
 
 DETECTOR = DetectorConfig(image_size=128)
@@ -69,3 +70,9 @@ def demo_search() -> Study:
             "search": SearchConfig(algorithm="optuna", scheduler="asha", trials=10, reduction=2, space=space),
         }
     )
+
+
+DEMO = Experiment("demo", "The whole pipeline on embedded photographs", lambda: (demo(), demo_sweep()))
+DEMO_SEARCH = Experiment(
+    "demo_search", "Optuna and ASHA over five fields, judged by synthetic anomalies", lambda: (demo_search(),)
+)

@@ -1,5 +1,6 @@
 """What ``goodshot generate`` makes unless it is told otherwise: one set of images of a user's own photographs."""
 
+from runner.study.experiment import Experiment
 from runner.study.study import Study
 
 
@@ -14,3 +15,6 @@ def generate() -> Study:
         copies=(20,),
         post_augment=("none",),
     )
+
+
+GENERATE = Experiment("generate", "What 'goodshot generate' makes of a user's own photographs", lambda: (generate(),))

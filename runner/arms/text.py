@@ -14,9 +14,10 @@ from components.prompts.wordnet import WordNet
 from runner.arms.base import Added, Generation, Given, Planner
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context
+from runner.stages.image_set import ImageSetStage
 from runner.stages.need import Need, prompt_needs, quality_needs, training_needs
 from runner.stages.prompt import PromptStage
-from runner.stages.training import ImageSetStage, TrainingStage
+from runner.stages.training import TrainingStage
 from runner.stages.variation import VariationStage, variation_stage
 from runner.store.fingerprint import Canonical, canonical, fingerprint
 

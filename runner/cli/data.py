@@ -16,7 +16,7 @@ def doctor(
 ) -> None:
     """What is on this machine and what is missing, each with its remedy; starts and downloads nothing."""
     from runner.machine.doctor import examine, print_findings
-    from runner.study.settings import load_study
+    from runner.named import load_study
 
     declared = load_study(study, settings or []) if study else None
     console = stdout()

@@ -42,9 +42,9 @@ def generate(
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
 
+    from runner.named import load_study
     from runner.photographs.generate import Photographs, check_settings
     from runner.photographs.generate import preview as write_preview
-    from runner.study.settings import load_study
 
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
     given = [f"{name}={value}" for name, value in point.items() if value is not None]

@@ -24,6 +24,10 @@ app = typer.Typer(
 # A log file has no width of its own; this one fits the tables.
 PLAIN_WIDTH = 200
 
+Named = Annotated[
+    str, typer.Argument(help="An experiment or a study by its name (see 'goodshot studies'), or a YAML file.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="The experiment's quick flavour: embedded weights and data.")]
 Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
 StoreURI = Annotated[
     str | None, typer.Option(help="Where artifacts that studies share go (default: OUT/store).", metavar="URI")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.errors import BadInput, GoodshotError
-from runner.cli.options import Address, CPUs, Oracle, Out, Settings, StoreURI, stdout
+from runner.cli.options import Address, CPUs, Named, Oracle, Out, Quick, Settings, StoreURI, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from runner.plan.plan import Plan
     from runner.results.results import Results
     from runner.run.options import Options, Run
+    from runner.study.experiment import Experiment
     from runner.study.study import Study
 
 
 def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
     """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
-    from experiments.demo import demo as demo_study
-    from experiments.demo import demo_sweep
+    from runner.named import load_studies
     from runner.run.options import Options
 
-    _run([demo_study(), demo_sweep()], Options(out, store, None, cpus))
+    experiment, declared = load_studies("demo")
+    _run(declared, Options(out, store, None, cpus), experiment)
 
 
 def sweep(
-    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    study: Named,
     out: Out,
     settings: Settings = None,
     oracle: Oracle = False,
@@ -40,23 +41,27 @@ def sweep(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End at the first failed cell: for a mistake that all of them share.")
     ] = False,
+    quick: Quick = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run everything in this process, without Ray: for small studies.")
+    ] = False,
 ) -> None:
-    """Run a study: every cell that is not finished yet. The same command again continues."""
+    """Run a study or an experiment: every cell that is not finished yet. The same command again continues."""
     from components.weights import forbid_downloads
     from runner.machine.needs import require_all
-    from runner.study.settings import load_study
+    from runner.named import load_studies
 
-    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    experiment, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
     # Before half a second of imports: what is missing is said at once.
     forbid_downloads()
-    require_all([declared])
+    require_all(declared)
     from runner.run.options import Options
 
-    _run([declared], Options(out, store, address, cpus, retry, fail_fast))
+    _run(declared, Options(out, store, address, cpus, retry, fail_fast, local), experiment)
 
 
 def plan(
-    study: Annotated[str, typer.Argument(help="A study's name (see 'goodshot studies') or a YAML file.")],
+    study: Named,
     out: Annotated[
         str | None, typer.Option(help="Where it runs or ran: what is finished there is not counted.", metavar="URI")
     ] = None,
@@ -65,11 +70,13 @@ def plan(
     store: StoreURI = None,
     cpus: Annotated[float | None, typer.Option(help="CPUs that it will have (default: this machine's).")] = None,
     gpus: Annotated[float | None, typer.Option(help="GPUs that it will have (default: this machine's).")] = None,
+    quick: Quick = False,
 ) -> None:
     """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
     from components.weights import cache_dir
     from runner.cluster.connection import usable_cpus, usable_gpus
     from runner.console.plan import print_plan
+    from runner.named import load_studies
     from runner.plan.pricing import price
     from runner.plan.scheduling import Shares
     from runner.results.results import Results
@@ -77,28 +84,32 @@ def plan(
     from runner.run.options import Options
     from runner.stages.costs import read_costs, read_memory
     from runner.store.artifacts import Store
-    from runner.study.settings import load_study
 
-    declared = load_study(study, [*(settings or []), *(["oracle=true"] if oracle else [])])
+    _, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
     options = Options(out or str(cache_dir() / "plan"), store)
-    planned = plan_studies([declared], options)
+    planned = plan_studies(declared, options)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
     on = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
     shares = Shares([on], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
-    if declared.search.is_guided:
-        console.print(f"{declared.name} chooses its points as it goes: priced by as many random ones", highlight=False)
+    for each in declared:
+        if each.search.is_guided:
+            console.print(f"{each.name} chooses its points as it goes: priced by as many random ones", highlight=False)
     print_plan(console, planned, prices, len(finished), on["CPU"], on["GPU"])
 
 
 def studies() -> None:
-    """The studies in experiments/, with what they are for."""
-    from runner.study.settings import study_names
+    """The experiments that there are, and their studies."""
+    from runner.named import experiment_names
 
-    for name, declare in study_names().items():
-        summary = (declare.__doc__ or "").strip().splitlines()[0]
-        typer.echo(f"{name:<20} {summary}")
+    for name, experiment in experiment_names().items():
+        own = experiment.studies()
+        quick = ", --quick" if experiment.quick else ""
+        typer.echo(f"{name:<20} {experiment.title} ({len(own)} {'study' if len(own) == 1 else 'studies'}{quick})")
+        for study in own:
+            if study.name != name or len(own) > 1:
+                typer.echo(f"  {study.name:<18} {study.title}")
 
 
 def report(
@@ -160,12 +171,12 @@ def _forget(results: Results) -> set[str]:
     return wrong
 
 
-def _run(studies: Sequence[Study], options: Options) -> None:
+def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:
     from runner.run.execute import run_studies
 
     console = stdout()
     try:
-        plan, run = run_studies(studies, options, console)
+        plan, run = run_studies(studies, options, console, experiment)
     except KeyboardInterrupt:
         console.print("stopped; finished cells are kept, the same command continues", highlight=False)
         raise typer.Exit(130) from None
@@ -178,8 +189,8 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     from runner.console.terminal import print_failures, print_search, print_sharing, print_study
     from runner.report import write_report
     from runner.results.results import Results
+    from runner.results.sharing import sharing
     from runner.results.trials import Ledger, chosen
-    from runner.run.execute import sharing
     from runner.run.work import MOST_TRIES
     from runner.store.files import below
     from runner.study.search import is_search
@@ -199,7 +210,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
         if best is not None:
             print_search(console, study, records, ledger.write_chosen(best))
         if records and "generated" in study.arms:
-            print_sharing(console, sharing(study, plan, run, options.out))
+            print_sharing(console, sharing(study, plan, run.generator_steps, results))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
     if run.untracked:

@@ -15,8 +15,8 @@ from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDi
 from runner.plan.plan import point_key
 from runner.results.comparison import Comparison, compare
 from runner.results.results import log_name
+from runner.results.sharing import Sharing
 from runner.results.trials import TrialRecord, chosen
-from runner.run.execute import Sharing
 from runner.study.search import is_search
 from runner.study.study import Study
 

@@ -209,7 +209,7 @@ def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
 
 
 def _wandb() -> Finding:
-    from runner.run.tracking import tracking_mode
+    from runner.machine.tracking_mode import tracking_mode
 
     mode = tracking_mode()
     if mode == "online":

@@ -133,7 +133,7 @@ def _study_dataset(study: Study, wanted: Wanted, say: Say) -> None:
 
 
 def _load(name: str, settings: Sequence[str]) -> Study:
-    from runner.study.settings import load_study, study_names
+    from runner.named import load_study, study_names
 
     known = [*study_names(), *LISTED, *_published()]
     if name in dataset_names() and name not in known:

@@ -37,7 +37,8 @@ from runner.photographs.contact_sheet import contact_sheet
 from runner.plan.plan import Plan
 from runner.plan.planning import Declared, make_plan
 from runner.stages.base import Context, load_value
-from runner.stages.training import ImageSetStage, TrainingStage
+from runner.stages.image_set import ImageSetStage
+from runner.stages.training import TrainingStage
 from runner.store.artifacts import Store
 from runner.store.files import Files, absolute
 from runner.study.study import Policy, Study

@@ -17,6 +17,7 @@ from runner.cells import CellStage
 from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.store.files import public
+from runner.study.experiment import Experiment, Reference
 from runner.study.settings import to_yaml, validate
 from runner.study.study import Study
 
@@ -108,3 +109,35 @@ class _Recorder:
             keys = tuple(stage.key for stage in found if stage.is_artifact)
             self._behind[inputs] = keys, trainings[0] if trainings else None
         return self._behind[inputs]
+
+
+def write_experiment(experiment: Experiment, studies: Sequence[Study], results: Results) -> None:
+    """Leave ``OUT/experiments/<name>.json``: which studies belong together, and the published numbers beside them."""
+    values = {
+        "name": experiment.name,
+        "title": experiment.title,
+        "studies": [study.name for study in studies],
+        "references": [asdict(reference) for reference in experiment.references],
+    }
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    results.files.write(f"experiments/{experiment.name}.json", text.encode())
+
+
+@dataclass(frozen=True)
+class ExperimentRecord:
+    """An experiment as it was run last: the names of its studies, and its published numbers."""
+
+    name: str
+    title: str
+    studies: tuple[str, ...]
+    references: tuple[Reference, ...]
+
+
+def read_experiments(results: Results) -> Sequence[ExperimentRecord]:
+    """Every experiment that was run into this ``--out``, by name."""
+    found = []
+    for name in results.files.names("experiments", ".json"):
+        values = json.loads(results.files.read(name))
+        references = tuple(Reference(**reference) for reference in values["references"])
+        found.append(ExperimentRecord(values["name"], values["title"], tuple(values["studies"]), references))
+    return found

@@ -18,12 +18,12 @@ from runner.cluster.connection import cluster
 from runner.cluster.handles import BrokerHandle
 from runner.console.progress import shown
 from runner.declaration.resources import Resources
+from runner.machine.tracking_mode import tracking_mode
 from runner.plan.plan import Plan, Trial, point_key
 from runner.plan.planning import Declared, plan_point
 from runner.plan.scheduling import Share, Shares
 from runner.run.options import Options, Run, Stopped
 from runner.run.tracker_actor import TrackerHandle
-from runner.run.tracking import tracking_mode
 from runner.run.work import Work
 from runner.stages.costs import read_costs, read_memory
 from runner.study.search import points_of

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from rich.console import Console
 
 from components.errors import GoodshotError
 from components.weights import forbid_downloads
-from runner.cells import CellStage
 from runner.data.catalogue import Category, read_catalogue
 from runner.data.config import DatasetConfig
 from runner.machine.needs import require_all
-from runner.plan.plan import Plan, unshared_steps
+from runner.plan.plan import Plan
 from runner.plan.planning import Declared, make_plan
 from runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
+from runner.results.record import write_experiment
 from runner.results.results import Results
 from runner.run.options import Options, Run, Stopped
 from runner.run.work import Work
 from runner.stages.costs import remember_costs, remember_memory
+from runner.study.experiment import Experiment
 from runner.study.search import corners
 from runner.study.study import Study
 
@@ -64,17 +65,24 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
     return found
 
 
-def run_studies(studies: Sequence[Study], options: Options, console: Console) -> tuple[Plan, Run]:
+def run_studies(
+    studies: Sequence[Study], options: Options, console: Console, experiment: Experiment | None = None
+) -> tuple[Plan, Run]:
     """Execute every cell that is not finished, sharing stages among all the studies given.
 
     A study with more than one point runs through Ray Tune, one trial a point. Rerunning executes what is missing; a
     search goes on with the points that it has chosen.
+
+    Args:
+        experiment: whose published numbers the report shows beside the studies' own.
     """
     began = time.perf_counter()
     declared = declare(studies, options)
     work = Work.planned(declared, options)
     results = work.results
     work.write_records()
+    if experiment is not None:
+        write_experiment(experiment, studies, results)
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
     is_whole = False
@@ -109,29 +117,3 @@ def _execute(work: Work, options: Options, console: Console) -> Run:
     from runner.run.driver import execute
 
     return execute(work, options, console)
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Generator steps of a study: in this run, over all runs recorded in ``out``, and without any sharing."""
-
-    this_run: int
-    all_runs: int
-    unshared: int
-
-
-def sharing(study: Study, plan: Plan, run: Run, out: str) -> Sharing:
-    """Count the steps executed for a study's generators, those shared with other studies included."""
-    planned = [plan.cells[f] for f in plan.cells_of[study.name]]
-    trainings = {id_ for id_, stage in plan.closure(_inputs(planned)).items() if not stage.is_artifact}
-    files = Results(out).files
-    recorded = [json.loads(files.read(name))["generator_steps"] for name in files.names("runs", ".json")]
-    return Sharing(
-        this_run=sum(run.generator_steps.get(id_, 0) for id_ in trainings),
-        all_runs=sum(steps.get(id_, 0) for steps in recorded for id_ in trainings),
-        unshared=unshared_steps(plan, planned),
-    )
-
-
-def _inputs(cells: Iterable[CellStage]) -> dict[str, None]:
-    return dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)

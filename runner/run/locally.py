@@ -12,10 +12,11 @@ from components.errors import BadInput
 from runner.cluster.connection import quiet_environment
 from runner.console.progress import shown
 from runner.executor.local import LocalExecutor
+from runner.machine.tracking_mode import tracking_mode
 from runner.plan.plan import Trial
 from runner.results.trials import Report, objective_of, reported
 from runner.run.options import Options, Run, Stopped
-from runner.run.tracking import Tracker, tracking_mode
+from runner.run.tracking import Tracker
 from runner.run.work import Work
 from runner.store.artifacts import Store
 from runner.study.study import Study

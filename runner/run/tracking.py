@@ -12,24 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import BadInput, GoodshotError
+from components.errors import GoodshotError
 from runner.cells import CellStage
 from runner.plan.plan import point_label
 from runner.stages.traces import read_curve
 from runner.store.artifacts import Store
 
 Rows = Sequence[Mapping[str, Any] | None]
-
-
-def tracking_mode() -> str:
-    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting.
-
-    Raises BadInput for a mode that is none of online, offline and disabled.
-    """
-    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-    if mode not in ("online", "offline", "disabled"):
-        raise BadInput(f"WANDB_MODE={mode}: use online, offline or disabled")
-    return mode
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,57 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from components.encoders import Encoder
+from components.encoders import Encoder, Precision
 from components.generator.config import Detail
-from components.generator.generator import Generator
-from components.generator.training import StepLosses, columns
 from components.integrator import EMPTY, Choice, Trace, choose
 from runner.stages.base import Context
+from runner.stages.generator import GeneratorSpec
+from runner.stages.image_set import ImageSetStage
 from runner.stages.prompt import cached_encoder, embed, text_embedding
-from runner.stages.training import GeneratorSpec, ImageSetStage, TrainingStage
 from runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
+
+if TYPE_CHECKING:
+    from components.generator.generator import Generator
+    from components.generator.training import StepLosses
 
 REPORT_EVERY = 5
 CHECKPOINT_SECONDS = 120.0
 """What a killed process loses at most, besides the iterations between two scored ones."""
+
+
+class Training(Protocol):
+    """The training whose image sets are made (:class:`runner.stages.training.TrainingStage`)."""
+
+    @property
+    def key(self) -> str:
+        """Where its checkpoints and traces lie."""
+
+    @property
+    def scoring(self) -> str:
+        """Digest of what a trace's embeddings depend on."""
+
+    @property
+    def score_every(self) -> int:
+        """Iterations from one scored set to the next."""
+
+    @property
+    def samples(self) -> int:
+        """Samples of each scored iteration at least."""
+
+    @property
+    def encoder(self) -> str:
+        """The name of the encoder."""
+
+    @property
+    def precision(self) -> Precision:
+        """What the encoder computes in."""
+
+    def spec(self, context: Context) -> GeneratorSpec:
+        """What its generator is built of."""
 
 
 class ImageSets:
@@ -41,7 +76,7 @@ class ImageSets:
         image_sets: all that are wanted of it; those in the store serve others of the same iteration.
     """
 
-    def __init__(self, stage: TrainingStage, image_sets: Sequence[ImageSetStage], context: Context) -> None:
+    def __init__(self, stage: Training, image_sets: Sequence[ImageSetStage], context: Context) -> None:
         self.stage, self.image_sets, self.context = stage, image_sets, context
         self.store = context.store
         self.generator: Generator | None = context.warm.take(stage.key)
@@ -169,6 +204,8 @@ class ImageSets:
 
         A ``provisional`` checkpoint only saves work if the process dies; the next save discards it.
         """
+        from components.generator.training import columns
+
         losses = {name: np.array(column) for name, column in columns(self._losses).items()}
         for detail, trace in traces.items():
             arrays = {"iterations": trace.iterations, "embeddings": trace.embeddings}
@@ -251,6 +288,8 @@ def _checkpoint_part(updates: int) -> str:
 
 def _losses_of(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
     """Back from columns. A trace stored before a column existed has it at its default."""
+    from components.generator.training import StepLosses
+
     names = [name for name in StepLosses.__dataclass_fields__ if f"loss_{name}" in arrays]
     rows = zip(*(arrays[f"loss_{name}"].tolist() for name in names), strict=True)
     return [StepLosses(**dict(zip(names, row, strict=True))) for row in rows]

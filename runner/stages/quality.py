@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.metrics.detection import IMAGE_SET, MetricValue
-from components.metrics.quality import image_quality, network_names
 from runner.store.artifacts import Store
 from runner.store.fingerprint import fingerprint
 
@@ -20,6 +19,8 @@ def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], store: S
 
     Two cells of one image set may measure it at the same time, which gives the same values twice.
     """
+    from components.metrics.quality import image_quality, network_names
+
     content = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in (images, *originals)]
     options = {"networks": list(network_names()), "shape": list(images.shape[1:])}
     key = (

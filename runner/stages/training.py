@@ -1,4 +1,4 @@
-"""The generator stages: one training, and the image sets that it owes (§4.1.2, §4.2).
+"""The generator stage: one training of a variance-aware VQGAN (§4.1.2, §4.2).
 
 The training is the producer of its image sets. ``copies`` and ``iterations`` are prefixes of one training, so they are
 no part of its identity, and one training serves every ``copies``, every ``iterations`` and every prompt.
@@ -10,85 +10,18 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from components.encoders import Precision
-from components.generator.config import Detail, GeneratorConfig
-from components.integrator import Select
+from components.generator.config import GeneratorConfig
 from runner.stages.base import Context, SharedValue, Stage, Support, Work
+from runner.stages.generator import GeneratorSpec
+from runner.stages.image_set import ImageSetStage
+from runner.stages.image_sets import ImageSets
 from runner.stages.values import Originals
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from components.generator.generator import Generator
-    from components.generator.variation import VarianceHead
+from runner.stages.variation import read_variation
 
 EMBEDDING_BYTES = 4 * 512
 """Of one embedding in a trace, about."""
-
-
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """Everything that a fresh generator is built of: ``originals`` are K arrays uint8 (H, W, 3)."""
-
-    originals: Sequence[np.ndarray]
-    config: GeneratorConfig
-    vq_weight: float
-    seed: int
-    augmentation: str = "mild"
-    variance_head: VarianceHead | None = None
-    start_sha256: str | None = None
-    """Of the start weights, which every node has to have; None where the training starts from scratch."""
-
-    def build(self, device: str) -> Generator:
-        """The generator before its first update. Raises BadInput if this node's start weights are others."""
-        from components.generator.generator import Generator
-        from components.generator.start import check_start
-
-        check_start(self.config.init, self.start_sha256)
-        return Generator(
-            self.originals, self.config, self.vq_weight, self.seed, self.augmentation, device, self.variance_head
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSetStage(Stage):
-    """One image set, chosen among the scored iterations of a training up to ``iterations``."""
-
-    kind = "image_set"
-    title = "image set"
-    version = 2
-    takes = "generator"
-
-    training: str
-    """Id of the training that makes it."""
-    prompt: str
-    prompt_kind: str
-    select: Select
-    detail: Detail
-    copies: int
-    iterations: int
-    side: int
-    """Of its images, in pixels."""
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The prompt that it is scored by."""
-        return (self.prompt,)
-
-    @property
-    def producer(self) -> str:
-        """The training."""
-        return self.training
-
-    def disk(self, wanted: Sequence[Stage]) -> int:
-        """Its pixels."""
-        return self.copies * self.side**2 * 3
-
-    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
-        """Never called: the training makes it."""
-        raise NotImplementedError(f"{self.id} is made by {self.training}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +105,6 @@ class TrainingStage(Stage):
 
     def spec(self, context: Context) -> GeneratorSpec:
         """What its generator is built of."""
-        from runner.stages.variation import read_variation
-
         head = read_variation(self.variation, context.store) if self.variation else None
         originals = context.read(Originals(self.support))
         return GeneratorSpec(
@@ -182,8 +113,6 @@ class TrainingStage(Stage):
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
         """Commit the image sets that the store does not hold yet, each announced as soon as it is there."""
-        from runner.stages.image_sets import ImageSets
-
         began = time.perf_counter()
         making = ImageSets(self, [s for s in wanted if isinstance(s, ImageSetStage)], context)
         making.make()

@@ -1,22 +1,19 @@
-"""A study from a name or a YAML file, with ``--set key=value`` on top: every mistake is one line with its remedy."""
+"""A study from a YAML file, and ``--set key=value`` on top of any study: a mistake is one line with its remedy."""
 
 from __future__ import annotations
 
 import copy
-import importlib
-import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-import experiments
 from components.errors import BadInput
 from runner.declaration.search import Range
 from runner.study.presets import filled, preset_fields
-from runner.study.problems import Place, did_you_mean, first_problem, misplaced_boolean, no_such_place
+from runner.study.problems import Place, first_problem, misplaced_boolean, no_such_place
 from runner.study.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)
@@ -26,26 +23,26 @@ A_DETECTORS_OWN = ("name", "preset", "alias")
 """Of a detector, what its name and its preset leave as it is."""
 
 
-def study_names() -> dict[str, Callable[[], Study]]:
-    """Name → function of every study in ``experiments/``: each public function there that is annotated as a Study."""
-    found: dict[str, Callable[[], Study]] = {}
-    for module_info in pkgutil.iter_modules(experiments.__path__):
-        module = importlib.import_module(f"experiments.{module_info.name}")
-        for name, value in vars(module).items():
-            if callable(value) and getattr(value, "__annotations__", {}).get("return") in (Study, "Study"):
-                found[name] = value
-    return dict(sorted(found.items()))
+def is_file(name: str) -> bool:
+    """Whether a study is named by its file."""
+    return name.endswith((".yaml", ".yml"))
 
 
-def load_study(name: str, settings: Iterable[str] = ()) -> Study:
-    """The study called ``name`` in ``experiments/``, or of a YAML file, with ``key=value`` settings applied.
+def read_study(path: str, settings: Iterable[str] = ()) -> Study:
+    """The study of a YAML file, with ``key=value`` settings applied.
 
     Raises:
-        BadInput: no such study or file, a key that does not exist, or a value that is not allowed.
+        BadInput: no such file, a key that does not exist, or a value that is not allowed.
     """
-    values = (
-        filled(_read_yaml(Path(name))) if name.endswith((".yaml", ".yml")) else _declared(name).model_dump(mode="json")
-    )
+    return _with(filled(_read_yaml(Path(path))), path, settings)
+
+
+def changed(study: Study, settings: Iterable[str]) -> Study:
+    """A study with ``key=value`` settings applied. Raises :class:`BadInput` as :func:`read_study` does."""
+    return _with(study.model_dump(mode="json"), study.name, settings)
+
+
+def _with(values: dict[str, Any], name: str, settings: Iterable[str]) -> Study:
     for setting in sorted(settings, key=_order):
         try:
             _apply(values, setting)
@@ -65,15 +62,8 @@ def validate(values: dict[str, Any], name: str) -> Study:
 
 
 def to_yaml(study: Study) -> str:
-    """The study as YAML; :func:`load_study` reads it back to an equal study."""
+    """The study as YAML; :func:`read_study` reads it back to an equal study."""
     return yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _declared(name: str) -> Study:
-    studies = study_names()
-    if name not in studies:
-        raise BadInput(f"study {name!r}: there is none; {did_you_mean(name, studies)}")
-    return studies[name]()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from components.prompts import known_objects, object_for
 from runner.cli import main
 from runner.data.catalogue import read_catalogue
 from runner.data.config import DatasetConfig
+from runner.named import load_study
 from runner.study.problems import Place
-from runner.study.settings import load_study, validate
+from runner.study.settings import validate
 from tests.data import miniatures
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from components.detectors import DetectorConfig
 from components.detectors.families import FAMILIES
 from components.detectors.models import models
-from runner.study.settings import load_study, to_yaml, validate
+from runner.named import load_study
+from runner.study.settings import to_yaml, validate
 from tests.detectors.photographs import texture_crops
 
 PAPER = {family.name: family.paper for family in FAMILIES if family.paper}

@@ -22,8 +22,9 @@ from pydantic.fields import FieldInfo
 from components.config import Config
 from components.data import dataset_names
 from components.errors import BadInput
+from runner.named import load_study
 from runner.study.problems import first_problem
-from runner.study.settings import load_study, validate
+from runner.study.settings import validate
 from runner.study.study import Study
 
 JARGON = re.compile(r"Input|valid |instance of|https?:|Config\b|constrained|literal\[|function|Value error|\^")

@@ -17,7 +17,7 @@ from components.weights.files import AtURL
 from runner.cli import main
 from runner.machine import doctor, fetching
 from runner.machine.needs import needs_of
-from runner.study.settings import load_study
+from runner.named import load_study
 from tests.loopback import Hub, Served, closed_port, serving, serving_hub
 
 CONTENT = b"weights of a network" * 999

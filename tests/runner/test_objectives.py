@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from runner.stages.stages import detect
 
 from runner.cli import main
+from runner.named import load_study
 from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
 from runner.stages.shard import make_shards, read_support, read_test
-from runner.stages.stages import detect
 from runner.store.artifacts import Store
-from runner.study.settings import load_study
 from runner.study.study import Study
 
 PLANTED = {"arms": ["original"], "objective": "planted", "planted": {"normals": 4}}

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from components.errors import BadInput, MissingWeights
+from runner.named import load_study
 from runner.plan.plan import Plan, unshared_steps
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.study.settings import load_study, to_yaml
+from runner.study.settings import to_yaml
 from runner.study.study import Study
 
 

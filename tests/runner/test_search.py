@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from runner.cli import main
+from runner.named import load_study
 from runner.plan.plan import point_key
 from runner.results.results import Results
 from runner.results.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
@@ -26,7 +27,7 @@ from runner.run.options import Options
 from runner.stages.image_sets import checkpoints
 from runner.store.artifacts import Store
 from runner.study.search import corners, points_of
-from runner.study.settings import load_study, to_yaml
+from runner.study.settings import to_yaml
 from runner.study.study import Study
 from tests.conftest import TINY
 

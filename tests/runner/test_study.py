@@ -10,9 +10,10 @@ import pytest
 
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
+from runner.named import load_study, study_names
 from runner.plan.planning import cells_by_point
 from runner.run.execute import Options, plan_studies
-from runner.study.settings import load_study, study_names, to_yaml, validate
+from runner.study.settings import to_yaml, validate
 from runner.study.study import Point, Study
 from tests.runner.test_bad_input import MODELS
 
@@ -20,16 +21,16 @@ from tests.runner.test_bad_input import MODELS
 def test_every_declared_study_is_valid_and_survives_yaml(tmp_path: Path) -> None:
     names = study_names()
     assert {"demo", "demo_sweep", "oneshot_lite0"} <= set(names)
-    for name, declare in names.items():
+    for name, study in names.items():
         path = tmp_path / f"{name}.yaml"
-        path.write_text(to_yaml(declare()))
+        path.write_text(to_yaml(study))
         assert load_study(str(path)) == load_study(name)
 
 
 def test_cells_are_the_product_without_repetition(tiny_study: Callable[..., Study]) -> None:
     study = tiny_study(support_seeds=[0, 1], vq_weight=[0.5, 1.0], copies=[2, 3], iterations=[2, 4])
-    cells = study.cells(("coin", "brick"))
-    by_arm = {arm: [c for c in cells if c.arm == arm] for arm in study.arms}
+    cells = study.expanded(("coin", "brick"))
+    by_arm = {arm: [c for c in cells if c.arm.name == arm] for arm in study.arms}
     assert len(study.points) == 8
     assert len(by_arm["original"]) == 2 * 2
     assert len(by_arm["augmented"]) == 2 * 2 * 2
@@ -39,7 +40,7 @@ def test_cells_are_the_product_without_repetition(tiny_study: Callable[..., Stud
 
 def test_a_point_has_its_own_cells_and_their_baselines(tiny_study: Callable[..., Study]) -> None:
     study = tiny_study(vq_weight=[0.5, 1.0], copies=[2, 3])
-    named = {cell: f"{cell.arm} {cell.copies}" for cell in study.cells(("coin",))}
+    named = {cell: f"{cell.arm.label} {cell.copies}" for cell in study.expanded(("coin",))}
     assert cells_by_point(named, study.points)[Point(0.5, 3, 4)] == ("original 0", "augmented 3", "generated 3")
 
 
@@ -72,6 +73,13 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         ([RANDOM, "search.space.vq_weight={low: 0, high: 1, log: true}"], "low = 0 must be above 0 for log: true"),
         ([RANDOM, "search.space.copies={low: 1, high: 9, step: 4, log: true}"], "give step or log: true, not both"),
         ([RANDOM, "search.space.copies={low: 1, high: 9, step: 5}"], "step = 5 must divide high − low = 8"),
+    ],
+    "Study._workers_can_share_a_training": [
+        (["resources.generator_workers=2", "shots=1"], "resources.generator_workers: 2 workers share a step's originals"),
+        (
+            ["resources.generator_workers=2", "shots=5", "generator.discriminator.start=10"],
+            "resources.generator_workers: with a discriminator several workers",
+        ),
     ],
     "Study._every_point_is_possible": [
         (["search.space.copies={low: 5, high: 20}"], "search.space.copies: a grid needs a list of values"),

@@ -1,0 +1,18 @@
+"""Whether W&B runs are written online, offline or not at all."""
+
+from __future__ import annotations
+
+import os
+
+from components.errors import BadInput
+
+
+def tracking_mode() -> str:
+    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting.
+
+    Raises BadInput for a mode that is none of online, offline and disabled.
+    """
+    mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+    if mode not in ("online", "offline", "disabled"):
+        raise BadInput(f"WANDB_MODE={mode}: use online, offline or disabled")
+    return mode

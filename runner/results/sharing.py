@@ -1,0 +1,39 @@
+"""How many training steps a study took, against one training for each of its image sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runner.plan.plan import Plan, unshared_steps
+from runner.results.results import Results
+from runner.study.study import Study
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Generator steps of a study: in this run, over all runs recorded in ``--out``, and without any sharing."""
+
+    this_run: int
+    all_runs: int
+    unshared: int
+
+
+def sharing(study: Study, plan: Plan, steps: Mapping[str, int], results: Results) -> Sharing:
+    """Count the steps executed for a study's generators, those shared with other studies included.
+
+    Args:
+        steps: training → the steps of this run.
+    """
+    cells = [plan.cells[f] for f in plan.cells_of[study.name]]
+    stages = plan.closure(dict.fromkeys(id_ for cell in cells for id_ in cell.inputs))
+    trainings = {id_ for id_, stage in stages.items() if not stage.is_artifact}
+    recorded = [
+        json.loads(results.files.read(name))["generator_steps"] for name in results.files.names("runs", ".json")
+    ]
+    return Sharing(
+        this_run=sum(steps.get(id_, 0) for id_ in trainings),
+        all_runs=sum(run.get(id_, 0) for run in recorded for id_ in trainings),
+        unshared=unshared_steps(plan, cells),
+    )

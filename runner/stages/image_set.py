@@ -1,0 +1,49 @@
+"""The image set stage: what a training owes, chosen among its scored iterations (§4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.generator.config import Detail
+from components.integrator import Select
+from runner.stages.base import Context, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSetStage(Stage):
+    """One image set, chosen among the scored iterations of a training up to ``iterations``."""
+
+    kind = "image_set"
+    title = "image set"
+    version = 2
+    takes = "generator"
+
+    training: str
+    """Id of the training that makes it."""
+    prompt: str
+    prompt_kind: str
+    select: Select
+    detail: Detail
+    copies: int
+    iterations: int
+    side: int
+    """Of its images, in pixels."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The prompt that it is scored by."""
+        return (self.prompt,)
+
+    @property
+    def producer(self) -> str:
+        """The training."""
+        return self.training
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """Its pixels."""
+        return self.copies * self.side**2 * 3
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Never called: the training makes it."""
+        raise NotImplementedError(f"{self.id} is made by {self.training}")
