@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: install demo test check bench
+.PHONY: install demo test slow check bench
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ demo: install
 
 test: install
 	@$(BIN)/python -m pytest
+
+# What takes minutes each: killed processes, several drivers, distributed training, peers.
+slow: install
+	@$(BIN)/python -m pytest -m 'slow or peer' --timeout=1800
 
 check: install
 	@$(BIN)/ruff format --check .

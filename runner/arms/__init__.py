@@ -9,11 +9,28 @@ from runner.arms.generated import Generated
 from runner.arms.original import Original
 from runner.arms.vqgan_clip import VQGANClip
 
-__all__ = ["ARMS", "Added", "Arm", "Generation", "Given", "Planner", "Variant", "arm_of", "arm_of_row", "baselines"]
+__all__ = [
+    "ARMS",
+    "Added",
+    "Arm",
+    "Generation",
+    "Given",
+    "Planner",
+    "Variant",
+    "arm_of",
+    "arm_of_row",
+    "arms",
+    "baselines",
+]
 
 ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
 """In the order of help and errors; a study's point is judged by the first that its search changes and that is no
 baseline."""
+
+
+def arms() -> tuple[Arm, ...]:
+    """The arms that there are now."""
+    return ARMS
 
 
 def arm_of(text: str) -> Arm:

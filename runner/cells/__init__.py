@@ -6,9 +6,14 @@ from __future__ import annotations
 from runner.cells.base import Cell, CellKind, CellStage, Measured
 from runner.cells.detection import Detection
 
-__all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "kind_of_row"]
+__all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 
 CELL_KINDS: tuple[CellKind, ...] = (Detection(),)
+
+
+def cell_kinds() -> tuple[CellKind, ...]:
+    """The kinds that there are now."""
+    return CELL_KINDS
 
 
 def cell_kind(name: str) -> CellKind:

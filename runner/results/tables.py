@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from components.metrics.declared import columns as metric_columns
-from runner.arms import ARMS
-from runner.cells import CELL_KINDS
+from runner.arms import arms
+from runner.cells import cell_kinds
 
 _EVERY_ROW: Mapping[str, pa.DataType] = {
     "study": pa.string(),
@@ -99,7 +99,7 @@ class Tables:
     def known(cls) -> Tables:
         """Those of the arms and cell kinds that this process knows."""
         types = dict(_EVERY_ROW)
-        for columns in (*(kind.columns for kind in CELL_KINDS), *(arm.columns for arm in ARMS)):
+        for columns in (*(kind.columns for kind in cell_kinds()), *(arm.columns for arm in arms())):
             types |= columns
         row = pa.schema(types)
         own = [

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from components.errors import GoodshotError
-from runner.cells import CELL_KINDS, kind_of_row
+from runner.cells import cell_kinds, kind_of_row
 from runner.results.record import StudyRecord, read_records
 from runner.results.results import Results
 from runner.results.trials import objective_of
@@ -60,7 +60,7 @@ def verify_rows(results: Results) -> Iterator[Problem]:
 
 
 def _read_rows(results: Results) -> dict[str, dict[str, Any]]:
-    checked = [column for kind in CELL_KINDS for column in kind.checked]
+    checked = [column for kind in cell_kinds() for column in kind.checked]
     return results.rows(tuple(dict.fromkeys(("cell", *results.tables.outcome, *checked))))
 
 

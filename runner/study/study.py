@@ -11,8 +11,8 @@ from pydantic import AfterValidator, model_validator
 from components.config import OneOf
 from components.metrics.declared import metric_of, objectives
 from components.prompts.ranking import PromptKind
-from runner.arms import ARMS, Arm, Variant, arm_of
-from runner.cells import CELL_KINDS, Cell, CellKind, cell_kind
+from runner.arms import Arm, Variant, arm_of, arms
+from runner.cells import Cell, CellKind, cell_kind, cell_kinds
 from runner.data.config import DatasetConfig
 from runner.declaration.fields import AtLeastOne, Declaration, Policy
 from runner.declaration.points import Point
@@ -29,7 +29,7 @@ def _known_arm(text: str) -> str:
 
 
 ArmName = Annotated[str, AfterValidator(_known_arm)]
-CellName = Annotated[str, OneOf(lambda: [kind.name for kind in CELL_KINDS])]
+CellName = Annotated[str, OneOf(lambda: [kind.name for kind in cell_kinds()])]
 ObjectiveName = Annotated[str, OneOf(lambda: [metric.name for metric in objectives()])]
 
 
@@ -95,7 +95,7 @@ class Study(Declaration):
         return tuple(map(arm_of, self.arms))
 
     @property
-    def cell_kinds(self) -> tuple[CellKind, ...]:
+    def own_kinds(self) -> tuple[CellKind, ...]:
         """The kinds of the study's cells, in declared order."""
         return tuple(map(cell_kind, self.cells))
 
@@ -125,7 +125,7 @@ class Study(Declaration):
     def needs(self) -> Iterator[Need]:
         """What its stages need on a machine; what has a substitute comes last."""
         every = [need for arm in self.own_arms for need in arm.needs(self)]
-        every += [need for kind in self.cell_kinds for need in kind.needs(self)]
+        every += [need for kind in self.own_kinds for need in kind.needs(self)]
         yield from sorted(every, key=lambda need: bool(need.instead))
 
     def variants(self) -> tuple[Variant, ...]:
@@ -141,7 +141,7 @@ class Study(Declaration):
         variants = self.variants()
         found: dict[Cell, None] = {}
         for category in categories:
-            for (support_seed, seed), kind in itertools.product(self.seeds(category), self.cell_kinds):
+            for (support_seed, seed), kind in itertools.product(self.seeds(category), self.own_kinds):
                 for subject, variant in itertools.product(kind.subjects(self), variants):
                     if kind.wants(variant):
                         found[Cell(kind, category, support_seed, seed, variant, subject)] = None
@@ -150,4 +150,4 @@ class Study(Declaration):
 
 def _place(arm: Arm) -> int:
     """Where in the registry the arm's entry is."""
-    return next(i for i, entry in enumerate(ARMS) if entry.matches(arm.name))
+    return next(i for i, entry in enumerate(arms()) if entry.matches(arm.name))

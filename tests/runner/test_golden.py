@@ -1,13 +1,17 @@
 """Every stage's fingerprint and a golden output per stage version.
 
 If a fingerprint here changes, stored results are orphaned; if an output changes while its fingerprint does not, stored
-results lie. In both cases raise the stage's version in ``runner/plan.py`` (or ``catalogue.py``) and pin anew.
-The photograph is cut from scikit-image's coffee cup and stored as BMP, so its bytes depend on no compressor.
+results lie. In both cases raise the ``version`` of the stage's class and pin anew.
+
+The photograph is cut from scikit-image's coffee cup and stored as BMP, so its bytes depend on no compressor. Outputs
+are pinned where every CPU gives them: no pinned number lies behind a training or behind the choice of a codebook entry,
+where the last bit of a matrix product may decide. Such stages are held to what they are made of instead.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +19,23 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from components.encoders import build_encoder
-from components.generator.generator import Generator
 from components.metrics.detection import IMAGE_SET
+from runner.executor.local import LocalExecutor
 from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.external import supply
-from runner.stages.image_sets import ImageSets
-from runner.stages.shard import make_shards, read_support, read_test
-from runner.stages.stages import detect, rank_prompts, ranking_of
-from runner.stages.vqgan_clip import make_vqgan_clip
+from runner.stages.external import ExternalSetStage
+from runner.stages.image_set import ImageSetStage
+from runner.stages.prompt import PromptStage
+from runner.stages.shard import ShardStage
+from runner.stages.training import TrainingStage
+from runner.stages.vqgan_clip import VQGANClipStage
 from runner.store.artifacts import Store
 from runner.study.study import Study
+from tests.conftest import TINY
+
+Made = tuple[Plan, Store, Results]
 
 FINGERPRINTS = {
     "shard": "f220c41933fb1e01",
@@ -42,13 +49,12 @@ FINGERPRINTS = {
 
 
 SCORES = {
-    ("generated", "test/good/0.bmp"): 16.166,
-    ("generated", "test/hole/0.bmp"): 45.484,
     ("original", "test/good/0.bmp"): 16.166,
     ("original", "test/hole/0.bmp"): 45.484,
     ("augmented", "test/good/0.bmp"): 14.997,
     ("augmented", "test/hole/0.bmp"): 44.054,
 }
+"""PatchCore's distances: sums of float32 products, whose order differs between CPUs by about 1e-6 of their size."""
 
 
 @pytest.fixture(scope="module")
@@ -73,78 +79,95 @@ def cups(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def made(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Results]:
-    from tests.conftest import TINY
-
-    fields = {"dataset": {"name": "mvtec_ad", "root": str(cups)}, "categories": ["cup"], "objects": {"cup": "coin"}}
-    study = Study.model_validate({**TINY, **fields})
-    out = tmp_path_factory.mktemp("golden")
+def run(study: Study, out: Path) -> Made:
+    """Everything of a study, in this process."""
     plan = plan_studies([study], Options(str(out)))
     store, results = Store(str(out / "store")), Results(str(out))
-    (category,) = plan.categories.values()
-    (prompt,) = plan.prompts.values()
-    (stage,) = plan.generators.values()
-    make_shards(category.samples, category.shard, store)
-    originals = read_support(prompt.support, store)
-    rank_prompts(prompt, originals, store)
-
-    def start() -> Generator:
-        return Generator(originals, stage.config, stage.vq_weight, stage.seed)
-
-    ImageSets(stage, store, build_encoder(stage.encoder), start, lambda steps, seconds: None).make()
-    for planned in plan.cells.values():
-        test = read_test(store, category.shard, planned.cell.detector.image_size)
-        detect(planned, originals, test, store, results, "cpu")
+    LocalExecutor(plan, store, results).run(list(plan.cells))
+    assert not results.tries()
     return plan, store, results
 
 
-def test_fingerprints(made: tuple[Plan, Store, Results]) -> None:
+def key_of(kind: type, plan: Plan) -> str:
+    """The first 16 digits of the only stage of a kind."""
+    (stage,) = plan.of(kind)
+    return str(stage.key).rpartition("/")[2][:16]
+
+
+@pytest.fixture(scope="module")
+def made(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    fields = {"dataset": {"name": "mvtec_ad", "root": str(cups)}, "categories": ["cup"], "objects": {"cup": "coin"}}
+    return run(Study.model_validate({**TINY, **fields}), tmp_path_factory.mktemp("golden"))
+
+
+def test_fingerprints(made: Made) -> None:
     plan, _, _ = made
-    (stage,) = plan.generators.values()
     found = {
-        "shard": next(iter(plan.categories)),
-        "prompt": next(iter(plan.prompts)),
-        "generator": stage.key,
-        "image_set": stage.image_sets[0].key,
-        **{f"detection {planned.cell.arm}": f for f, planned in plan.cells.items()},
+        "shard": key_of(ShardStage, plan),
+        "prompt": key_of(PromptStage, plan),
+        "generator": key_of(TrainingStage, plan),
+        "image_set": key_of(ImageSetStage, plan),
+        **{f"detection {cell.cell.arm.label}": f[:16] for f, cell in plan.cells.items()},
     }
-    assert {name: key.rpartition("/")[2][:16] for name, key in found.items()} == FINGERPRINTS
+    assert found == FINGERPRINTS
 
 
-def test_prompt_v1(made: tuple[Plan, Store, Results]) -> None:
+def test_prompt_v1(made: Made) -> None:
     plan, store, _ = made
-    best = max(ranking_of(next(iter(plan.prompts)), store)["rows"], key=lambda row: row["cosine"])
-    assert best["prompt"] == "a coin with bezzant"
-    assert best["cosine"] == pytest.approx(0.2624, abs=2e-3)
+    (prompt,) = plan.of(PromptStage)
+    rows = sorted(store.get(prompt.key).json("ranking.json")["rows"], key=lambda row: -row["cosine"])
+    assert rows[0]["prompt"] == "a coin with bezzant"
+    # Two float32 networks: their cosines agree to about 1e-5 between CPUs, and the second prompt is farther away.
+    assert rows[0]["cosine"] == pytest.approx(0.2624, abs=2e-3)
+    assert rows[0]["cosine"] - rows[1]["cosine"] > 1e-3
 
 
-def test_generator_and_image_set_v2(made: tuple[Plan, Store, Results]) -> None:
+def test_generator_and_image_set_v2(made: Made) -> None:
     plan, store, _ = made
-    (stage,) = plan.generators.values()
-    artifact = store.get(stage.image_sets[0].key)
+    (training,), (image_set,) = plan.of(TrainingStage), plan.of(ImageSetStage)
+    artifact = store.get(image_set.key)
     images = artifact.arrays("images.safetensors")["images"]
-    losses = store.get(f"{stage.key}/{artifact.info['trace']}").arrays("trace.safetensors")["loss_total"]
-    assert losses == pytest.approx([1.06742, 0.93951, 0.80084], rel=1e-3)
-    assert artifact.info["iteration"] == 4
-    assert artifact.info["similarity"] == pytest.approx(0.2779, abs=2e-3)
-    assert images.mean(axis=(0, 1, 2)) == pytest.approx([154.45, 129.47, 99.72], abs=0.5)
+    trace = store.get(f"{training.key}/{artifact.info['trace']}").arrays("trace.safetensors")
+    assert images.shape == (2, 32, 32, 3)
+    assert trace["iterations"].tolist() == [2, 4]
+    assert trace["loss_iteration"].tolist() == [1, 2, 3]
+    # Before the first update only the choice of codes depends on the CPU, and one code moves the loss by less.
+    assert trace["loss_total"][0] == pytest.approx(1.067, rel=0.05)
+    text = store.get(image_set.prompt).arrays("embeddings.safetensors")[image_set.prompt_kind].astype(np.float64)
+    mean = trace["embeddings"].astype(np.float64).mean(axis=1)
+    similarities = mean @ text / np.linalg.norm(mean, axis=1) / np.linalg.norm(text)
+    assert artifact.info["iteration"] == trace["iterations"][np.argmax(similarities)]
+    # The text's norm is taken in float32.
+    assert artifact.info["similarity"] == pytest.approx(similarities.max(), abs=1e-6)
 
 
-def test_detection_v1(made: tuple[Plan, Store, Results]) -> None:
+def test_the_images_of_a_set_are_those_of_its_generator(made: Made, tmp_path: Path) -> None:
+    """Trained again in this process: the same bytes, because a thread count decides the order of every sum."""
+    plan, store, _ = made
+    (image_set,) = plan.of(ImageSetStage)
+    again = Store(str(tmp_path))
+    LocalExecutor(plan, again).make(image_set.id)
+    one, other = (each.get(image_set.key).arrays("images.safetensors")["images"] for each in (store, again))
+    assert np.array_equal(one, other)
+
+
+def test_detection_v2(made: Made) -> None:
     plan, _, results = made
-    arms = {f: planned.cell.arm for f, planned in plan.cells.items()}
+    arms = {f: cell.cell.arm.label for f, cell in plan.cells.items()}
     scores = {(arms[s["fingerprint"]], s["image_id"]): s["score"] for s in results.read("scores").to_pylist()}
-    assert scores == pytest.approx(SCORES, rel=1e-3)
+    assert {key: score for key, score in scores.items() if key in SCORES} == pytest.approx(SCORES, rel=1e-3)
+    # A memory bank with the original in it is never farther from an image than the original's patches alone.
+    for image in ("test/good/0.bmp", "test/hole/0.bmp"):
+        assert scores["generated", image] <= scores["original", image] * (1 + 1e-3)
 
 
-def test_every_metric_of_every_subset_is_kept(made: tuple[Plan, Store, Results]) -> None:
+def test_every_metric_of_every_subset_is_kept(made: Made) -> None:
     plan, _, results = made
     values = results.read("metrics").to_pylist()
     rows = results.rows()
     for fingerprint in plan.cells:
         own = {(v["subset"], v["metric"]): v for v in values if v["fingerprint"] == fingerprint}
-        added = plan.cells[fingerprint].cell.arm != "original"
+        added = plan.cells[fingerprint].cell.copies > 0
         assert {subset for subset, _ in own} == {"all", "hole", *([IMAGE_SET] if added else [])}
         assert len(own) == 2 * 9 + 5 * added
         for name in ("image_auroc", "pixel_auroc", "aupro"):
@@ -164,10 +187,8 @@ COMPARATORS = {
 
 
 @pytest.fixture(scope="module")
-def comparators(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, Results]:
-    """The other arms over the same cup, chosen by planted defects: one normal image besides the support."""
-    from tests.conftest import TINY
-
+def comparators(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The other arms over the same cup, chosen by synthetic anomalies: one normal image besides the support."""
     added = cups / "added"
     added.mkdir()
     photo = np.asarray(skimage.data.coffee())
@@ -182,58 +203,60 @@ def comparators(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         "objective": "planted",
         "planted": {"normals": 2},
     }
-    study = Study.model_validate({**TINY, **fields})
-    out = tmp_path_factory.mktemp("comparators")
-    plan = plan_studies([study], Options(str(out)))
-    store, results = Store(str(out / "store")), Results(str(out))
-    (category,) = plan.categories.values()
-    (prompt,) = plan.prompts.values()
-    (stage,) = plan.vqgan_clip.values()
-    make_shards(category.samples, category.shard, store)
-    originals = read_support(prompt.support, store)
-    rank_prompts(prompt, originals, store)
-    supply(plan.external.values(), store)
-    training = stage.training
-
-    def start() -> Generator:
-        return Generator(originals, training.config, training.vq_weight, training.seed)
-
-    make_vqgan_clip(stage, store, build_encoder(training.encoder), start, lambda steps, seconds: None)
-    for planned in plan.cells.values():
-        test = read_test(store, category.shard, planned.cell.detector.image_size)
-        detect(planned, originals, test, store, results, "cpu")
-    return plan, store, results
+    return run(Study.model_validate({**TINY, **fields}), tmp_path_factory.mktemp("comparators"))
 
 
-def test_fingerprints_of_the_comparators(comparators: tuple[Plan, Store, Results]) -> None:
+def test_fingerprints_of_the_comparators(comparators: Made) -> None:
     plan, _, _ = comparators
     found = {
-        "external": next(iter(plan.external)),
-        "vqgan_clip": next(iter(plan.vqgan_clip)),
-        **{f"detection {planned.cell.label} planted": f for f, planned in plan.cells.items()},
+        "external": key_of(ExternalSetStage, plan),
+        "vqgan_clip": key_of(VQGANClipStage, plan),
+        **{f"detection {cell.cell.arm.label} planted": f[:16] for f, cell in plan.cells.items()},
     }
-    assert {name: key.rpartition("/")[2][:16] for name, key in found.items()} == COMPARATORS
+    assert found == COMPARATORS
 
 
-def test_external_v1(comparators: tuple[Plan, Store, Results]) -> None:
+def test_external_v1(comparators: Made) -> None:
     plan, store, _ = comparators
-    images = store.get(next(iter(plan.external))).arrays("images.safetensors")["images"]
+    (stage,) = plan.of(ExternalSetStage)
+    images = store.get(stage.key).arrays("images.safetensors")["images"]
+    # Decoded and resized in integers.
     assert images.mean(axis=(1, 2, 3)) == pytest.approx([120.03, 116.75], abs=0.1)
 
 
-def test_vqgan_clip_v1(comparators: tuple[Plan, Store, Results]) -> None:
+def test_vqgan_clip_v1(comparators: Made, tmp_path: Path) -> None:
+    """Each step takes the nearest codes, so the second loss is chaotic: pinned is what the set is made of."""
     plan, store, _ = comparators
-    (stage,) = plan.vqgan_clip.values()
-    made = store.get(f"{stage.images}/image-00000").arrays("image.safetensors")
-    assert made["losses"] == pytest.approx([0.8553, 0.8182], rel=5e-3)
-    assert made["image"].mean(axis=(0, 1)) == pytest.approx([153.38, 129.41, 99.32], abs=2)
+    (stage,) = plan.of(VQGANClipStage)
+    parts = [store.get(f"{stage.images}/image-{m:05d}").arrays("image.safetensors") for m in range(stage.copies)]
+    images = store.get(stage.key).arrays("images.safetensors")["images"]
+    assert np.array_equal(images, np.stack([part["image"] for part in parts]))
+    assert images.shape == (2, 32, 32, 3)
+    for part in parts:
+        assert part["losses"].shape == (2,)
+        # Spherical distance of unit vectors, 2·arcsin(d/2)²: below that of orthogonal ones, π²/8, since all images and
+        # texts of ConSE have a positive cosine.
+        assert np.all((part["losses"] > 0) & (part["losses"] < math.pi**2 / 8))
+    assert store.get(stage.key).info["iteration"] == stage.updates + 1 == 4
+    fewer = Store(str(tmp_path))
+    LocalExecutor(plan, fewer).make(str(stage.trained))
+    LocalExecutor(replaced(plan, replace(stage, key="image_set/fewer", copies=1)), fewer).make("image_set/fewer")
+    assert np.array_equal(fewer.get("image_set/fewer").arrays("images.safetensors")["images"], images[:1])
 
 
-def test_planted_v1(comparators: tuple[Plan, Store, Results]) -> None:
+def replaced(plan: Plan, stage: VQGANClipStage) -> Plan:
+    """The plan with one stage more."""
+    return replace(plan, stages={**plan.stages, stage.id: stage})
+
+
+def test_planted_v1(comparators: Made) -> None:
     plan, _, results = comparators
-    arms = {f: planned.cell.label for f, planned in plan.cells.items()}
+    arms = {f: cell.cell.arm.label for f, cell in plan.cells.items()}
     values = results.read("metrics").to_pylist()
     own = {
         arms[v["fingerprint"]]: v["value"] for v in values if (v["subset"], v["metric"]) == ("planted", "pixel_auroc")
     }
-    assert own == pytest.approx({"original": 0.9786, "external:added": 0.9781, "vqgan_clip": 0.9786}, abs=2e-3)
+    # Ranks of float32 distances of about a million pixels: a few neighbours change places between CPUs.
+    assert own["original"] == pytest.approx(0.9786, abs=2e-3)
+    assert own["external:added"] == pytest.approx(0.9781, abs=2e-3)
+    assert 0.9 < own["vqgan_clip"] <= 1

@@ -75,7 +75,7 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         ([RANDOM, "search.space.copies={low: 1, high: 9, step: 5}"], "step = 5 must divide high − low = 8"),
     ],
     "Study._workers_can_share_a_training": [
-        (["resources.generator_workers=2", "shots=1"], "resources.generator_workers: 2 workers share a step's originals"),
+        (["resources.generator_workers=2"], "resources.generator_workers: 2 workers share a step's originals"),
         (
             ["resources.generator_workers=2", "shots=5", "generator.discriminator.start=10"],
             "resources.generator_workers: with a discriminator several workers",

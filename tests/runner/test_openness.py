@@ -1,0 +1,269 @@
+"""A toy arm, stage, cell kind, metric, dataset and experiment, defined here alone, go through the whole house.
+
+Each is an object in one of the explicit tuples; a test adds its own to the tuple, and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import experiments
+import runner.arms
+import runner.cells
+from components.data import datasets
+from components.data.datasets.dataset import Dataset
+from components.metrics import declared
+from components.metrics.declared import Metric
+from components.metrics.detection import MetricValue
+from runner.arms import Added, Arm, Given, Planner, Variant
+from runner.cells import Cell, CellKind, CellStage, Measured
+from runner.cells.base import cell_key, train_identity
+from runner.console.terminal import print_study
+from runner.data.config import DatasetConfig
+from runner.declaration.fields import Declaration
+from runner.named import load_studies
+from runner.plan.plan import Plan
+from runner.plan.pricing import price
+from runner.plan.scheduling import Shares
+from runner.report import write_report
+from runner.results.results import Results
+from runner.results.verifying import verify
+from runner.run.execute import plan_studies, run_studies
+from runner.run.options import Options
+from runner.run.tracking import tracked
+from runner.stages.base import Context, SharedValue, Stage, Support
+from runner.stages.values import Originals
+from runner.store.artifacts import Store, arrays_bytes
+from runner.store.files import Files
+from runner.store.fingerprint import canonical, fingerprint
+from runner.store.retention import superfluous
+from runner.study.experiment import Experiment, Reference
+from runner.study.problems import Place
+from runner.study.study import Study
+
+SHARES_RAY = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorStage(Stage):
+    """Mirror the originals of a support."""
+
+    kind = "mirror"
+    title = "mirrored set"
+    version = 1
+
+    support: Support
+    copies: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.support.shard,)
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        return (Originals(self.support),)
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        originals = context.read(Originals(self.support))
+        images = np.stack([np.ascontiguousarray(originals[0][:, ::-1])] * self.copies)
+        context.store.put(self.key, {"images.safetensors": arrays_bytes({"images": images})}, {})
+
+
+class Mirrored(Arm):
+    """Adds mirror images."""
+
+    name = label = "mirrored"
+    colour = "#000000"
+    point_fields = ("copies",)
+    images_are = "mirrored"
+    columns = MappingProxyType({"mirror": pa.string()})
+
+    def variants(self, study: Declaration) -> Iterator[Variant]:
+        yield from (Variant(self, point.copies) for point in study.points)
+
+    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+        options, inputs = {"copies": variant.copies}, {"support": list(given.support.content)}
+        key = f"image_set/{fingerprint(MirrorStage.kind, MirrorStage.version, options, inputs)}"
+        stage = planner.add(MirrorStage(key=key, support=given.support, copies=variant.copies))
+        return Added({"image_set": stage.key}, (stage.id,), stage.key)
+
+    def images(
+        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+    ) -> tuple[np.ndarray | None, dict[str, Any]]:
+        return context.store.get(str(added.image_set)).arrays("images.safetensors")["images"], {"mirror": "upright"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrightnessStage(CellStage):
+    """The mean of what an arm adds; no detector takes part."""
+
+    kind = "brightness"
+    title = "brightness"
+    version = 1
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
+        images, facts = self.added_images(context)
+        brightness = float(images.mean()) / 255
+        return Measured({"brightness": brightness, **facts}, [], [MetricValue("all", "brightness", brightness)])
+
+
+class Brightness(CellKind):
+    """How bright the images are that an arm adds."""
+
+    name = "brightness"
+    title = "brightness"
+    columns = MappingProxyType({"brightness": pa.float64()})
+    metrics = ("brightness",)
+    checked = ("brightness",)
+
+    def wants(self, variant: Variant) -> bool:
+        return variant.copies > 0
+
+    def problems(
+        self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
+    ) -> Iterator[str]:
+        if not 0 <= row["brightness"] <= 1:
+            yield "is brighter than white"
+
+    def plan(self, planner: Planner, cell: Cell, given: Given, added: Added, declared: Mapping[str, Any]) -> CellStage:
+        inputs = {"train": train_identity(planner, given.support), "added": added.identity}
+        return BrightnessStage(
+            key=cell_key(self.name, BrightnessStage.version, canonical({}, self.name), inputs),
+            cell=cell,
+            study=planner.study.name,
+            support=given.support,
+            added=replace(added, identity={}),
+            declared=declared,
+        )
+
+
+TOY = Dataset(name="toy", title="Toy", source="made here", licence="none", nothing_to_fetch="it is made in a test")
+
+
+def toy_study() -> Study:
+    return Study(
+        name="toy_study",
+        title="A toy study",
+        dataset=DatasetConfig(name="toy", root=str(TOY_ROOT)),
+        arms=("original", "mirrored"),
+        cells=("detection", "brightness"),
+        support_seeds=(0,),
+        copies=(2,),
+        objective="brightness",
+        detectors=({"image_size": 64},),  # type: ignore[arg-type]
+    )
+
+
+TOY_EXPERIMENT = Experiment(
+    "toy",
+    "A toy experiment",
+    lambda: (toy_study(),),
+    references=(Reference("nobody", "brightness", 0.5, {"arm": "mirrored"}),),
+)
+TOY_ROOT = Path("unset")
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each toy as the last of its tuple."""
+    monkeypatch.setattr(runner.arms, "ARMS", (*runner.arms.ARMS, Mirrored()))
+    monkeypatch.setattr(runner.cells, "CELL_KINDS", (*runner.cells.CELL_KINDS, Brightness()))
+    brightness = Metric("brightness", "brightness", column=True, shown=("results",), objective="fair")
+    monkeypatch.setattr(declared, "METRICS", (*declared.METRICS, brightness))
+    monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, TOY))
+    monkeypatch.setattr(experiments, "EXPERIMENTS", (*experiments.EXPERIMENTS, TOY_EXPERIMENT))
+    monkeypatch.setitem(globals(), "TOY_ROOT", write_toy(tmp_path / "toy"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    Place.of.cache_clear()
+    yield
+    Place.of.cache_clear()
+
+
+def write_toy(root: Path) -> Path:
+    """Discs with a light and one with a dark spot, in MVTec's layout."""
+    yy, xx = np.mgrid[:64, :64]
+    disc = np.where((yy - 32) ** 2 + (xx - 30) ** 2 < 400, 180, 40).astype(np.uint8)
+    broken = disc.copy()
+    broken[28:36, 28:36] = 0
+    mask = np.where((broken == 0), 255, 0).astype(np.uint8)
+    pictures = {"train/good/0": disc, "train/good/1": disc + 1, "test/good/0": disc + 2, "test/bad/0": broken}
+    for name, pixels in {**pictures, "ground_truth/bad/0_mask": mask}.items():
+        path = root / "disc" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels if "mask" in name else np.stack([pixels] * 3, 2)).save(path)
+    return root
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["in this process", "on Ray"])
+def test_toys_go_through_the_whole_house(local: bool, tmp_path: Path) -> None:
+    options = Options(str(tmp_path / "out"), local=local, cpus=2)
+    experiment, studies = load_studies("toy")
+    planned = plan_studies(studies, options)
+    before = {each.kind: (each.wanted, each.remaining) for each in _prices(planned, options, set())}
+    assert before == {"shard": (1, 1), "mirrored set": (1, 1), "detection": (2, 2), "brightness": (1, 1)}
+    plan, run = run_studies(studies, options, Console(file=io.StringIO()), experiment)
+    assert (run.failed, dict(run.executed)) == (0, {"shard": 1, "mirror": 1, "detection": 2, "brightness": 1})
+    results = Results(options.out)
+    rows = results.rows()
+    by_kind = {(row["cell"], row["arm"]): row for row in rows.values()}
+    assert by_kind.keys() == {("detection", "original"), ("detection", "mirrored"), ("brightness", "mirrored")}
+    bright = by_kind["brightness", "mirrored"]
+    assert 0.1 < bright["brightness"] < 0.9
+    assert (bright["image_auroc"], bright["detector"]) == (None, None)
+    assert bright["mirror"] == by_kind["detection", "mirrored"]["mirror"] == "upright"
+    assert by_kind["detection", "original"]["mirror"] is None
+    assert by_kind["detection", "mirrored"]["dataset"] == "toy"
+    _is_known_everywhere(plan, rows, results, options)
+    again = run_studies(studies, options, Console(file=io.StringIO()), experiment)[1]
+    assert again.stages == 0
+    assert {each.remaining for each in _prices(plan, options, set(rows))} == {0}
+
+
+def _prices(plan: Plan, options: Options, finished: set[str]) -> list[Any]:
+    return price(plan, Store(options.store_uri), finished, Shares([{"CPU": 2}]), {})
+
+
+def _is_known_everywhere(plan: Plan, rows: Mapping[str, Mapping[str, Any]], results: Results, options: Options) -> None:
+    store = Store(options.store_uri)
+    cells = list(plan.cells.values())
+    logged = tracked("toy_study", {}, cells, [rows[cell.fingerprint] for cell in cells], store)
+    assert logged.summary["disc/mirrored/brightness"] == pytest.approx(
+        next(row["brightness"] for row in rows.values() if row["brightness"] is not None)
+    )
+    assert list(verify(results, store)) == []
+    page = Path(write_report(options).removeprefix("file://")).read_text()
+    for text in ("A toy study", "mirrored", "brightness"):
+        assert text in page
+    console = Console(file=io.StringIO(), width=250)
+    print_study(console, "A toy study", list(rows.values()))
+    assert "brightness" in console.file.getvalue()  # type: ignore[attr-defined]
+    files = Files(store.uri)
+    (mirror,) = plan.of(MirrorStage)
+    files.write(f"{mirror.key}/0123456789ab/images.safetensors", b"of a killed process")
+    names = [name for found in superfluous(files, timedelta(0)) for name in found.names]
+    assert names == [f"{mirror.key}/0123456789ab/images.safetensors"]
+    files.delete(names[0])
+
+
+def test_a_wrong_row_of_a_toy_kind_is_found(tmp_path: Path) -> None:
+    options = Options(str(tmp_path / "out"), local=True)
+    _, studies = load_studies("toy")
+    plan, _ = run_studies(studies, options, Console(file=io.StringIO()))
+    results = Results(options.out)
+    (cell,) = (cell for cell in plan.cells.values() if isinstance(cell, BrightnessStage))
+    results.append_cell(cell, Measured({"brightness": 1.5}), "cpu")
+    fresh = Results(str(tmp_path / "other"))
+    fresh.append_cell(cell, Measured({"brightness": 1.5}), "cpu")
+    assert [problem.what for problem in verify(fresh, Store(options.store_uri))] == ["is brighter than white"]
