@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -140,7 +139,7 @@ class Broker:
 
     async def close(self) -> None:
         """Give every lease back: nothing that is under way will be finished."""
-        self._work.close()
+        await self._work.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._compaction.end(), LAST_SECONDS)
 
@@ -207,15 +206,15 @@ class Broker:
             self.outcomes[cell.fingerprint] = outcome or await self._outcome(cell)
         except Exception as error:
             if not self._halted:
-                self._record_failure(cell, error)
                 if self._fail_fast:
                     self._halt()
+                await self._record_failure(cell, error)
             return
         finally:
             self._values.release(cell)
         if cell.fingerprint in self._failed_before:
             with suppress(OSError, GoodshotError):
-                self.results.forget_failure(cell.fingerprint)
+                await beside(self.results.files.is_local, self.results.forget_failure, cell.fingerprint)
         self.progress.cells_done += 1
         self._admission(cell).widen(self.progress.cell_seconds / self.progress.cells_done)
 
@@ -232,11 +231,10 @@ class Broker:
         self._halted = True
         self._work.stop()
 
-    def _record_failure(self, cell: CellStage, error: Exception) -> None:
+    async def _record_failure(self, cell: CellStage, error: Exception) -> None:
         """One failing cell never stops the others: its error and traceback go to ``failures/``."""
-        remote = isinstance(error, RayTaskError)
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        record_failure(self.results, cell, error, cause, str(error) if remote else traceback.format_exc())
+        cause, log = (error.cause, str(error)) if isinstance(error, RayTaskError) else (error, "")
+        await beside(self.results.files.is_local, record_failure, self.results, cell, error, cause, log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
 

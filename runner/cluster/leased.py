@@ -56,12 +56,12 @@ class LeasedWork:
         if self._beating is None:
             self._beating = asyncio.create_task(self._beat())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give every lease back: nothing that is under way will be finished."""
         if self._beating is not None:
             self._beating.cancel()
-        self.stages.close()
-        self.cells.close()
+        for leases in (self.stages, self.cells):
+            await beside(leases.is_local, leases.close)
 
     def stop(self) -> None:
         """Stop everything that is under way."""

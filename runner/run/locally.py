@@ -35,7 +35,6 @@ class _Local:
         self.work, self.options = work, options
         self.executor = LocalExecutor(work.plan, Store(options.store_uri), work.results.at(options.out_uri))
         self.tracker = _tracker(options)
-        self.logged: tuple[int, int, str] = (0, 0, "")
 
     def run(self, console: Console) -> Run:
         progress = self.executor.progress
@@ -44,14 +43,14 @@ class _Local:
                 self.executor.want([self.work.plan.cells[f] for f in self.work.missing])
                 for declared in self.work.declared:
                     self._study(declared.study)
-                if self.tracker is not None:
-                    self.logged = self.tracker.finish()
-            return self._done()
         except BaseException as reason:
             raise Stopped(self._done(), reason) from reason
+        return self._done()
 
     def _done(self) -> Run:
-        run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
+        run = Run(cells=len(self.work.asked), reused=self.work.reused)
+        if self.tracker is not None:
+            run = run.logged(self.tracker.finish())
         return run.counted(self.executor.progress, self.options.fail_fast)
 
     def _study(self, study: Study) -> None:

@@ -18,6 +18,8 @@ from runner.plan.plan import point_label
 from runner.stages.traces import read_curve
 from runner.store.artifacts import Store
 
+ENVIRONMENT = ("WANDB_MODE", "WANDB_DIR", "TMPDIR")
+"""What W&B is told by the environment of its process while a :class:`Tracker` is at work."""
 Rows = Sequence[Mapping[str, Any] | None]
 
 
@@ -65,6 +67,8 @@ class Tracker:
     """Writes W&B runs one after the other. A failure to log is counted, never a reason to lose a result."""
 
     def __init__(self, folder: str, mode: str) -> None:
+        # Without Ray this is the process of the run itself, which goes on afterwards.
+        self._before = tempfile.tempdir, {name: os.environ.get(name) for name in ENVIRONMENT}
         # The environment variable decides, not wandb.init's argument: without a key any other state fails.
         os.environ["WANDB_MODE"] = mode
         os.environ["WANDB_DIR"] = folder
@@ -104,4 +108,10 @@ class Tracker:
             with suppress(Exception):
                 sys.modules["wandb"].teardown()
         shutil.rmtree(self._temporary, ignore_errors=True)
+        tempfile.tempdir, environment = self._before
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         return self.logged, self.failed, self.error

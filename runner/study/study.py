@@ -76,10 +76,13 @@ class Study(Declaration):
                 "resources.generator_workers: with a discriminator several workers train another generator than one; "
                 "leave one of them out"
             )
-        if isinstance(self.shots, int) and not self.support and workers > self.shots:
+        shared = self.generator.originals_per_step
+        if isinstance(self.shots, int) and not self.support:
+            shared = min(shared, self.shots)
+        if workers > shared:
             raise ValueError(
                 f"resources.generator_workers: {workers} workers share a step's originals, of which there are "
-                f"{self.shots}; use fewer workers"
+                f"{shared}; use fewer workers"
             )
         return self
 

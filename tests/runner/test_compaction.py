@@ -35,9 +35,10 @@ def beside(
 
     def run(work: Work) -> None:
         async def both() -> None:
-            compaction = Compaction(str(tmp_path))
+            results = Results(str(tmp_path))
+            compaction = Compaction(results)
             compaction.keep()
-            await work(Results(str(tmp_path)), compaction)
+            await work(results, compaction)
             await compaction.end()
 
         asyncio.run(both())
@@ -53,13 +54,13 @@ def test_cells_move_while_a_run_goes_on(beside: Beside) -> None:
     async def work(results: Results, compaction: Compaction) -> None:
         for name in ("one", "two"):
             cell(results, name)
-            await until(lambda: not results.alone.names())
+            await until(lambda: not results.single.names())
             assert results.has(name)
         compaction.keep()  # again: it has begun
         await compaction.end()
         cell(results, "three")
         await asyncio.sleep(0.1)
-        assert [*results.alone.names()] == ["three"]
+        assert [*results.single.names()] == ["three"]
         assert results.finished() == {"one", "two", "three"}
 
     beside(work)
@@ -71,9 +72,9 @@ def test_another_drivers_turn_is_waited_for(beside: Beside, tmp_path: Path) -> N
         await until(lambda: other.take(LEASE))
         cell(results, "one")
         await asyncio.sleep(0.1)
-        assert [*results.alone.names()] == ["one"]
+        assert [*results.single.names()] == ["one"]
         other.close()
-        await until(lambda: not results.alone.names())
+        await until(lambda: not results.single.names())
 
     beside(work)
 
@@ -91,7 +92,7 @@ def test_what_fails_for_a_moment(beside: Beside, monkeypatch: pytest.MonkeyPatch
             patch.setattr(Parts, "write", refuse)
             cell(results, "one")
             await until(lambda: len(refused) > 1)
-        await until(lambda: not results.alone.names())
+        await until(lambda: not results.single.names())
         assert results.finished() == {"one"}
 
     beside(work)

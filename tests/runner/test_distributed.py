@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from components.errors import BadInput
 from components.generator.config import GeneratorConfig, VQGANConfig
-from components.generator.generator import Generator
 from runner.cluster.connection import cluster
-from runner.cluster.distributed import GRADIENTS, SharedTraining, shared_steps, train_shared
+from runner.cluster.together import GRADIENTS, SharedTraining, Workers, train_shared
+from runner.results.results import Results
+from runner.run.execute import run_studies
+from runner.run.options import Options
+from runner.stages.generator import GeneratorSpec
+from runner.stages.image_set import ImageSetStage
+from runner.store.artifacts import Artifact, Store
+from runner.study.study import Study
+from tests.conftest import TINY
 
 CONFIG = GeneratorConfig(
     resolution=32,
@@ -33,45 +42,109 @@ def photos() -> list[np.ndarray]:
     return [coffee[100:300, 150:400], cat[:200, :200], coffee[:200, :200], cat[50:250, 100:300]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def spec(photos: list[np.ndarray]) -> GeneratorSpec:
+    return GeneratorSpec(photos, CONFIG, 1.0, 0)
+
+
+@pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
+    """A CPU for each of two workers, and one for the process that they train for."""
     with cluster(None, 3):
         yield
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_gradients_of_one(ray_here: None, photos: list[np.ndarray], tmp_path: Path) -> None:
-    training = SharedTraining(photos, CONFIG, 1.0, 0, iterations=0, folder=str(tmp_path), keep_gradients=True)
-    train_shared(training, workers=2)
+def test_two_workers_give_the_gradients_of_one(ray_here: None, spec: GeneratorSpec, tmp_path: Path) -> None:
+    training = SharedTraining(spec, iterations=0, folder=str(tmp_path), keep_gradients=True)
+    train_shared(training, Workers(2))
     shared = load_file(tmp_path / GRADIENTS)
-    alone = Generator(photos, CONFIG, 1.0, 0).gradients()
+    alone = spec.build("cpu").gradients()
     assert shared.keys() == alone.keys()
     flat, expected = (torch.cat([g[name].flatten() for name in alone]) for g in (shared, alone))
     assert (flat - expected).norm() / expected.norm() < 1e-5
     # The last bias sums 11,000 pixels: alone in fp32 it is 1.1e-5 off its value in fp64, in two parts 0.4e-5.
     torch.testing.assert_close(flat, expected, atol=1e-5, rtol=3e-5)
     # And what they train is one generator, which a single process goes on with.
-    checkpoint = train_shared(replace(training, iterations=3, keep_gradients=False), workers=2)
-    continued = Generator(photos, CONFIG, 1.0, 0).restore(checkpoint)
-    straight = Generator(photos, CONFIG, 1.0, 0)
+    checkpoint = train_shared(replace(training, iterations=3, keep_gradients=False), Workers(2))
+    continued = spec.build("cpu").restore(checkpoint)
+    straight = spec.build("cpu")
     losses = straight.advance(4)
     assert continued.iteration == 3
     assert continued.step().total == pytest.approx(losses[3].total, rel=1e-2)
 
 
-def test_more_workers_than_originals_are_refused(photos: list[np.ndarray], tmp_path: Path) -> None:
-    training = SharedTraining(photos, CONFIG, 1.0, 0, iterations=1, folder=str(tmp_path))
+def test_more_workers_than_originals_are_refused(
+    spec: GeneratorSpec, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match="3 workers share a step's originals, of which there are 2"):
-        train_shared(training, workers=3)
+        train_shared(SharedTraining(spec, iterations=1, folder=str(tmp_path)), Workers(3))
+    generator = {**TINY["generator"], "originals_per_step": 2}
+    for shots in (5, "full"):
+        with pytest.raises(
+            BadInput, match="generator_workers: 3 workers share a step's originals, of which there are 2"
+        ):
+            tiny_study(shots=shots, generator=generator, resources={"generator_workers": 3})
 
 
 @pytest.mark.slow
-def test_steps_shared_by_workers_continue_a_generator(ray_here: None, photos: list[np.ndarray], tmp_path: Path) -> None:
+def test_steps_shared_by_workers_continue_a_generator(ray_here: None, spec: GeneratorSpec) -> None:
     """What ``goodshot generate --workers 2`` does between two scored iterations."""
-    alone, shared = (Generator(photos, CONFIG, 1.0, 0) for _ in range(2))
+    alone, shared = (spec.build("cpu") for _ in range(2))
     expected = alone.advance(4)
     losses = shared.advance(2)
-    losses += shared_steps(SharedTraining(photos, CONFIG, 1.0, 0, iterations=4, folder=""), shared, workers=2)
+    losses += Workers(2).train(spec, shared, 4)
     assert shared.iteration == 4
     assert [step.iteration for step in losses] == [1, 2, 3, 4]
     assert [step.total for step in losses] == pytest.approx([step.total for step in expected], rel=1e-2)
+
+
+SHARED: dict[str, Any] = {
+    "arms": ["generated"],
+    "copies": [2],
+    "iterations": [3],
+    "score_every": 3,
+    "resources": {"generator_workers": 2},
+}
+
+
+def only_image_set(study: Study, options: Options) -> tuple[Artifact, Store]:
+    """Run a study; its only image set, and the store that it lies in."""
+    plan, run = run_studies([study], options, Console(quiet=True))
+    assert run.failed == 0
+    (stage,) = plan.of(ImageSetStage)
+    store = Store(options.store_uri)
+    return store.get(stage.key), store
+
+
+@pytest.mark.slow
+def test_a_study_may_train_each_generator_by_several_workers(
+    ray_here: None, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From inside the actor that makes the image sets; it is the same training, to another rounding."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    study = tiny_study(**SHARED, shots=2)
+    together, store = only_image_set(study, Options(str(tmp_path / "together")))
+    alone, other = only_image_set(study, Options(str(tmp_path / "alone"), local=True))
+    losses = [
+        where.get(f"{made.info['generator']}/{made.info['trace']}").arrays("trace.safetensors")["loss_total"]
+        for made, where in ((together, store), (alone, other))
+    ]
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    images = [made.arrays("images.safetensors")["images"].astype(float) / 255 for made in (together, alone)]
+    assert images[0].std() > 0.01
+    assert np.abs(images[0] - images[1]).mean() < 1e-2 * images[1].mean()
+
+
+@pytest.mark.slow
+def test_a_support_that_is_too_small_for_its_workers_fails_in_one_line(
+    ray_here: None, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be known before the support is: the actor does hand its training to the workers."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    study = tiny_study(**SHARED, support={"coin": ["train/good/000.png"]})
+    _, run = run_studies([study], Options(str(tmp_path / "out")), Console(quiet=True))
+    assert run.failed == 1
+    (failure,) = Results(str(tmp_path / "out")).read("failures").to_pylist()
+    assert failure["error"] == "2 workers share a step's originals, of which there are 1; use fewer workers"

@@ -12,13 +12,12 @@ import skimage.data
 from PIL import Image
 
 from components.errors import BadInput
+from runner.executor.local import LocalExecutor
 from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.external import supply
-from runner.stages.shard import make_shards, read_support, read_test
-from runner.stages.stages import detect
+from runner.stages.external import ExternalSetStage
 from runner.store.artifacts import Store
 from runner.study.study import Study
 
@@ -51,9 +50,9 @@ def external(folder: Path, **fields: object) -> dict[str, object]:
 def images_of(plan: Plan, tmp_path: Path) -> np.ndarray:
     """The only image set of a plan, made."""
     store = Store(str(tmp_path / "store"))
-    supply(plan.external.values(), store)
-    (key,) = plan.external
-    return store.get(key).arrays("images.safetensors")["images"]
+    (stage,) = plan.of(ExternalSetStage)
+    LocalExecutor(plan, store).make(stage.id)
+    return store.get(stage.key).arrays("images.safetensors")["images"]
 
 
 def test_every_kind_of_image_is_read_by_name_and_copies_are_a_prefix(
@@ -61,7 +60,8 @@ def test_every_kind_of_image_is_read_by_name_and_copies_are_a_prefix(
 ) -> None:
     many = images_of(plan_of(tiny_study(**external(web, copies=5)), tmp_path), tmp_path)
     few = images_of(plan_of(tiny_study(**external(web, copies=2)), tmp_path), tmp_path)
-    assert (many.shape, many.dtype) == ((5, 64, 64, 3), np.uint8)
+    assert many.shape == (5, 64, 64, 3)
+    assert many.dtype == np.uint8
     np.testing.assert_array_equal(few, many[:2])
     colour, grey, alpha, turned = (image.astype(float) for image in many[:4])
     assert np.abs(colour - alpha).mean() < 5
@@ -88,9 +88,9 @@ def test_several_categories_have_a_folder_each(tiny_study: Callable[..., Study],
         (web / category).mkdir()
         for name in (first, "c.PNG"):
             shutil.copy(web / name, web / category)
-    assert len(plan_of(tiny_study(**both), tmp_path).external) == 2
+    assert len(plan_of(tiny_study(**both), tmp_path).of(ExternalSetStage)) == 2
     alone = plan_of(tiny_study(**external(web)), tmp_path)
-    assert {i.path.parent.name for s in alone.external.values() for i in s.images} == {"coin"}
+    assert {i.path.parent.name for s in alone.of(ExternalSetStage) for i in s.images} == {"coin"}
 
 
 def test_a_detector_trains_on_them_where_their_folder_is_gone(
@@ -98,15 +98,14 @@ def test_a_detector_trains_on_them_where_their_folder_is_gone(
 ) -> None:
     plan = plan_of(tiny_study(**external(web, objects={})), tmp_path)
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "out"))
-    (category,) = plan.categories.values()
-    make_shards(category.samples, category.shard, store)
-    supply(plan.external.values(), store)
+    executor = LocalExecutor(plan, store, results)
+    (supplied,) = plan.of(ExternalSetStage)
+    executor.make(supplied.id)
     shutil.rmtree(web)
-    for planned in plan.cells.values():
-        originals = read_support(planned.support, store)
-        detect(planned, originals, read_test(store, category.shard, 64), store, results, "cpu")
+    executor.run(list(plan.cells))
     rows = {row["arm"]: row for row in results.rows().values()}
     assert rows["external:web"]["copies"] == 2
+    assert not results.tries()
     assert rows["external:web"]["prompt"] is None
     scores = results.read("scores").to_pandas().groupby("fingerprint")["score"].mean()
     # More in the memory bank: no distance grows.

@@ -1,4 +1,4 @@
-"""Cells that fail: tried again up to a limit, then left alone; or the first one ends the run."""
+"""Cells that fail: tried again up to a limit, then skipped; or the first one ends the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_cell_that_fails_three_times_is_left_alone(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ["sweep", str(study), "--out", str(out), "--cpus", "2"]
+    command = ["sweep", str(study), "--out", str(out), "--local"]
     assert main(command) == 1
     said = capsys.readouterr()
     assert "1 of 2 cells failed" in said.err
@@ -51,22 +51,29 @@ def test_a_cell_that_fails_three_times_is_left_alone(
     results._write("failures", failure["fingerprint"], [{**failure, "tries": 3}])
     assert main(command) == 1
     said = capsys.readouterr()
-    assert "1 finished, 0 to run, 1 left alone after 3 failures (--retry tries them)" in said.out
-    assert "1 of 2 cells are left alone, having failed 3 times" in said.err
+    assert "1 finished, 0 to run, 1 skipped after 3 failures (--retry tries them)" in said.out
+    assert "1 of 2 cells are skipped, having failed 3 times" in said.err
     assert "stages executed: 0" in said.out
     assert main([*command, "--retry"]) == 1
     assert "1 of 2 cells failed" in capsys.readouterr().err
     assert tries(out) == [4]
 
 
-def test_fail_fast_ends_at_the_first_failure(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("where", [("--local",), ("--cpus", "2")], ids=["in this process", "on Ray"])
+def test_fail_fast_ends_at_the_first_failure(
+    where: tuple[str, ...], study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The sound cells would train for hours."""
     fields = yaml.safe_load(study.read_text())
     fields["detectors"] = [BROKEN, {"name": "cflow", "alias": "long", "steps": 100_000, "image_size": 64}]
     study.write_text(yaml.safe_dump(fields))
     out = tmp_path / "out"
-    assert main(["sweep", str(study), "--out", str(out), "--cpus", "2", "--fail-fast"]) == 1
-    assert "ended at the first failed cell (--fail-fast)" in capsys.readouterr().err
+    assert main(["sweep", str(study), "--out", str(out), "--fail-fast", *where]) == 1
+    said = capsys.readouterr()
+    assert "ended at the first failed cell (--fail-fast)" in said.err
+    assert "failed: coin seed=0 original copies=0 cflow-" in said.out
+    (log,) = (out / "logs").iterdir()
+    assert 'File "' in log.read_text()
     assert tries(out) == [1]
     (record,) = (out / "runs").glob("*.json")
     assert json.loads(record.read_text())["halted"]

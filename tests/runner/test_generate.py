@@ -23,10 +23,10 @@ TINY_GENERATOR = TINY["generator"]
 def photographs(tmp_path: Path) -> Photographs:
     folder = tmp_path / "photographs"
     folder.mkdir()
-    coffee = np.asarray(skimage.data.coffee())
-    Image.fromarray(coffee[:300, 100:400]).save(folder / "a.png")
-    Image.fromarray(coffee[20:310, 120:400]).save(folder / "b.jpg")
-    return Photographs(folder=folder, object_name="coffee")
+    coins = np.asarray(skimage.data.coins())
+    Image.fromarray(coins[:200, :200]).save(folder / "a.png")
+    Image.fromarray(coins[20:210, 120:300]).save(folder / "b.jpg")
+    return Photographs(folder=folder, object_name="coin")
 
 
 def study(**fields: object) -> Study:
@@ -53,7 +53,7 @@ def test_photographs_in_images_out(photographs: Photographs, tmp_path: Path) -> 
     assert [path.name for path in made.images] == ["000.png", "001.png", "002.png"]
     assert {image.shape for image in images} == {(TINY_GENERATOR["resolution"], TINY_GENERATOR["resolution"], 3)}
     assert steps[-1] == (3, 3)
-    assert made.prompt.startswith("a coffee with ")
+    assert made.prompt.startswith("a coin with ")
     assert set(made.quality) == {"ssim", "psnr", "lpips_lite0", "is_lite0", "diversity_lpips_lite0"}
     assert Image.open(made.sheet).size[0] > 6 * 128
     record = json.loads((tmp_path / "out" / "generated.json").read_text())
@@ -88,7 +88,7 @@ def test_post_augment_is_in_the_images(photographs: Photographs, tmp_path: Path)
 def test_a_folder_named_good_inside_is_found(photographs: Photographs, tmp_path: Path) -> None:
     (tmp_path / "cup").mkdir()
     photographs.folder.rename(tmp_path / "cup" / "good")
-    inside = Photographs(folder=tmp_path / "cup", object_name="coffee")
+    inside = Photographs(folder=tmp_path / "cup", object_name="coin")
     assert len(inside.read()) == 2
 
 
@@ -111,9 +111,9 @@ def test_photographs_are_neither_overwritten_nor_joined(photographs: Photographs
     photographs.folder.rename(inside)
     for folder, out in ((inside, inside.parent), (inside, inside)):
         with pytest.raises(BadInput, match="the photographs are there"):
-            generate(Photographs(folder=folder, object_name="coffee"), study(), out)
+            generate(Photographs(folder=folder, object_name="coin"), study(), out)
         with pytest.raises(BadInput, match="the photographs are there"):
-            preview(Photographs(folder=folder, object_name="coffee"), out, "mild", 0)
+            preview(Photographs(folder=folder, object_name="coin"), out, "mild", 0)
     assert sorted(path.name for path in inside.iterdir()) == ["a.png", "b.jpg"]
 
 
@@ -131,7 +131,7 @@ def test_several_points_are_refused(photographs: Photographs, tmp_path: Path) ->
 class TestCommand:
     def call(self, photographs: Photographs, tmp_path: Path, *more: str) -> int:
         folder, out = str(photographs.folder), str(tmp_path / "out")
-        return main(["generate", "--images", folder, "--object", "coffee", "--out", out, *more])
+        return main(["generate", "--images", folder, "--object", "coin", "--out", out, *more])
 
     def test_preview_trains_nothing(
         self, photographs: Photographs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -148,14 +148,14 @@ class TestCommand:
         assert self.call(photographs, tmp_path, *few, *tiny) == 0
         shown = capsys.readouterr().out
         assert "2 images" in shown
-        assert "the most similar to “a coffee with " in shown
+        assert "the most similar to “a coin with " in shown
         assert "contact_sheet.png" in shown
 
     @pytest.mark.parametrize(
         ("more", "message"),
         [
             (["--images", "nowhere"], "no such folder"),
-            (["--object", "cofee"], "nearest: coffee"),
+            (["--object", "hazlnut"], "nearest: hazelnut"),
             (["--device", "tpu"], "choose cpu or cuda"),
             (["--set", "generator.resolutoin=3"], "did you mean 'resolution'"),
             (["--set", "shots=5"], "it takes no shots"),
@@ -184,6 +184,6 @@ class TestCommand:
         assert "c.heic" in capsys.readouterr().err
 
     def test_an_empty_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        empty = Photographs(folder=tmp_path, object_name="coffee")
+        empty = Photographs(folder=tmp_path, object_name="coin")
         assert self.call(empty, tmp_path) == 2
         assert "holds no images" in capsys.readouterr().err

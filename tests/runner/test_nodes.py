@@ -12,11 +12,13 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from runner.cli import main
-from runner.cluster.connection import tasks
+from runner.cluster.values import SharedValues
+from runner.executor.local import LocalExecutor
+from runner.plan.scheduling import Shares
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.shard import make_shards
+from runner.stages.shard import ShardStage
 from runner.store.artifacts import Store
 from runner.study.settings import to_yaml
 from runner.study.study import Study
@@ -56,18 +58,19 @@ def test_a_stage_runs_where_it_fits(
 
 
 def test_a_task_comes_to_the_photographs(nodes: Cluster, tiny_study: Callable[..., Study], tmp_path: Path) -> None:
-    plan = plan_studies([tiny_study(arms=["original"])], Options(str(tmp_path)))
-    (category,) = plan.categories.values()
+    study = tiny_study(arms=["original"], detectors=[{"name": "cflow", "image_size": 256}])
+    plan = plan_studies([study], Options(str(tmp_path)))
+    (shard,), (cell,) = plan.of(ShardStage), plan.cells.values()
     store = Store((tmp_path / "store").as_uri())
-    make_shards(category.samples, category.shard, store)
+    LocalExecutor(plan, store).make(shard.id)
     ray.init(nodes.address)
 
-    @ray.remote
-    def where(split: object) -> str:
+    def node_of(split: object) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
+    where = ray.remote(node_of)
     for _ in range(3):
-        reference = tasks.decode_test.remote(category.shard, 256, store.uri, 1)
-        ray.wait([reference], fetch_local=False)
-        (place,) = ray.experimental.get_object_locations([reference])[reference]["node_ids"]
-        assert {ray.get(where.remote(reference)) for _ in range(4)} == {place}
+        _, split = SharedValues(store.uri, Shares([{"CPU": 1.0}])).references(cell)
+        ray.wait([split], fetch_local=False)
+        (place,) = ray.experimental.get_object_locations([split])[split]["node_ids"]
+        assert {ray.get(where.remote(split)) for _ in range(4)} == {place}

@@ -5,6 +5,7 @@ GOODSHOT_TEST_S3=host:port has the same tests run against another S3 server that
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,19 @@ from pyarrow import fs
 
 from components.data import read_split
 from components.errors import BadInput, GoodshotError
+from runner.cells import CellStage
 from runner.cli import main
+from runner.cluster.broker import Broker, Start
+from runner.cluster.stages import StageMaker
+from runner.cluster.worker import Finished
 from runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
+from runner.executor.local import LocalExecutor
 from runner.results.compaction import tidy
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.base import Stage
+from runner.stages.shard import ShardStage, read_support, read_test
 from runner.store.artifacts import Store
 from runner.store.files import Files, below, public
 from runner.study.study import Study
@@ -173,14 +181,13 @@ def test_a_study_from_s3_is_the_same_study(
     direct = plan_studies([tiny_study()], Options(str(tmp_path / "a")))
     plan = plan_studies([tiny_study(dataset={"name": "demo", "root": uri})], Options(bucket.uri("runs/b")))
     assert list(plan.cells) == list(direct.cells)
-    (category,) = plan.categories.values()
-    store = Store(Options(bucket.uri("runs/b")).store_uri)
-    make_shards(category.samples, category.shard, store, category.source)
-    assert any(name.startswith(f"store/{category.shard}/") for name in bucket.objects("runs/b"))
-    local = Store(str(tmp_path / "store"))
-    (there,) = direct.categories.values()
-    make_shards(there.samples, there.shard, local)
-    assert (read_test(store, category.shard, 32).images == read_test(local, there.shard, 32).images).all()
+    (shard_stage,), (there,) = plan.of(ShardStage), direct.of(ShardStage)
+    assert shard_stage.source == uri
+    store, local = Store(Options(bucket.uri("runs/b")).store_uri), Store(str(tmp_path / "store"))
+    LocalExecutor(plan, store).make(shard_stage.id)
+    assert any(name.startswith(f"store/{shard_stage.key}/") for name in bucket.objects("runs/b"))
+    LocalExecutor(direct, local).make(there.id)
+    assert (read_test(store, shard_stage.key, 32).images == read_test(local, there.key, 32).images).all()
     support = next(iter(plan.cells.values())).support
     assert all((a == b).all() for a, b in zip(read_support(support, store), read_support(support, local), strict=True))
 
@@ -208,9 +215,71 @@ def test_store_and_results_on_s3(bucket: Bucket) -> None:
     assert results.read("failures").num_rows == 0
     results.append("f3", {"fingerprint": "f3", "image_auroc": 0.25}, [], [])
     assert tidy(results) == ""
-    assert not results.alone.names()
+    assert not results.single.names()
     assert results.finished() == {"f1", "f3"}
     assert results.row("f3", ["image_auroc"]) == {"image_auroc": 0.25}
+
+
+def test_the_broker_asks_beside_its_event_loop(
+    bucket: Bucket, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that takes its time holds up no other cell, no renewal of a lease, and no progress."""
+    options = Options(bucket.uri("broker"))
+    study = tiny_study(copies=[2, 3], iterations=[2, 4])
+    plan = plan_studies([study], Options(str(tmp_path)))
+    results, cells = Results(options.out_uri), list(plan.cells)
+    elsewhere, broken, mended = cells[:3]
+    for fingerprint in (broken, mended):
+        results.append_failure(fingerprint, "tiny", "coin", "broke in an earlier run", "log")
+    asked: dict[bool, list[str]] = {True: [], False: []}
+    reported = Files.reported
+
+    def watched(self: Files, name: str) -> Any:
+        asked[_is_event_loop()].append(name)
+        return reported(self, name)
+
+    def work(maker: StageMaker, stage: Stage, wanted: list[Stage]) -> Finished:
+        """What a worker's process does, but that nothing is computed."""
+        if isinstance(stage, CellStage):
+            if stage.fingerprint == broken:
+                raise GoodshotError("still broken")
+            results.append(stage.fingerprint, {"fingerprint": stage.fingerprint}, [], [])
+        for product in wanted:
+            maker.store.put(product.key, {}, {})
+        return Finished("this one", outcome={"image_auroc": 1.0} if isinstance(stage, CellStage) else None)
+
+    async def run(maker: StageMaker, stage: Stage, lease: object, wanted: list[Stage]) -> Finished:
+        return await asyncio.to_thread(work, maker, stage, wanted)
+
+    monkeypatch.setattr("runner.cluster.stages.ray.put", lambda value: value)
+    monkeypatch.setattr(StageMaker, "run", run)
+    broker = Broker(Start(plan, options.store_uri, results, [{"CPU": 2.0}]))
+    # Another driver finishes a cell that this one does not know to be finished.
+    results.append(elsewhere, {"fingerprint": elsewhere, "image_auroc": 0.5}, [], [])
+
+    async def whole_run() -> int:
+        failed = await broker.run(cells)
+        await broker.close()
+        return failed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "reported", watched)
+        assert asyncio.run(whole_run()) == 1
+    assert asked[True] == []
+    for what in ("leases/", "finished/", "failures/", "logs/", "image_set/", "prompt/"):
+        assert any(what in name for name in asked[False])
+    assert broker.outcomes[elsewhere]["image_auroc"] == 0.5
+    assert broker.outcomes[mended]["image_auroc"] == 1.0
+    assert results.tries() == {broken: 2}
+    assert results.finished() == {*cells} - {broken}
+    assert not any("leases/" in name for name in bucket.objects("broker"))
+
+
+def _is_event_loop() -> bool:
+    """Whether it is an event loop that waits for the caller."""
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop().is_running()
+    return False
 
 
 def test_rows_that_move_while_they_are_read(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,5 +487,5 @@ def test_a_whole_study_on_s3_and_its_secret_nowhere(
     objects = bucket.objects("whole")
     assert "out/report.html" in objects
     assert any(name.startswith("out/store/generator/") for name in objects)
-    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert not [name for name, data in {**objects, **kept}.items() if SECRET.encode() in data]

@@ -10,15 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runner.stages.stages import detect
+from rich.console import Console
 
+from components.errors import BadInput
+from runner.cells.detection import DetectionStage
 from runner.cli import main
+from runner.executor.local import LocalExecutor
 from runner.named import load_study
 from runner.plan.plan import Plan
+from runner.report import write_report
 from runner.results.results import Results
-from runner.run.execute import plan_studies
+from runner.results.trials import Ledger
+from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options
-from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.shard import ShardStage
+from runner.stages.training import TrainingStage
 from runner.store.artifacts import Store
 from runner.study.study import Study
 
@@ -30,15 +36,15 @@ def plan_of(study: Study, out: Path) -> Plan:
 
 
 def run(study: Study, out: Path) -> Results:
-    """All cells of a study without generated arms, in this process."""
-    plan, store, results = plan_of(study, out), Store(str(out / "store")), Results(str(out))
-    for category in plan.categories.values():
-        make_shards(category.samples, category.shard, store)
-    for planned in plan.cells.values():
-        shard, size = planned.support.shard, planned.cell.detector.image_size
-        originals = read_support(planned.support, store)
-        detect(planned, originals, read_test(store, shard, size), store, results, "cpu")
+    """All cells of a study, in this process."""
+    plan, results = plan_of(study, out), Results(str(out))
+    LocalExecutor(plan, Store(str(out / "store")), results).run(list(plan.cells))
+    assert not results.tries()
     return results
+
+
+def detections(plan: Plan) -> list[DetectionStage]:
+    return [cell for cell in plan.cells.values() if isinstance(cell, DetectionStage)]
 
 
 def planted(results: Results) -> float:
@@ -72,16 +78,21 @@ def test_the_normal_images_are_training_ones_outside_the_support(
     tiny_study: Callable[..., Study], tmp_path: Path
 ) -> None:
     plan = plan_of(tiny_study(**PLANTED, support_seeds=[0, 1], shots=3), tmp_path)
-    (category,) = plan.categories.values()
-    for cell in plan.cells.values():
+    (shard,) = plan.of(ShardStage)
+    training = {sample.image_id for sample in shard.samples if sample.split == "train"}
+    cells = detections(plan)
+    assert len(cells) == 2
+    for cell in cells:
         assert cell.planted is not None
         assert len(cell.planted.ids) == 4
-        assert set(cell.planted.ids) < set(category.train_ids) - set(cell.support.ids)
+        assert set(cell.planted.ids) < training - set(cell.support.ids)
 
 
 def test_where_all_are_in_the_support_views_of_it_stand_in(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(**PLANTED, shots="full")
-    assert next(iter(plan_of(study, tmp_path).cells.values())).planted.ids == ()  # type: ignore[union-attr]
+    (cell,) = detections(plan_of(study, tmp_path))
+    assert cell.planted is not None
+    assert cell.planted.ids == ()
     assert 0.5 < planted(run(study, tmp_path)) <= 1
 
 
@@ -116,9 +127,81 @@ def test_every_row_of_an_oracle_study_is_marked_and_its_own(tiny_study: Callable
     assert {p.columns["oracle"] for p in oracle.cells.values()} == {True}
     assert {p.columns["oracle"] for p in fair.cells.values()} == {False}
     assert not set(fair.cells) & set(oracle.cells)
-    assert {g.key for g in fair.generators.values()} == {g.key for g in oracle.generators.values()}
+    trainings = [{stage.key for stage in plan.of(TrainingStage)} for plan in (fair, oracle)]
+    assert len(trainings[0]) == 1
+    assert trainings[0] == trainings[1]
 
 
 def test_development_categories_are_marked(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     plan = plan_of(tiny_study(dev=["coin"], categories=["coin", "brick"], arms=["original"]), tmp_path)
     assert {p.cell.category: p.columns["dev"] for p in plan.cells.values()} == {"coin": True, "brick": False}
+
+
+@pytest.mark.parametrize(
+    ("space", "arm"),
+    [
+        ({}, "generated"),
+        ({"post_augment": ["none", "strong"]}, "generated"),
+        ({"vqgan_clip.learning_rate": [0.1, 0.2]}, "vqgan_clip"),
+        ({"vqgan_clip.learning_rate": [0.1, 0.2], "vqgan_clip.cutouts": [2, 4]}, "vqgan_clip"),
+        # Both arms have a prompt of this kind; of arms that are changed alike the first is judged.
+        ({"prompt_kind": ["best", "naive"]}, "generated"),
+        ({"vqgan_clip.cutouts": [2, 4], "prompt_kind": ["best", "naive"]}, "vqgan_clip"),
+    ],
+    ids=str,
+)
+def test_a_point_is_judged_by_the_arm_that_the_searched_fields_change(
+    space: dict[str, Any], arm: str, tiny_study: Callable[..., Study]
+) -> None:
+    study = tiny_study(arms=["original", "vqgan_clip", "generated"], search={"space": space})
+    assert study.judged_arm.label == arm
+
+
+def test_a_baseline_is_judged_only_where_there_is_no_other_arm(tiny_study: Callable[..., Study]) -> None:
+    fields = {"objective": "planted", "search": {"space": {"detectors.0.image_size": [64, 96]}}}
+    assert tiny_study(arms=["original"], **fields).judged_arm.label == "original"
+    assert tiny_study(arms=["original", "external:web"], **fields).judged_arm.label == "external:web"
+
+
+def test_a_search_over_vqgan_clip_is_judged_by_its_cells(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    """Those of the generated arm, which such a search changes nothing of, would make all points equal."""
+    study = tiny_study(
+        arms=["generated", "vqgan_clip"],
+        copies=[1],
+        iterations=[2],
+        vqgan_clip={"iterations": 1, "cutouts": 2},
+        search={"space": {"vqgan_clip.iterations": [1, 3]}},
+    )
+    options = Options(str(tmp_path / "out"), local=True)
+    run_studies([study], options, Console(quiet=True))
+    results = Results(options.out)
+    rows = results.rows()
+    records = Ledger(results, study).read()
+    assert [record.values["vqgan_clip.iterations"] for record in records] == [1, 3]
+    for record in records:
+        (report,) = record.reports
+        found = {rows[f]["arm"]: rows[f]["similarity"] for f in report.fingerprints}
+        assert found.keys() == {"generated", "vqgan_clip"}
+        assert report.value == found["vqgan_clip"]
+    assert records[0].reports[0].value != records[1].reports[0].value
+    write_report(options)
+    assert "the mean over 1 vqgan_clip cell" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arms", "space"),
+    [
+        (["generated"], {"vqgan_clip.cutouts": [2, 4]}),
+        (["vqgan_clip"], {"select": ["text", "last"]}),
+        # No arm is changed by both.
+        (["generated", "vqgan_clip"], {"vqgan_clip.cutouts": [2, 4], "select": ["text", "last"]}),
+    ],
+    ids=str,
+)
+def test_similarity_is_refused_where_the_judged_arm_does_not_change(
+    arms: list[str], space: dict[str, Any], tiny_study: Callable[..., Study]
+) -> None:
+    with pytest.raises(
+        BadInput, match=r"search\.space\.(vqgan_clip\.cutouts|select): similarity says nothing about it"
+    ):
+        tiny_study(arms=arms, search={"space": space})

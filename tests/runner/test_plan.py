@@ -3,14 +3,19 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.errors import BadInput, MissingWeights
+from runner.cells.detection import DetectionStage
 from runner.named import load_study
-from runner.plan.plan import Plan, unshared_steps
+from runner.plan.plan import Plan, planned_steps, unshared_steps
 from runner.run.execute import plan_studies
 from runner.run.options import Options
+from runner.stages.image_set import ImageSetStage
+from runner.stages.prompt import PromptStage
+from runner.stages.training import TrainingStage
 from runner.study.settings import to_yaml
 from runner.study.study import Study
 
@@ -19,16 +24,47 @@ def plan_of(study: Study, out: Path) -> Plan:
     return plan_studies([study], Options(str(out)))
 
 
+def trainings(plan: Plan) -> set[str]:
+    """The keys of a plan's trainings."""
+    return {stage.key for stage in plan.of(TrainingStage)}
+
+
+def prompts(plan: Plan) -> set[str]:
+    """The keys of a plan's prompts."""
+    return {stage.key for stage in plan.of(PromptStage)}
+
+
+def detections(plan: Plan) -> dict[str, DetectionStage]:
+    """A plan's detections by the label of their detector."""
+    return {cell.detector.label: cell for cell in plan.cells.values() if isinstance(cell, DetectionStage)}
+
+
 def test_a_sweep_trains_one_generator_per_weight_and_support(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(
         support_seeds=[0, 1, 2], vq_weight=[0.1, 1.0], copies=[1, 2, 3], iterations=[2, 4], detail=["none", "residual"]
     )
     plan = plan_of(study, tmp_path)
-    assert len(plan.generators) == 2 * 3
-    assert len(plan.prompts) == 3
-    assert {len(g.image_sets) for g in plan.generators.values()} == {3 * 2 * 2}
-    assert {g.iterations for g in plan.generators.values()} == {4}
-    assert unshared_steps(plan.cells.values()) == 2 * 3 * 3 * 2 * (1 + 3)
+    assert len(plan.of(TrainingStage)) == len(trainings(plan)) == 2 * 3
+    assert len(plan.of(PromptStage)) == 3
+    products = {
+        id_: made for id_, made in plan.products(plan.cells.values()).items() if id_ not in {s.id for s in made}
+    }
+    assert products.keys() == {stage.id for stage in plan.of(TrainingStage)}
+    assert {len(made) for made in products.values()} == {3 * 2 * 2}
+    assert {plan.stages[id_].steps(made) for id_, made in products.items()} == {4 - 1}
+    assert planned_steps(plan, plan.cells.values()) == 2 * 3 * 3
+    assert unshared_steps(plan, plan.cells.values()) == 2 * 3 * 3 * 2 * (1 + 3)
+
+
+def test_a_stage_is_planned_after_what_it_stands_on(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan = plan_of(tiny_study(iterations=[2, 4], arms=["original", "generated", "vqgan_clip"]), tmp_path)
+    places = {id_: place for place, id_ in enumerate(plan.stages)}
+    for id_, stage in plan.stages.items():
+        before = {each.id for each in plan.before(stage)} | ({stage.producer} - {id_})
+        assert all(places[each] < places[id_] for each in before)
+        assert set(plan.closure([id_])) >= {*before, id_}
+    for cell in plan.cells.values():
+        assert {*cell.inputs} <= plan.stages.keys()
 
 
 def test_what_changes_no_number_changes_no_identity(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
@@ -55,7 +91,7 @@ def test_what_changes_no_number_changes_no_identity(tiny_study: Callable[..., St
         {"detail": ["residual"]},
         {"copies": [3]},
         {"iterations": [6]},
-        {"objects": {"coin": "medal"}},
+        {"objects": {"coin": "pill"}},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -63,14 +99,14 @@ def test_what_changes_the_generated_numbers_changes_their_identity(
     change: dict[str, object], tiny_study: Callable[..., Study], tmp_path: Path
 ) -> None:
     def generated(study: Study) -> set[str]:
-        return {f for f, p in plan_of(study, tmp_path).cells.items() if p.cell.arm == "generated"}
+        return {f for f, p in plan_of(study, tmp_path).cells.items() if p.cell.arm.name == "generated"}
 
     assert not generated(tiny_study()) & generated(tiny_study(**change))
 
 
 def test_prompts_and_copies_do_not_change_the_generator(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     keys = [
-        {g.key for g in plan_of(study, tmp_path).generators.values()}
+        trainings(plan_of(study, tmp_path))
         for study in (
             tiny_study(),
             tiny_study(prompt_kind=["worst"], select=["last"], detail=["residual"], copies=[5], iterations=[8]),
@@ -87,10 +123,10 @@ def test_a_changed_test_image_changes_only_detection(tiny_study: Callable[..., S
     shutil.copy(good[0], good[1])
     after = plan_of(tiny_study(dataset={"name": "demo", "root": str(root)}), tmp_path)
     assert not set(before.cells) & set(after.cells)
-    assert {g.key for g in before.generators.values()} == {g.key for g in after.generators.values()}
+    assert trainings(before) == trainings(after)
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no root": ({"dataset": {"name": "mvtec_ad"}}, r"dataset\.root"),
     "missing folder": ({"dataset": {"name": "mvtec_ad", "root": "/nowhere/at/all"}}, "/nowhere/at/all"),
     "unknown category": ({"categories": ["coins"]}, "coin"),
@@ -138,10 +174,10 @@ def test_the_objects_name_reaches_and_identifies_only_who_reads_it(
 ) -> None:
     detectors = [{"name": "winclip", "weights": "random"}, {"image_size": 64}]
     found = [
-        {p.cell.detector.label: p for p in plan_of(tiny_study(detectors=detectors, **fields), tmp_path).cells.values()}
-        for fields in ({"arms": ["original"]}, {"arms": ["original"], "objects": {"coin": "medal"}})
+        detections(plan_of(tiny_study(detectors=detectors, **fields), tmp_path))
+        for fields in ({"arms": ["original"]}, {"arms": ["original"], "objects": {"coin": "pill"}})
     ]
-    assert [each["winclip-random"].object_name for each in found] == ["coin", "medal"]
+    assert [each["winclip-random"].object_name for each in found] == ["coin", "pill"]
     assert [each["patchcore-lite0"].object_name for each in found] == [None, None]
     assert found[0]["winclip-random"].fingerprint != found[1]["winclip-random"].fingerprint
     assert found[0]["patchcore-lite0"].fingerprint == found[1]["patchcore-lite0"].fingerprint
@@ -150,7 +186,7 @@ def test_the_objects_name_reaches_and_identifies_only_who_reads_it(
 def test_senses_apply_to_the_objects_that_they_name(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     def planned(**fields: object) -> dict[str, tuple[str, tuple[str, ...]]]:
         plan = plan_of(tiny_study(categories=["brick", "coin"], **fields), tmp_path)
-        return {stage.object_name: (stage.key, stage.words) for stage in plan.prompts.values()}
+        return {stage.object_name: (stage.key, stage.words) for stage in plan.of(PromptStage)}
 
     every, one = planned(), planned(prompt={"senses": ["brick.n.01"]})
     assert set(one["brick"][1]) < set(every["brick"][1])
@@ -203,10 +239,11 @@ def test_start_weights_are_part_of_the_plan(
     shutil.copy(files[0], files[1])
     torch.save({"state_dict": {name: tensor * 2 for name, tensor in state.items()}}, files[2])
     plans = [plan_of(tiny_study(generator={**generator, "init": f"taming:{file}"}), tmp_path) for file in files]
-    keys = [next(iter(plan.generators.values())).key for plan in (plan_of(scratch, tmp_path), *plans)]
+    keys = [key for plan in (plan_of(scratch, tmp_path), *plans) for key in trainings(plan)]
+    assert len(keys) == 4
     assert keys[1] == keys[2]
     assert len(set(keys)) == 3
-    (stage,) = plans[0].generators.values()
+    (stage,) = plans[0].of(TrainingStage)
     assert len(stage.start_sha256 or "") == 64
     monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
     published = {**generator, "vqgan": "f16", "resolution": 256, "init": "taming:imagenet_1024"}
@@ -219,8 +256,8 @@ def test_a_category_may_have_its_own_augmentation(tiny_study: Callable[..., Stud
     plain = plan_of(tiny_study(categories=both), tmp_path)
     study = tiny_study(categories=both, category_augmentation={"brick": "strong"})
     plan = plan_of(study, tmp_path)
-    assert {g.category: g.augmentation for g in plan.generators.values()} == {"brick": "strong", "coin": "mild"}
-    assert len({g.key for g in plan.generators.values()} & {g.key for g in plain.generators.values()}) == 1
+    assert {g.category: g.augmentation for g in plan.of(TrainingStage)} == {"brick": "strong", "coin": "mild"}
+    assert len(trainings(plan) & trainings(plain)) == 1
     assert study.control_policy == "strong"
     with pytest.raises(BadInput, match="category_augmentation: pear is no category"):
         plan_of(tiny_study(category_augmentation={"pear": "strong"}), tmp_path)
@@ -228,7 +265,8 @@ def test_a_category_may_have_its_own_augmentation(tiny_study: Callable[..., Stud
 
 def test_the_encoders_precision_is_part_of_what_it_decides(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     plain, mixed = (plan_of(tiny_study(encoder_precision=p), tmp_path) for p in ("fp32", "bf16"))
-    assert not plain.prompts.keys() & mixed.prompts.keys()
-    assert {g.key for g in plain.generators.values()} == {g.key for g in mixed.generators.values()}
-    assert plain.generators.keys() != mixed.generators.keys()
-    assert {g.precision for g in mixed.generators.values()} == {"bf16"}
+    assert not prompts(plain) & prompts(mixed)
+    assert trainings(plain) == trainings(mixed)
+    assert {stage.id for stage in plain.of(TrainingStage)}.isdisjoint(stage.id for stage in mixed.of(TrainingStage))
+    assert {stage.key for stage in plain.of(ImageSetStage)}.isdisjoint(stage.key for stage in mixed.of(ImageSetStage))
+    assert {stage.precision for stage in mixed.of(TrainingStage)} == {"bf16"}

@@ -1,12 +1,13 @@
-"""The generator pool: who gets a place, for how long, in what order; one stage's dead actor is not the next one's."""
+"""The actor pool: who gets a place, for how long, in what order; one stage's dead actor is not the next one's."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,31 @@ import ray
 from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
-from runner.cluster.actors import Made
-from runner.cluster.connection import cluster
-from runner.cluster.pool import GeneratorPool
-from runner.plan.plan import GeneratorStage
+from runner.cluster.pool import ActorPool
+from runner.cluster.worker import Finished, Job
+from runner.plan.scheduling import Share
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options
+from runner.stages.training import TrainingStage
 from runner.study.study import Study
 
+SHARES_RAY = True
 
-@ray.remote(num_cpus=0)
+
+def seed_of(job: Job) -> int:
+    """The seed of the training that is to be run: here it is the seconds that are expected of it too."""
+    assert isinstance(job.stage, TrainingStage)
+    return job.stage.seed
+
+
 class Worker:
     """Does nothing but say who it is; a seed of 666 ends its process."""
 
-    def make(self, stage: Any, originals: Any, broker: Any) -> Made:
-        if stage.seed == 666:
+    def run(self, job: Job) -> Finished:
+        if seed_of(job) == 666:
             os._exit(1)
         time.sleep(0.1)
-        return Made(os.getpid(), ray.get_runtime_context().get_node_id())
+        return Finished(ray.get_runtime_context().get_node_id(), outcome={"process": os.getpid()})
 
 
 @dataclass
@@ -43,65 +51,73 @@ class Place:
     wanted: bool = False
     started: list[tuple[int, str | None]] = field(default_factory=list)
 
-    def start(self, stage: Any, node: str | None) -> Any:
-        self.started.append((stage.seed, node))
-        return Worker.remote()
+    def start(self, job: Job, node: str | None) -> Any:
+        self.started.append((seed_of(job), node))
+        return ray.remote(num_cpus=0)(Worker).remote()
 
-    def suits(self, actor: Any, stage: Any) -> bool:
+    def suits(self, actor: Any, job: Job) -> bool:
         return True
 
-    def slots(self, stage: Any) -> int:
+    def slots(self, job: Job) -> int:
         return self.room
 
-    def seconds(self, stage: Any) -> float:
-        return float(stage.seed)
+    def seconds(self, job: Job) -> float:
+        return float(seed_of(job))
+
+    def run_in(self, actor: Any, job: Job) -> Any:
+        return actor.run.remote(job)
 
     def is_wanted(self) -> bool:
         return self.wanted
 
 
 @pytest.fixture
-def stage(tiny_study: Callable[..., Study], tmp_path: Path) -> GeneratorStage:
-    (found,) = plan_studies([tiny_study()], Options(str(tmp_path))).generators.values()
+def stage(tiny_study: Callable[..., Study], tmp_path: Path) -> TrainingStage:
+    (found,) = plan_studies([tiny_study()], Options(str(tmp_path))).of(TrainingStage)
     return found
 
 
-async def all_of(pool: GeneratorPool, stage: GeneratorStage, *seeds: int) -> list[Any]:
-    stages = [replace(stage, seed=seed) for seed in seeds]
-    return await asyncio.gather(*(pool.make(s, [], None) for s in stages), return_exceptions=True)
+def job(stage: TrainingStage, seed: int) -> Job:
+    return Job(replace(stage, seed=seed), (), Share(1, 0))
 
 
-def of(stage: GeneratorStage, category: str) -> GeneratorStage:
+async def all_of(pool: ActorPool, stage: TrainingStage, *seeds: int) -> list[Any]:
+    """What each training ended with: the process that ran it, or its error."""
+    found = await asyncio.gather(*(pool.run(job(stage, seed)) for seed in seeds), return_exceptions=True)
+    return [(each.outcome or {})["process"] if isinstance(each, Finished) else each for each in found]
+
+
+def on_an_event_loop(test: Callable[[TrainingStage], Coroutine[Any, Any, None]]) -> Callable[[TrainingStage], None]:
+    @wraps(test)
+    def run(stage: TrainingStage) -> None:
+        asyncio.run(test(stage))
+
+    return run
+
+
+def of(stage: TrainingStage, category: str) -> TrainingStage:
     return replace(stage, support=replace(stage.support, shard=category))
 
 
-def test_places_are_kept_shared_and_given_back(stage: GeneratorStage) -> None:
-    """One Ray for all of them: it takes seconds to start."""
-    with cluster(None, 1):
-        asyncio.run(a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage))
-        asyncio.run(an_idle_actor_takes_what_comes_later(stage))
-        asyncio.run(an_idle_actor_goes_when_its_place_is_wanted(stage))
-        asyncio.run(the_longest_comes_first_and_a_category_stays_where_it_was(stage))
-        asyncio.run(one_that_is_stopped_before_it_began_fails_like_any_other(stage))
-
-
-async def a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage: GeneratorStage) -> None:
+@on_an_event_loop
+async def test_a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(stage: TrainingStage) -> None:
     place = Place()
-    first, second, third = await all_of(GeneratorPool(place), stage, 3, 666, 1)
+    first, second, third = await all_of(ActorPool(place), stage, 3, 666, 1)
     assert isinstance(second, ray.exceptions.RayActorError)
     assert (place.started[0][0], len(place.started)) == (666, 2)
     assert first == third
 
-    def refuse(stage: Any, node: str | None) -> Any:
+    def refuse(job: Job, node: str | None) -> Any:
         raise GoodshotError("no actor today")
 
     place.start = refuse  # type: ignore[method-assign]
-    assert all("no actor today" in str(e) for e in await all_of(GeneratorPool(place), stage, 1, 2))
+    assert all("no actor today" in str(e) for e in await all_of(ActorPool(place), stage, 1, 2))
 
 
-async def an_idle_actor_takes_what_comes_later(stage: GeneratorStage) -> None:
+@on_an_event_loop
+async def test_an_idle_actor_takes_what_comes_later(stage: TrainingStage) -> None:
     place = Place(room=2)
-    pool = GeneratorPool(place)
+    pool = ActorPool(place)
     (first,) = await all_of(pool, stage, 1)
     (later,) = await all_of(pool, stage, 2)
     assert first == later
@@ -109,9 +125,10 @@ async def an_idle_actor_takes_what_comes_later(stage: GeneratorStage) -> None:
     assert len(place.started) == 2
 
 
-async def an_idle_actor_goes_when_its_place_is_wanted(stage: GeneratorStage) -> None:
+@on_an_event_loop
+async def test_an_idle_actor_goes_when_its_place_is_wanted(stage: TrainingStage) -> None:
     place = Place()
-    pool = GeneratorPool(place)
+    pool = ActorPool(place)
     (first,) = await all_of(pool, stage, 1)
     assert pool.size == 1
     place.wanted = True
@@ -121,21 +138,23 @@ async def an_idle_actor_goes_when_its_place_is_wanted(stage: GeneratorStage) -> 
     assert first != later
 
 
-async def the_longest_comes_first_and_a_category_stays_where_it_was(stage: GeneratorStage) -> None:
+@on_an_event_loop
+async def test_the_longest_comes_first_and_a_category_stays_where_it_was(stage: TrainingStage) -> None:
     place = Place(wanted=True)
-    pool = GeneratorPool(place)
+    pool = ActorPool(place)
     work = [(of(stage, "small"), 1), (of(stage, "large"), 5), (of(stage, "large"), 7), (of(stage, "small"), 2)]
-    await asyncio.gather(*(pool.make(replace(each, seed=seconds), [], None) for each, seconds in work))
+    await asyncio.gather(*(pool.run(job(each, seconds)) for each, seconds in work))
     # The first is under way before the others are known.
     assert [seed for seed, _ in place.started] in ([1, 7], [7, 2])
     await all_of(pool, of(stage, "large"), 1)
     assert place.started[-1] == (1, ray.get_runtime_context().get_node_id())
 
 
-async def one_that_is_stopped_before_it_began_fails_like_any_other(stage: GeneratorStage) -> None:
-    pool = GeneratorPool(Place())
-    first, second = replace(stage, seed=2), replace(stage, seed=1)
-    made = [asyncio.ensure_future(pool.make(each, [], None)) for each in (first, second)]
+@on_an_event_loop
+async def test_a_job_that_is_stopped_before_it_began_fails_like_any_other(stage: TrainingStage) -> None:
+    pool = ActorPool(Place())
+    first, second = job(stage, 2), job(stage, 1)
+    made = [asyncio.ensure_future(pool.run(each)) for each in (first, second)]
     await asyncio.sleep(0)
     pool.stop(second)
     pool.stop(second)

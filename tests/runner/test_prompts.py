@@ -18,8 +18,8 @@ from PIL import Image
 from components.prompts import Ranking, open_wordnet
 from runner.cli import main
 from runner.photographs.prompts import prompt_config
-from runner.plan.plan import PromptStage, Support
-from runner.stages.stages import rank_prompts
+from runner.stages.base import Context, Support
+from runner.stages.prompt import PromptStage
 from runner.store.artifacts import Store
 
 ROOT = Path(__file__).parents[2]
@@ -131,10 +131,17 @@ def test_it_ranks_as_a_study_does(photograph: Path, tmp_path: Path) -> None:
     assert main(["prompts", "coin", *EXTRACT, "--images", str(photograph.parent), "--json", str(written)]) == 0
     own = Ranking.from_json(written.read_text())
     words, config = open_wordnet("extract").words("coin"), prompt_config(wordnet="extract")
-    stage = PromptStage("prompt/x", Support("", (), ()), "coin", words, config, "conse-lite0-minilm")
+    stage = PromptStage(
+        key="prompt/x",
+        support=Support("", (), ()),
+        object_name="coin",
+        words=words,
+        config=config,
+        encoder="conse-lite0-minilm",
+    )
     originals = [np.asarray(Image.open(path).convert("RGB")) for path in (photograph, second)]
     store = Store(str(tmp_path / "store"))
-    rank_prompts(stage, originals, store)
+    stage.run(Context(store, read=lambda value: originals), [stage])
     stored = Ranking.from_json(store.get("prompt/x").read("ranking.json"))
     assert [row.prompt for row in own.rows] == [row.prompt for row in stored.rows]
     assert [row.cosine for row in own.rows] == pytest.approx([row.cosine for row in stored.rows], abs=1e-5)

@@ -17,9 +17,13 @@ from components.errors import GoodshotError
 from runner.results.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
 from runner.results.parts import Parts
 from runner.results.results import Results
-from runner.results.tables import CELL, OF_CELLS, ROW, SCHEMAS
+from runner.results.tables import CELL_TABLES, Tables
 from runner.store.files import Files
 from runner.store.leases import Leases
+
+
+TABLES = Tables.known()
+ROW = TABLES.row
 
 
 def append(results: Results, numbers: Sequence[int]) -> None:
@@ -46,7 +50,7 @@ def files(folder: Path, table: str = "results") -> list[str]:
 def everything(results: Results) -> dict[str, list[dict[str, object]]]:
     return {
         table: sorted(results.read(table).to_pylist(), key=lambda row: (row["fingerprint"], str(row.get("image_id"))))
-        for table in OF_CELLS
+        for table in CELL_TABLES
     }
 
 
@@ -90,7 +94,7 @@ def test_tables_of_an_earlier_version_had_a_file_a_cell(tmp_path: Path) -> None:
     append(results, range(10))
     before = everything(results)
     compact(results)
-    for table in OF_CELLS:
+    for table in CELL_TABLES:
         (part,) = (tmp_path / table).iterdir()
         rows = pq.read_table(part)
         for i in range(10):
@@ -111,7 +115,7 @@ def test_cells_that_were_moved_are_the_same_cells(tmp_path: Path) -> None:
     before, finished = everything(results), results.finished()
     assert not (tmp_path / "results").exists()
     compact(results)
-    for table in OF_CELLS:
+    for table in CELL_TABLES:
         assert len(files(tmp_path, table)) == 1
     assert not files(tmp_path, "finished")
     again = Results(str(tmp_path))
@@ -145,14 +149,14 @@ def test_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
     results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
     append(results, [1])
     for path in (tmp_path / "finished").iterdir():
-        assert pa.ipc.open_stream(path.read_bytes()).schema == CELL
+        assert pa.ipc.open_stream(path.read_bytes()).schema == TABLES.cell
     compact(results)
     results.append_failure("failed", "s", "c", "e", "l")
     results.write_trial("trial", [{"trial": "trial", "of no column": 1}])
-    for table, schema in SCHEMAS.items():
+    for table in (*CELL_TABLES, "failures", "trials"):
         for path in (tmp_path / table).iterdir():
-            assert pq.read_schema(path) == schema
-        assert results.read(table).schema == schema
+            assert pq.read_schema(path) == TABLES[table]
+        assert results.read(table).schema == TABLES[table]
     assert results.row("nothing") == {**dict.fromkeys(ROW.names), "fingerprint": "nothing"}
 
 
@@ -205,7 +209,7 @@ def test_what_a_killed_compaction_left_twice_counts_once(tmp_path: Path) -> None
     assert everything(Results(str(tmp_path))) == before
     compact(Results(str(tmp_path)))
     assert not files(tmp_path, "finished")
-    for table in OF_CELLS:
+    for table in CELL_TABLES:
         (part,) = (tmp_path / table).iterdir()
         assert pq.read_table(part).num_rows == len(before[table])
         # And two drivers, one of which lost its lease, may leave every row in two files.
@@ -222,7 +226,7 @@ def test_forgotten_cells_are_in_no_table(tmp_path: Path) -> None:
     for looked in (results, Results(str(tmp_path))):
         assert looked.finished() == {"f0000", "f0002", "f0003", "f0005"}
         assert not looked.has("f0001")
-        for table in OF_CELLS:
+        for table in CELL_TABLES:
             assert set(looked.read(table)["fingerprint"].to_pylist()) == looked.finished()
     forget(results, results.finished())
     assert not results.rows()
@@ -361,7 +365,7 @@ def test_cells_are_read_while_they_are_moved(tmp_path: Path) -> None:
     reader.start()
     for _ in range(3):
         compact(results)
-        for table in OF_CELLS:
+        for table in CELL_TABLES:
             # Seven more of the same, so that the next round makes one of them.
             (part,) = (tmp_path / table).glob("*.parquet")
             for i in range(MANY_PARTS - 1):

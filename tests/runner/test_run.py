@@ -157,7 +157,7 @@ def test_a_lost_row_and_a_broken_artifact(sweep: Finished, capsys: pytest.Captur
     assert "stages executed: 1 (1 detection)" in out
     (failure,) = Results(str(sweep.out)).read("failures").to_pylist()
     assert "bytes differ from those committed" in failure["error"]
-    assert 'stages.py", line' in failure["log"]
+    assert 'cells/detection.py", line' in failure["log"]
     assert "\x1b" not in failure["log"]
 
     images.write_bytes(content)

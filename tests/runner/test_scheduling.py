@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from runner.plan.costs import Cost, Memory, read_memory, remember_memory, step_cost
-from runner.plan.plan import GeneratorStage
 from runner.plan.scheduling import Share, Shares, expected_seconds
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.study.study import Resources, Study
+from runner.stages.base import Stage
+from runner.stages.costs import Cost, Memory, read_memory, remember_memory
+from runner.stages.image_set import ImageSetStage
+from runner.stages.prompt import PromptStage
+from runner.stages.shard import ShardStage
+from runner.stages.training import TrainingStage
+from runner.study.study import Study
+
+Training = Callable[..., TrainingStage]
 
 GB = 2**30
 MIXED = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 32.0}, {"CPU": 3.0, "GPU": 1.0}]
@@ -20,9 +26,22 @@ MIXED = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 32.0}, {"CPU": 3.0, "GPU": 1.0}]
 
 
 @pytest.fixture
-def stage(tiny_study: Callable[..., Study], tmp_path: Path) -> GeneratorStage:
-    (found,) = plan_studies([tiny_study()], Options(str(tmp_path))).generators.values()
-    return found
+def training(tiny_study: Callable[..., Study], tmp_path: Path) -> Training:
+    """The training of a tiny study with these resources."""
+
+    def make(**resources: object) -> TrainingStage:
+        study = tiny_study(resources=resources)
+        (found,) = plan_studies([study], Options(str(tmp_path))).of(TrainingStage)
+        return found
+
+    return make
+
+
+def kind_of(stage: Stage) -> str:
+    """The kind of work by which its memory is measured."""
+    kind = stage.memory_kind()
+    assert kind is not None
+    return kind
 
 
 @pytest.mark.parametrize(
@@ -45,40 +64,59 @@ def test_stages_fit_on_nodes_one_by_one(share: Share, fit: int) -> None:
     assert share.fits(MIXED) == fit
 
 
-def test_without_a_gpu_everything_is_on_the_cpu(stage: GeneratorStage) -> None:
-    shares = Shares(Resources(), [{"CPU": 4.0}])
-    assert shares.generator(stage) == Share(1, 0)
-    assert shares.generator(stage).device == "cpu"
-    assert (shares.generators(stage), shares.detections()) == (4, 4)
+def test_workers_that_train_together_take_as_much_each_on_any_node() -> None:
+    assert Share(1, 0, workers=2).fits(MIXED) == 43 // 3
+    assert Share(1, 1, workers=2).fits(MIXED) == 1
+    assert Share(1, 1, workers=3).fits(MIXED) == 0
 
 
-def test_the_first_of_a_kind_has_a_gpu_of_its_own_and_the_next_what_it_needed(stage: GeneratorStage) -> None:
-    shares = Shares(Resources(), MIXED)
-    assert shares.generator(stage) == Share(1, 1)
-    assert shares.generators(stage) == 3
-    kind = step_cost(stage, "cuda")
+def test_without_a_gpu_everything_is_on_the_cpu(training: Training) -> None:
+    shares, stage = Shares([{"CPU": 4.0}]), training()
+    assert shares.of(stage) == Share(1, 0)
+    assert shares.of(stage).device == "cpu"
+    assert (shares.at_once(stage), shares.detections(stage.resources)) == (4, 4)
+
+
+def test_the_first_of_a_kind_has_a_gpu_of_its_own_and_the_next_what_it_needed(training: Training) -> None:
+    shares, stage = Shares(MIXED), training()
+    assert shares.of(stage) == Share(1, 1)
+    assert shares.at_once(stage) == 3
+    kind = kind_of(stage)
     # 1.2 × 10 GB and the context's 0.6 GB of 80 GB: 0.157, rounded up to 0.2.
     shares.measured(kind, Memory(10 * GB, 80 * GB))
-    assert shares.generator(stage) == Share(1, 0.2)
-    assert shares.generators(stage) == 8 + 3
+    assert shares.of(stage) == Share(1, 0.2)
+    assert shares.at_once(stage) == 8 + 3
     # A smaller GPU elsewhere: what is safe on both.
     shares.measured(kind, Memory(4 * GB, 40 * GB))
-    assert shares.generator(stage) == Share(1, 0.35)
+    assert shares.of(stage) == Share(1, 0.35)
     shares.measured(kind, Memory(70 * GB, 80 * GB))
-    assert shares.generator(stage) == Share(1, 1)
+    assert shares.of(stage) == Share(1, 1)
 
 
-def test_what_is_declared_holds_and_limits_are_kept(stage: GeneratorStage) -> None:
-    shares = Shares(Resources(generator_gpus=0.25, generators=2), MIXED)
-    shares.measured(step_cost(stage, "cuda"), Memory(10 * GB, 80 * GB))
-    assert shares.generator(stage) == Share(1, 0.25)
-    assert shares.generators(stage) == 2
-    assert Shares(Resources(generators=9), [{"CPU": 2.0}]).generators(stage) == 2
+def test_what_is_declared_holds_and_limits_are_kept(training: Training) -> None:
+    shares, stage = Shares(MIXED), training(generator_gpus=0.25, generators=2)
+    shares.measured(kind_of(stage), Memory(10 * GB, 80 * GB))
+    assert shares.of(stage) == Share(1, 0.25)
+    assert shares.at_once(stage) == 2
+    assert Shares([{"CPU": 2.0}]).at_once(training(generators=9)) == 2
 
 
-def test_memory_is_remembered_for_the_next_run(
-    stage: GeneratorStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_stage_takes_what_its_own_studys_resources_say(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    """Two studies of one run that declare different resources."""
+    resources = [{"generator_cpus": 2, "detector_cpus": 3, "detector_gpus": 0.5}, {"detections": 1}]
+    studies = [
+        tiny_study(name=name, seed=seed, resources=each)
+        for seed, (name, each) in enumerate(zip(("one", "other"), resources, strict=True))
+    ]
+    plan, shares = plan_studies(studies, Options(str(tmp_path))), Shares([{"CPU": 8.0}])
+    assert [shares.of(stage) for stage in plan.of(TrainingStage)] == [Share(2, 0), Share(1, 0)]
+    cells = [plan.cells[plan.cells_of[study.name][0]] for study in studies]
+    assert [shares.of(cell) for cell in cells] == [Share(3, 0.5), Share(1, 0)]
+    assert shares.at_once(cells[1]) == 1
+    assert {shares.of(stage) for kind in (ShardStage, PromptStage) for stage in plan.of(kind)} == {Share(1, 0)}
+
+
+def test_memory_is_remembered_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path))
     assert read_memory() == {}
     remember_memory({"one": Memory(3, 4), "other": Memory(1, 4)})
@@ -87,7 +125,12 @@ def test_memory_is_remembered_for_the_next_run(
 
 
 def test_the_longer_training_is_expected_to_take_longer(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
-    plan = plan_studies([tiny_study(vq_weight=[0.5, 1.0], iterations=[4, 8])], Options(str(tmp_path)))
-    stage = next(iter(plan.generators.values()))
-    assert expected_seconds(stage, "cpu", {step_cost(stage, "cpu"): Cost(6.0, 3)}) == 2.0 * 8
-    assert expected_seconds(stage, "cpu", {}) > 0
+    plan = plan_studies([tiny_study(iterations=[4, 8])], Options(str(tmp_path)))
+    (stage,) = plan.of(TrainingStage)
+    image_sets = plan.of(ImageSetStage)
+    shorter = [image_set for image_set in image_sets if image_set.iterations == 4]
+    costs = {stage.step_kind("cpu"): Cost(6.0, 3), stage.image_kind("cpu"): Cost(3.0, 1)}
+    # Seven updates, and two samples of each of four scored iterations.
+    assert expected_seconds(stage, image_sets, "cpu", costs) == 2.0 * 7 + 3.0 * 2 * 4
+    assert expected_seconds(stage, shorter, "cpu", costs) == 2.0 * 3 + 3.0 * 2 * 2
+    assert expected_seconds(stage, image_sets, "cpu", {}) > expected_seconds(stage, shorter, "cpu", {}) > 0

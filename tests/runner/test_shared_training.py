@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.plan.plan import Plan, unshared_steps
+from runner.plan.plan import Plan, planned_steps, unshared_steps
 from runner.results.results import Results
-from runner.run.execute import plan_studies, run_studies, sharing
+from runner.results.sharing import sharing
+from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options, Run
+from runner.stages.image_set import ImageSetStage
+from runner.stages.training import TrainingStage
 from runner.study.settings import validate
 from runner.study.study import Study
 from tests.conftest import TINY
@@ -32,15 +35,29 @@ UNSHARED = TRAININGS * 6 * (1 + 3 + 5 + 7 + 9)
 """Steps of a training for each cell: of every support, category and λ, each of the 6 copies from scratch to each L."""
 
 
+def image_sets(plan: Plan) -> dict[str, list[ImageSetStage]]:
+    """Training → the image sets that it is to make."""
+    found: dict[str, list[ImageSetStage]] = {stage.id: [] for stage in plan.of(TrainingStage)}
+    for image_set in plan.of(ImageSetStage):
+        found[image_set.training].append(image_set)
+    return found
+
+
+def longest(plan: Plan) -> list[int]:
+    """The largest L of each training."""
+    return [max(each.iterations for each in owed) for owed in image_sets(plan).values()]
+
+
 def test_the_plan_has_one_generator_for_all_copies_and_iterations(
     tiny_study: Callable[..., Study], tmp_path: Path
 ) -> None:
     plan = plan_studies([tiny_study(**AXES)], Options(str(tmp_path)))
     assert len(plan.cells) == CELLS == 720
-    assert len(plan.generators) == TRAININGS == 24
-    assert {len(stage.image_sets) for stage in plan.generators.values()} == {6 * 5}
-    assert {stage.iterations for stage in plan.generators.values()} == {10}
-    assert unshared_steps(plan.cells.values()) == UNSHARED == 3600
+    assert len(image_sets(plan)) == TRAININGS == 24
+    assert {len(owed) for owed in image_sets(plan).values()} == {6 * 5}
+    assert {*longest(plan)} == {10}
+    assert planned_steps(plan, plan.cells.values()) == TRAININGS * 9
+    assert unshared_steps(plan, plan.cells.values()) == UNSHARED == 3600
 
 
 def test_iterations_are_eighteen_times_fewer_where_l_is_evenly_spaced(
@@ -49,7 +66,7 @@ def test_iterations_are_eighteen_times_fewer_where_l_is_evenly_spaced(
     """Up to L and the largest L; updates are one fewer in each training, because set L is sampled before update L."""
     plan = plan_studies([tiny_study(**AXES)], Options(str(tmp_path)))
     points = [p.cell.generation.point for p in plan.cells.values() if p.cell.generation]
-    assert sum(p.iterations for p in points) == 18 * sum(stage.iterations for stage in plan.generators.values())
+    assert sum(p.iterations for p in points) == 18 * sum(longest(plan))
 
 
 @dataclass(frozen=True)
@@ -81,8 +98,8 @@ def test_each_stage_of_the_sweep_runs_once(ran: Ran) -> None:
 
 @pytest.mark.slow
 def test_each_generator_trains_to_the_largest_l_and_no_further(ran: Ran) -> None:
-    assert ran.run.generator_steps == dict.fromkeys(ran.plan.generators, 10 - 1)
-    counted = sharing(ran.study, ran.plan, ran.run, ran.out)
+    assert ran.run.generator_steps == dict.fromkeys(image_sets(ran.plan), 10 - 1)
+    counted = sharing(ran.study, ran.plan, ran.run.generator_steps, Results(ran.out))
     assert (counted.this_run, counted.unshared) == (TRAININGS * 9, UNSHARED)
 
 

@@ -14,11 +14,9 @@ import yaml
 
 from runner.cli import main
 from runner.results.results import Results
-from runner.results.tables import SCHEMAS
+from runner.results.tables import Tables
 from runner.store.artifacts import Store
 from tests.conftest import TINY
-
-SHARES_RAY = True
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     study.write_text(yaml.safe_dump({**TINY, "dataset": {"name": "demo", "root": str(photographs)}}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "disabled")
-        assert main(["sweep", str(study), "--out", str(folder / "out"), "--cpus", "2"]) == 0
+        assert main(["sweep", str(study), "--out", str(folder / "out"), "--local"]) == 0
     return folder / "out"
 
 
@@ -45,8 +43,8 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def rewrite(out: Path, table: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
     """Change a table that a run has left, as no run does."""
     for part in (out / table).glob("*.parquet"):
-        rows = pq.read_table(part, schema=SCHEMAS[table]).to_pylist()
-        pq.write_table(pa.Table.from_pylist(change(rows), schema=SCHEMAS[table]), part)
+        rows = pq.read_table(part, schema=Tables.known()[table]).to_pylist()
+        pq.write_table(pa.Table.from_pylist(change(rows), schema=Tables.known()[table]), part)
 
 
 def test_a_sound_study_is_sound(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +70,7 @@ def test_a_changed_row_and_lost_scores_are_named_and_made_again(
     assert "2 rows are forgotten; the study's own command makes them again" in said(capsys)
     assert Results(str(out)).finished() == {third}
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert main(["sweep", str(finished.parent / "study.yaml"), "--out", str(out), "--cpus", "2"]) == 0
+    assert main(["sweep", str(finished.parent / "study.yaml"), "--out", str(out), "--local"]) == 0
     assert "1 finished, 2 to run" in said(capsys)
     assert main(["verify", str(out)]) == 0
     assert {f: row["image_auroc"] for f, row in Results(str(out)).rows().items()} == {

@@ -1,7 +1,9 @@
-"""``variance: predicted`` in a study: what is learned from, what is shared, and a run through Ray."""
+"""``variance: predicted`` in a study: what is learned from, what is shared, and a run."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,19 @@ from components.generator.config import VQGANConfig
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
 from runner.cli import main
+from runner.executor.local import LocalExecutor
 from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.run.execute import plan_studies
 from runner.run.options import Options
 from runner.stages.quality import quality_values
-from runner.stages.shard import make_shards
-from runner.stages.variation import VariationStage, make_variation, read_variation
+from runner.stages.shard import ShardStage
+from runner.stages.training import TrainingStage
+from runner.stages.variation import VariationStage, read_variation
 from runner.store.artifacts import Store
 from runner.study.settings import to_yaml
 from runner.study.study import Study
 from tests.conftest import TINY
-
-SHARES_RAY = True
 
 NETWORK = TINY["generator"]["vqgan"]
 LEARNING = {"images": 3, "pairs": 6, "steps": 5, "hidden": 4}
@@ -58,19 +60,25 @@ def plan_of(study: Study, tmp_path: Path) -> Plan:
 
 
 def only(plan: Plan) -> VariationStage:
-    (stage,) = plan.variations.values()
+    (stage,) = plan.of(VariationStage)
     return stage
 
 
 def names(plan: Plan) -> list[str]:
-    return sorted(plan.category(source.shard).name for source in only(plan).sources)
+    """The categories that the only head of a plan learns from."""
+    shards = (plan.stages[source.shard] for source in only(plan).sources)
+    return sorted(shard.samples[0].category for shard in shards if isinstance(shard, ShardStage))
+
+
+def trainings(plan: Plan) -> set[str]:
+    return {stage.key for stage in plan.of(TrainingStage)}
 
 
 def test_the_category_itself_is_left_out(predicted: Callable[..., Study], tmp_path: Path) -> None:
     """The study names coin alone; its dataset's other categories are learned from."""
     assert names(plan_of(predicted(), tmp_path)) == ["brick", "gravel"]
     both = plan_of(predicted(categories=["coin", "brick"]), tmp_path)
-    assert len(both.variations) == 2
+    assert len(both.of(VariationStage)) == 2
 
 
 def test_its_own_images_are_left_out_under_any_name(
@@ -94,8 +102,10 @@ def test_its_own_images_are_left_out_under_any_name(
 
 def test_one_head_serves_all_supports_and_weights(predicted: Callable[..., Study], tmp_path: Path) -> None:
     plan = plan_of(predicted(support_seeds=[0, 1], vq_weight=[0.5, 1.0]), tmp_path)
-    assert len(plan.generators) == 4
-    assert {stage.variation for stage in plan.generators.values()} == {only(plan)}
+    assert len(trainings(plan)) == 4
+    for stage in plan.of(TrainingStage):
+        assert stage.variation == only(plan).key
+        assert stage.variation in stage.inputs
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_its_identity(
         change = {"variation_sources": [{"name": "mvtec_ad", "root": str(tmp_path / "sources")}]}
     base, other = (plan_of(predicted(**c), tmp_path) for c in ({}, change))
     assert only(base).key != only(other).key
-    assert not {*base.generators} & {*other.generators}
+    assert not trainings(base) & trainings(other)
 
 
 def test_other_variances_have_no_such_stage_and_keep_their_identity(
@@ -124,8 +134,8 @@ def test_other_variances_have_no_such_stage_and_keep_their_identity(
 ) -> None:
     plain = plan_of(predicted(variance=["estimated"]), tmp_path)
     both = plan_of(predicted(variance=["estimated", "predicted"]), tmp_path)
-    assert not plain.variations
-    assert set(plain.generators) < set(both.generators)
+    assert not plain.of(VariationStage)
+    assert trainings(plain) < trainings(both)
 
 
 def test_from_scratch_it_is_refused(tiny_study: Callable[..., Study]) -> None:
@@ -140,9 +150,15 @@ def test_a_run_learns_once_and_resumes(
     study = study.model_copy(update={"vqgan_clip": study.vqgan_clip.model_copy(update={"iterations": 2, "cutouts": 2})})
     file = tmp_path / "study.yaml"
     file.write_text(to_yaml(study))
-    command = ["sweep", str(file), "--out", str(tmp_path / "out"), "--cpus", "2"]
+    command = ["sweep", str(file), "--out", str(tmp_path / "out"), "--local"]
+    temporary, environment = tempfile.gettempdir(), dict(os.environ)
     assert main(command) == 0
     assert "1 variation" in capsys.readouterr().out
+    # The run was tracked by W&B in this very process, which is left as it was.
+    assert list((tmp_path / "out").glob("wandb/offline-run-*"))
+    assert tempfile.gettempdir() == temporary
+    names = ("TMPDIR", "WANDB_DIR", "WANDB_MODE")
+    assert all(os.environ.get(name) == environment.get(name) for name in names)
     rows = Results(str(tmp_path / "out")).rows().values()
     assert sorted((r["arm"], r["variance"]) for r in rows) == sorted(
         [(arm, v) for arm in ("generated", "vqgan_clip") for v in ("estimated", "predicted")]
@@ -155,13 +171,10 @@ def test_a_run_learns_once_and_resumes(
 def test_variation_v1(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     """The stage's fingerprint and output, which may change with its version only (see test_golden.py)."""
     generator = {"resolution": 32, "vqgan": "embedded", "init": "embedded", "perceptual": "none"}
-    stage = only(plan_of(tiny_study(variance=["predicted"], variation=LEARNING, generator=generator), tmp_path))
-    assert stage.key[:26] == "variation/534f9dc781e70342"
     plan = plan_of(tiny_study(variance=["predicted"], variation=LEARNING, generator=generator), tmp_path)
-    store = Store(str(tmp_path / "store"))
-    for source in stage.sources:
-        make_shards(plan.category(source.shard).samples, source.shard, store)
-    make_variation(stage, store)
+    stage, store = only(plan), Store(str(tmp_path / "store"))
+    assert stage.key[:26] == "variation/534f9dc781e70342"
+    LocalExecutor(plan, store).make(stage.id)
     head = read_variation(stage.key, store)
     found = head(torch.linspace(-2, 2, 16 * 4).reshape(1, 16, 2, 2))
     assert [float(found.mean()), float(found.std())] == pytest.approx([1.36465, 0.95955], rel=1e-3)

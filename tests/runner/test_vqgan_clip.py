@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +13,89 @@ import numpy as np
 import pytest
 import torch
 
-from components.encoders import Encoder, build_encoder
 from components.generator.config import VQGANConfig
-from components.generator.generator import Generator
 from components.generator.start import save_vqgan
 from components.generator.vqgan import VQGAN
-from runner.plan.plan import Plan, VQGANClipStage
+from runner.executor.local import LocalExecutor
+from runner.plan.plan import Plan
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.image_sets import ImageSets
-from runner.stages.shard import make_shards, read_support
-from runner.stages.stages import rank_prompts
-from runner.stages.vqgan_clip import make_vqgan_clip
+from runner.stages.base import Context, Warm, load_value
+from runner.stages.image_set import ImageSetStage
+from runner.stages.prompt import PromptStage
+from runner.stages.training import TrainingStage
+from runner.stages.vqgan_clip import VQGANClipStage
 from runner.store.artifacts import Store
+from runner.study.settings import validate
 from runner.study.study import Study
 from tests.conftest import TINY
 
 CLIP: dict[str, Any] = {"arms": ["vqgan_clip"], "vqgan_clip": {"iterations": 2, "cutouts": 2}}
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return build_encoder("conse-lite0-minilm")
-
-
 def plan_of(study: Study, tmp_path: Path) -> Plan:
     return plan_studies([study], Options(str(tmp_path / "out")))
 
 
-def prepared(study: Study, store: Store, tmp_path: Path) -> VQGANClipStage:
-    """The study's only stage, with what it stands on (its shard and prompt) in the store."""
-    plan = plan_of(study, tmp_path)
-    for category in plan.categories.values():
-        if not store.has(category.shard):
-            make_shards(category.samples, category.shard, store)
-    for prompt in plan.prompts.values():
-        if not store.has(prompt.key):
-            rank_prompts(prompt, read_support(prompt.support, store), store)
-    (stage,) = plan.vqgan_clip.values()
-    return stage
+@dataclass
+class Making:
+    """A study's only VQGAN-CLIP stage, with a store for its images."""
+
+    plan: Plan
+    stage: VQGANClipStage
+    store: Store
+    replayed: int = 0
+    """Updates of the network that were made to have it."""
+    warm: Warm[Any] = field(default_factory=Warm)
+    """What the process keeps from one stage to the next."""
+
+    def make(self) -> np.ndarray:
+        """The stage's images, uint8 (M, R, R, 3)."""
+        self.stage.run(self.context(), [self.stage])
+        return self.store.get(self.stage.key).arrays("images.safetensors")["images"]
+
+    def train(self) -> None:
+        """Make the image set by which the network gets its updates, in another process than the stage's."""
+        LocalExecutor(self.plan, self.store).make(str(self.stage.trained))
+
+    def context(self) -> Context:
+        def stepped(made: int, steps: int, seconds: float) -> None:
+            self.replayed += steps
+
+        return Context(self.store, partial(load_value, store=self.store), stepped=stepped, warm=self.warm)
 
 
-def starter(stage: VQGANClipStage, store: Store) -> Callable[[], Generator]:
-    t = stage.training
-    originals = read_support(t.support, store)
-    return lambda: Generator(originals, t.config, t.vq_weight, t.seed, t.augmentation)
+@pytest.fixture(scope="module")
+def ranked(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the shard and the ranked prompts, which every stage here stands on."""
+    out = tmp_path_factory.mktemp("ranked")
+    plan = plan_of(validate({**TINY, "dataset": {"name": "demo", "root": str(photographs)}}, "tiny"), out)
+    (prompt,) = plan.of(PromptStage)
+    LocalExecutor(plan, Store(str(out / "store"))).make(prompt.id)
+    return out / "store"
 
 
-def make(stage: VQGANClipStage, store: Store, encoder: Encoder) -> tuple[np.ndarray, int]:
-    """The stage's images, and how many generator steps had to be replayed."""
-    replayed: list[int] = []
-    make_vqgan_clip(stage, store, encoder, starter(stage, store), lambda steps, seconds: replayed.append(steps))
-    return store.get(stage.key).arrays("images.safetensors")["images"], sum(replayed)
+@pytest.fixture
+def making(tiny_study: Callable[..., Study], ranked: Path, tmp_path: Path) -> Callable[..., Making]:
+    """The stage of a tiny study with these fields, in the store of this name."""
+
+    def make(store_name: str = "store", **fields: Any) -> Making:
+        plan = plan_of(tiny_study(**{**CLIP, **fields}), tmp_path)
+        if not (tmp_path / store_name).exists():
+            shutil.copytree(ranked, tmp_path / store_name)
+        (stage,) = plan.of(VQGANClipStage)
+        return Making(plan, stage, Store(str(tmp_path / store_name)))
+
+    return make
 
 
 def test_it_shares_the_generated_arms_training(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     alone = plan_of(tiny_study(**{**CLIP, "arms": ["generated"]}), tmp_path)
     both = plan_of(tiny_study(**{**CLIP, "arms": ["generated", "vqgan_clip"]}), tmp_path)
-    assert both.generators == alone.generators
-    (stage,) = both.vqgan_clip.values()
-    assert stage.training.flight in both.generators
+    assert both.of(TrainingStage) == alone.of(TrainingStage)
+    assert both.of(ImageSetStage) == alone.of(ImageSetStage)
+    (stage,) = both.of(VQGANClipStage)
+    assert both.stages[stage.training.id] == stage.training
     assert stage.updates == 3
 
 
@@ -85,12 +111,13 @@ def test_it_is_varied_by_what_makes_it_and_by_nothing_else(tiny_study: Callable[
         post_augment=["none", "strong"],
     )
     plan = plan_of(study, tmp_path)
-    assert len(plan.cells) == len(plan.vqgan_clip) == 2 * 2 * 2
-    assert len({stage.images for stage in plan.vqgan_clip.values()}) == 2 * 2
-    for planned in plan.cells.values():
-        columns = planned.columns
+    stages = plan.of(VQGANClipStage)
+    assert len(plan.cells) == len(stages) == 2 * 2 * 2
+    assert len({stage.images for stage in stages}) == 2 * 2
+    for cell in plan.cells.values():
+        columns = cell.columns
         assert (columns["arm"], columns["iterations"]) == ("vqgan_clip", 4)
-        assert columns["select"] is columns["detail"] is columns["post_augment"] is None
+        assert not {"select", "detail", "post_augment"} & columns.keys()
         assert columns["prompt_kind"] in ("best", "naive")
 
 
@@ -109,24 +136,22 @@ def test_it_is_varied_by_what_makes_it_and_by_nothing_else(tiny_study: Callable[
 )
 def test_its_identity(change: dict[str, Any], tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     base, other = (plan_of(tiny_study(**{**CLIP, **c}), tmp_path) for c in ({}, change))
-    assert not {*base.vqgan_clip} & {*other.vqgan_clip}
+    keys, others = ({stage.key for stage in plan.of(VQGANClipStage)} for plan in (base, other))
+    assert keys
+    assert not keys & others
     assert not {*base.cells} & {*other.cells}
 
 
-def test_copies_are_a_prefix_and_only_new_ones_are_made(
-    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
-) -> None:
-    store, fresh = Store(str(tmp_path / "store")), Store(str(tmp_path / "fresh"))
-    few, _ = make(prepared(tiny_study(**CLIP, copies=[1]), store, tmp_path), store, encoder)
-    stage = prepared(tiny_study(**CLIP, copies=[3]), store, tmp_path)
-    first = tmp_path / "store" / stage.images / "image-00000" / "commit.json"
+def test_copies_are_a_prefix_and_only_new_ones_are_made(making: Callable[..., Making], tmp_path: Path) -> None:
+    few = making(copies=[1]).make()
+    more = making(copies=[3])
+    first = tmp_path / "store" / more.stage.images / "image-00000" / "commit.json"
     before = first.stat().st_mtime_ns
-    many, _ = make(stage, store, encoder)
+    many = more.make()
     np.testing.assert_array_equal(many[:1], few)
     assert (many[0] != many[1]).any()
     assert first.stat().st_mtime_ns == before
-    straight, _ = make(prepared(tiny_study(**CLIP, copies=[3]), fresh, tmp_path), fresh, encoder)
-    np.testing.assert_array_equal(many, straight)
+    np.testing.assert_array_equal(many, making("fresh", copies=[3]).make())
 
 
 class Killed(Exception):
@@ -134,10 +159,9 @@ class Killed(Exception):
 
 
 def test_a_killed_stage_goes_on_with_the_next_image(
-    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    making: Callable[..., Making], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(str(tmp_path / "store"))
-    stage = prepared(tiny_study(**CLIP, copies=[3]), store, tmp_path)
+    killed = making(copies=[3])
     put = Store.put
 
     def dying(self: Store, key: str, files: Any, info: Any) -> Any:
@@ -148,48 +172,43 @@ def test_a_killed_stage_goes_on_with_the_next_image(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "put", dying)
         with pytest.raises(Killed):
-            make(stage, store, encoder)
-    assert store.parts(stage.images) == ["image-00000", "image-00001"]
-    assert not store.has(stage.key)
-    images, _ = make(stage, store, encoder)
-    assert len(images) == 3
-    assert make_vqgan_clip(stage, store, encoder, starter(stage, store), lambda steps, seconds: None) is None
+            killed.make()
+    assert killed.store.parts(killed.stage.images) == ["image-00000", "image-00001"]
+    assert not killed.store.has(killed.stage.key)
+    assert len(killed.make()) == 3
+    # What is made is not made again.
+    assert killed.stage.is_made(killed.store)
+    executor = LocalExecutor(killed.plan, killed.store)
+    executor.make(killed.stage.id)
+    assert not executor.progress.executed
 
 
-def test_the_network_is_that_of_the_last_declared_l(
-    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
-) -> None:
+def test_the_network_is_that_of_the_last_declared_l(making: Callable[..., Making]) -> None:
     """From a checkpoint at exactly that L where the training left one; replayed, and the same, where it did not."""
-    store, fresh = Store(str(tmp_path / "store")), Store(str(tmp_path / "fresh"))
-    study = tiny_study(**CLIP, iterations=[2, 4], copies=[1])
-    stage = prepared(study, store, tmp_path)
-    ImageSets(stage.training, store, encoder, starter(stage, store), lambda steps, seconds: None).make()
-    from_checkpoint, steps = make(stage, store, encoder)
-    assert steps == 0
-    replayed, steps = make(prepared(study, fresh, tmp_path), fresh, encoder)
-    assert steps == 3
+    trained = making(iterations=[2, 4], copies=[1])
+    trained.train()
+    from_checkpoint = trained.make()
+    assert trained.replayed == 0
+    fresh = making("fresh", iterations=[2, 4], copies=[1])
+    replayed = fresh.make()
+    assert fresh.replayed == 3
     np.testing.assert_array_equal(from_checkpoint, replayed)
-    info = store.get(stage.key).info
+    info = trained.store.get(trained.stage.key).info
     assert info["iteration"] == 4
     assert -1 <= info["similarity"] <= 1
 
 
-def test_start_weights_are_taken_as_they_are(
-    tiny_study: Callable[..., Study], tmp_path: Path, encoder: Encoder
-) -> None:
+def test_start_weights_are_taken_as_they_are(making: Callable[..., Making], tmp_path: Path) -> None:
     """With a published network VQGAN-CLIP means that one, untouched: nothing is trained, whatever L is."""
     network = VQGANConfig.model_validate(TINY["generator"]["vqgan"])
     torch.manual_seed(5)
     published = VQGAN(network, 32)
     save_vqgan(tmp_path / "published.safetensors", published, network, 32)
-    generator = {**TINY["generator"], "init": f"taming:{tmp_path / 'published.safetensors'}"}
-    study = tiny_study(**CLIP, generator=generator)
-    plan = plan_of(study, tmp_path)
-    assert not plan.generators
-    assert all(planned.generator is None for planned in plan.cells.values())
-    store = Store(str(tmp_path / "store"))
-    stage = prepared(study, store, tmp_path)
-    assert stage.updates == 0
-    assert torch.equal(starter(stage, store)().vqgan.decoder.conv_out.weight, published.decoder.conv_out.weight)
-    images, replayed = make(stage, store, encoder)
-    assert (len(images), replayed) == (2, 0)
+    made = making(generator={**TINY["generator"], "init": f"taming:{tmp_path / 'published.safetensors'}"})
+    (cell,) = made.plan.cells.values()
+    assert not made.plan.of(ImageSetStage)
+    assert not any(stage.steps([stage]) for stage in made.plan.closure(cell.inputs).values())
+    assert (made.stage.updates, made.stage.trained) == (0, None)
+    generator = made.stage.training.spec(made.context()).build("cpu")
+    assert torch.equal(generator.vqgan.decoder.conv_out.weight, published.decoder.conv_out.weight)
+    assert (len(made.make()), made.replayed) == (2, 0)
