@@ -15,8 +15,7 @@ from components.errors import BadInput
 from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from runner.report import readme_figure, write_readme_figure, write_report
-from runner.report.charts import listed_prompts
-from runner.report.page import PromptView
+from runner.report.sections.prompts import PromptView, listed_prompts
 from runner.results.compaction import forget
 from runner.results.results import Results
 from runner.run.options import Options
