@@ -14,7 +14,7 @@ def summary(context: StudyContext) -> str:
     named = (*(cell.category for cell in context.record.cells), *(str(row["category"]) for row in context.rows))
     categories = list(dict.fromkeys(named))
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
-    originals = "all originals" if study.shots == "full" else counted(study.shots, "original")
+    originals = "all originals" if study.shots == "full" else f"{study.shots} original{'s' * (study.shots != 1)}"
     listed_for = f" (of {listed(list(study.support))} those listed)" if study.support else ""
     arms = [arm.label for arm in study.own_arms]
     text = f", images chosen by {study.encoder}" if study.uses_text else ""

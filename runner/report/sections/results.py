@@ -49,7 +49,7 @@ class ResultsTable(Section[Table]):
 
 
 def _steps(study: StudyContext) -> tuple[int, int]:
-    """Counted as :func:`runner.run.execute.sharing` does, from what the runs wrote down."""
+    """Steps executed for its trainings, those shared with other studies included, and those without any sharing."""
     trained = [cell for cell in study.cells if study.arm(cell).has_trace]
     sets = {cell.image_set: int(study.row(cell)["iterations"]) - 1 for cell in trained}
     keys = {cell.generator for cell in study.cells if cell.generator}
