@@ -10,9 +10,9 @@ from typing import Literal
 
 Objective = Literal["fair", "oracle"]
 """``fair``: a study may choose by it. ``oracle``: it looks at test labels, so a study that chooses by it is marked."""
-Table = Literal["results", "by_kind", "further", "image_set"]
-"""``results``: every results table. ``by_kind``: by kind of defect. ``further``: the other metrics of the test set.
-``image_set``: quality of the images that an arm adds."""
+Table = Literal["results", "heat_maps", "by_kind", "further", "image_set"]
+"""``results``: every results table. ``heat_maps``: over the points of a sweep. ``by_kind``: by kind of defect.
+``further``: the other metrics of the test set. ``image_set``: quality of the images that an arm adds."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Metric:
 
     name: its column in ``results/``, or its name in ``metrics/``.
     title: what tables call it.
+    limit: up to where it looks, which the tables of long metrics add to the title.
+    in_words: what it measures, to begin a sentence with.
     better: which direction is an improvement.
     column: whether each row has it, so that searches and W&B see it.
     shown: the tables that it heads.
@@ -29,23 +31,44 @@ class Metric:
 
     name: str
     title: str
+    limit: str = ""
+    in_words: str = ""
     better: Literal["higher", "lower"] = "higher"
     column: bool = False
     shown: tuple[Table, ...] = ()
     objective: Objective | None = None
 
+    @property
+    def full_title(self) -> str:
+        """The title with the limit: ``AUPRO (FPR ≤ 0.3)``."""
+        return f"{self.title} ({self.limit})" if self.limit else self.title
+
 
 METRICS: tuple[Metric, ...] = (
-    Metric("image_auroc", "image AUROC", column=True, shown=("results", "by_kind"), objective="oracle"),
+    Metric("image_auroc", "image AUROC", column=True, shown=("results", "heat_maps", "by_kind"), objective="oracle"),
     Metric("pixel_auroc", "pixel AUROC", column=True, shown=("results",), objective="oracle"),
-    Metric("aupro", "AUPRO", column=True, shown=("results", "by_kind"), objective="oracle"),
-    Metric("similarity", "similarity", column=True, shown=("results",), objective="fair"),
-    Metric("planted", "synthetic-anomaly AUROC", column=True, shown=("results",), objective="fair"),
     Metric("image_ap", "image AP", shown=("further",)),
     Metric("image_f1_max", "image F1-max", shown=("further",)),
     Metric("pixel_ap", "pixel AP", shown=("further",)),
     Metric("pixel_f1_max", "pixel F1-max", shown=("further",)),
-    Metric("au_spro_0.05", "AU-sPRO (FPR ≤ 0.05)", shown=("by_kind", "further")),
+    Metric("au_spro_0.05", "AU-sPRO", limit="FPR ≤ 0.05", shown=("by_kind", "further")),
+    Metric("aupro", "AUPRO", limit="FPR ≤ 0.3", column=True, shown=("results", "by_kind"), objective="oracle"),
+    Metric(
+        "similarity",
+        "similarity",
+        in_words="Similarity to the text",
+        column=True,
+        shown=("results", "heat_maps"),
+        objective="fair",
+    ),
+    Metric(
+        "planted",
+        "synthetic AUROC",
+        in_words="AUROC against synthetic anomalies",
+        column=True,
+        shown=("results", "heat_maps"),
+        objective="fair",
+    ),
     Metric("ssim", "SSIM", shown=("image_set",)),
     Metric("psnr", "PSNR, dB", shown=("image_set",)),
     Metric("lpips", "LPIPS", better="lower", shown=("image_set",)),

@@ -27,7 +27,7 @@ class Augmented(Arm):
     name = label = "augmented"
     colour = "#E69F00"
     is_baseline = True
-    point_fields = ("copies",)
+    point_fields = paired_by = ("copies",)
     searched = frozenset({"copies", "augmentation", "post_augment", "detectors"})
     images_are = "augmented"
     columns = MappingProxyType({"augmentation": pa.string()})

@@ -132,12 +132,16 @@ class Arm(ABC):
     """In figures; from the Okabe-Ito palette, which is told apart with any colour vision."""
     is_baseline: ClassVar[bool] = False
     """Whether other arms are compared with it."""
+    paired_by: ClassVar[tuple[str, ...]] = ()
+    """Of a baseline: the columns that it has in common with a variant that is compared with it."""
     has_text: ClassVar[bool] = False
     """Whether a prompt takes part in its images."""
     has_trace: ClassVar[bool] = False
     """Whether a training's similarity per iteration explains its images."""
     point_fields: ClassVar[tuple[str, ...]] = ()
     """The fields of a study's point that its rows differ by."""
+    usual: ClassVar[Mapping[str, Any]] = {}
+    """The columns by which its variants differ besides the point, each with the value that labels leave out."""
     searched: ClassVar[frozenset[str]] = frozenset({"copies", "detectors"})
     """The fields of a study that change its rows, by which a search can be judged."""
     images_are: ClassVar[str] = "added"

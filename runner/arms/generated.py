@@ -27,6 +27,15 @@ class Generated(Arm):
     has_text = True
     has_trace = True
     point_fields = ("vq_weight", "copies", "iterations")
+    usual = MappingProxyType(
+        {
+            "prompt_kind": "best",
+            "select": "text",
+            "variance": "estimated",
+            "detail": "none",
+            "post_augment": "none",
+        }
+    )
     searched = frozenset(
         {
             *point_fields,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runner.arms import text
@@ -26,6 +27,7 @@ class VQGANClip(Arm):
     colour = "#D55E00"
     has_text = True
     point_fields = ("vq_weight", "copies")
+    usual = MappingProxyType({"prompt_kind": "best", "variance": "estimated"})
     searched = frozenset(
         {
             *point_fields,

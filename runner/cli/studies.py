@@ -209,7 +209,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
         print_study(console, study.title or study.name, [rows[f] for f in fingerprints if f in rows])
         if best is not None:
             print_search(console, study, records, ledger.write_chosen(best))
-        if records and "generated" in study.arms:
+        if records and any(arm.has_trace for arm in study.own_arms):
             print_sharing(console, sharing(study, plan, run.generator_steps, results))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)

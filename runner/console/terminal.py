@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from components.metrics.declared import Metric
 from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
 from runner.plan.plan import point_key
-from runner.results.comparison import Comparison, compare
+from runner.results.comparison import Comparison, baseline_labels, compare, results_metrics
 from runner.results.results import log_name
 from runner.results.sharing import Sharing
 from runner.results.trials import TrialRecord, chosen
@@ -30,11 +32,9 @@ def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]])
     comparisons = compare(rows)
     if not comparisons:
         return
-    columns = [c for c in COLUMNS if any(c.text(row) for row in comparisons)]
-    if len({row.table["detector"] for row in comparisons}) == 1:
-        columns = [c for c in columns if c.title != "detector"]
+    columns = [c for c in _columns(comparisons) if any(c.text(row) for row in comparisons)]
     table = _table(title, columns, comparisons)
-    for title_dropped in DROPPED_FIRST:
+    for title_dropped in _dropped_first(comparisons):
         # Measured as if there were room for everything: the console's own width would cap the answer.
         if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
             break
@@ -71,27 +71,35 @@ class Column:
     justify: Literal["left", "right"] = "right"
 
 
-COLUMNS = (
-    Column("category", lambda c: c.category, "left"),
-    Column("arm", lambda c: c.label, "left"),
-    Column("detector", lambda c: str(c.table["detector"]), "left"),
-    Column("λ", lambda c: _or_blank(c.variant["vq_weight"])),
-    Column("L", lambda c: _or_blank(c.variant["iterations"])),
-    Column("image AUROC", lambda c: mean_std_text(c.metrics["image_auroc"])),
-    Column("pixel AUROC", lambda c: mean_std_text(c.metrics["pixel_auroc"])),
-    Column("AUPRO", lambda c: mean_std_text(c.metrics["aupro"])),
-    Column("− original", lambda c: difference(c.against.get("original"))),
-    Column("won:lost", lambda c: record(c.against.get("original"))),
-    Column("verdict", lambda c: verdict(c.against.get("original")), "left"),
-    Column("− augmented", lambda c: difference(c.against.get("augmented"))),
-    Column("won:lost", lambda c: record(c.against.get("augmented"))),
-    Column("verdict", lambda c: verdict(c.against.get("augmented")), "left"),
-    Column("similarity", lambda c: "" if math.isnan(c.similarity.mean) else mean_std_text(c.similarity)),
-    Column("planted", lambda c: "" if math.isnan(c.planted.mean) else mean_std_text(c.planted)),
-)
+def _columns(comparisons: Sequence[Comparison]) -> Iterator[Column]:
+    """All that the table may have."""
+    tested, fair = results_metrics(comparisons)
+    yield Column("category", lambda c: c.category, "left")
+    yield Column("arm", lambda c: c.label, "left")
+    if len({c.subject for c in comparisons}) > 1:
+        yield Column("detector", lambda c: c.subject, "left")
+    yield Column("λ", lambda c: _or_blank(c.variant["vq_weight"]))
+    yield Column("L", lambda c: _or_blank(c.variant["iterations"]))
+    yield from (Column(metric.title, partial(_mean, metric)) for metric in tested)
+    for label in baseline_labels(comparisons):
+        yield Column(f"− {label}", partial(_against, difference, label))
+        yield Column("won:lost", partial(_against, record, label))
+        yield Column("verdict", partial(_against, verdict, label), "left")
+    yield from (Column(metric.title, partial(_mean, metric)) for metric in fair)
 
-# What a narrow terminal does without; the report has it all.
-DROPPED_FIRST = ("AUPRO", "similarity", "planted", "pixel AUROC", "won:lost", "L", "λ", "verdict")
+
+def _mean(metric: Metric, comparison: Comparison) -> str:
+    return mean_std_text(comparison.mean(metric))
+
+
+def _against(text: Callable[[PairedDifference | None], str], label: str, comparison: Comparison) -> str:
+    return text(comparison.against.get(label))
+
+
+def _dropped_first(comparisons: Sequence[Comparison]) -> list[str]:
+    """What a narrow terminal does without, metrics from the last one on; the report has it all."""
+    tested, fair = results_metrics(comparisons)
+    return [*(metric.title for metric in reversed([*tested[1:], *fair])), "won:lost", "L", "λ", "verdict"]
 
 
 def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:
@@ -143,8 +151,10 @@ def print_sharing(console: Console, counted: Sharing) -> None:
     )
 
 
-def mean_std_text(value: MeanStd) -> str:
-    """``0.737 ± 0.005``; a dash where undefined."""
+def mean_std_text(value: MeanStd | None) -> str:
+    """``0.737 ± 0.005``; a dash where undefined, and nothing where not measured."""
+    if value is None:
+        return ""
     if math.isnan(value.mean):
         return "–"
     return f"{value.mean:.3f}" if math.isnan(value.std) else f"{value.mean:.3f} ± {value.std:.3f}"
@@ -190,10 +200,11 @@ def tags_note(comparisons: Sequence[Comparison]) -> str:
 
 def seeds_note(comparisons: Sequence[Comparison]) -> str:
     """What the number of supports allows one to say."""
-    seeds = max(len(c.seeds) for c in comparisons)
+    seeds = max(len(c.rows) for c in comparisons)
     note = f"mean ± std over {seeds} support{'s' * (seeds != 1)}"
-    if seeds > 1:
-        note += "; “−”: paired difference of image AUROC with its 95 % interval"
+    titles = dict.fromkeys(c.compared.title for c in comparisons if c.compared)
+    if seeds > 1 and titles:
+        note += f"; “−”: paired difference of {' or '.join(titles)} with its 95 % interval"
     return note if seeds >= CLAIM_SEEDS else f"{note}; fewer than {CLAIM_SEEDS} supports: a report, not a claim"
 
 

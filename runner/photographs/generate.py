@@ -256,7 +256,8 @@ def _sheet(
     shown = max(SHOWN_VIEWS, 10)
     made = [list(images[i : i + shown]) for i in range(0, min(len(images), 4 * shown), shown)]
     rows = [("photographs", list(originals[:shown])), (f"{policy} views, learned from", list(views))]
-    return rows + [("generated" if not i else "", row) for i, row in enumerate(made)]
+    title = study.judged_arm.images_are
+    return rows + [(title if not i else "", row) for i, row in enumerate(made)]
 
 
 def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:

@@ -157,8 +157,7 @@ def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | N
     if json is not None:
         _write(json, ranking.to_json().encode())
     if chart is not None:
-        from runner.report.charts import prompt_ranking
-        from runner.report.page import PromptView
+        from runner.report.sections.prompts import PromptView, prompt_ranking
 
         uri = prompt_ranking(PromptView(ranking.object_name, title, ranking))
         _write(chart, base64.b64decode(uri.partition(",")[2]))

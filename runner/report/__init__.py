@@ -1,11 +1,11 @@
-"""One self-contained HTML page of a study's results.
+"""One self-contained HTML page of the studies' results.
 
-``page`` is what it shows · ``gather`` reads that from ``--out`` and the store · ``headline`` says what the rows say ·
-``breakdown`` makes tables of the long metrics, ``search`` one of the trials · ``charts``, ``search_charts`` and
-``figures`` draw · ``render`` puts all of it into ``page.html.j2``.
+``page`` writes it · ``sections`` has a file for each part of a study's report, listed in ``SECTIONS`` · ``context`` is
+what sections read from: ``--out`` and the store · ``provenance`` says where the numbers come from · ``summary`` is a
+study in one sentence · ``drawing`` is how figures look · ``readme`` makes the picture of the README.
 """
 
-from runner.report.figures import readme_figure
-from runner.report.render import write_readme_figure, write_report
+from runner.report.page import write_report
+from runner.report.readme import readme_figure, write_readme_figure
 
 __all__ = ["readme_figure", "write_readme_figure", "write_report"]

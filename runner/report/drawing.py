@@ -7,18 +7,15 @@ import io
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Okabe-Ito: told apart with any colour vision.
-ARMS = {
-    "original": "#0072B2",
-    "augmented": "#E69F00",
-    "generated": "#009E73",
-    "vqgan_clip": "#D55E00",
-    "external": "#CC79A7",
-}
-SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# The Okabe-Ito palette, whose colours are told apart with any colour vision.
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
+SKY, VERMILLION, BLACK = "#56B4E9", "#D55E00", "#000000"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
 GREY = "#9a9a9a"
 RC: dict[str, Any] = {
     "font.size": 10,
@@ -34,11 +31,19 @@ RC: dict[str, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "goodshot",
 }
-
-
-def arm_colour(arm: str) -> str:
-    """The arm's colour; all external arms share one."""
-    return ARMS.get(arm.partition(":")[0], GREY)
+PICTURES: dict[str, Any] = {
+    **RC,
+    "axes.grid": False,
+    "axes.titleweight": "normal",
+    "axes.titlelocation": "center",
+    "image.interpolation": "bilinear",
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.wspace": 0.0,
+    "figure.constrained_layout.hspace": 0.0,
+}
+"""The settings of figures that hold photographs."""
+OUTLINE = "#ff3b30"
 
 
 def series(count: int) -> list[Any]:
@@ -46,6 +51,19 @@ def series(count: int) -> list[Any]:
     if count <= len(SERIES):
         return list(SERIES[:count])
     return [mpl.colormaps["viridis"](i / (count - 1)) for i in range(count)]
+
+
+def outline(axis: Axes, mask: np.ndarray, colour: str, width: float) -> None:
+    """Draw the edge of a mask (S, S), unless it is empty or all of it."""
+    if mask.any() and not mask.all():
+        axis.contour(mask, levels=[0.5], colors=colour, linewidths=width)
+
+
+def bare(axes: np.ndarray) -> None:
+    """Take away the axes around pictures."""
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
 
 
 def svg(figure: Figure) -> str:

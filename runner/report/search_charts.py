@@ -14,9 +14,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from runner.declaration.search import Range
-from runner.report.drawing import ARMS, GREY, RC, svg
-from runner.report.page import SearchView
-from runner.report.search import SYMBOLS, drawn, value_text
+from runner.report.drawing import GREY, RC, VERMILLION, svg
+from runner.report.points import SYMBOLS, Tried, value_text
 from runner.results.trials import TrialRecord
 from runner.study.search import space_of
 
@@ -26,70 +25,70 @@ MOST_CATEGORIES = 8
 """Numbers that a study lists have each its place on the axis; of more of them the axis is one of numbers."""
 MANY = 300
 """Dots from which on they are drawn as pixels: as shapes they would make up most of the page."""
-CHOSEN = "#D55E00"
-LINE = ARMS["generated"]
+CHOSEN = VERMILLION
 SPREAD = 0.12
 """How far dots of one category are set apart, at most."""
 
 
-def by_field(view: SearchView) -> str:
+def by_field(tried: Tried) -> str:
     """The objective of every trial by each field that varies, one panel a field."""
-    fields = drawn(view)
+    fields = tried.drawn
     rows, columns = math.ceil(len(fields) / PANELS), min(len(fields), PANELS)
     with mpl.rc_context(RC):
         engine = ConstrainedLayoutEngine(hspace=0.08)
         figure = Figure(figsize=(2.7 * columns + 0.5, 2.7 * rows), layout=engine, dpi=120)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for axes, field in zip(panels.flat, fields, strict=False):
-            _dots(axes, view, _places(axes, view, field))
+            _dots(axes, tried, _places(axes, tried, field))
             axes.set_xlabel(_named(field), fontsize=9)
         for axes in panels.flat[len(fields) :]:
             axes.set_axis_off()
         for axes in panels[:, 0]:
-            axes.set_ylabel(view.study.objective)
+            axes.set_ylabel(tried.study.objective)
         return svg(figure)
 
 
-def by_order(view: SearchView) -> str:
+def by_order(tried: Tried) -> str:
     """The objective of every trial by its number, and the best so far."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
         axes = figure.subplots()
-        numbers = list(range(1, len(view.trials) + 1))
-        values = [trial.best.value if trial.best else -math.inf for trial in view.trials]
+        numbers = list(range(1, len(tried.trials) + 1))
+        values = [trial.best.value if trial.best else -math.inf for trial in tried.trials]
         best = [value if math.isfinite(value) else math.nan for value in accumulate(values, max)]
         margin = 0.5 + 0.01 * len(numbers)
         ends = [*numbers, numbers[-1] + margin]
         axes.step(ends, [*best, best[-1]], where="post", color="#555555", label="best so far")
-        _dots(axes, view, [float(number) for number in numbers])
-        axes.set(title="In the order of their start", xlabel="trial", ylabel=view.study.objective)
+        _dots(axes, tried, [float(number) for number in numbers])
+        axes.set(title="In the order of their start", xlabel="trial", ylabel=tried.study.objective)
         axes.set_xlim(1 - margin, len(numbers) + margin)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
         return svg(figure)
 
 
-def by_length(view: SearchView) -> str:
+def by_length(tried: Tried) -> str:
     """What each trial reported over L: the line of a point that was given up ends early."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
         axes = figure.subplots()
-        for trial in view.trials:
-            _line(axes, view, trial)
-        axes.set(title="By L", xlabel="iterations L", ylabel=view.study.objective)
-        _length_ticks(axes, sorted(view.study.iterations))
+        for trial in tried.trials:
+            _line(axes, tried, trial)
+        axes.set(title="By L", xlabel="iterations L", ylabel=tried.study.objective)
+        _length_ticks(axes, sorted(tried.study.iterations))
         return svg(figure)
 
 
-def _line(axes: Axes, view: SearchView, trial: TrialRecord) -> None:
+def _line(axes: Axes, tried: Tried, trial: TrialRecord) -> None:
     reports = [report for report in trial.reports if math.isfinite(report.value)]
     if not reports:
         return
-    is_chosen, ended = trial == view.chosen, trial.state == "complete"
-    colour, order = (CHOSEN, 3) if is_chosen else (LINE if ended else GREY, 2)
+    is_chosen, ended = trial == tried.chosen, trial.state == "complete"
+    own = tried.study.judged_arm.colour
+    colour, order = (CHOSEN, 3) if is_chosen else (own if ended else GREY, 2)
     lengths, values = [report.iterations for report in reports], [report.value for report in reports]
-    width = 2 if is_chosen else 1 if len(view.trials) <= MANY else 0.4
-    style: dict[str, Any] = {"zorder": order, "rasterized": len(view.trials) > MANY}
+    width = 2 if is_chosen else 1 if len(tried.trials) <= MANY else 0.4
+    style: dict[str, Any] = {"zorder": order, "rasterized": len(tried.trials) > MANY}
     axes.plot(lengths, values, color=colour, linewidth=width, **style)
     face = colour if ended else "white"
     axes.scatter(lengths[-1:], values[-1:], s=26 * width, facecolors=face, edgecolors=colour, **style)
@@ -104,25 +103,25 @@ def _length_ticks(axes: Axes, lengths: Sequence[int]) -> None:
     axes.set_xticks(shown, [str(length) for length in shown])
 
 
-def _dots(axes: Axes, view: SearchView, places: Sequence[float]) -> None:
+def _dots(axes: Axes, tried: Tried, places: Sequence[float]) -> None:
     """Every trial with a value: filled if it went to its end, hollow and grey if not; the chosen one ringed."""
-    many = len(view.trials) > MANY
-    own = [(x, trial, trial.best.value) for x, trial in zip(places, view.trials, strict=True) if trial.best]
+    many, colour = len(tried.trials) > MANY, tried.study.judged_arm.colour
+    own = [(x, trial, trial.best.value) for x, trial in zip(places, tried.trials, strict=True) if trial.best]
     for ended in (False, True):
         shown = [(x, y) for x, trial, y in own if (trial.state == "complete") == ended]
         xs, ys = [x for x, _ in shown], [y for _, y in shown]
-        face, edge = (LINE, LINE) if ended else ("white", GREY)
+        face, edge = (colour, colour) if ended else ("white", GREY)
         axes.scatter(xs, ys, s=10 if many else 24, facecolors=face, edgecolors=edge, zorder=2, rasterized=many)
     for x, trial, y in own:
-        if trial == view.chosen:
+        if trial == tried.chosen:
             ring: dict[str, Any] = {"facecolors": "none", "edgecolors": CHOSEN, "linewidths": 2}
             axes.scatter(x, y, s=110, zorder=3, clip_on=False, **ring)
 
 
-def _places(axes: Axes, view: SearchView, field: str) -> list[float]:
+def _places(axes: Axes, tried: Tried, field: str) -> list[float]:
     """Where on the axis each trial stands; the axis gets its scale and ticks."""
-    declared = space_of(view.study)[field]
-    values: list[Any] = [trial.values.get(field) for trial in view.trials]
+    declared = space_of(tried.study)[field]
+    values: list[Any] = [trial.values.get(field) for trial in tried.trials]
     if isinstance(declared, Range):
         _scale(axes, declared, whole=all(isinstance(value, int) for value in values))
         return values

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from components.metrics.declared import Metric, shown_in
 from components.metrics.summary import MeanStd, PairedDifference, mean_std, paired_difference
+from runner import arms, cells
+from runner.arms import Arm, arm_of_row, baselines
+from runner.cells import kind_of_row
 
-# The columns that tell variants of one arm apart, and those that tell tables apart.
-VARIANT = (
-    "arm", "copies", "vq_weight", "iterations", "prompt_kind", "select", "variance", "detail", "post_augment",
-    "augmentation",
-)  # fmt: skip
-TABLE = ("dataset", "category", "shots", "detector", "image_size", "dev", "oracle")
-BASELINES = ("original", "augmented")
-METRICS = ("image_auroc", "pixel_auroc", "aupro")
-USUAL = {
-    "prompt_kind": "best",
-    "select": "text",
-    "variance": "estimated",
-    "detail": "none",
-    "post_augment": "none",
-}
+Row = Mapping[str, Any]
+Seed = tuple[Any, Any]
+"""(support_seed, seed)."""
+
+TABLE = ("dataset", "category", "shots", "image_size", "dev", "oracle")
+"""The columns that all rows compared with each other have in common, besides what they were measured with."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One variant of one category and detector over its supports.
 
-    ``table`` holds the category's tags too: ``dev`` (a development category), ``oracle`` (test labels took part in a
-    choice). ``against`` holds, per baseline arm (``original``, ``augmented``), the paired difference of image AUROC.
+    table: the values of ``TABLE``, among them the category's tags: ``dev`` (a development category), ``oracle`` (test
+        labels took part in a choice).
+    subject: what it was measured with, see :func:`subject_of`.
+    variant: the columns that tell it apart from others in the same table.
+    rows: its row of each support.
+    compared: the metric of ``against``; None if the table's rows have none.
+    against: for each baseline, by its label, the paired difference of ``compared``.
     """
 
     table: Mapping[str, Any]
+    subject: str
     variant: Mapping[str, Any]
-    seeds: tuple[Any, ...]
-    metrics: Mapping[str, MeanStd]
-    similarity: MeanStd
-    planted: MeanStd
-    against: Mapping[str, PairedDifference]
+    rows: Mapping[Seed, Row]
+    compared: Metric | None
+    against: Mapping[str, PairedDifference] = field(default_factory=dict)
+
+    @property
+    def arm(self) -> Arm:
+        """Its arm."""
+        return arm_of_row(self.variant["arm"])
 
     @property
     def category(self) -> str:
@@ -52,65 +58,110 @@ class Comparison:
         """The arm, how many images it adds, and what is varied within it away from the default."""
         copies = self.variant["copies"]
         added = [f"+{copies}"] if copies else []
-        values = {c: self.variant[c] for c in USUAL}
-        varied = [f"{c}={value}" for c, value in values.items() if value not in (None, USUAL[c])]
-        return " ".join([str(self.variant["arm"]), *added, *varied])
+        return " ".join([str(self.variant["arm"]), *added, *(f"{c}={v}" for c, v in _unusual(self.variant).items())])
+
+    def values(self, metric: Metric) -> dict[Seed, float]:
+        """The metric of each support that has it; NaN where it is undefined."""
+        values = {seed: row.get(metric.name) for seed, row in self.rows.items()}
+        return {seed: float(value) for seed, value in values.items() if value is not None}
+
+    def mean(self, metric: Metric) -> MeanStd | None:
+        """The metric over the supports that have it; None if none of them does."""
+        values = self.values(metric)
+        return mean_std(values.values()) if values else None
 
 
-def compare(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+def compare(rows: Sequence[Row]) -> list[Comparison]:
     """Group rows by table and variant, in order of appearance, and compare each variant with its baselines.
 
-    The ``augmented`` baseline of a variant is the one with the same number of added images.
+    A baseline is compared with those listed before it. Raises ValueError for a row of an unknown arm.
     """
-    groups: dict[tuple[Any, ...], dict[Any, Mapping[str, Any]]] = {}
+    columns = _variant_columns()
+    tables: dict[tuple[Any, ...], dict[tuple[Any, ...], dict[Seed, Row]]] = {}
     for row in rows:
-        key = (tuple(row[c] for c in TABLE), tuple(row[c] for c in VARIANT))
-        groups.setdefault(key, {})[_seed(row)] = row
-    baselines = _Baselines(groups)
-    found = []
-    for (table, variant), by_seed in groups.items():
-        auroc = {seed: row["image_auroc"] for seed, row in by_seed.items()}
-        found.append(
-            Comparison(
-                table=dict(zip(TABLE, table, strict=True)),
-                variant=dict(zip(VARIANT, variant, strict=True)),
-                seeds=tuple(by_seed),
-                metrics={m: mean_std(row[m] for row in by_seed.values()) for m in METRICS},
-                similarity=_mean_of(by_seed.values(), "similarity"),
-                planted=_mean_of(by_seed.values(), "planted"),
-                against={arm: paired_difference(auroc, base) for arm, base in baselines.of(table, variant).items()},
-            )
+        variants = tables.setdefault((subject_of(row), *(row[c] for c in TABLE)), {})
+        variants.setdefault(tuple(row[c] for c in columns), {})[row["support_seed"], row["seed"]] = row
+    found: list[Comparison] = []
+    for (subject, *table), variants in tables.items():
+        metric = leading_metric(row for by_seed in variants.values() for row in by_seed.values())
+        shared = dict(zip(TABLE, table, strict=True))
+        found += _compared(
+            [
+                Comparison(shared, subject, dict(zip(columns, variant, strict=True)), by_seed, metric)
+                for variant, by_seed in variants.items()
+            ]
         )
     return found
 
 
-def _mean_of(rows: Iterable[Mapping[str, Any]], column: str) -> MeanStd:
-    """Over the rows that have a value."""
-    return mean_std(value for row in rows if (value := row.get(column)) is not None)
+def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
+    """The variants of one table with their differences to the baselines among them."""
+    there = [c for c in own if c.arm.is_baseline]
+    for c in own:
+        metric = c.compared
+        pairs = [(b.arm.label, b) for arm in _baselines_of(c.arm) for b in there if b.arm == arm and _is_paired(c, b)]
+        if metric is not None:
+            c = replace(c, against={n: paired_difference(c.values(metric), b.values(metric)) for n, b in pairs})
+        yield c
 
 
-def _seed(row: Mapping[str, Any]) -> tuple[Any, Any]:
-    return row["support_seed"], row["seed"]
+def _baselines_of(arm: Arm) -> Iterator[Arm]:
+    """Those that an arm is compared with: a baseline with those before it, so never with itself."""
+    return itertools.takewhile(lambda baseline: baseline != arm, baselines())
 
 
-class _Baselines:
-    """Image AUROC by seed of what variants are compared to."""
+def _is_paired(comparison: Comparison, baseline: Comparison) -> bool:
+    return all(comparison.variant[column] == baseline.variant[column] for column in baseline.arm.paired_by)
 
-    def __init__(self, groups: Mapping[tuple[Any, ...], Mapping[Any, Mapping[str, Any]]]) -> None:
-        self._original: dict[Any, dict[Any, float]] = {}
-        self._augmented: dict[Any, dict[Any, float]] = {}
-        for (table, variant), by_seed in groups.items():
-            values = dict(zip(VARIANT, variant, strict=True))
-            auroc = {seed: row["image_auroc"] for seed, row in by_seed.items()}
-            if values["arm"] == "original":
-                self._original[table] = auroc
-            elif values["arm"] == "augmented":
-                self._augmented[table, values["copies"]] = auroc
 
-    def of(self, table: tuple[Any, ...], variant: tuple[Any, ...]) -> dict[str, dict[Any, float]]:
-        """Those of a variant, by arm: never itself."""
-        values = dict(zip(VARIANT, variant, strict=True))
-        found = {"original": self._original.get(table), "augmented": self._augmented.get((table, values["copies"]))}
-        if values["arm"] in BASELINES:
-            found.pop("augmented")
-        return {arm: auroc for arm, auroc in found.items() if auroc is not None and arm != values["arm"]}
+def leading_metric(rows: Iterable[Row]) -> Metric | None:
+    """The metric by which rows are compared: the first of the results tables that all of them have, or else that any
+    has; None if there is none. Differences and verdicts are read as "more is better", so it is one of that kind."""
+    values = list(rows)
+    candidates = [metric for metric in shown_in("results") if metric.better == "higher"]
+    for enough in (all, any):
+        for metric in candidates:
+            if enough(row.get(metric.name) is not None for row in values):
+                return metric
+    return None
+
+
+def results_metrics(comparisons: Sequence[Comparison]) -> tuple[list[Metric], list[Metric]]:
+    """The metrics of a results table of which some variant has a value: those that look at test labels, the others."""
+
+    def is_defined(metric: Metric) -> bool:
+        means = (c.mean(metric) for c in comparisons)
+        return any(mean is not None and math.isfinite(mean.mean) for mean in means)
+
+    shown = [metric for metric in shown_in("results") if is_defined(metric)]
+    return [m for m in shown if m.objective != "fair"], [m for m in shown if m.objective == "fair"]
+
+
+def baseline_labels(comparisons: Iterable[Comparison]) -> list[str]:
+    """The baselines that any of them is compared with."""
+    there = {label for c in comparisons for label in c.against}
+    return [arm.label for arm in baselines() if arm.label in there]
+
+
+def subject_of(row: Row) -> str:
+    """What a row was measured with: its detector, and the kind of its cell unless that is the first there is."""
+    kind = kind_of_row(row.get("cell"))
+    detector, title = row.get("detector"), kind.title if kind else str(row["cell"])
+    parts = (title if detector is None or title != cells.CELL_KINDS[0].title else None, detector)
+    return ", ".join(str(part) for part in parts if part is not None)
+
+
+def variant_label(row: Row) -> str:
+    """The arm, and what is varied within it away from the default: ``generated worst``."""
+    return " ".join([str(row["arm"]), *map(str, _unusual(row).values())])
+
+
+def _unusual(row: Row) -> dict[str, Any]:
+    """The columns in which a row differs from what its arm's labels leave out."""
+    usual = arm_of_row(row["arm"]).usual
+    return {column: row[column] for column, value in usual.items() if row[column] not in (None, value)}
+
+
+def _variant_columns() -> tuple[str, ...]:
+    """The columns that tell variants of one table apart."""
+    return tuple(dict.fromkeys(("arm", *(c for a in arms.ARMS for c in (*a.point_fields, *a.usual)), "augmentation")))

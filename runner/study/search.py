@@ -13,16 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from runner import arms
 from runner.arms import Arm
 from runner.declaration.fields import Declaration, assign
 from runner.declaration.search import SWEPT, Range
 from runner.study.problems import first_problem, misplaced_boolean
 
-SEARCHABLE = {
-    *SWEPT, "score_every", "prompt_kind", "select", "variance", "detail", "post_augment", "augmentation", "generator",
-    "variation", "prompt", "encoder", "encoder_precision", "vqgan_clip", "detectors",
-}  # fmt: skip
-"""The fields that make a point better or worse; over the dataset or the objective it would be another question."""
 UNSEEN_BY_SIMILARITY = {"encoder", "encoder_precision", "detectors"}
 """Similarities of two encoders cannot be compared, and no detector's setting changes a similarity."""
 MOST_DRAWS = 100
@@ -124,8 +120,10 @@ def problems(study: Declaration, judged: Arm) -> Iterator[str]:
 
 def _problems_of(study: Declaration, judged: Arm, field: str, values: Range | tuple[Any, ...]) -> Iterator[str]:
     where, first = f"search.space.{field}", field.partition(".")[0]
-    if first not in SEARCHABLE:
-        yield f"{where}: not to be searched; there are: {', '.join(sorted(SEARCHABLE))}, and what is below them"
+    # Over the dataset or the objective it would be another question.
+    searchable = {name for arm in arms.ARMS for name in arm.searched}
+    if first not in searchable:
+        yield f"{where}: not to be searched; there are: {', '.join(sorted(searchable))}, and what is below them"
         return
     if study.objective == "similarity" and (first in UNSEEN_BY_SIMILARITY or first not in judged.searched):
         yield f"{where}: similarity says nothing about it; search it with objective: planted"

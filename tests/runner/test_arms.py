@@ -105,11 +105,11 @@ def test_the_table_shows_every_arm_and_its_tag(finished: Finished) -> None:
 
 def test_the_report_shows_every_arm(finished: Finished) -> None:
     page = (finished.out / "report.html").read_text()
-    assert "AUROC against planted defects, the study&#39;s objective, prefers" in page
+    assert "AUROC against synthetic anomalies, the study&#39;s objective, prefers" in page
     assert "Test labels chose nothing" in page
     assert page.count("2 of 2 supplied images") == 1
     assert "optimised towards “a coin with" in page
-    assert '<th scope="col">planted</th>' in page
+    assert '<th scope="col">synthetic AUROC</th>' in page
     assert "coin (dev)" in page
     assert "external:web" in page
 

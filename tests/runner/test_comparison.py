@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from components.metrics import declared
+from components.metrics.declared import Metric
 from runner.console.terminal import print_study
 from runner.results.comparison import compare
 from tests.runner.report_pages import row
@@ -89,3 +91,41 @@ def test_tags_stand_behind_the_category_and_are_explained() -> None:
     assert "coin (dev, oracle)" in both
     assert "no fair result" in both
     assert "(dev" not in printed(rows(3))
+
+
+def test_a_metric_of_a_test_is_a_column_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [{**each, "gloss": 0.125} for each in rows(3)]
+    assert "toy gloss" not in printed(found)
+    monkeypatch.setattr(declared, "METRICS", (*declared.METRICS, Metric("gloss", "toy gloss", shown=("results",))))
+    assert "toy gloss" in printed(found)
+    assert "0.125 ± 0.000" in line(printed(found), "generated")
+    assert "toy gloss" not in printed(rows(3))
+
+
+def test_differences_are_of_the_first_metric_that_all_rows_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    gloss = Metric("gloss", "toy gloss", shown=("results",))
+    monkeypatch.setattr(declared, "METRICS", (*declared.METRICS, gloss))
+    other = {"detector": None, "image_size": None, "image_auroc": None, "pixel_auroc": None, "aupro": None}
+    own = [{**each, **other, "cell": "polish", "gloss": 0.5 + 0.1 * (each["arm"] == "generated")} for each in rows(3)]
+    found = compare([*rows(3), *own])
+    assert {(c.subject, c.compared.title) for c in found if c.compared} == {
+        ("patchcore-lite0", "image AUROC"),
+        ("polish", "toy gloss"),
+    }
+    (generated,) = (c for c in found if (c.subject, c.variant["arm"]) == ("polish", "generated"))
+    assert generated.against["original"].mean == pytest.approx(0.1)
+    table = printed([*rows(3), *own])
+    assert "polish" in table
+    assert "paired difference of image AUROC or toy gloss" in table
+
+
+def test_rows_without_a_value_are_compared_with_nothing() -> None:
+    blank = dict.fromkeys(("image_auroc", "pixel_auroc", "aupro", "similarity", "detector", "image_size"))
+    found = [{**each, **blank} for each in rows(3)]
+    assert all(not c.against for c in compare(found))
+    assert "AUROC" not in printed(found)
+
+
+def test_labels_leave_out_what_is_usual_for_an_arm() -> None:
+    own = [{**each, "prompt_kind": "worst", "variance": "estimated"} for each in rows(1) if each["arm"] == "generated"]
+    assert [c.label for c in compare(own)] == ["generated +2 prompt_kind=worst"]

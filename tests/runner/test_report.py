@@ -12,11 +12,14 @@ import pytest
 from PIL import Image
 
 from components.errors import BadInput
+from components.metrics import declared
+from components.metrics.declared import Metric
 from components.metrics.detection import IMAGE_SET
 from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.report import readme_figure, write_readme_figure, write_report
-from runner.report.charts import listed_prompts
-from runner.report.page import PromptView
+from runner.report import readme_figure, sections, write_readme_figure, write_report
+from runner.report.context import StudyContext
+from runner.report.sections import Section
+from runner.report.sections.prompts import PromptView, listed_prompts
 from runner.results.compaction import forget
 from runner.results.results import Results
 from runner.run.options import Options
@@ -211,3 +214,79 @@ def test_an_oracle_and_a_development_category_say_so(out: Path) -> None:
     assert "coin (dev, oracle)" in page
     assert "brick (oracle)" in page
     assert "no number of those rows is a fair result" in page
+
+
+class ToySection(Section[str]):
+    """Which detectors a study's rows are of, and an artifact that nobody made."""
+
+    def gather(self, study: StudyContext) -> str | None:
+        assert study.read("toy picture", lambda: study.output.store.get("toy/gone")) is None
+        return ", ".join(sorted({str(row["detector"]) for row in study.rows}))
+
+    def html(self, study: StudyContext, shown: str) -> str:
+        return f"<h3>Toy section of {study.study.name}</h3><p>{shown}</p>"
+
+
+def test_a_section_is_added_by_its_entry_alone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Toy section" not in page_of(out)
+    monkeypatch.setattr(sections, "SECTIONS", (ToySection(), *sections.SECTIONS))
+    page = page_of(out)
+    assert "<h3>Toy section of tiny</h3><p>patchcore-lite0</p>" in page
+    assert page.index("Toy section") < page.index("<h3>Results</h3>")
+    assert "<li>toy picture: no artifact toy/gone" in page
+
+
+def test_a_metric_is_added_by_its_entry_alone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, "seconds_fit": 0.625}, [], [])
+    assert "toy seconds" not in page_of(out)
+    toy = Metric("seconds_fit", "toy seconds", better="lower", column=True, shown=("results",))
+    monkeypatch.setattr(declared, "METRICS", (toy, *declared.METRICS))
+    page = page_of(out)
+    assert '<th scope="col">toy seconds</th>' in page
+    assert page.count("<td>0.625 ± 0.000</td>") == 6
+    # Of it less is better, so no difference is read from it.
+    assert "paired difference of image AUROC" in page
+
+
+def test_a_metric_that_no_row_has_is_no_column(out: Path) -> None:
+    assert '<th scope="col">AUPRO</th>' in page_of(out)
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, "aupro": float("nan"), "pixel_auroc": None}, [], [])
+    page = page_of(out)
+    assert "AUPRO" not in page
+    assert "pixel AUROC" not in page
+
+
+BLANK = {"detector": None, "image_size": None, "n_test": None, "image_auroc": None, "pixel_auroc": None, "aupro": None}
+
+
+def test_cells_without_a_detector_have_lines_of_their_own(out: Path) -> None:
+    results = Results(str(out))
+    cells = json.loads((out / "studies/tiny.cells.json").read_text())
+    for cell in cells[:]:
+        name = f"{cell['fingerprint']}-sharpness"
+        own = results.row(cell["fingerprint"])
+        results.append(name, {**own, **BLANK, "fingerprint": name, "cell": "sharpness", "planted": 0.25}, [], [])
+        cells.append({**cell, "fingerprint": name, "kind": "sharpness", "has_maps": False})
+    (out / "studies/tiny.cells.json").write_text(json.dumps(cells))
+    page = page_of(out)
+    assert '<td class="text">sharpness</td>' in page
+    assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs" in page
+    assert "generated vs original: +0.000 [+0.000, +0.000] over 4 pairs" in page
+    assert "Mean synthetic AUROC of sharpness over 2 categories" in page
+    assert "paired difference of image AUROC or synthetic AUROC" in page
+    assert "synthetic AUROC of every support by arm, coin, sharpness" in page
+
+
+def test_rows_without_any_metric_are_shown_without_numbers(out: Path) -> None:
+    results = Results(str(out))
+    for fingerprint, own in results.rows().items():
+        results.append(fingerprint, {**own, **BLANK, "similarity": None}, [], [])
+    page = page_of(out)
+    assert "12 of 12 cells finished" in page
+    assert "Mean" not in page.partition("Results of")[0]
+    assert "Dot plot" not in page
+    assert "mean ± std over 2 supports; fewer than" in page

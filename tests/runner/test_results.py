@@ -21,7 +21,6 @@ from runner.results.tables import CELL_TABLES, Tables
 from runner.store.files import Files
 from runner.store.leases import Leases
 
-
 TABLES = Tables.known()
 ROW = TABLES.row
 

@@ -1,0 +1,48 @@
+"""The points that a study has tried, as the report's sentences, table and charts show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.plan.plan import point_key
+from runner.results.trials import TrialRecord
+from runner.study.search import space_of
+from runner.study.study import Study
+
+SYMBOLS = {"vq_weight": "λ", "iterations": "L"}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The trials of a study in the order in which they began, and the chosen one."""
+
+    study: Study
+    trials: Sequence[TrialRecord]
+    chosen: TrialRecord | None
+
+    @property
+    def varied(self) -> list[str]:
+        """The fields in which the trials differ, as the study declares them; L has a column of its own."""
+        return [f for f in space_of(self.study) if f != "iterations" and self._differs(f)]
+
+    @property
+    def drawn(self) -> list[str]:
+        """The fields to draw: L too, where it is a part of the points."""
+        return [*self.varied, *["iterations"] * self._differs("iterations")]
+
+    def _differs(self, name: str) -> bool:
+        return len({point_key({name: trial.values.get(name)}) for trial in self.trials}) > 1
+
+
+def point_text(point: Mapping[str, Any]) -> str:
+    """``λ = 0.69, copies = 2, L = 16``."""
+    first = [name for name in ("vq_weight", "copies", "iterations") if name in point]
+    names = [*first, *(name for name in point if name not in first)]
+    return ", ".join(f"{SYMBOLS.get(name, name)} = {value_text(point[name])}" for name in names)
+
+
+def value_text(value: Any) -> str:
+    """A field's value, short."""
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

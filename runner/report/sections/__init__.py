@@ -1,0 +1,35 @@
+"""The sections of a study's report, in the order of the page.
+
+To add one: a class in a file of its own here, its template beside it, and its entry in :data:`SECTIONS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.report.sections.anomaly_maps import AnomalyMaps
+from runner.report.sections.base import Section
+from runner.report.sections.breakdowns import Breakdowns
+from runner.report.sections.curves import Curves
+from runner.report.sections.galleries import Galleries
+from runner.report.sections.headline import Headline
+from runner.report.sections.heat_maps import HeatMaps
+from runner.report.sections.prompts import Prompts
+from runner.report.sections.results import ResultsTable
+from runner.report.sections.search import Search
+from runner.report.sections.supports import Supports
+
+__all__ = ["SECTIONS", "Section"]
+
+SECTIONS: tuple[Section[Any], ...] = (
+    Headline(),
+    ResultsTable(),
+    Supports(),
+    HeatMaps(),
+    Search(),
+    Breakdowns(),
+    Galleries(),
+    AnomalyMaps(),
+    Curves(),
+    Prompts(),
+)

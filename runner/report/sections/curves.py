@@ -1,0 +1,95 @@
+"""Trainings: how similar their image sets were to the prompt (the paper's Fig. 9), and their losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from runner.report.context import StudyContext, support_label
+from runner.report.drawing import RC, SERIES, series, svg
+from runner.report.sections.base import Section
+from runner.report.templates import render
+from runner.results.record import CellRecord
+from runner.stages.traces import TrainingCurve, read_curve
+
+LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training of a category, and what tells it apart from the others."""
+
+    category: str
+    label: str
+    training: TrainingCurve
+
+
+class Curves(Section[list[Curve]]):
+    """A chart of the similarities and one of the losses for each category."""
+
+    def gather(self, study: StudyContext) -> list[Curve] | None:
+        """Of a sweep those of the first support; otherwise those of every support."""
+        cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
+        first = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
+        return study.read_each("similarity", reversed(first.values()), lambda cell: _curve(study, cell)) or None
+
+    def html(self, study: StudyContext, shown: list[Curve]) -> str:
+        """The losses are those of the category's first training."""
+        groups: dict[str, list[Curve]] = {}
+        for curve in shown:
+            groups.setdefault(curve.category, []).append(curve)
+        charts = [(category, _similarity(category, own), _losses(own[0])) for category, own in groups.items()]
+        return render("sections/curves.html.j2", charts=charts)
+
+
+def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
+    """Whether a sweep's cell tells of its training to the end, for the support that all of them have."""
+    last, row = study.study.points[-1], study.row(cell)
+    return (row["copies"], row["iterations"], row["support_seed"], cell.seed) == (
+        last.copies,
+        last.iterations,
+        *study.study.seeds(cell.category)[0],
+    )
+
+
+def _curve(study: StudyContext, cell: CellRecord) -> Curve:
+    row, usual = study.row(cell), study.arm(cell).usual
+    training = read_curve(study.output.store, str(cell.image_set), str(cell.prompt), str(row["prompt_kind"]))
+    label = f"λ = {row['vq_weight']:g}" if study.is_sweep else support_label(row)
+    varied = "" if row["variance"] == usual["variance"] else f", variance {row['variance']}"
+    return Curve(cell.category, label + varied, training)
+
+
+def _similarity(category: str, trainings: Sequence[Curve]) -> str:
+    """Similarity per scored iteration with the chosen one circled."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(5.8, 3.0), layout="constrained")
+        axes = figure.subplots()
+        for colour, c in zip(series(len(trainings)), trainings, strict=True):
+            t = c.training
+            axes.plot(t.iterations, t.similarity, color=colour, marker=".", label=c.label)
+            chosen = t.similarity[t.iterations == t.chosen]
+            axes.scatter([t.chosen] * len(chosen), chosen, s=95, facecolors="none", edgecolors=colour, linewidths=1.8)
+        axes.set(title=f"{category}: similarity", xlabel="iteration l", ylabel="cos(prompt, mean embedding)")
+        if len(trainings) <= len(SERIES):
+            axes.legend(fontsize=8, frameon=False)
+        return svg(figure)
+
+
+def _losses(training: Curve) -> str:
+    """The losses of eq. 7 over the updates of one training; those that are zero throughout are left out."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(5.8, 3.0), layout="constrained")
+        axes = figure.subplots()
+        values = training.training.losses
+        for colour, name in zip(SERIES, LOSSES, strict=False):
+            if np.any(values[name] > 0):
+                axes.plot(values["iteration"], values[name], color=colour, linewidth=1.2, label=name)
+        axes.set(title=f"{training.category}: losses, {training.label}", xlabel="update", ylabel="loss (log scale)")
+        axes.set_yscale("log")
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        return svg(figure)

@@ -1,0 +1,68 @@
+"""Photographs beside the images that an arm adds to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from components.data.images import encode_png
+from components.data.shards import SUFFIX, decode_originals, read_split
+from runner.arms import Arm
+from runner.report.context import StudyContext, support_label
+from runner.report.drawing import data_uri
+from runner.report.sections.base import Section
+from runner.report.templates import render
+from runner.results.comparison import Row, variant_label
+from runner.results.record import CellRecord
+
+SHOWN_ORIGINALS = 4
+SHOWN_IMAGES = 8
+SHOWN_SIDE = 192
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A support's first originals, uint8 (H, W, 3) each, beside an image set's first, uint8 (M, R, R, 3)."""
+
+    category: str
+    support: str
+    label: str
+    arm: Arm
+    row: Row
+    originals: Sequence[np.ndarray]
+    images: np.ndarray
+
+
+class Galleries(Section[list[Gallery]]):
+    """A strip of pictures for each image set of the pictured supports."""
+
+    def gather(self, study: StudyContext) -> list[Gallery] | None:
+        """Those that no earlier study shows."""
+        cells = study.new([cell for cell in study.pictured if cell.image_set], lambda cell: cell.image_set)
+        return study.read_each("gallery", cells, lambda cell: _gallery(study, cell)) or None
+
+    def html(self, study: StudyContext, shown: list[Gallery]) -> str:
+        """Pictures reduced to what a page can show."""
+        pictures = [([*map(_picture, gallery.originals)], [*map(_picture, gallery.images)]) for gallery in shown]
+        return render("sections/galleries.html.j2", study=study, galleries=list(zip(shown, pictures, strict=True)))
+
+
+def _gallery(study: StudyContext, cell: CellRecord) -> Gallery:
+    store, row = study.output.store, study.row(cell)
+    images = store.get(str(cell.image_set)).arrays("images.safetensors")["images"][:SHOWN_IMAGES]
+    shard, ids = store.get(cell.shard), cell.support_ids[:SHOWN_ORIGINALS]
+    path = shard.path(f"train{SUFFIX}")
+    table = read_split(path, columns=["image"], image_ids=ids, filesystem=shard.filesystem)
+    originals = tuple(decode_originals(table))
+    label = variant_label(row)
+    return Gallery(cell.category, support_label(row), label, study.arm(cell), row, originals, images)
+
+
+def _picture(image: np.ndarray) -> str:
+    """An image uint8 (H, W, 3) as a PNG data URI; never enlarged."""
+    shown = Image.fromarray(image)
+    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    return data_uri(encode_png(np.asarray(shown)), "png")

@@ -1,0 +1,73 @@
+"""The spread over supports that a mean hides: a point for each support of each variant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from components.metrics.declared import Metric
+from runner.report.context import StudyContext
+from runner.report.drawing import RC, svg
+from runner.report.sections.base import Section
+from runner.report.templates import render
+from runner.results.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One category and detector: the metric that its variants are compared by, and the scale of the whole study."""
+
+    title: str
+    metric: Metric
+    variants: Sequence[Comparison]
+    limits: tuple[float, float]
+
+
+class Supports(Section[list[Spread]]):
+    """A chart for each category and detector of a study with one point."""
+
+    def gather(self, study: StudyContext) -> list[Spread] | None:
+        """None of a sweep, and without a value."""
+        groups: dict[tuple[str, str, Metric], list[Comparison]] = {}
+        for c in study.comparisons if not study.is_sweep else ():
+            if c.compared is not None:
+                groups.setdefault((str(c.table["category"]), c.subject, c.compared), []).append(c)
+        limits = {metric: _limits(metric, study.comparisons) for _, _, metric in groups}
+        titles = {key: key[0] if study.has_one_subject else f"{key[0]}, {key[1]}" for key in groups}
+        return [Spread(titles[key], key[2], own, limits[key[2]]) for key, own in groups.items()] or None
+
+    def html(self, study: StudyContext, shown: list[Spread]) -> str:
+        """The charts, side by side."""
+        return render("sections/supports.html.j2", charts=[(spread, _chart(spread)) for spread in shown])
+
+
+def _limits(metric: Metric, comparisons: Iterable[Comparison]) -> tuple[float, float]:
+    """One scale for the charts of a study, so that spreads can be compared from category to category."""
+    values = [v for c in comparisons if c.compared == metric for v in c.values(metric).values() if math.isfinite(v)]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = 0.04 * (high - low) + 0.004
+    return low - margin, high + margin
+
+
+def _chart(spread: Spread) -> str:
+    """The metric of every support by variant, a line per support; a cell that has not finished is not drawn."""
+    variants, own = spread.variants, [c.values(spread.metric) for c in spread.variants]
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(max(3.8, 0.95 * len(variants) + 0.9), 2.9), layout="constrained")
+        axes = figure.subplots()
+        seeds = list(dict.fromkeys(seed for c in variants for seed in c.rows))
+        values = np.array([[by_seed.get(seed, np.nan) for by_seed in own] for seed in seeds])
+        for line in values:
+            axes.plot(range(len(variants)), line, color="#b5b5b5", linewidth=1, zorder=1)
+        for x, c in enumerate(variants):
+            axes.scatter([x] * len(values), values[:, x], color=c.arm.colour, s=26, zorder=2)
+            if mean := c.mean(spread.metric):
+                axes.hlines(mean.mean, x - 0.24, x + 0.24, color=c.arm.colour, linewidth=2.5)
+        axes.set_xticks(range(len(variants)), [c.label.replace(" ", "\n") for c in variants])
+        axes.set(title=spread.title, ylabel=spread.metric.title, xlim=(-0.5, len(variants) - 0.5), ylim=spread.limits)
+        return svg(figure)

@@ -1,0 +1,35 @@
+"""A study in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runner.report.context import StudyContext
+
+
+def summary(context: StudyContext) -> str:
+    """What a study trains on what, and how much of it is finished."""
+    study = context.study
+    points = len(context.trials) or len(study.points)
+    named = (*(cell.category for cell in context.record.cells), *(str(row["category"]) for row in context.rows))
+    categories = list(dict.fromkeys(named))
+    detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
+    originals = "all originals" if study.shots == "full" else f"{study.shots} original{'s' * (study.shots != 1)}"
+    listed_for = f" (of {listed(list(study.support))} those listed)" if study.support else ""
+    arms = [arm.label for arm in study.own_arms]
+    text = f", images chosen by {study.encoder}" if study.uses_text else ""
+    return (
+        f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category"
+        f"{listed_for}: {listed(arms)}{text}; {counted(len(study.support_seeds), 'support')}, "
+        f"{counted(points, 'hyperparameter point')}, {len(context.rows)} of {len(context.asked)} cells finished."
+    )
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 support``, ``2 supports``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
