@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: install demo test slow check bench
+PINNED := tests/runner/test_golden.py tests/runner/test_variation.py tests/generator
+
+.PHONY: install demo test slow kernels check bench
 
 install: $(VENV)/.installed
 
@@ -26,6 +28,11 @@ test: install
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install
 	@$(BIN)/python -m pytest -m 'slow or peer' --timeout=1800
+
+# The tests that pin numbers, on the kernels of other CPUs than this one.
+kernels: install
+	@ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(BIN)/python -m pytest $(PINNED)
+	@ONEDNN_MAX_CPU_ISA=AVX MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(PINNED)
 
 check: install
 	@$(BIN)/ruff format --check .

@@ -22,6 +22,9 @@ TINY = GeneratorConfig(
     perceptual="none",
 )
 CRITIC = DiscriminatorConfig(start=2, layers=1, channels=8)
+ONE_CODE = TINY.vqgan.model_copy(update={"codebook_size": 1})
+"""For comparing two ways of one step. Of many codes two are nearly as near to some latent, and which of them is chosen
+depends on how a CPU rounds; a single other choice changes the gradient by 4 %."""
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +80,14 @@ def test_a_hundred_steps_in_two_halves_are_a_hundred_steps(photos: list[np.ndarr
 
 def test_parts_of_a_step_add_up_to_its_gradient(photos: list[np.ndarray]) -> None:
     # Three of the four originals of a step are no target of its two samples: parts differ in both shares.
-    whole, parts = (Generator(photos, config(accumulation=a, perceptual="lite0"), 0.7, 0) for a in (1, 3))
+    options = {"perceptual": "lite0", "vqgan": ONE_CODE}
+    whole, parts = (Generator(photos, config(accumulation=a, **options), 0.7, 0) for a in (1, 3))
     one, other = whole.gradients(), parts.gradients()
     assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-4)
-    assert whole.step().total == pytest.approx(parts.step().total, abs=1e-5)
+    expected, found = (torch.cat([g[name].flatten() for name in one]) for g in (one, other))
+    # Another order of summation changes it by 1e-5 of its norm; a share of a part that is 10 % wrong, by 1e-2.
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+    assert whole.step().total == pytest.approx(parts.step().total, rel=1e-4)
 
 
 def test_the_adversarial_term_starts_where_it_is_told(photos: list[np.ndarray]) -> None:
@@ -143,13 +148,13 @@ def test_both_precisions_live_in_one_process(photos: list[np.ndarray]) -> None:
 
 
 def test_channels_last_changes_no_more_than_rounding(photos: list[np.ndarray]) -> None:
-    one, other = (Generator(photos[:1], config(channels_last=c), 1.0, 0).step() for c in (False, True))
+    one, other = (Generator(photos[:1], config(channels_last=c, vqgan=ONE_CODE), 1.0, 0).step() for c in (False, True))
     assert other.total == pytest.approx(one.total, rel=1e-4)
 
 
 @pytest.mark.slow
 def test_compiled_training_is_the_same_up_to_rounding(photos: list[np.ndarray], tmp_path: Path) -> None:
-    options = {"discriminator": DiscriminatorConfig(start=0, layers=1, channels=8)}
+    options = {"discriminator": DiscriminatorConfig(start=0, layers=1, channels=8), "vqgan": ONE_CODE}
     plain = Generator(photos[:1], config(**options), 1.0, 0)
     compiled = Generator(photos[:1], config(**options, compile=True), 1.0, 0)
     assert compiled.step().total == pytest.approx(plain.step().total, rel=1e-4)

@@ -21,6 +21,7 @@ from runner.results.results import Results
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
+SHARES_RAY = True
 
 ARMS = ["original", "augmented", "external:web", "vqgan_clip", "generated"]
 

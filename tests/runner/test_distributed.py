@@ -27,9 +27,10 @@ from runner.store.artifacts import Artifact, Store
 from runner.study.study import Study
 from tests.conftest import TINY
 
+# One code: of many, two are nearly as near to some latent, and the rounding of a smaller batch may choose the other.
 CONFIG = GeneratorConfig(
     resolution=32,
-    vqgan=VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32),
+    vqgan=VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=1),
     perceptual="none",
     originals_per_step=2,
     train_samples=3,
@@ -62,9 +63,8 @@ def test_two_workers_give_the_gradients_of_one(ray_here: None, spec: GeneratorSp
     alone = spec.build("cpu").gradients()
     assert shared.keys() == alone.keys()
     flat, expected = (torch.cat([g[name].flatten() for name in alone]) for g in (shared, alone))
-    assert (flat - expected).norm() / expected.norm() < 1e-5
-    # The last bias sums 11,000 pixels: alone in fp32 it is 1.1e-5 off its value in fp64, in two parts 0.4e-5.
-    torch.testing.assert_close(flat, expected, atol=1e-5, rtol=3e-5)
+    # Another order of summation changes it by 1e-5 of its norm; a wrong share of a worker, by more than 1e-2.
+    assert (flat - expected).norm() < 1e-3 * expected.norm()
     # And what they train is one generator, which a single process goes on with.
     checkpoint = train_shared(replace(training, iterations=3, keep_gradients=False), Workers(2))
     continued = spec.build("cpu").restore(checkpoint)
