@@ -1,4 +1,4 @@
-"""A toy arm, stage, cell kind, metric, dataset and experiment, defined here alone, go through the whole house.
+"""A toy arm, stage, cell kind, metric, section, dataset and experiment, defined here alone, go through the whole house.
 
 Each is an object in one of the explicit tuples; a test adds its own to the tuple, and touches nothing else.
 """
@@ -37,7 +37,9 @@ from runner.named import load_studies
 from runner.plan.plan import Plan
 from runner.plan.pricing import price
 from runner.plan.scheduling import Shares
-from runner.report import write_report
+from runner.report import sections, write_report
+from runner.report.context import StudyContext
+from runner.report.sections import Section
 from runner.results.results import Results
 from runner.results.verifying import verify
 from runner.run.execute import plan_studies, run_studies
@@ -166,11 +168,29 @@ def toy_study() -> Study:
     )
 
 
+class ToySection(Section[float]):
+    """How bright the brightest row is."""
+
+    def gather(self, study: StudyContext) -> float | None:
+        return max((row["brightness"] for row in study.rows if row["brightness"] is not None), default=None)
+
+    def html(self, study: StudyContext, shown: float) -> str:
+        return f"<p>Toy section: the brightest row has {shown:.3f}.</p>"
+
+
+class OwnSection(ToySection):
+    """A section of the toy experiment alone."""
+
+    def html(self, study: StudyContext, shown: float) -> str:
+        return "<p>The experiment's own section.</p>"
+
+
 TOY_EXPERIMENT = Experiment(
     "toy",
     "A toy experiment",
     lambda: (toy_study(),),
-    references=(Reference("nobody", "brightness", 0.5, {"arm": "mirrored"}),),
+    references=(Reference("nobody's table", "brightness", 0.5, {"arm": "mirrored"}, "a toy"),),
+    sections=(OwnSection(),),
 )
 TOY_ROOT = Path("unset")
 
@@ -182,6 +202,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setattr(runner.cells, "CELL_KINDS", (*runner.cells.CELL_KINDS, Brightness()))
     brightness = Metric("brightness", "brightness", column=True, shown=("results",), objective="fair")
     monkeypatch.setattr(declared, "METRICS", (*declared.METRICS, brightness))
+    monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS, ToySection()))
     monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, TOY))
     monkeypatch.setattr(experiments, "EXPERIMENTS", (*experiments.EXPERIMENTS, TOY_EXPERIMENT))
     monkeypatch.setitem(globals(), "TOY_ROOT", write_toy(tmp_path / "toy"))
@@ -244,8 +265,10 @@ def _is_known_everywhere(plan: Plan, rows: Mapping[str, Mapping[str, Any]], resu
     )
     assert list(verify(results, store)) == []
     page = Path(write_report(options).removeprefix("file://")).read_text()
-    for text in ("A toy study", "mirrored", "brightness"):
+    for text in ("A toy study", "mirrored", "brightness", "Toy section: the brightest row has 0."):
         assert text in page
+    for text in ("The experiment's own section.", "Beside published numbers", "nobody's table", "a toy"):
+        assert text.replace("'", "&#39;") in page or text in page
     console = Console(file=io.StringIO(), width=250)
     print_study(console, "A toy study", list(rows.values()))
     assert "brightness" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from runner.report.sections.galleries import Galleries
 from runner.report.sections.headline import Headline
 from runner.report.sections.heat_maps import HeatMaps
 from runner.report.sections.prompts import Prompts
+from runner.report.sections.published import Published
 from runner.report.sections.results import ResultsTable
 from runner.report.sections.search import Search
 from runner.report.sections.supports import Supports
@@ -24,6 +25,7 @@ __all__ = ["SECTIONS", "Section"]
 SECTIONS: tuple[Section[Any], ...] = (
     Headline(),
     ResultsTable(),
+    Published(),
     Supports(),
     HeatMaps(),
     Search(),
