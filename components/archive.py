@@ -1,12 +1,12 @@
 """Unpack a .zip, .tar, .tar.gz or .tar.xz from a stranger: nothing outside the folder, all of it or nothing.
 
-Members are written as new plain files and folders by this module alone, so an archive's modes, owners and links
-have no effect. A link is refused wherever it leads: a dataset has none, and checking where they lead has been
-got wrong often enough.
+The standard library writes the files, under names that are checked here first; modes and owners have no effect. A link
+is refused wherever it leads: a dataset has none, and checking where they lead has been got wrong often enough.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import re
@@ -48,7 +48,8 @@ class _Member:
     kind: str
     """`file`, `folder`, or what else it is."""
     size: int
-    open: Callable[[], IO[bytes]]
+    extract: Callable[[str], None]
+    """Writes the file, given its path below the folder."""
 
 
 def unpack(archive: Path, folder: Path, on_progress: Progress = lambda done, total: None) -> None:
@@ -75,44 +76,21 @@ def unpack(archive: Path, folder: Path, on_progress: Progress = lambda done, tot
 
 def _extract(archive: Path, folder: Path, on_progress: Progress) -> None:
     with ExitStack() as stack:
-        with _reading(archive):
-            raw = stack.enter_context(archive.open("rb"))
-            total = archive.stat().st_size
-            members = _members(archive, raw, folder, stack)
-        while member := _next(archive, members):
-            target = folder / _inside(archive, member.name)
+        stack.enter_context(_reported(archive, folder))
+        raw = stack.enter_context(archive.open("rb"))
+        total = archive.stat().st_size
+        for member in _members(archive, raw, folder, stack):
+            path = _inside(archive, member.name)
             if member.kind == "folder":
-                with writing(target):
-                    target.mkdir(parents=True, exist_ok=True)
+                (folder / path).mkdir(parents=True, exist_ok=True)
+            elif member.kind != "file":
+                raise BadInput(f"{archive}: {member.name} is {member.kind}, which is not unpacked; get another archive")
+            elif (folder / path).exists():
+                raise BadInput(f"{archive}: {member.name} stands in it twice; get another archive")
             else:
                 _check_space(archive, folder, member.size)
-                _copy(archive, member, target, lambda: on_progress(raw.tell(), total))
-
-
-def _next(archive: Path, members: Iterator[_Member]) -> _Member | None:
-    with _reading(archive):
-        member = next(members, None)
-    if member and member.kind not in ("file", "folder"):
-        raise BadInput(f"{archive}: {member.name} is {member.kind}, which is not unpacked; get another archive")
-    return member
-
-
-def _copy(archive: Path, member: _Member, target: Path, on_chunk: Callable[[], None]) -> None:
-    with _reading(archive, member.name):
-        source = member.open()
-    with source, writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise BadInput(f"{archive}: {member.name} stands in it twice; get another archive")
-        with target.open("xb") as sink:
-            while chunk := _read(archive, member, source):
-                sink.write(chunk)
-                on_chunk()
-
-
-def _read(archive: Path, member: _Member, source: IO[bytes]) -> bytes:
-    with _reading(archive, member.name):
-        return source.read(CHUNK)
+                member.extract(str(path))
+                on_progress(raw.tell(), total)
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
@@ -137,43 +115,47 @@ def _members(archive: Path, raw: IO[bytes], folder: Path, stack: ExitStack) -> I
     if start.startswith(b"PK"):
         unzipped = stack.enter_context(zipfile.ZipFile(raw))
         _check_space(archive, folder, sum(info.file_size for info in unzipped.infolist()))
-        return _zip_members(archive, unzipped)
+        return _zip_members(archive, unzipped, folder)
     if start.startswith(b"\x1f\x8b"):
-        return _tar_members(stack.enter_context(gzip.open(raw)))
+        return _tar_members(stack.enter_context(gzip.open(raw)), folder)
     if start.startswith(b"\xfd7zXZ\x00"):
-        return _tar_members(stack.enter_context(lzma.open(raw)))
+        return _tar_members(stack.enter_context(lzma.open(raw)), folder)
     if start[257:262] == b"ustar":
-        return _tar_members(raw)
+        return _tar_members(raw, folder)
     raise BadInput(f"{archive}: is no .zip, .tar, .tar.gz or .tar.xz; give the archive as it was published")
 
 
-def _zip_members(archive: Path, unzipped: zipfile.ZipFile) -> Iterator[_Member]:
+def _zip_members(archive: Path, unzipped: zipfile.ZipFile, folder: Path) -> Iterator[_Member]:
     for info in sorted(unzipped.infolist(), key=lambda info: info.header_offset):
         if info.flag_bits & 1:
             raise BadInput(f"{archive}: {info.filename} is encrypted; give an archive without a password")
         mode = stat.S_IFMT(info.external_attr >> 16)
         kind = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "a link"}.get(mode, "a device")
         kind = "folder" if info.is_dir() and kind == "file" else kind
-        yield _Member(info.filename, kind, info.file_size, lambda info=info: unzipped.open(info))  # type: ignore[misc]
+
+        def extract(path: str, info: zipfile.ZipInfo = info) -> None:
+            info.filename = path
+            unzipped.extract(info, folder)
+
+        yield _Member(info.filename, kind, info.file_size, extract)
 
 
-def _tar_members(stream: Any) -> Iterator[_Member]:
+def _tar_members(stream: Any, folder: Path) -> Iterator[_Member]:
     blocks = _Blocks(stream)
     with tarfile.TarFile(fileobj=blocks) as tar:  # type: ignore[arg-type]
-        while (info := tar.next()) is not None:
-            kind = "file" if info.isreg() else "folder" if info.isdir() else "a link" if _links(info) else "a device"
-            yield _Member(info.name, kind, info.size, lambda info=info: tar.extractfile(info))  # type: ignore
-            # tarfile keeps every member it has met
-            tar.members = []  # type: ignore[attr-defined]
+        for info in tar:
+            is_link = info.issym() or info.islnk()
+            kind = "file" if info.isreg() else "folder" if info.isdir() else "a link" if is_link else "a device"
+
+            def extract(path: str, info: tarfile.TarInfo = info) -> None:
+                tar.extract(info.replace(name=path, deep=False), folder, set_attrs=False, filter="data")
+
+            yield _Member(info.name, kind, info.size, extract)
         if blocks.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
     while stream.read(CHUNK):
         # to the end of the compressed stream, where its checksum is
         pass
-
-
-def _links(info: tarfile.TarInfo) -> bool:
-    return info.issym() or info.islnk()
 
 
 class _Blocks:
@@ -190,12 +172,17 @@ class _Blocks:
 
 
 @contextmanager
-def _reading(archive: Path, member: str = "") -> Iterator[None]:
+def _reported(archive: Path, folder: Path) -> Iterator[None]:
+    """Turns what the standard library raises into one line about the archive, or about the folder if it is full."""
     try:
         yield
     except GoodshotError:
         raise
     except _DAMAGED as error:
-        where = f" at {member}" if member else ""
+        number = getattr(error, "errno", None)
+        # A damaged archive has no error number, or leads to a place before its beginning.
+        if number not in (None, errno.EINVAL) and getattr(error, "filename", None) != str(archive):
+            with writing(folder):
+                raise
         why = str(getattr(error, "strerror", None) or error) or type(error).__name__
-        raise BadInput(f"{archive}: cannot be unpacked{where} ({why}); it is damaged, get it again") from error
+        raise BadInput(f"{archive}: cannot be unpacked ({why}); it is damaged, get it again") from error

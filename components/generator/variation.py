@@ -31,7 +31,6 @@ from components.generator.vqgan import VQGAN
 
 _LOWEST, _HIGHEST = -6.0, 6.0
 """Of the head's output: the logarithm of Σ relative to the mean variance of its channel."""
-_ENCODE_CHUNK = 16
 
 
 class VarianceHead(nn.Module):

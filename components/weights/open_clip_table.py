@@ -1,13 +1,7 @@
-"""What open_clip publishes: models, pretrained tags, and the files of the hub that they are. Imports no torch.
-
-open_clip's table of weights sits in a module whose import costs five seconds and 900 MB. A driver that only
-wants to refuse a misspelt tag reads that table from the module's source instead; a test holds the two
-equal.
-"""
+"""What open_clip publishes: models, pretrained tags, and the files of the hub that they are. Imports no torch."""
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from collections.abc import Mapping
@@ -17,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from components.errors import GoodshotError, MissingWeights
+from components.errors import MissingWeights
+from components.weights.asking import asked
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model")
 COMPANIONS = (*TOKENIZER_FILES, "special_tokens_map.json", "spiece.model", "config.json")
@@ -52,19 +47,21 @@ def text_config(model: str) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def published_tags() -> Mapping[str, Mapping[str, Tag]]:
     """Return model → tag name → tag, equal to open_clip's own table (`open_clip.get_pretrained_cfg`)."""
-    tables: dict[str, dict[str, Tag]] = {}
     published: dict[str, dict[str, Tag]] = {}
-    for node in ast.parse((_package() / "pretrained.py").read_text(encoding="utf-8")).body:
-        if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
-            continue
-        if isinstance(node.value, ast.Call):
-            tables[node.targets[0].id] = _read_table(node.value)
-        elif node.targets[0].id == "_PRETRAINED" and isinstance(node.value, ast.Dict):
-            for key, value in zip(node.value.keys, node.value.values, strict=True):
-                published[ast.literal_eval(key)] = _table_of(value, tables)  # type: ignore[arg-type]
-    if not published:
-        raise GoodshotError("open_clip's table of weights was not understood; install open_clip_torch 3.x")
-    return published | _quick_gelu_models(published)
+    for model, name, hub, url, quick_gelu in asked("open_clip_torch", ask_open_clip):
+        published.setdefault(model, {})[name] = Tag(name, hub, url, quick_gelu)
+    return published
+
+
+def ask_open_clip() -> list[tuple[str, str, str, str, bool]]:
+    """Model, and the fields of the `Tag`, of all that open_clip publishes."""
+    from open_clip import get_pretrained_cfg, list_pretrained
+
+    found = [(model, name, get_pretrained_cfg(model, name)) for model, name in list_pretrained()]
+    return [
+        (model, name, cfg.get("hf_hub", ""), cfg.get("url", ""), cfg.get("quick_gelu", False))
+        for model, name, cfg in found
+    ]
 
 
 def hub_names(file: str) -> tuple[str, ...]:
@@ -80,39 +77,6 @@ def companions(model: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     config = text_config(model)
     wanted = ((config.get("hf_tokenizer_name"), TOKENIZER_FILES), (config.get("hf_model_name"), ("config.json",)))
     return tuple((repository, files) for repository, files in wanted if repository)
-
-
-def _table_of(value: ast.expr, tables: Mapping[str, dict[str, Tag]]) -> dict[str, Tag]:
-    return tables[value.id] if isinstance(value, ast.Name) else _read_table(value)
-
-
-def _read_table(value: ast.expr) -> dict[str, Tag]:
-    """Read `dict(tag=_pcfg(url=…, hf_hub=…), …)`."""
-    keywords = value.keywords if isinstance(value, ast.Call) else []
-    return {
-        keyword.arg: _read_tag(keyword.arg, keyword.value)
-        for keyword in keywords
-        if keyword.arg and isinstance(keyword.value, ast.Call)
-    }
-
-
-def _read_tag(name: str, call: ast.Call) -> Tag:
-    plain = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
-    return Tag(
-        name,
-        str(plain.get("hf_hub", "")),
-        str(plain.get("url", "")),
-        bool(plain.get("quick_gelu", False)),
-    )
-
-
-def _quick_gelu_models(published: Mapping[str, Mapping[str, Tag]]) -> dict[str, dict[str, Tag]]:
-    # open_clip lists the tags trained with QuickGELU a second time, under "<model>-quickgelu"
-    chosen = {
-        f"{model}-quickgelu": {name: tag for name, tag in tags.items() if tag.quick_gelu}
-        for model, tags in published.items()
-    }
-    return {model: tags for model, tags in chosen.items() if tags}
 
 
 def _package() -> Path:

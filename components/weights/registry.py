@@ -5,8 +5,9 @@ Names: those of `FIXED`, and four families whose members are their publishers' t
     open_clip:<model>:<pretrained tag>      timm:<network>[.<tag>]
     torchvision:<network>                   taming:<model>
 
-Nothing is imported to look for a file, so what is missing is said at once; nothing is downloaded but by `Pretrained.
-fetch`. Addresses and hashes that a library holds in its own source are repeated here and held equal by a test.
+No library is imported into this process to look for a file; nothing is downloaded but by `Pretrained.fetch`. timm and
+open_clip say themselves what they publish. Other addresses and hashes that a library holds in its own source are
+repeated here and held equal by a test.
 """
 
 from __future__ import annotations

@@ -119,11 +119,6 @@ class CellStage(Stage):
         columns["shots"] = columns["shots"] or str(len(self.support.ids))
         return columns
 
-    @property
-    def row_types(self) -> dict[str, pa.DataType]:
-        """The types of the columns that its kind and its arm fill, besides those of every row."""
-        return {**self.cell.kind.columns, **self.cell.arm.columns}
-
     def is_made(self, store: Store) -> bool:
         """Never by an artifact: a row says so."""
         return False
@@ -150,8 +145,6 @@ class CellKind(ABC):
     """Those of them that are metrics (:mod:`components.metrics.declared`)."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` looks at."""
-    needs_test: ClassVar[bool] = True
-    """Whether a category without test images is an error."""
 
     def subjects(self, study: Declaration) -> tuple[Any, ...]:
         """What it measures with, each in a cell of its own."""

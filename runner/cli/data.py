@@ -72,14 +72,20 @@ def shard(
     """Verify a dataset, name everything wrong with it, and write it as Arrow shards with a manifest."""
     from pathlib import Path
 
+    from rich.console import Console
+
+    from runner.console.bars import bar
     from runner.data.sharding import verified, write_shards
 
-    report = verified(dataset, Path(root).expanduser(), category or ())
+    console = Console(stderr=True)
+    with bar("verifying", console) as on_progress:
+        report = verified(dataset, Path(root).expanduser(), category or (), on_progress)
     for finding in report.findings:
         typer.echo(f"{finding.kind}: {finding}")
     if strict and report.findings:
         raise BadInput(f"{len(report.findings)} findings, listed above; correct them or leave out --strict")
-    write_shards(dataset, report, out, resolution, typer.echo)
+    with bar("writing", console) as on_progress:
+        write_shards(dataset, report, out, resolution, typer.echo, on_progress)
 
 
 def gc(

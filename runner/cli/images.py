@@ -122,10 +122,10 @@ def prompts(
 def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
     """Train with a bar, then say what was made."""
     import torch
-    from rich.progress import Progress
     from rich.table import Table
 
     from components.weights import forbid_downloads
+    from runner.console.bars import bar
     from runner.console.progress import duration
     from runner.photographs.generate import generate as make
 
@@ -144,16 +144,8 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
             raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")
         together = cluster(None, workers + 1)
     try:
-        with together, Progress(console=console, disable=not console.is_terminal) as bars:
-            task = bars.add_task("training", total=None)
-            made = make(
-                photographs,
-                study,
-                folder,
-                chosen,
-                lambda done, total: bars.update(task, completed=done, total=total),
-                workers,
-            )
+        with together, bar("training", console) as report:
+            made = make(photographs, study, folder, chosen, report, workers)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues")
         raise typer.Exit(130) from None

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from runner.console.bars import bars
 from runner.executor.progress import Progress
 
 POLL_SECONDS = 0.5
@@ -55,16 +55,7 @@ def duration(seconds: float) -> str:
 
 class _Bars:
     def __init__(self, console: Console) -> None:
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-            transient=True,
-        )
+        self._bars = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
         self._steps = self._bars.add_task("generator steps", left="", total=None)
         self._cells = self._bars.add_task("cells", left="", total=None)
         self._bars.start()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,21 @@ from components.errors import BadInput
 from runner.store.files import Files, public
 
 MANIFEST = "manifest.json"
+Progress = Callable[[int, int], None]
+"""Called with the images that are done and those there are in all."""
 
 
-def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
-    """Verify the categories under a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
+def verified(
+    name: str, root: Path, categories: Sequence[str] = (), on_progress: Progress = lambda done, total: None
+) -> Report:
+    """Verify the categories. Raises :class:`BadInput` if ``root`` or one of them is missing."""
     dataset = dataset_of(name)
     names = tuple(categories) or dataset.list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
     total = sum(len(dataset.list_category(root, category).entries) for category in names)
-    with _bar("verifying", total) as advance:
-        return verify(name, root, names, lambda: advance(1))
+    advance = _counter(on_progress, total)
+    return verify(name, root, names, lambda: advance(1))
 
 
 def write_shards(
@@ -42,6 +45,7 @@ def write_shards(
     out: str,
     resolution: int | None = None,
     done: Callable[[str], None] = lambda message: None,
+    on_progress: Progress = lambda done, total: None,
 ) -> None:
     """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
 
@@ -53,11 +57,11 @@ def write_shards(
     """
     files = Files(out)
     manifest = _manifest_for(name, resolution, files)
-    with _bar("writing", len(report.samples)) as advance:
-        for category in dict.fromkeys(s.category for s in report.samples):
-            samples = [s for s in report.samples if s.category == category]
-            left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
-            done(_Category(category, samples, files, resolution, advance).shard(left_out, manifest))
+    advance = _counter(on_progress, len(report.samples))
+    for category in dict.fromkeys(s.category for s in report.samples):
+        samples = [s for s in report.samples if s.category == category]
+        left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
+        done(_Category(category, samples, files, resolution, advance).shard(left_out, manifest))
 
 
 def has_shards(uri: str) -> bool:
@@ -109,16 +113,15 @@ def _piece(files: Files, name: str, source: Any) -> bytes:
         return bytes(source.read(1 << 22))
 
 
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal's stderr; yields what counts on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _counter(on_progress: Progress, total: int) -> Callable[[int], None]:
+    """A function that adds so many images to those that are done."""
+    counts = [0]
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda images: bar.advance(task, images)
+    def advance(images: int) -> None:
+        counts[0] += images
+        on_progress(counts[0], total)
+
+    return advance
 
 
 def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, Any]:

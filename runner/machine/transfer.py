@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from components.download import readable
+from runner.console.bars import Report, bar
 
 Say = Callable[[str], None]
-Report = Callable[[int, int | None], None]
 
 
-@contextmanager
-def transfer(doing: str, say: Say) -> Iterator[Report]:
+def transfer(doing: str, say: Say) -> AbstractContextManager[Report]:
     """A bar with speed and remaining time on a terminal, else a line whenever another tenth is done."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(doing, say)
-        return
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn()),
-        *(TransferSpeedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    return bar(doing, console, in_bytes=True) if console.is_terminal else nullcontext(_lines(doing, say))
 
 
 def _lines(doing: str, say: Say) -> Report:
