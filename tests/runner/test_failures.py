@@ -52,7 +52,7 @@ def test_a_cell_that_fails_three_times_is_left_alone(
     assert main(command) == 1
     said = capsys.readouterr()
     assert "1 finished, 0 to run, 1 left alone after 3 failures (--retry tries them)" in said.out
-    assert "1 of 2 cells are left alone, having failed 3 times" in said.err
+    assert "1 of 2 cells are skipped, having failed 3 times" in said.err
     assert "stages executed: 0" in said.out
     assert main([*command, "--retry"]) == 1
     assert "1 of 2 cells failed" in capsys.readouterr().err
