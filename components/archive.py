@@ -1,8 +1,8 @@
-"""Unpack a .zip, .tar, .tar.gz or .tar.xz from a stranger: nothing outside the folder, all of it or nothing.
+"""Unpack a .zip, .tar, .tar.gz or .tar.xz from an untrusted source: only into the folder, and all of it or nothing.
 
-Members are written as new plain files and folders by this module alone, so an archive's modes, owners and links
-have no effect. A link is refused wherever it leads: a dataset has none, and checking where they lead has been
-got wrong often enough.
+Members are written as new plain files and folders by this module only, so an archive's modes, owners and links
+have no effect. Every link is refused: a dataset has none, and code that checks where links lead has often been
+wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from components.download import readable, writing
 from components.errors import BadInput, GoodshotError
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes of the archive that have been read, and all of them."""
+"""Called with the number of the archive's bytes that have been read, and with their total number."""
 
 CHUNK = 1 << 20
 _DAMAGED = (
@@ -36,7 +36,7 @@ _DAMAGED = (
     zlib.error,
     EOFError,
     OSError,
-    # zipfile: a password, or a compression it does not know; tarfile: numbers and names that are none
+    # zipfile raises these for a password or an unknown compression; tarfile for invalid numbers and names.
     RuntimeError,
     ValueError,
 )
@@ -46,13 +46,13 @@ _DAMAGED = (
 class _Member:
     name: str
     kind: str
-    """`file`, `folder`, or what else it is."""
+    """`file`, `folder`, or the name of another kind of member."""
     size: int
     open: Callable[[], IO[bytes]]
 
 
 def unpack(archive: Path, folder: Path, on_progress: Progress = lambda done, total: None) -> None:
-    """Unpacks the archive as the new `folder`, which appears when all of it is there.
+    """Unpacks the archive as the new `folder`, which appears only when it is complete.
 
     Raises:
         BadInput: the archive is damaged, encrypted or of no known kind, one of its members may not be unpacked,
@@ -103,7 +103,7 @@ def _copy(archive: Path, member: _Member, target: Path, on_chunk: Callable[[], N
     with source, writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise BadInput(f"{archive}: {member.name} stands in it twice; get another archive")
+            raise BadInput(f"{archive}: contains {member.name} twice; get another archive")
         with target.open("xb") as sink:
             while chunk := _read(archive, member, source):
                 sink.write(chunk)
@@ -144,7 +144,7 @@ def _members(archive: Path, raw: IO[bytes], folder: Path, stack: ExitStack) -> I
         return _tar_members(stack.enter_context(lzma.open(raw)))
     if start[257:262] == b"ustar":
         return _tar_members(raw)
-    raise BadInput(f"{archive}: is no .zip, .tar, .tar.gz or .tar.xz; give the archive as it was published")
+    raise BadInput(f"{archive}: is not a .zip, .tar, .tar.gz or .tar.xz; give the archive as it was published")
 
 
 def _zip_members(archive: Path, unzipped: zipfile.ZipFile) -> Iterator[_Member]:
@@ -163,12 +163,12 @@ def _tar_members(stream: Any) -> Iterator[_Member]:
         while (info := tar.next()) is not None:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "a link" if _links(info) else "a device"
             yield _Member(info.name, kind, info.size, lambda info=info: tar.extractfile(info))  # type: ignore
-            # tarfile keeps every member it has met
+            # tarfile keeps every member that it has read
             tar.members = []  # type: ignore[attr-defined]
         if blocks.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
     while stream.read(CHUNK):
-        # to the end of the compressed stream, where its checksum is
+        # read to the end of the compressed stream, which has the checksum
         pass
 
 
