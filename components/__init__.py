@@ -1,1 +1,1 @@
-"""The method. Pure torch, pyarrow and anomalib: imports nothing of ``runner``, no ray, no wandb."""
+"""The method, in torch, pyarrow and anomalib. It imports neither ``runner`` nor ray nor wandb."""

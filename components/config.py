@@ -1,4 +1,4 @@
-"""The base of every configuration: frozen, validated at the door, plain values inside."""
+"""The base class of every configuration: frozen, validated when it is read, with plain values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="a name of letters, digits, '_', '.' and '-' alone")
+    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="a name of letters, digits, '_', '.' and '-' only")
 ]
-"""What files, folders and tables can be called."""
+"""Names that files, folders and tables can have."""
 
 
 class Config(BaseModel):

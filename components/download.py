@@ -1,7 +1,7 @@
-"""One file from one URL: resumed where it broke off, verified, downloaded once however many processes ask.
+"""Download one file from one URL: resumed after a break, verified, and only once however many processes ask for it.
 
-Beside the target lie, while it is under way, `<target>.part` (what has arrived), `<target>.part.json` (which
-version of the file that is) and `<target>.lock`. The target itself appears whole and verified, or not at all.
+During a download three files lie next to the target: `<target>.part` (the bytes received), `<target>.part.json`
+(the file version that they belong to) and `<target>.lock`. The target appears complete and verified, or not at all.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     import requests
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here and those there will be (None where the server does not say)."""
+"""Called with the number of bytes received and the total number (None where the server does not say)."""
 
 CHUNK = 1 << 18
 WAITS = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further attempt; an attempt that brought something starts the count again."""
+"""Seconds before each further attempt; an attempt that received data starts the sequence again."""
 
 _CONNECT_AND_READ_SECONDS = (20, 60)
 _OURS = {"Accept-Encoding": "identity", "User-Agent": "goodshot"}
-_TELLING = 8  # so many hex digits of a SHA-256 tell a whole file from half of one
+_ENOUGH_DIGITS = 8  # this many hex digits of a SHA-256 distinguish a complete file from an incomplete one
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -48,12 +48,12 @@ class Unavailable(GoodshotError):
 
 
 class _Interrupted(Exception):
-    """This attempt failed in a way that the next may not."""
+    """This attempt failed, but the next one may succeed."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """Which version of the file a part belongs to."""
+    """The version of the file that a partial download belongs to."""
 
     sha256: str
     validator: str | None
@@ -69,28 +69,28 @@ def download(
     headers: Mapping[str, str] = MappingProxyType({}),
     work: Path | None = None,
 ) -> None:
-    """Downloads the file with that SHA-256 (and size, where it is known) to `target`, unless it is there.
+    """Downloads the file of that SHA-256 (and size, if known) to `target`, unless `target` is that file already.
 
     The proxies of `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are used.
 
     Args:
-        sha256: 64 hex digits, or those it begins with (torch's hub publishes eight), or none where nobody publishes
-            them: then the length that the server announces decides, and any file at `target` counts.
-        headers: further ones of the request; an Authorization is sent to the address's own host alone.
-        work: the folder for what is under way, on the same file system; `target`'s own if none is given.
+        sha256: 64 hex digits, or their beginning (torch's hub publishes eight), or empty if none is published: then the
+        length that the server announces is checked, and any existing file at `target` is accepted.
+        headers: further headers of the request; an Authorization is sent to the address's own host only.
+        work: the folder for partial files, on the same file system; by default the folder of `target`.
 
     Raises:
-        Unavailable: the server cannot be reached, or does not give the file; what has arrived is kept.
+        Unavailable: the server cannot be reached, or does not give the file; the bytes received are kept.
         BadInput: `target` cannot be written.
-        GoodshotError: the device is full (what has arrived is kept), or the file is not the one expected.
+        GoodshotError: the device is full (the bytes received are kept), or the file is not the expected one.
     """
-    if _is_there(target, sha256):  # a cache that cannot be written serves what it has
+    if _is_downloaded(target, sha256):  # before any locking, so that a read-only cache works
         return
-    beside = work or target.parent
-    with locked(beside / f"{target.name}.lock"):
-        if _is_there(target, sha256):
+    work_folder = work or target.parent
+    with locked(work_folder / f"{target.name}.lock"):
+        if _is_downloaded(target, sha256):
             return
-        part = beside / f"{target.name}.part"
+        part = work_folder / f"{target.name}.part"
         with writing(part):
             _fill(_Wanted(url, sha256, size, headers), part, on_progress)
             found = file_digest(part)
@@ -102,19 +102,19 @@ def download(
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
-            _beside(part).unlink(missing_ok=True)
+            _version_file(part).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server says of an address: status and headers (names in any case)."""
+    """A server's answer about an address: status and headers (names in any case)."""
 
     status: int
     headers: Mapping[str, str]
 
 
 def head(url: str, headers: Mapping[str, str] = MappingProxyType({}), redirects: int = 5) -> Answer:
-    """Asks for a file's headers; a redirect to another host is answered, not followed.
+    """Requests a file's headers; a redirect to another host is returned, not followed.
 
     Raises:
         Unavailable: the server cannot be reached, fails repeatedly, or leads in circles.
@@ -133,7 +133,7 @@ def head(url: str, headers: Mapping[str, str] = MappingProxyType({}), redirects:
                     moved = urljoin(url, response.headers.get("Location", url))
                     if response.is_redirect and urlsplit(moved)[:2] == urlsplit(url)[:2]:
                         if not redirects:
-                            raise Unavailable(f"{url}: the server leads in circles; the link may have moved")
+                            raise Unavailable(f"{url}: the server redirects in a circle; the link may have moved")
                         return head(moved, headers, redirects - 1)
                     _check_passing(response)
                     return Answer(response.status_code, response.headers)
@@ -144,13 +144,13 @@ def head(url: str, headers: Mapping[str, str] = MappingProxyType({}), redirects:
     raise AssertionError  # pragma: no cover - the last wait is None
 
 
-def _is_there(target: Path, sha256: str) -> bool:
+def _is_downloaded(target: Path, sha256: str) -> bool:
     return target.is_file() and (not sha256 or file_digest(target).startswith(sha256))
 
 
 @contextmanager
 def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the lock at `path`, whose folder is made; `on_wait` is called if another process holds it first.
+    """Holds the lock at `path`, creating its folder; `on_wait` is called if another process holds the lock first.
 
     Raises:
         BadInput: the folder cannot be written, or its file system has no locks.
@@ -189,7 +189,7 @@ def file_digest(path: Path) -> str:
 
 
 def readable(count: int) -> str:
-    """Returns a number of bytes as a person reads it: `5.3 GB`."""
+    """Returns a number of bytes in readable form: `5.3 GB`."""
     amount, units = float(count), ["B", "kB", "MB", "GB"]
     while amount >= 999.5 and len(units) > 1:
         amount /= 1000
@@ -199,7 +199,7 @@ def readable(count: int) -> str:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is asked for, and what is known of it."""
+    """The requested file, and what is known about it."""
 
     url: str
     sha256: str
@@ -208,7 +208,7 @@ class _Wanted:
 
 
 def _fill(wanted: _Wanted, part: Path, on_progress: Progress) -> None:
-    """Brings the part to its full length, by as many requests as that takes."""
+    """Downloads the partial file to its full length, by as many requests as necessary."""
     import requests
 
     failures, furthest = 0, _length(part)
@@ -234,7 +234,7 @@ def _request(session: requests.Session, wanted: _Wanted, part: Path, on_progress
     with _get(session, wanted, start, known.validator if known else None) as response:
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             _discard(part)
-            raise _Interrupted("the server has less than had arrived")
+            raise _Interrupted("the server has fewer bytes than were received before")
         total = _total(response, start)
         _check_answer(wanted, response, total)
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
@@ -245,7 +245,7 @@ def _request(session: requests.Session, wanted: _Wanted, part: Path, on_progress
     if total is not None and _length(part) != total:
         if _length(part) > total:
             _discard(part)
-        raise _Interrupted(f"the server sent other than the {total} bytes it announced")
+        raise _Interrupted(f"the server did not send the {total} bytes that it announced")
 
 
 def _get(session: requests.Session, wanted: _Wanted, start: int, validator: str | None) -> requests.Response:
@@ -260,7 +260,7 @@ def _get(session: requests.Session, wanted: _Wanted, start: int, validator: str 
 
 @contextmanager
 def _connected(url: str) -> Iterator[None]:
-    """Turns what requests raises into one line about `url`."""
+    """Turns an exception of requests into a one-line error about `url`."""
     import requests
 
     try:
@@ -276,14 +276,14 @@ def _connected(url: str) -> Iterator[None]:
     except requests.exceptions.Timeout as error:
         raise _Interrupted("the server does not answer in time") from error
     except requests.exceptions.InvalidURL as error:
-        # What requests says holds the address, and a proxy's may hold a password.
-        raise Unavailable(f"{url}: cannot be asked for; check HTTP_PROXY and HTTPS_PROXY, and the address") from error
+        # The message of requests contains the address, and a proxy's address may contain a password.
+        raise Unavailable(f"{url}: cannot be requested; check HTTP_PROXY and HTTPS_PROXY, and the address") from error
     except requests.exceptions.RequestException as error:
         raise Unavailable(f"{url}: cannot be downloaded ({_reason(error)}); check the address") from error
 
 
 def _check_passing(response: requests.Response) -> str:
-    """Returns the server's answer in words. Raises _Interrupted for one that may be another the next time."""
+    """Returns the server's answer in words. Raises _Interrupted for a status that may change at the next attempt."""
     status = response.status_code
     answer = f"the server answers {status} {response.reason or ''}".strip()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING:
@@ -304,18 +304,18 @@ def _check_answer(wanted: _Wanted, response: requests.Response, total: int | Non
         raise Unavailable(f"{url}: the server sends a web page in place of the file; the link may have moved")
     if size is not None and total is not None and total != size:
         raise Unavailable(f"{url}: the server offers {total} bytes, not the {size} published; the link may have moved")
-    if total is None and len(wanted.sha256) < _TELLING:
+    if total is None and len(wanted.sha256) < _ENOUGH_DIGITS:
         raise Unavailable(
-            f"{url}: neither a hash nor a length is known, so half a file would look whole; get it by hand"
+            f"{url}: neither a hash nor a length is known, so an incomplete file would look complete; get it by hand"
         )
 
 
 def _total(response: requests.Response, start: int) -> int | None:
-    """Returns how long the whole file is, None where the server does not say."""
+    """Returns the length of the whole file, or None where the server does not say."""
     if response.status_code == HTTPStatus.PARTIAL_CONTENT:
         ranged = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if not ranged or int(ranged[1]) != start:
-            raise Unavailable(f"{response.url}: answers with another range than asked for; download it by hand")
+            raise Unavailable(f"{response.url}: the server sent another range than requested; download it by hand")
         return int(ranged[2])
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
@@ -324,7 +324,7 @@ def _total(response: requests.Response, start: int) -> int | None:
 def _chunks(response: requests.Response) -> Iterator[bytes]:
     import requests
 
-    # Some servers label a .tar.gz as encoded with gzip; its bytes are wanted as they are.
+    # Some servers label a .tar.gz as encoded with gzip; its bytes must not be decoded.
     response.raw.headers.pop("Content-Encoding", None)
     try:
         yield from response.iter_content(CHUNK)
@@ -346,45 +346,45 @@ def _check_space(part: Path, start: int, total: int | None) -> None:
     free = shutil.disk_usage(part.parent).free + (0 if start else _length(part))
     if total is not None and total - start > free:
         raise GoodshotError(
-            f"{part.parent}: {readable(total - start)} are to come and {readable(free)} are free; "
+            f"{part.parent}: {readable(total - start)} remain to be downloaded and {readable(free)} are free; "
             "make room or choose another folder"
         )
 
 
 def _validator(response: requests.Response) -> str | None:
-    """Returns what If-Range takes: a strong ETag or a date."""
+    """Returns the value for an If-Range header: a strong ETag or a date."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _beside(part: Path) -> Path:
+def _version_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
 def _version(part: Path, sha256: str) -> _Version | None:
-    """Returns the version that the part belongs to, None if there is nothing to continue."""
+    """Returns the version that the partial file belongs to, or None if there is nothing to continue."""
     if not _length(part):
         return None
     try:
-        version = _Version(**json.loads(_beside(part).read_text()))
+        version = _Version(**json.loads(_version_file(part).read_text()))
     except (FileNotFoundError, TypeError, ValueError):
         return None
     too_long = version.total is not None and _length(part) > version.total
-    # Without a hash only the server's own mark of a version says that the rest belongs to what is here.
-    unmarked = version.validator is None and len(sha256) < _TELLING
+    # Without a hash, only the server's own version mark shows that the remaining bytes belong to the received ones.
+    unmarked = version.validator is None and len(sha256) < _ENOUGH_DIGITS
     return None if too_long or unmarked or version.sha256 != sha256 else version
 
 
 def _note(part: Path, version: _Version) -> None:
-    beside = _beside(part)
-    new = beside.with_name(f"{beside.name}.new")
+    version_file = _version_file(part)
+    new = version_file.with_name(f"{version_file.name}.new")
     new.write_text(json.dumps(asdict(version)))
-    new.replace(beside)
+    new.replace(version_file)
 
 
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    _beside(part).unlink(missing_ok=True)
+    _version_file(part).unlink(missing_ok=True)
 
 
 def _length(part: Path) -> int:
@@ -392,14 +392,14 @@ def _length(part: Path) -> int:
 
 
 def _aborted(error: requests.exceptions.ConnectionError) -> bool:
-    """Whether there was a connection, and it broke; requests tells that by the text alone."""
+    """Whether an open connection broke; requests distinguishes this case only by the message."""
     import requests
 
     return "Connection aborted" in str(error) or isinstance(error, requests.exceptions.ChunkedEncodingError)
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the innermost cause in one short line: requests nests the message that matters three deep."""
+    """Returns the innermost cause in one short line: requests nests the informative message three levels deep."""
     while True:
         inner = getattr(error, "reason", None) or error.__cause__ or next(iter(error.args[:1]), None)
         if isinstance(error, OSError) and error.strerror:
@@ -409,7 +409,7 @@ def _reason(error: BaseException) -> str:
             break
         error = original
     text = re.sub(r"^<[^>]*>: |^\w+\([^)]*\): ", "", str(error).splitlines()[0] if str(error) else "")
-    # A proxy's name and password stand in what requests says of an address that it cannot parse.
+    # The message of requests about an address that it cannot parse contains a proxy's name and password.
     return re.sub(r"(?<=://)\S*@?\S*", "…", text) or type(error).__name__
 
 

@@ -1,13 +1,13 @@
-"""Errors a user can act on: one line that says what, where, and the remedy."""
+"""Errors that a user can act on: one line with the problem, the place and the remedy."""
 
 
 class GoodshotError(Exception):
-    """Something failed for a reason a user can act on. The command line prints it and exits with 1."""
+    """A failure whose cause a user can remove. The command line prints the message and exits with code 1."""
 
 
 class BadInput(GoodshotError, ValueError):
-    """The user's input cannot be used (a path, a file, a study's field). Exit code 2."""
+    """An input of the user that cannot be used (a path, a file, a study's field). Exit code 2."""
 
 
 class MissingWeights(BadInput):
-    """A pretrained weight is not on this machine. The message names it, where it was looked for and how to get it."""
+    """A pretrained weight is not on this machine. The message says which, where it was searched, and how to get it."""

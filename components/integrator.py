@@ -17,7 +17,7 @@ Select = Literal["text", "last"]
 
 @dataclass(frozen=True)
 class Trace:
-    """What a training leaves for choosing: ``iterations`` int (S,), unit ``embeddings`` float32 (S, M, d)."""
+    """The embeddings of a training's samples: ``iterations`` int (S,), unit ``embeddings`` float32 (S, M, d)."""
 
     iterations: np.ndarray
     embeddings: np.ndarray
@@ -41,7 +41,7 @@ EMPTY = Trace(np.zeros(0, dtype=np.int64), np.zeros((0, 0, 0), dtype=np.float32)
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen iteration α (eq. 5) and its cos(z_t, z_v^α), NaN where no text took part."""
+    """The chosen iteration α (eq. 5) and its cos(z_t, z_v^α), which is NaN if the text was not used."""
 
     iteration: int
     similarity: float

@@ -1,7 +1,7 @@
 """The demo: the whole pipeline on real photographs that ship with scikit-image, offline, on two CPU cores.
 
 Expected: about five minutes on 2 cores. The generators are small (0.8 million weights, 128 px, trained from one
-photograph), so the point is that everything runs and is honest, not that the generated arm wins.
+photograph): the demo shows that the whole pipeline runs, not that the generated arm wins.
 
     make demo        or        goodshot demo --out runs/demo
 """
@@ -48,7 +48,7 @@ def demo_sweep() -> Study:
 
 
 def demo_search() -> Study:
-    """Optuna and ASHA over five fields on one category, judged by planted defects: about eight minutes on 2 cores.
+    """Optuna and ASHA over five fields on one category, judged by synthetic anomalies: about eight minutes on 2 cores.
 
     goodshot sweep demo_search --out runs/search
     """
@@ -61,7 +61,7 @@ def demo_search() -> Study:
     return demo().model_copy(
         update={
             "name": "demo_search",
-            "title": "A search by planted defects on one category and two supports",
+            "title": "A search by synthetic anomalies on one category and two supports",
             "categories": ("coin",),
             "support_seeds": (0, 1),
             "arms": ("original", "generated"),

@@ -1,12 +1,12 @@
-"""What ``goodshot generate`` makes unless it is told otherwise: one set of images of a user's own photographs."""
+"""The default settings of ``goodshot generate``: one set of images from a user's own photographs."""
 
 from runner.study.experiment import Experiment
 from runner.study.study import Study
 
 
 def generate() -> Study:
-    """A user's own photographs in, good images out: 'goodshot generate', not 'goodshot sweep'."""
-    # As they were generated: a detector's user turns and mirrors them as the product allows.
+    """Make good images from a user's own photographs: for 'goodshot generate', not for 'goodshot sweep'."""
+    # Images are kept as generated: a detector's user rotates and mirrors them as the product allows.
     return Study(
         name="generate",
         preset="default",
@@ -17,4 +17,4 @@ def generate() -> Study:
     )
 
 
-GENERATE = Experiment("generate", "What 'goodshot generate' makes of a user's own photographs", lambda: (generate(),))
+GENERATE = Experiment("generate", "Images from a user's own photographs: 'goodshot generate'", lambda: (generate(),))

@@ -1,4 +1,4 @@
-"""Experiments and studies by their names, or a study from a YAML file, with ``--set key=value`` on top."""
+"""Experiments and studies by name, or a study from a YAML file, with ``--set key=value`` applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.study.study import Study
 
 
 def study_names() -> dict[str, Study]:
-    """Name → study of every experiment, at full size."""
+    """Name → study, over the full-size studies of every experiment."""
     return {study.name: study for each in experiments.EXPERIMENTS for study in each.studies()}
 
 
@@ -23,7 +23,7 @@ def experiment_names() -> dict[str, Experiment]:
 
 
 def load_study(name: str, settings: Iterable[str] = ()) -> Study:
-    """The study called ``name`` in an experiment, or of a YAML file, with ``key=value`` settings applied.
+    """The study called ``name`` in an experiment or read from a YAML file, with ``key=value`` settings applied.
 
     Raises:
         BadInput: no such study or file, a key that does not exist, or a value that is not allowed.

@@ -1,12 +1,12 @@
-"""Datasets: from a folder of photographs to arrays, with an identity that does not depend on where they lie.
+"""Datasets: from a folder of photographs to arrays, with an identity that does not depend on the folder's path.
 
-`datasets` holds what is known of each dataset, one file each. `read_dataset` reads and verifies a category of any of
-them and gives `Sample`s (metadata, no pixels); `verify` lists everything that is wrong. `select_support` chooses the
+`datasets` describes each dataset in a file of its own. `read_dataset` reads and verifies a category of any of
+them and gives `Sample`s (metadata, no pixels); `verify` lists all problems of the files. `select_support` chooses the
 originals a detector may see. `shards` writes a category's split as one Arrow file and decodes it into a `Split` of
-arrays. `write_demo` makes a small real dataset offline; `planting` paints its defects, `planted_set` those that a
-search may look at. `supplied` reads the images that a user adds to a dataset's.
+arrays. `write_demo` makes a small real dataset offline; `planting` paints its synthetic anomalies, `planted_set` those
+that a search may use. `supplied` reads the images that a user adds to a dataset's.
 
-Nothing here imports torch: the driver imports this room.
+Nothing in this package imports torch, because the driver imports it.
 """
 
 from components.data.datasets import dataset_names, dataset_of

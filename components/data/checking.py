@@ -1,4 +1,4 @@
-"""Is a listed image what it claims to be? Every file is read whole, decoded where it has no checksum, and hashed."""
+"""Check the listed images: every file is read completely, decoded if its format has no checksum, and hashed."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class _Wrong(Exception):
 def check(
     listing: Listing, dataset: str, category: str, done: Callable[[], None] = lambda: None
 ) -> tuple[list[Sample], list[Finding]]:
-    """Returns the sound images as samples sorted by `image_id`, and all findings, those of the listing first.
+    """Returns the valid images as samples sorted by `image_id`, and all findings, those of the listing first.
 
     `done` is called after each image.
     """
@@ -85,7 +85,7 @@ def _saturation(marked: Mask, defect_id: int | None, defects: Defects | None) ->
     if needed is None:
         return None
     area = int(marked.sum())
-    # A share of a tiny defect may round down to no pixel, of which any map would have found enough.
+    # A share of a tiny defect may round down to 0 pixels, and any anomaly map finds 0 pixels.
     return max(needed(area), 1) / area
 
 
@@ -113,7 +113,7 @@ def _read(path: Path) -> bytes:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise _Wrong(
-            "broken", path, f"cannot be read ({reason})", "check its permissions, or where it links to"
+            "broken", path, f"cannot be read ({reason})", "check its permissions, or the target of its link"
         ) from error
     if not data:
         raise _Wrong("broken", path, "the file is empty (0 bytes)", "copy it again or remove it")

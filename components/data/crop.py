@@ -1,6 +1,6 @@
-"""The middle of square images, masks and defects: what a detector that crops gets to see.
+"""The centre crop of square images, masks and defects, for detectors that crop.
 
-Letters: N images, S the side they were resized to, C the side that is kept.
+Letters: N images, S the side before the crop, C the side after it.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from components.errors import BadInput
 
 
 def margin(size: int, crop: int) -> int:
-    """How many pixels of a square of side `size` lie before its middle of side `crop`, rounded as torchvision does.
+    """The number of pixels before the centre crop of side `crop` in a square of side `size`, rounded as by torchvision.
 
     Raises `BadInput` where the crop is larger than the square.
     """
@@ -22,9 +22,9 @@ def margin(size: int, crop: int) -> int:
 
 
 def centre_crop(split: Split, crop: int | None) -> Split:
-    """The split with images (N, C, C, 3), masks (N, C, C) and defects cut to their middle; as it is without a crop.
+    """The split with images (N, C, C, 3), masks (N, C, C) and defects cropped to the centre; unchanged for `crop` None.
 
-    Labels stay: an image whose defect lies outside is still a defective one. Raises `BadInput` for a crop larger than
+    Labels stay: an image with its defect outside the crop is still defective. Raises `BadInput` for a crop larger than
     the images.
     """
     size = split.images.shape[1]

@@ -1,4 +1,4 @@
-"""Bytes to pixels: every consumer sees 8-bit RGB and boolean masks, whatever the files hold.
+"""Bytes to pixels: every caller gets 8-bit RGB and boolean masks, whatever format the files have.
 
 Letters: H, W height and width.
 """
@@ -17,9 +17,9 @@ from components.errors import BadInput
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Encoded = bytes | memoryview
-"""A file's bytes, as read or where they are mapped."""
+"""A file's bytes, read into memory or memory-mapped."""
 
-# All that Pillow raises on damaged files, plugin by plugin.
+# All exceptions that Pillow's plugins raise on damaged files.
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -30,7 +30,7 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 _PNG_HEADER = 33
-"""Bytes of the signature and the first chunk: size, depth, colour type, interlace."""
+"""Bytes of the signature and the first chunk, which has size, depth, colour type and interlace."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB"}
 _ORIENTATION = 0x0112
@@ -62,10 +62,10 @@ def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = 
     """Returns the mask as bool (H, W), or (size, size) by a nearest-neighbour square resize.
 
     A pixel is marked above half of the file's range (127 of 255, 32767 of 65535). Masks stored as 0 and 1
-    are marked above 0. With a `defect_id`, the pixels of that value are.
+    are marked above 0. With a `defect_id`, the pixels of that value are marked.
 
     Raises:
-        BadInput: the bytes are not a readable image, or no value says clearly what is marked.
+        BadInput: the bytes are not a readable image, or it is unclear which values are marked.
     """
     plain = _plain_png(data)
     image = _open(data) if plain is None else Image.fromarray(plain)
@@ -77,7 +77,7 @@ def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = 
 
 
 def defect_id_of(data: bytes) -> int:
-    """Returns the one pixel value besides 0 in a mask, which names the kind of its defect.
+    """Returns the one pixel value besides 0 in a mask, which identifies the kind of its defect.
 
     Raises:
         BadInput: the bytes are not a readable greyscale image, or hold no or several such values.
@@ -88,7 +88,7 @@ def defect_id_of(data: bytes) -> int:
     values = sorted({int(v) for v in np.unique(np.asarray(image))} - {0})
     if len(values) != 1:
         found = ", ".join(map(str, values)) or "none"
-        raise BadInput(f"a defect's mask holds 0 and one other value, this one: {found}; store one defect a mask")
+        raise BadInput(f"a defect's mask must hold 0 and one other value, and holds {found}; store one defect a mask")
     return values[0]
 
 
@@ -101,7 +101,7 @@ def encode_png(array: NDArray[np.uint8] | NDArray[np.uint16] | Mask) -> bytes:
 
 
 def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
-    """Returns a PNG of a mask (H, W) as 0 and 255, or as 0 and `defect_id`: what `decode_mask` reads back."""
+    """Returns a PNG of a mask (H, W) as 0 and 255, or as 0 and `defect_id`; the inverse of `decode_mask`."""
     if defect_id is None:
         return encode_png(mask)
     values = np.where(mask, defect_id, 0)
@@ -109,9 +109,9 @@ def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
 
 
 def check_image(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) as decoded, having checked that the whole file is intact.
+    """Returns (width, height) after decoding, having checked that the whole file is intact.
 
-    A PNG carries checksums, so its pixels are not decoded; other formats are.
+    A PNG has checksums, so its pixels are not decoded; those of other formats are.
 
     Raises:
         BadInput: the bytes are not a readable image.
@@ -120,7 +120,7 @@ def check_image(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
             if image.format != "PNG":
                 image.load()
-            # Asked after loading: Pillow turns a TIFF itself then, and drops the tag.
+            # Read after loading: for a TIFF, Pillow applies the rotation then, and drops the tag.
             width, height = image.size
             sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
         if image.format == "PNG":
@@ -131,10 +131,10 @@ def check_image(data: bytes) -> tuple[int, int]:
 
 
 def _plain_png(data: Encoded) -> NDArray[np.uint8] | None:
-    """The pixels (H, W) or (H, W, 3) of the commonest kind of file, which libspng decodes a quarter faster than Pillow.
+    """The pixels (H, W) or (H, W, 3) of the most common PNG files, which libspng decodes a quarter faster than Pillow.
 
-    8-bit grey or RGB, not interlaced, with no chunk that changes what is seen (transparency, rotation, a palette).
-    None for all others and for damaged files, of which Pillow then says what is wrong.
+    These are 8-bit grey or RGB, not interlaced, without a chunk that changes pixels (transparency, rotation, palette).
+    Returns None for all other and for damaged files, whose errors Pillow then reports.
     """
     view = memoryview(data).cast("B")
     if len(view) < _PNG_HEADER or bytes(view[:8]) != _PNG:
@@ -150,7 +150,7 @@ def _plain_png(data: Encoded) -> NDArray[np.uint8] | None:
 
 
 def _chunks(png: memoryview) -> set[bytes]:
-    """The names of all chunks; an empty one besides where the file ends inside a chunk."""
+    """The names of all chunks, and an empty name if the file ends inside a chunk."""
     at, names = 8, set()
     while at < len(png):
         names.add(bytes(png[at + 4 : at + 8]))
@@ -159,7 +159,7 @@ def _chunks(png: memoryview) -> set[bytes]:
 
 
 def _verify_png(data: bytes) -> None:
-    # verify() wants a file that nothing has been read from.
+    # verify() needs a file object that nothing has been read from.
     with Image.open(io.BytesIO(data)) as image:
         image.verify()
 
@@ -174,7 +174,7 @@ def _open(data: Encoded) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    # Pillow names the in-memory stream here, by its address.
+    # Pillow's message contains the in-memory stream with its address.
     return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
 
 

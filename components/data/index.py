@@ -33,7 +33,7 @@ class _Row(Config):
 
 
 def list_index(index: Path) -> Listing:
-    """Returns the listing that the index gives.
+    """Returns the listing described by the index.
 
     Raises:
         BadInput: the index cannot be read as such a table, or a path in it leads out of its folder.
@@ -48,13 +48,13 @@ def list_index(index: Path) -> Listing:
         findings.append(Finding("missing", index, "no train images", "give at least one row the split train"))
     bad = [e for e in entries if e.label]
     if any(e.masks for e in bad):
-        # With some masks missing, pixel metrics would count defects as good.
+        # With some masks missing, pixel metrics would count defective pixels as normal.
         remedy = f"give it a mask in {index.name}, or none to any image"
         findings += [Finding("missing", e.image, "its mask is missing", remedy) for e in bad if not e.masks]
     seen: set[Path] = set()
     for entry in entries:
         if entry.image in seen:
-            findings.append(Finding("mismatched", entry.image, "stands twice in the index", f"correct {index}"))
+            findings.append(Finding("mismatched", entry.image, "is listed twice in the index", f"correct {index}"))
         seen.add(entry.image)
     present = {e.image: e for e in reversed(entries) if e.image.exists() or e.image.is_symlink()}
     return Listing(folder, tuple(present.values()), (*findings, *duplicates(sorted(seen))))
@@ -100,7 +100,7 @@ def _rows(index: Path) -> list[_Row]:
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{index}: cannot be read as a table ({error}); write it as UTF-8") from error
     if not isinstance(rows, list) or not rows:
-        raise BadInput(f"{index}: holds no rows; give one an image, with path, split and label")
+        raise BadInput(f"{index}: has no rows; give one an image, with path, split and label")
     return [_row(index, number, row) for number, row in enumerate(rows, start=1)]
 
 

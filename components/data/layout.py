@@ -1,6 +1,6 @@
-"""What a dataset's folders hold, found by listing: no file is opened here.
+"""The files in a dataset's folders, found by listing: no file is opened.
 
-A reader turns one category into a `Listing`: the images it wants read, and what is wrong with the folders.
+A reader turns one category into a `Listing`: the images to read, and the problems of the folders.
 """
 
 import difflib
@@ -16,14 +16,14 @@ from components.errors import BadInput
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 Kind = Literal["broken", "missing", "unexpected", "mismatched"]
 Defects = Mapping[int, Callable[[int], int] | None]
-"""The value in a mask -> how many pixels of a defect of that area have to be found; None where nobody knows."""
+"""(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong with a dataset's files.
+    """One problem of a dataset's files.
 
-    `unexpected` ones are passed over when a dataset is read; all others stop it.
+    Files with an `unexpected` finding are skipped when a dataset is read; any other finding stops it.
     """
 
     kind: Kind
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Entry:
-    """An image found by listing, with its masks; `defects` are the values a mask may hold, None for any mask."""
+    """A listed image with its masks; `defects` are the values that a mask may contain, None if any."""
 
     split: SplitName
     defect_type: str
@@ -49,10 +49,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """A category's folder, the images in it that are to be read, and what is wrong with the folders.
+    """A category's folder, its images to read, and the problems of its folders.
 
-    Where the layout leaves the split to the images' content, `hold_out` is given the sound samples, sorted by
-    `image_id`, and returns them with some moved to the test.
+    Where the layout leaves the split to the images' content, `hold_out` takes the valid samples, sorted by
+    `image_id`, and returns them with some of them moved to the test split.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Listing:
 
 
 def subfolders(root: Path) -> list[Path]:
-    """Returns the folders in `root`, sorted, hidden ones left out.
+    """Returns the folders in `root`, sorted, without hidden ones.
 
     Raises:
         BadInput: `root` is missing or cannot be listed.
@@ -73,39 +73,39 @@ def subfolders(root: Path) -> list[Path]:
 
 
 def images(folder: Path) -> list[Path]:
-    """Returns the image files in `folder` by their extension, sorted; none if there is no such folder."""
+    """Returns the image files in `folder` by their extension, sorted; an empty list if there is no such folder."""
     return [p for p in listed(folder) if is_image(p)] if is_folder(folder) else []
 
 
 def is_image(path: Path) -> bool:
-    """Returns whether the path is named as an image and is a file, or a link that leads nowhere."""
+    """Returns whether the path has an image's extension and is a file, or a link without a target."""
     return path.suffix.lower() in EXTENSIONS and (path.is_file() or path.is_symlink())
 
 
 def strays(folder: Path, folders: Iterable[str] = ()) -> list[Finding]:
-    """Returns a finding for everything in `folder` that is neither an image nor one of the `folders` named."""
+    """Returns a finding for everything in `folder` that is neither an image nor one of the named `folders`."""
     if not is_folder(folder):
         return []
     allowed = {*folders}
     found = [p for p in listed(folder, hidden=True) if not (is_image(p) and not p.name.startswith("."))]
     unknown = [p for p in found if not (is_folder(p) and p.name in allowed)]
-    return [Finding("unexpected", p, "is not part of the layout and is passed over", "remove it") for p in unknown]
+    return [Finding("unexpected", p, "is not part of the layout and is skipped", "remove it") for p in unknown]
 
 
 def duplicates(paths: Iterable[Path]) -> list[Finding]:
-    """Returns a finding for every file whose name, without extension and case, its folder holds already."""
+    """Returns a finding for every file that has the name of an earlier one, without extension and case."""
     seen: defaultdict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in paths:
         seen[path.parent, path.stem.casefold()].append(path)
     return [
-        Finding("unexpected", p, f"has the name of {same[0].name} but for case or extension", "rename one of them")
+        Finding("unexpected", p, f"has the name of {same[0].name} apart from case or extension", "rename one of them")
         for same in seen.values()
         for p in same[1:]
     ]
 
 
 def is_folder(path: Path) -> bool:
-    """Returns whether the path is a folder. Raises BadInput if that may not be known."""
+    """Returns whether the path is a folder. Raises BadInput if its permissions forbid to know."""
     try:
         return path.is_dir()
     except OSError as error:

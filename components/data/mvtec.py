@@ -1,10 +1,10 @@
-"""The layout of MVTec AD, which most industrial datasets and many users' folders share.
+"""The layout of MVTec AD, which most industrial datasets and many users' folders have too.
 
     <root>/<category>/train/good/*.png
     <root>/<category>/test/<defect or good>/*.png
     <root>/<category>/ground_truth/<defect>/<stem>_mask.png      (<stem>.png is accepted too)
 
-BTAD is the same with other words: the normal images are in `ok`, the defective ones in `ko`. Extensions may
+BTAD has the same layout with other names: the normal images are in `ok`, the defective ones in `ko`. Extensions may
 differ within a category, and between an image and its mask (BTAD's `03` has both as .bmp).
 """
 
@@ -42,7 +42,7 @@ def list_categories(root: Path) -> tuple[str, ...]:
 
 
 def category_folder(root: Path, category: str) -> Path:
-    """Returns the category's folder. Raises BadInput, naming the categories there are, if there is none."""
+    """Returns the category's folder. Raises BadInput with the existing categories if there is none."""
     names = list_categories(root)
     if category in names:
         return root / category
@@ -73,7 +73,7 @@ def list_splits(
     defects: Defects | None = None,
     findings: Iterable[Finding] = (),
 ) -> Listing:
-    """Returns the listing of train, test and the `more` splits, matched with the masks that were found."""
+    """Returns the listing of train, test and the `more` splits, matched with the existing masks."""
     entries = [Entry(split, GOOD, 0, path) for split in ("train", *more) for path in images(folder / split / normal)]
     problems = [] if any(e.split == "train" for e in entries) else [_no_train(folder / "train" / normal)]
     test, missing = _test(folder, masks, normal, defects)
@@ -116,12 +116,12 @@ def _unused(folder: Path, masks: Masks, test: list[Entry]) -> list[Finding]:
 
 
 def _masks(folder: Path, normal: str) -> Masks:
-    """Masks of normal images are blank and say nothing: they are left out."""
+    """Masks of normal images are blank and are left out."""
     truth = folder / "ground_truth"
     kinds = [p for p in subfolders(truth) if p.name != normal] if is_folder(truth) else []
     found: Masks = {}
     for kind in kinds:
-        # A stem with the suffix wins over one without: it comes later.
+        # A stem with the suffix takes precedence over one without, because it comes later.
         for mask in sorted(images(kind), key=lambda m: m.stem.endswith("_mask")):
             found[kind.name, mask.stem.removesuffix("_mask")] = (mask,)
     return found
@@ -135,7 +135,7 @@ def _stray_masks(folder: Path, normal: str) -> list[Finding]:
 
 def _strays(folder: Path, normal: str, more: tuple[SplitName, ...]) -> list[Finding]:
     known = ("train", "test", "ground_truth", *more)
-    # Publishers put their readme, licence and configuration beside the splits.
+    # Publishers put their readme, licence and configuration next to the splits.
     top = [f for f in strays(folder, known) if f.path.suffix.lower() not in (".txt", ".md", ".json", ".pdf")]
     inside = [f for split in ("train", *more) for f in strays(folder / split, (normal,))]
     kinds = [p for p in listed(folder / "test") if is_folder(p)] if is_folder(folder / "test") else []

@@ -1,8 +1,8 @@
-"""The demo's subjects: which photograph, which part of it for which split, and how a camera sees it.
+"""The demo's subjects: the photograph of each category, the regions of its splits, and a simulated camera.
 
 Every photograph ships inside scikit-image's wheel. The train and test halves share no pixel of a texture
-and no coin. A view is what a fixed camera gives: a little shift, turn and change of light from
-one shot to the next.
+and no coin. A view simulates a fixed camera: from shot to shot position, rotation and light vary
+a little.
 
 Letters: S the side of a rendered crop.
 """
@@ -22,7 +22,7 @@ Gray = NDArray[np.uint8]
 
 SIZE = 128
 TINTS = {"brick": (1.16, 0.96, 0.86), "coin": (1.05, 1.0, 0.90), "gravel": (1.02, 1.0, 0.96)}
-"""Gain of red, green and blue: the photographs are grey, and cameras on a line are not."""
+"""Gain of red, green and blue: the photographs are grey, unlike those of an industrial camera."""
 
 TURN = {"brick": 2.0, "coin": 8.0, "gravel": 8.0}
 """Largest rotation, degrees."""
@@ -32,7 +32,7 @@ TILT = 0.05
 NOISE = 1.5
 COIN_SHIFT = 1.5
 COIN_MARGIN = 1.32
-"""Side of a coin's window over the coin's diameter."""
+"""Side of a coin's window relative to the coin's diameter."""
 
 _TEST_FROM = {"brick": 258, "gravel": 258}
 _GAP = 4
@@ -42,10 +42,10 @@ _TRAY_SMOOTH = 8.0
 _TRAY_GRAIN = 3.0
 
 TRAY_LEVEL = 48.0
-"""Grey level of the background behind every coin, once the photograph's uneven light is taken out."""
+"""Grey level of the background behind every coin, after the photograph's uneven light is removed."""
 
-# Centre row, centre column and diameter of each coin in `skimage.data.coins()`, read off the photograph
-# (less two that its black frame touches).
+# Centre row, centre column and diameter of each coin in `skimage.data.coins()`, measured on the photograph
+# (without the two that touch its black frame).
 COINS = (
     (54, 44, 45), (56, 100, 39), (51, 155, 47), (51, 215, 48), (52, 275, 44), (44, 335, 60),
     (124, 45, 43), (126, 102, 39), (126, 153, 39), (124, 205, 41), (119, 270, 51), (125, 336, 40),
@@ -56,7 +56,7 @@ COINS = (
 
 @dataclass(frozen=True)
 class View:
-    """Where the camera looks: centre (row, column), source pixels per pixel of the crop, angle in radians."""
+    """The camera's position: centre (row, column), source pixels per pixel of the crop, angle in radians."""
 
     row: float
     column: float
@@ -71,7 +71,7 @@ class View:
 
 @dataclass(frozen=True)
 class Light:
-    """How bright: a gain, its slope down and across the image, and the seed of the sensor's noise."""
+    """The light: a gain, its slope down and across the image, and the seed of the sensor's noise."""
 
     gain: float
     down: float
@@ -80,14 +80,14 @@ class Light:
 
 
 def region(category: str, split: SplitName) -> tuple[int, int, int, int]:
-    """Returns (top, left, bottom, right), ends exclusive: what `split` may read of a texture's photograph."""
+    """Returns (top, left, bottom, right), ends exclusive: the region of a texture's photograph that `split` may use."""
     height, width = photograph(category).shape
     boundary = _TEST_FROM[category]
     return (0, 0, height, boundary - _GAP) if split == "train" else (0, boundary, height, width)
 
 
 def coins_of(split: SplitName) -> tuple[int, ...]:
-    """Returns the indices into `COINS` of the split's coins: every other one, so that both hold all sizes."""
+    """Returns the indices into `COINS` of the split's coins: every other one, so that both splits have all sizes."""
     return tuple(range(int(split == "test"), len(COINS), 2))
 
 
@@ -114,7 +114,7 @@ def light(rng: np.random.Generator) -> Light:
 
 
 def render(photo: Gray, view: View, light: Light, tint: tuple[float, float, float]) -> RGB:
-    """Returns the crop (S, S, 3) that the camera sees of a grey photograph (H, W)."""
+    """Returns the crop (S, S, 3) of a grey photograph (H, W) as the camera sees it."""
     crop = _resample(photo, view).astype(np.float64)
     slope = np.linspace(-1, 1, SIZE)
     crop *= light.gain * (1 + light.down * slope[:, None] + light.across * slope[None, :])
@@ -141,7 +141,7 @@ def photograph(category: str) -> Gray:
 
 @cache
 def donors() -> tuple[RGB, ...]:
-    """Returns the colour photographs, uint8 (H, W, 3), that foreign pieces are cut from."""
+    """Returns the colour photographs, uint8 (H, W, 3), that foreign objects are cut from."""
     from skimage import data
 
     return tuple(np.asarray(photo, dtype=np.uint8) for photo in (data.coffee(), data.chelsea()))
@@ -149,13 +149,13 @@ def donors() -> tuple[RGB, ...]:
 
 @cache
 def tray() -> Gray:
-    """Returns the background (H, W) behind the coins: level, with the photograph's grain."""
+    """Returns the background (H, W) behind the coins: uniform, with the photograph's grain."""
     grain = np.random.default_rng(0).normal(0, _TRAY_GRAIN, photograph("coin").shape)
     return np.clip(np.rint(TRAY_LEVEL + grain), 0, 255).astype(np.uint8)
 
 
 def lone_coin(coin: int) -> Gray:
-    """Returns the coins' photograph, evenly lit, with tray in place of every other coin.
+    """Returns the coins' photograph, evenly lit, with background in place of every other coin.
 
     The windows touch neighbouring coins, and the photograph is much brighter at its top than at its bottom.
     """
@@ -187,7 +187,7 @@ def _photo_shape(category: str) -> tuple[int, int]:
 
 
 def _resample(photo: Gray, view: View) -> Gray:
-    # The frame of the photograph is carried outwards, for the windows of the coins nearest to it.
+    # The frame of the photograph is extended outwards, for the windows of the outermost coins.
     pad = int(np.ceil(view.reach()))
     padded = np.pad(photo, pad, mode="edge")
     c, s = view.scale * np.cos(view.angle), view.scale * np.sin(view.angle)

@@ -1,6 +1,6 @@
-"""A labelled set without any test image or label: normal images, and defects planted on them.
+"""A labelled set without any test image or label: normal images, and synthetic anomalies on them.
 
-What a search may look at (its objective `planted`): how well a detector tells the one from the other.
+A search uses it as its objective `planted`: how well a detector separates the normal from the anomalous images.
 
 Letters: N normal images, S their side.
 """
@@ -19,26 +19,26 @@ from components.errors import BadInput
 
 
 class PlantedConfig(Config):
-    """How many images such a set has: `normals` at most, with `defects` planted images of each."""
+    """The size of such a set: at most `normals` normal images, with `defects` anomalous images of each."""
 
     normals: int = Field(default=16, ge=1)
     defects: int = Field(default=2, ge=1)
 
 
 def planted_set(normals: Sequence[RGB], config: PlantedConfig, seed: int) -> Split:
-    """Returns the first `config.normals` of the images, label 0, and `config.defects` planted ones of each, label 1.
+    """Returns the first `config.normals` images, label 0, and `config.defects` synthetic anomalies of each, label 1.
 
-    Every defect lies on one of the same images, so what tells the two apart is the defect, not the photograph.
-    The kinds of `planting.PLANTERS` take turns. An image and its defects are a function of (seed, its place, its
+    Every anomaly lies on one of the same images, so the two labels differ by the defect, not by the photograph.
+    The kinds of `planting.PLANTERS` take turns. An image and its anomalies are a function of (seed, its index, its
     pixels).
 
-    normals: N arrays uint8 RGB (S, S, 3) of one side.
+    normals: N arrays uint8 RGB (S, S, 3) of equal side.
 
     Raises:
         BadInput: there is no image.
     """
     if not len(normals):
-        raise BadInput("planted objective: there is no normal image to plant defects on")
+        raise BadInput("planted objective: there is no normal image for synthetic anomalies")
     chosen = list(normals)[: config.normals]
     kinds = list(PLANTERS)
     ids, images, masks, types = [], [], [], []
@@ -59,7 +59,7 @@ def planted_set(normals: Sequence[RGB], config: PlantedConfig, seed: int) -> Spl
 
 
 def _planted(image: RGB, kind: str, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """One defect whose mask is not empty."""
+    """The image with one synthetic anomaly, and its mask, which is not empty."""
     while True:
         defective, mask = PLANTERS[kind](image, rng)
         if mask.any():

@@ -1,12 +1,12 @@
-"""Four kinds of defect, painted on normal images with exact masks.
+"""Four kinds of synthetic anomaly, painted on normal images with exact masks.
 
 Each function takes `image`, uint8 RGB (H, W, 3), and a generator, and returns `(defective, mask)`: the same
 shape and type, and a bool (H, W) mask of **exactly** the pixels that differ. Sizes are fractions of the
-shorter side and contrasts multiples of the product's own spread of grey levels (its standard deviation), so
-that the functions serve the demo's crops and users' own images alike. A `Scene` tells what only a particular
-image knows: where the product is and what lies behind it.
+shorter side and contrasts multiples of the standard deviation of the product's grey levels, so
+that the functions fit the demo's crops and users' own images alike. A `Scene` adds knowledge about a particular
+image: where the product is and how its background looks.
 
-The constants were set once, so that one normal image is too little for a detector to find every defect.
+The constants were chosen once, so that one normal image is too little for a detector to find every anomaly.
 """
 
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ SCRATCH_CONTRAST = (1.4, 2.2)
 STAIN_RADIUS = (0.08, 0.15)
 STAIN_CONTRAST = (1.2, 2.0)
 STAIN_EDGE = 0.12
-"""Opacity below which a stain is no longer painted: a mask must not claim what nobody can see."""
+"""Opacity below which a stain is not painted, so that a mask never marks an invisible change."""
 
 FOREIGN_RADIUS = (0.035, 0.065)
 FOREIGN_OPACITY = 0.85
 
 MISSING_RADIUS = (0.08, 0.13)
 MISSING_GRAIN = 2.0
-"""Noise (standard deviation, grey levels) on the smooth patch that a lost texture leaves."""
+"""Standard deviation, in grey levels, of the noise on the smooth patch that replaces a texture."""
 
 TEXTURED = 0.75
-"""A texture goes missing where there was one: among this upper part of the image by local contrast."""
+"""A texture is removed within this share of the image with the highest local contrast, where it is visible."""
 
 _LEAST_SPREAD = 20.0
 _RAGGED = 0.35
@@ -46,11 +46,11 @@ _INSET = 0.14
 
 @dataclass(frozen=True)
 class Scene:
-    """What is known about one image besides its pixels.
+    """Knowledge about one image besides its pixels.
 
-    `product`: bool (H, W), where defects may be (None: anywhere). `background`: uint8 (H, W, 3), the same
+    `product`: bool (H, W), where anomalies may be (None: anywhere). `background`: uint8 (H, W, 3), the same
     view without the product (None: unknown, a missing part is smoothed over). `donor`: uint8 (h, w, 3),
-    another photograph to cut foreign pieces from (None: a negative of the image itself).
+    another photograph that foreign objects are cut from (None: a negative of the image itself).
     """
 
     product: Mask | None = None
@@ -86,7 +86,7 @@ def stain(image: RGB, rng: np.random.Generator, scene: Scene = ANYWHERE) -> tupl
 
 
 def foreign(image: RGB, rng: np.random.Generator, scene: Scene = ANYWHERE) -> tuple[RGB, Mask]:
-    """Lays a small ragged piece of another photograph on the image."""
+    """Pastes a small ragged piece of another photograph on the image."""
     radius = rng.uniform(*FOREIGN_RADIUS) * min(image.shape[:2])
     y, x = _site(image, rng, scene)
     distance = _ragged_distance(image, (y, x), radius, rng)
@@ -98,7 +98,7 @@ def foreign(image: RGB, rng: np.random.Generator, scene: Scene = ANYWHERE) -> tu
 
 
 def missing(image: RGB, rng: np.random.Generator, scene: Scene = ANYWHERE) -> tuple[RGB, Mask]:
-    """Takes a part away: a chunk off the product's rim (background shows), or a surface's texture."""
+    """Removes a part: a chunk of the product's rim (background shows), or a surface's texture."""
     radius = rng.uniform(*MISSING_RADIUS) * min(image.shape[:2])
     if scene.background is not None and scene.product is not None:
         site = _rim_site(scene.product, rng)
@@ -111,20 +111,20 @@ def missing(image: RGB, rng: np.random.Generator, scene: Scene = ANYWHERE) -> tu
 
 
 class Planter(Protocol):
-    """A kind of defect: takes an image, a generator and its scene, returns `(defective, mask)`."""
+    """A kind of anomaly: takes an image, a generator and its scene, returns `(defective, mask)`."""
 
     def __call__(self, image: RGB, rng: np.random.Generator, scene: Scene = ...) -> tuple[RGB, Mask]:
-        """Plants one defect."""
+        """Paints one anomaly."""
 
 
 PLANTERS: dict[str, Planter] = {"scratch": scratch, "stain": stain, "foreign": foreign, "missing": missing}
-"""Defect type to the function that plants it."""
+"""Defect type → the function that paints it."""
 
 
 def _blend(image: RGB, paint: Float | RGB, opacity: Float) -> tuple[RGB, Mask]:
-    """Returns image·(1−a) + paint·a, and the pixels it changed.
+    """Returns image·(1−a) + paint·a, and the mask of the changed pixels.
 
-    A painted pixel that happens to come out unchanged is moved by one grey level: no accidental holes.
+    A painted pixel that would keep its value is changed by one grey level, so that the mask has no holes.
     """
     a = opacity[..., None]
     mixed = np.clip(np.rint(image * (1 - a) + paint * a), 0, 255).astype(np.uint8)
@@ -154,7 +154,7 @@ def _textured_site(image: RGB, radius: float, rng: np.random.Generator, scene: S
 
 
 def _inner(image: RGB, scene: Scene) -> Mask:
-    """Returns bool (H, W): where a defect's centre may be, well inside the product and the image."""
+    """Returns bool (H, W): the allowed centres of an anomaly, well inside the product and the image."""
     from scipy.ndimage import distance_transform_edt
 
     inset = round(_INSET * min(image.shape[:2]))
@@ -176,7 +176,7 @@ def _draw(allowed: Mask, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _ragged_distance(image: RGB, site: tuple[int, int], radius: float, rng: np.random.Generator) -> Float:
-    """Returns (H, W): the distance from `site` as a fraction of an uneven radius; 1 at the blob's edge."""
+    """Returns (H, W): the distance from `site` relative to an uneven radius; 1 at the blob's edge."""
     y, x = np.ogrid[: image.shape[0], : image.shape[1]]
     dy, dx = y - site[0], x - site[1]
     angle = np.arctan2(dy, dx)

@@ -1,4 +1,4 @@
-"""One door to the files of every dataset: the samples of its categories, and everything that is wrong with them."""
+"""Read the files of every dataset: the samples of its categories, and all problems of its files."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from components.errors import BadInput
 
 @dataclass(frozen=True)
 class Report:
-    """A dataset's sound images, sorted by category and `image_id`, and every finding about the others."""
+    """A dataset's valid images, sorted by category and `image_id`, and every finding about the others."""
 
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]
@@ -22,10 +22,10 @@ class Report:
 def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
     """Returns the category's samples sorted by `image_id`, every file read and verified.
 
-    Images of one category may differ in size. Files that are no images, and hidden files, are passed over.
+    Images of one category may differ in size. Hidden files and files that are not images are skipped.
 
     Raises:
-        BadInput: the first thing wrong, in one line: the path, the problem, the remedy.
+        BadInput: the first problem, in one line: the path, the problem, the remedy.
     """
     listing = dataset_of(name).list_category(root, category)
     _refuse(listing.findings)
@@ -35,7 +35,7 @@ def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
 
 
 def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable[[], None] = lambda: None) -> Report:
-    """Returns every finding about the categories (all of them where none is named), and the sound samples.
+    """Returns every finding about the categories (all of them if none is named), and the valid samples.
 
     `done` is called after each image.
 

@@ -1,4 +1,4 @@
-"""One image of a dataset as metadata, and the identity of a category made of such images."""
+"""The metadata of one image of a dataset, and the identity of a category of such images."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ GOOD = "good"
 class MaskFile:
     """One ground-truth mask of an image, as stored.
 
-    `defect_id` is the pixel value that marks the defect in the file and names its kind (MVTec LOCO); None
-    where any pixel above half of the range is marked. `saturation` is the share of its area, in (0, 1], that has
-    to be found for the defect to count as found whole; it holds at any resolution. None where nothing says so.
+    `defect_id` is the pixel value that marks the defect in the file and identifies its kind (MVTec LOCO), or None
+    where any pixel above half of the range is marked. `saturation` is the share of the defect's area, in (0, 1],
+    that has to be found for the defect to count as completely found; it holds at any resolution. None if undefined.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is known of one image without its pixels.
+    """The metadata of one image, without its pixels.
 
     `image_id` is the posix path relative to the category folder ("test/scratch/000.png"): unique in a
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
@@ -53,9 +53,9 @@ class Sample:
 
 
 def category_fingerprint(samples: Iterable[Sample]) -> str:
-    """Returns the SHA-256 (64 hex digits) of what the samples *are*: ids, labels and content.
+    """Returns the SHA-256 (64 hex digits) of the samples' ids, labels and content.
 
-    Paths, the dataset's name and the order of the samples do not count, so that a copied dataset keeps its
+    Paths, the dataset's name and the order of the samples are not included, so that a copied dataset keeps its
     identity.
     """
     rows = sorted((s.image_id, s.label, s.defect_type, s.sha256, _masks(s)) for s in samples)
@@ -63,9 +63,9 @@ def category_fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def _masks(sample: Sample) -> str:
-    # A single plain mask is its hash alone, so that a dataset of such masks keeps the identity it always had.
-    return ",".join(":".join([m.sha256, *_told(m)]) for m in sample.masks)
+    # A single plain mask is written as its hash only, so that older datasets of such masks keep their identity.
+    return ",".join(":".join([m.sha256, *_mask_fields(m)]) for m in sample.masks)
 
 
-def _told(mask: MaskFile) -> list[str]:
+def _mask_fields(mask: MaskFile) -> list[str]:
     return [repr(value) for value in (mask.defect_id, mask.saturation) if value is not None]

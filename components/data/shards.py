@@ -1,11 +1,11 @@
-"""A category's split as one Arrow file: metadata and the files' own bytes, hashed on the way in and out.
+"""A category's split as one Arrow file: metadata and the files' own bytes, hashed when written and when read.
 
-The bytes are stored as they are (a PNG gains nothing from a second compression), so that a shard is as
+The bytes are stored unchanged (a PNG gains nothing from a second compression), so that a shard is as
 exact as the folder it was made from, and one read replaces thousands of small ones on a shared filesystem.
-The format is Arrow's own on disk (IPC, uncompressed): a local shard is mapped and its columns are read
+The format is Arrow's own on disk (IPC, uncompressed): a local shard is memory-mapped and its columns are read
 without a copy, a remote one is read by ranges, column by column and batch by batch.
 
-Letters: N images, S the side they are resized to.
+Letters: N images, S their side after resizing.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ from components.data.sample import MaskFile, Sample, SplitName
 from components.errors import BadInput
 
 BATCH = 32
-"""Images a record batch: what a writer holds in memory, and the least that a reader of a few images reads."""
+"""Images in a record batch: a writer holds as many in memory, and a reader of a few images reads at least as many."""
 
 SUFFIX = ".arrow"
 
-# 64-bit offsets: a split of full-size images passes the 2 GiB that `binary` can address.
+# 64-bit offsets, because a split of full-size images exceeds the 2 GiB that `binary` can address.
 SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),
@@ -46,18 +46,18 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("image", pa.large_binary(), nullable=False),
-        # The lists of an image's masks have one length. A defect id is null where any marked pixel counts; the
-        # share of a defect that has to be found, of its area at any size, where nothing says so.
+        # The lists of an image's masks have equal lengths. A defect id is null where any marked pixel counts; the
+        # share of the defect's area that has to be found is null where it is undefined.
         pa.field("masks", pa.list_(pa.field("element", pa.large_binary(), nullable=False)), nullable=False),
         pa.field("mask_sha256", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
         pa.field("mask_defect_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("mask_saturation", pa.list_(pa.float64()), nullable=False),
-        # Over all of the row but the files, whose hashes are in it: a label is as safe as an image.
+        # A hash over the whole row except the files, whose hashes it includes, so that a changed label is detected.
         pa.field("row_sha256", pa.string(), nullable=False),
     ]
 )
 METADATA = tuple(name for name in SCHEMA.names if name not in ("image", "masks", "row_sha256"))
-"""The columns without the files' bytes: cheap to read."""
+"""The columns without the files' bytes, which are fast to read."""
 
 _OF_SAMPLE = tuple(name for name in METADATA if not name.startswith("mask_"))
 
@@ -66,9 +66,9 @@ _OF_SAMPLE = tuple(name for name in METADATA if not name.startswith("mask_"))
 class Defects:
     """The D defects of N images: `defects[n]` lists those of image n as (mask bool (S, S), saturation).
 
-    `image` (D,) is the image's number, rising, `ids` (D,) the kind of defect, `saturation` (D,) the share of the
-    mask's area that has to be found; `bits` uint8 (D, ⌈S²/8⌉) are the masks, packed: plain arrays, which
-    processes share as they are.
+    `image` (D,) is the image's index, ascending, `ids` (D,) the kind of defect, `saturation` (D,) the share of the
+    mask's area that has to be found; `bits` uint8 (D, ⌈S²/8⌉) are the packed masks. They are plain arrays, which
+    processes can share without a copy.
     """
 
     images: int
@@ -96,8 +96,8 @@ class Defects:
 class Split:
     """Decoded images: `images` uint8 (N, S, S, 3), `masks` bool (N, S, S), `labels` int64 (N,) of 0 and 1.
 
-    A normal image's mask is False everywhere; several masks of one image are joined. `defects` keeps them apart,
-    where the dataset says how much of each has to be found.
+    A normal image's mask is False everywhere; several masks of one image are joined. `defects` keeps them separate,
+    where the dataset says how much of each defect has to be found.
     """
 
     image_ids: tuple[str, ...]
@@ -118,14 +118,14 @@ def write_split(
     resolution: int | None = None,
     done: Callable[[int], None] = lambda images: None,
 ) -> list[Sample]:
-    """Writes the samples of `split` to `sink`, sorted by id, and returns them as they are stored.
+    """Writes the samples of `split` to `sink`, sorted by id, and returns them as stored.
 
     With a `resolution`, images and masks are stored as PNG files of that side (see `decode_rgb`, `decode_mask`),
-    with the size and hashes of those. Holds `BATCH` images in memory at a time, and calls `done` with the number
+    with the size and hashes of those files. Holds `BATCH` images in memory at a time, and calls `done` with the number
     of images after each batch. The same samples give the same bytes.
 
     Raises:
-        BadInput: there is no sample of that split, or a file is gone or changed since it was scanned.
+        BadInput: there is no sample of that split, or a file was removed or changed since it was scanned.
     """
     chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.image_id)
     if not chosen:
@@ -148,11 +148,11 @@ def read_split(
     filesystem: fs.FileSystem | None = None,
     verify: bool = True,
 ) -> pa.Table:
-    """Returns the shard's rows as a table of `SCHEMA`'s columns (or the `columns` named).
+    """Returns the shard's rows as a table with the columns of `SCHEMA` (or the named `columns`).
 
-    `path` is on `filesystem` (default: the local one). A local file is mapped, and the table refers to it. With
-    `image_ids`, those rows in that order, and only the batches that hold them are read. With `verify`, all that is
-    read is hashed again.
+    `path` is on `filesystem` (default: the local one). A local file is memory-mapped, and the table refers to it. With
+    `image_ids`, only those rows are returned, in that order, and only their batches are read. With `verify`, everything
+    that is read is hashed again.
 
     Raises:
         BadInput: the shard is missing or damaged, an id or column is not in it, or an image's bytes changed.
@@ -166,7 +166,7 @@ def read_split(
         filesystem = fs.LocalFileSystem(use_mmap=True)
     try:
         table = _read(str(path), filesystem, asked, image_ids)
-        # A damaged file can hold offsets that lead out of it.
+        # The offsets in a damaged file can lead out of it.
         table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
@@ -179,13 +179,13 @@ def read_split(
 def samples_of(table: pa.Table) -> list[Sample]:
     """Returns a shard's rows (the `METADATA` columns) as samples, whose `image_path` is the bare image id.
 
-    They carry all of the data's identity: `category_fingerprint` gives what scanning the folder gave.
+    They have the complete identity of the data: their `category_fingerprint` equals that of the scanned folder.
     """
     return [_sample(row) for row in table.select(METADATA).to_pylist()]
 
 
 def defects_of(table: pa.Table, size: int | None = None) -> Iterator[list[tuple[int | None, Mask]]]:
-    """Yields, image by image, its (defect id, mask) pairs in stored order: what a per-region overlap needs.
+    """Yields, image by image, its (defect id, mask) pairs in stored order, as a per-region overlap needs them.
 
     Raises:
         BadInput: a mask cannot be decoded.
@@ -207,7 +207,7 @@ def decode(table: pa.Table, size: int, threads: int = 2) -> Split:
 
 
 def decode_batches(table: pa.Table, size: int, batch: int = BATCH, threads: int = 2) -> Iterator[Split]:
-    """Yields what `decode` gives in batches of `batch` images; the next one is decoded meanwhile.
+    """Yields the split of `decode` in batches of `batch` images; the next batch is decoded in the background.
 
     Raises:
         BadInput: an image or mask cannot be decoded.
@@ -222,7 +222,7 @@ def decode_batches(table: pa.Table, size: int, batch: int = BATCH, threads: int 
 
 
 def decode_originals(table: pa.Table, size: int | None = None) -> list[RGB]:
-    """Returns the table's images as uint8 (H, W, 3), each of its own size unless they are resized to `size`.
+    """Returns the table's images as uint8 (H, W, 3), each in its own size unless `size` is given.
 
     Raises:
         BadInput: an image cannot be decoded.
@@ -232,7 +232,7 @@ def decode_originals(table: pa.Table, size: int | None = None) -> list[RGB]:
 
 @dataclass(frozen=True)
 class _Decoding:
-    """A split whose pixels threads are filling in."""
+    """A split whose pixels are being filled in by threads."""
 
     split: Split
     rows: list[Future[None]]
@@ -267,7 +267,7 @@ def _decoding(table: pa.Table, size: int, pool: ThreadPoolExecutor) -> _Decoding
 
 
 def _defects(table: pa.Table, size: int) -> Defects | None:
-    """The table's defects, their masks still empty; None if it has none, or one without a saturation."""
+    """The table's defects with empty masks; None if it has no defect, or one without a saturation."""
     shares = table["mask_saturation"].to_pylist()
     ids = [i for of_image in table["mask_defect_ids"].to_pylist() for i in of_image]
     if not ids or None in ids or any(share is None for of_image in shares for share in of_image):
@@ -332,14 +332,14 @@ def _bytes(path: Path, expected: str | None) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read any more ({error.strerror}); scan the category again") from error
+        raise BadInput(f"{path}: can no longer be read ({error.strerror}); scan the category again") from error
     if hashlib.sha256(data).hexdigest() != expected:
         raise BadInput(f"{path}: changed since it was scanned; scan the category again")
     return data
 
 
 def _read(path: str, filesystem: fs.FileSystem, columns: list[str], image_ids: Sequence[str] | None) -> pa.Table:
-    # Not above: it brings pandas along, half a second for every command that opens no shard.
+    # Imported here, because it imports pandas: half a second for every command that opens no shard.
     import pyarrow.dataset as ds
 
     shard = ds.dataset(path, format="ipc", filesystem=filesystem)
@@ -352,7 +352,7 @@ def _read(path: str, filesystem: fs.FileSystem, columns: list[str], image_ids: S
 
 
 def _chosen(file: pa.NativeFile, columns: list[str], image_ids: Sequence[str], path: str) -> pa.Table:
-    """Some rows, in the order asked. Not by a filter on the dataset, which would read every batch whole."""
+    """Some rows, in the requested order. A filter on the dataset would read every batch completely."""
     ids = [batch["image_id"].to_pylist() for batch in _batches_of(file, ["image_id"])]
     where = {image_id: (b, row) for b, batch in enumerate(ids) for row, image_id in enumerate(batch)}
     for image_id in image_ids:
@@ -390,5 +390,5 @@ def _check(data: pa.Scalar, expected: pa.Scalar, what: str) -> None:
 
 
 def _view(data: pa.Scalar) -> memoryview:
-    """The bytes where they are: in the mapped file, or in the buffer that was read."""
+    """The bytes without a copy: in the mapped file, or in the buffer that was read."""
     return memoryview(data.as_buffer()).cast("B")

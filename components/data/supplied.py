@@ -1,6 +1,6 @@
-"""Images that a user supplies for training besides the dataset's: of the web, of another generator (Table 1).
+"""Images that a user supplies for training besides the dataset's, from the web or another generator (Table 1).
 
-<folder>/<category>/*    where there is such a folder
+<folder>/<category>/*    if there is such a folder
 <folder>/*               otherwise, for a study of one category
 """
 
@@ -18,23 +18,23 @@ from components.errors import BadInput
 
 @dataclass(frozen=True)
 class Supplied:
-    """One such image: where it lies, and the SHA-256 of its bytes."""
+    """One supplied image: its path, and the SHA-256 of its bytes."""
 
     path: Path
     sha256: str
 
 
-def folder_of(folder: Path, category: str, alone: bool) -> Path:
-    """Returns where the category's images lie; `alone` tells that the study has no other category.
+def folder_of(folder: Path, category: str, is_only_category: bool) -> Path:
+    """Returns the folder of the category's images; `is_only_category` says that the study has no other category.
 
     Raises:
-        BadInput: there is no such folder, or it does not say which of its images are the category's.
+        BadInput: there is no such folder, or it is unclear which of its images belong to the category.
     """
     if not is_folder(folder):
         raise BadInput(f"{folder}: no such folder; put the images of arm external:{folder} there")
     if is_folder(folder / category):
         return folder / category
-    if not alone:
+    if not is_only_category:
         raise BadInput(
             f"{folder}: has no folder for {category}; make {folder / category}, or run a study of one category"
         )
@@ -44,15 +44,15 @@ def folder_of(folder: Path, category: str, alone: bool) -> Path:
 def read_supplied(folder: Path, count: int) -> tuple[Supplied, ...]:
     """Returns the first `count` images of `folder`, by name, each read whole and decoded once.
 
-    Files are taken for images by their extension; others are passed over.
+    Files are recognised as images by their extension; others are skipped.
 
     Raises:
-        BadInput: there are fewer, or one of them cannot be read.
+        BadInput: there are fewer images, or one of them cannot be read.
     """
     found = images(folder)
     if len(found) < count:
         raise BadInput(
-            f"{folder}: holds {len(found)} images{_passed_over(folder, found)}, and copies = {count} asks for "
+            f"{folder}: holds {len(found)} images{_passed_over(folder, found)}, and copies = {count} needs "
             f"{count}; add some, or lower copies"
         )
     return tuple(Supplied(path, hashlib.sha256(_intact(path)).hexdigest()) for path in found[:count])
@@ -62,13 +62,13 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
     """Returns the images, square-resized as `decode_rgb` does: uint8 RGB (M, size, size, 3).
 
     Raises:
-        BadInput: a file is gone or changed since it was read first.
+        BadInput: a file was removed or changed since it was first read.
     """
     decoded = []
     for image in supplied:
         data = _bytes(image.path)
         if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise BadInput(f"{image.path}: changed since it was read first; run the command again")
+            raise BadInput(f"{image.path}: changed since it was first read; run the command again")
         decoded.append(decode_rgb(data, size))
     return np.stack(decoded)
 
@@ -76,7 +76,7 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
 def _intact(path: Path) -> bytes:
     data = _bytes(path)
     try:
-        # Both: a PNG's checksums, and what only decoding tells (pixels of an unknown range).
+        # Both checks: a PNG's checksums, and errors that only decoding finds (pixels of an unknown range).
         check_image(data)
         decode_rgb(data)
     except BadInput as error:

@@ -1,4 +1,4 @@
-"""Which originals a detector may see: the support."""
+"""The support: the originals that a detector may be trained on."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from components.errors import BadInput
 
 Shots = int | Literal["full"] | tuple[str, ...]
-"""How many originals, all of them, or which ones."""
+"""A number of originals, "full" for all of them, or a list of ids."""
 
 
 def select_support(train_ids: Sequence[str], shots: Shots, seed: int) -> tuple[str, ...]:
-    """Returns `shots` of the ids, drawn by `seed`; all of them, sorted, for "full"; a list of ids as it is.
+    """Returns `shots` of the ids, drawn by `seed`; all of them, sorted, for "full"; a list of ids unchanged.
 
     The ids are sorted before they are permuted, so their order does not matter, and the supports of one seed
     are nested: the first image of 5 shots is the image of 1 shot.
 
     Raises:
-        BadInput: `shots` is less than one or more than there are ids, or names an id that is not there or is
-            there twice.
+        BadInput: `shots` is less than one or more than there are ids, or contains an id that does not exist or is
+        repeated.
     """
     ids = sorted(train_ids)
     if len(set(ids)) != len(ids):

@@ -25,7 +25,7 @@ COMMANDS = (
     data.shard,
     data.gc,
 )
-"""In the order of the help."""
+"""The commands, in the order in which the help lists them."""
 for command in COMMANDS:
     app.command()(command)
 
@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GoodshotError as error:
         if debug:
             raise
-        # Ray puts the traceback of the process that failed into the text; the cause is the line itself.
+        # Ray puts the failed process's traceback into the exception's text; its cause has the one-line message.
         return _complain(str(getattr(error, "cause", error)), 2 if isinstance(error, BadInput) else 1)
     except Exception as error:
-        # Typer brings its own copy of click, whose usage errors have no public name there.
+        # Typer contains its own copy of click, which has no public name for usage errors.
         if hasattr(error, "format_message"):
             return _complain(error.format_message(), 2)
         if debug:

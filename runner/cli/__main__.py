@@ -1,4 +1,4 @@
-"""``python -m runner.cli``: the command without its script."""
+"""``python -m runner.cli``: the command line without the installed script."""
 
 import sys
 

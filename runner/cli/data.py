@@ -1,4 +1,4 @@
-"""Commands about what a machine has: weights, datasets, shards, a store's leftovers."""
+"""Commands about this machine and its data: weights, datasets, shards, unneeded files of a store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from runner.cli.options import Settings, stdout
 
 
 def doctor(
-    study: Annotated[str | None, typer.Argument(help="A study, to see what it needs (default: everything).")] = None,
+    study: Annotated[str | None, typer.Argument(help="A study whose needs to check (default: everything).")] = None,
     settings: Settings = None,
 ) -> None:
-    """What is on this machine and what is missing, each with its remedy; starts and downloads nothing."""
+    """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
     from runner.machine.doctor import examine, print_findings
     from runner.named import load_study
 
@@ -27,19 +27,19 @@ def doctor(
 
 def fetch(
     what: Annotated[
-        str, typer.Argument(help="A study, or a weight or published dataset ('goodshot doctor' lists them).")
+        str, typer.Argument(help="A study, a weight or a published dataset ('goodshot doctor' lists them).")
     ],
     root: Annotated[
-        str | None, typer.Option(help="Where a dataset's category folders go; the same again continues.", metavar="DIR")
+        str | None, typer.Option(help="Folder for the category folders; run again to continue.", metavar="DIR")
     ] = None,
     archive: Annotated[
-        str | None, typer.Option(help="The publisher's archive, if you have downloaded it by hand.", metavar="FILE")
+        str | None, typer.Option(help="The publisher's archive, if you downloaded it by hand.", metavar="FILE")
     ] = None,
     keep_archive: Annotated[bool, typer.Option(help="Keep the downloaded archive in DIR/.downloads.")] = False,
-    optional: Annotated[bool, typer.Option("--optional", help="A study's optional weights too.")] = False,
+    optional: Annotated[bool, typer.Option("--optional", help="Also fetch a study's optional weights.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Download once, into caches that nodes share: size and licence shown, hash verified, resumable."""
+    """Download once, into caches that nodes share: shows size and licence, verifies the hash, resumes."""
     from pathlib import Path
 
     from runner.machine.fetching import Wanted
@@ -55,21 +55,21 @@ def fetch(
     try:
         bring(what, wanted, typer.echo)
     except KeyboardInterrupt:
-        typer.echo("stopped; what has arrived is kept, the same command continues")
+        typer.echo("stopped; downloaded parts are kept, the same command continues")
         raise typer.Exit(130) from None
 
 
 def shard(
     dataset: Annotated[str, typer.Argument(help="A dataset ('goodshot doctor' lists them).")],
     root: Annotated[str, typer.Option(help="The folder that holds the category folders.", metavar="DIR")],
-    out: Annotated[str, typer.Option(help="Folder or URI for the shards; the same again continues.", metavar="URI")],
+    out: Annotated[str, typer.Option(help="Folder or URI for the shards; run again to continue.", metavar="URI")],
     category: Annotated[list[str] | None, typer.Option(help="Only this category; repeatable.")] = None,
-    strict: Annotated[bool, typer.Option(help="Fail on any finding, instead of leaving the file out.")] = False,
+    strict: Annotated[bool, typer.Option(help="Fail on any finding, instead of skipping the file.")] = False,
     resolution: Annotated[
-        int | None, typer.Option(help="Store images as squares of this side (default: as they are).", min=8, max=4096)
+        int | None, typer.Option(help="Store square images of this side (default: the files).", min=8, max=4096)
     ] = None,
 ) -> None:
-    """Verify a dataset, name everything wrong with it, and write it as Arrow shards with a manifest."""
+    """Verify a dataset, report every problem, and write it as Arrow shards with a manifest."""
     from pathlib import Path
 
     from rich.console import Console
@@ -89,14 +89,14 @@ def shard(
 
 
 def gc(
-    store: Annotated[str, typer.Argument(help="A store: --store of a study, or OUT/store.", metavar="URI")],
+    store: Annotated[str, typer.Argument(help="The store: a study's --store, or OUT/store.", metavar="URI")],
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="States of trainings too: to go on they start again.")
+        bool, typer.Option("--checkpoints", help="Also training states; without them a training restarts.")
     ] = False,
-    hours: Annotated[float, typer.Option(help="Leave alone what is younger: it may be under way.", min=0)] = 24,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, it is only listed.")] = False,
+    hours: Annotated[float, typer.Option(help="Skip younger files: they may be in use.", min=0)] = 24,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the files; without it they are only listed.")] = False,
 ) -> None:
-    """What a store holds that nothing needs: left by killed processes, or states of trainings."""
+    """List or delete files of a store that nothing needs: files of killed processes, or training states."""
     from datetime import timedelta
 
     from components.download import readable
@@ -111,6 +111,6 @@ def gc(
         if yes:
             remove(files, found)
     if not total:
-        typer.echo("nothing that may go" + " is that old" * (hours > 0))
+        typer.echo("nothing can be deleted" + f": no such file is older than {hours:g} hours" * (hours > 0))
     elif not yes:
         typer.echo(f"{readable(total)} in all; --yes deletes it")

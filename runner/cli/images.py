@@ -1,4 +1,4 @@
-"""Commands on a user's own photographs, without a study."""
+"""Commands for a user's own photographs, without a study."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def generate(
     images: Annotated[
         str, typer.Option(help="Folder with photographs of good products; one is enough.", metavar="DIR")
     ],
-    object_name: Annotated[str, typer.Option("--object", help="What they show: a noun that WordNet knows.")],
-    out: Annotated[str, typer.Option(help="Folder for the images; the same again continues.", metavar="DIR")],
-    copies: Annotated[int | None, typer.Option(help="Images to make (default: 20).", min=1)] = None,
+    object_name: Annotated[str, typer.Option("--object", help="The object shown: a noun that WordNet has.")],
+    out: Annotated[str, typer.Option(help="Folder for the images; run again to continue.", metavar="DIR")],
+    copies: Annotated[int | None, typer.Option(help="Number of images to make (default: 20).", min=1)] = None,
     iterations: Annotated[
-        int | None, typer.Option(help="L, a multiple of 10: the best set of so many (default: 60).", min=1)
+        int | None, typer.Option(help="L, the training iterations, a multiple of 10 (default: 60).", min=1)
     ] = None,
     vq_weight: Annotated[float | None, typer.Option(help="λ: weight of the VQGAN's loss (default: 1).", min=0)] = None,
-    seed: Annotated[int, typer.Option(help="Drives training and sampling.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of training and sampling.", min=0)] = 0,
     settings: Settings = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only show what the generator would learn from: OUT/preview.png.")
+        bool, typer.Option("--preview", help="Only write OUT/preview.png, the generator's training views.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
     workers: Annotated[
-        int, typer.Option(help="Processes, or GPUs, that share each step's photographs; pays for many of them.", min=1)
+        int, typer.Option(help="Processes or GPUs that divide each step's photographs; pays for dozens of them.", min=1)
     ] = 1,
 ) -> None:
     """Make good images from your own photographs: no dataset, no cluster, one command."""
@@ -61,36 +61,37 @@ def generate(
 
 
 def prompts(
-    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun that WordNet knows.")],
+    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun that WordNet has.")],
     images: Annotated[
-        str | None, typer.Option(help="Folder with photographs of it, or one: ranks the prompts.", metavar="DIR")
+        str | None,
+        typer.Option(help="Photographs of the object, a folder or a file: ranks the prompts.", metavar="DIR"),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="What compares texts and images (default: conse-lite0-minilm).", metavar="NAME")
+        str | None, typer.Option(help="Image-text encoder (default: conse-lite0-minilm).", metavar="NAME")
     ] = None,
-    hops: Annotated[int | None, typer.Option(help="Relations to follow (default: 1).", min=1, max=3)] = None,
+    hops: Annotated[int | None, typer.Option(help="Number of relations to follow (default: 1).", min=1, max=3)] = None,
     relation: Annotated[
-        list[str] | None, typer.Option(help="Only this one, such as synonyms or hyponyms; repeatable.")
+        list[str] | None, typer.Option(help="Only this relation, such as synonyms or hyponyms; repeatable.")
     ] = None,
     sense: Annotated[
-        list[str] | None, typer.Option(help="Only this meaning, such as nut.n.03; repeatable.", metavar="NAME")
+        list[str] | None, typer.Option(help="Only this sense, such as nut.n.03; repeatable.", metavar="NAME")
     ] = None,
-    senses: Annotated[bool, typer.Option("--senses", help="List the meanings by their names, and end.")] = False,
+    senses: Annotated[bool, typer.Option("--senses", help="Only list the object's senses and their names.")] = False,
     template: Annotated[
-        str | None, typer.Option(help="Holds {object} and {word} (default: 'a {object} with {word}').")
+        str | None, typer.Option(help="Contains {object} and {word} (default: 'a {object} with {word}').")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Stage 1's L2 distance (default: 0.5).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="L2 distance of stage 1 (default: 0.5).")] = None,
     keep: Annotated[
-        str | None, typer.Option(help="What stage 1 keeps: farther (the paper's) or nearer prompts.")
+        str | None, typer.Option(help="Prompts that stage 1 keeps: farther (as in the paper) or nearer.")
     ] = None,
     wordnet: Annotated[
-        str | None, typer.Option(help="auto, nltk, debian or extract (default: auto).", metavar="SOURCE")
+        str | None, typer.Option(help="Source: auto, nltk, debian or extract (default: auto).", metavar="SOURCE")
     ] = None,
-    top: Annotated[int, typer.Option(help="Prompts to show; 0 shows all.", min=0)] = 20,
-    json: Annotated[str | None, typer.Option(help="Write the whole ranking there.", metavar="FILE")] = None,
-    chart: Annotated[str | None, typer.Option(help="Draw the ranking there.", metavar="FILE.svg")] = None,
+    top: Annotated[int, typer.Option(help="Number of prompts to show; 0 shows all.", min=0)] = 20,
+    json: Annotated[str | None, typer.Option(help="File for the whole ranking.", metavar="FILE")] = None,
+    chart: Annotated[str | None, typer.Option(help="File for a chart of the ranking.", metavar="FILE.svg")] = None,
 ) -> None:
-    """The prompts that WordNet gives an object, ranked against photographs of it if there are some."""
+    """List WordNet's prompts for an object, ranked against photographs of it if there are any."""
     from functools import partial
     from pathlib import Path
 
@@ -120,7 +121,7 @@ def prompts(
 
 
 def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
-    """Train with a bar, then say what was made."""
+    """Train with a progress bar, then print a summary of the images."""
     import torch
     from rich.table import Table
 
@@ -134,7 +135,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     if chosen not in ("cpu", "cuda"):
         raise BadInput(f"--device {chosen}: choose cpu or cuda")
     if chosen == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device cuda: this machine has none that torch can use; leave it out")
+        raise BadInput("--device cuda: this machine has no GPU that torch can use; leave the option out")
     console = stdout()
     together: AbstractContextManager[object] = nullcontext()
     if workers > 1:
@@ -149,7 +150,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues")
         raise typer.Exit(130) from None
-    table = Table(title=f"{len(made.images)} images, against the photographs", title_justify="left")
+    table = Table(title=f"{len(made.images)} images, compared with the photographs", title_justify="left")
     for name in made.quality:
         table.add_column(name.replace("_", " ", 1) if name.startswith("diversity") else name, justify="right")
     table.add_row(*(f"{value:.3g}" for value in made.quality.values()))

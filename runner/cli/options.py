@@ -1,6 +1,6 @@
-"""What several commands share: the application, their options, and where they print.
+"""The application, options that several commands have, and their console.
 
-Heavy imports stay inside the commands: ``goodshot --help`` answers at once.
+Commands import heavy packages inside their functions, so that ``goodshot --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# A log file has no width of its own; this one fits the tables.
+# A log file has no width of its own; this width fits the tables.
 PLAIN_WIDTH = 200
 
 Named = Annotated[
     str, typer.Argument(help="An experiment or a study by its name (see 'goodshot studies'), or a YAML file.")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="The experiment's quick flavour: embedded weights and data.")]
-Out = Annotated[str, typer.Option(help="Folder or URI for results; the same again continues.", metavar="URI")]
+Out = Annotated[str, typer.Option(help="Folder or URI for results; run again to continue.", metavar="URI")]
 StoreURI = Annotated[
-    str | None, typer.Option(help="Where artifacts that studies share go (default: OUT/store).", metavar="URI")
+    str | None, typer.Option(help="Folder or URI for artifacts that studies share (default: OUT/store).", metavar="URI")
 ]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine alone).")]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine only).")]
 CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
 ]
 
 Oracle = Annotated[
-    bool, typer.Option("--oracle", help="Let a test metric be the objective; marks every row of the study.")
+    bool, typer.Option("--oracle", help="Allow a test metric as the objective; marks every row of the study.")
 ]
 
 
 def stdout() -> Console:
-    """Standard output, wide enough for the tables where it is no terminal."""
+    """Standard output, wide enough for the tables where it is not a terminal."""
     from rich.console import Console
 
     found = Console()

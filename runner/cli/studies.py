@@ -1,4 +1,4 @@
-"""Commands that run studies and show what came of them."""
+"""Commands that run studies and show their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
-    """The whole pipeline on real photographs that come with the installation, offline, in minutes."""
+    """Run the whole pipeline on photographs that ship with the installation, offline, in minutes."""
     from runner.named import load_studies
     from runner.run.options import Options
 
@@ -37,9 +37,9 @@ def sweep(
     store: StoreURI = None,
     address: Address = None,
     cpus: CPUs = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try cells once more that have failed three times.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try cells again that have failed three times.")] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="End at the first failed cell: for a mistake that all of them share.")
+        bool, typer.Option("--fail-fast", help="End at the first failed cell, for a mistake that all cells share.")
     ] = False,
     quick: Quick = False,
     local: Annotated[
@@ -52,7 +52,7 @@ def sweep(
     from runner.named import load_studies
 
     experiment, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
-    # Before half a second of imports: what is missing is said at once.
+    # Checked before half a second of imports, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
     from runner.run.options import Options
@@ -63,16 +63,16 @@ def sweep(
 def plan(
     study: Named,
     out: Annotated[
-        str | None, typer.Option(help="Where it runs or ran: what is finished there is not counted.", metavar="URI")
+        str | None, typer.Option(help="The study's --out: cells that are finished there cost nothing.", metavar="URI")
     ] = None,
     settings: Settings = None,
     oracle: Oracle = False,
     store: StoreURI = None,
-    cpus: Annotated[float | None, typer.Option(help="CPUs that it will have (default: this machine's).")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs that it will have (default: this machine's).")] = None,
+    cpus: Annotated[float | None, typer.Option(help="CPUs of the planned run (default: this machine's).")] = None,
+    gpus: Annotated[float | None, typer.Option(help="GPUs of the planned run (default: this machine's).")] = None,
     quick: Quick = False,
 ) -> None:
-    """What a study is made of, what is shared and done already, and what the rest takes; runs nothing."""
+    """Show a study's cells and stages, how many are shared and finished, and the remaining cost; runs nothing."""
     from components.weights import cache_dir
     from runner.cluster.connection import usable_cpus, usable_gpus
     from runner.console.plan import print_plan
@@ -95,12 +95,12 @@ def plan(
     console = stdout()
     for each in declared:
         if each.search.is_guided:
-            console.print(f"{each.name} chooses its points as it goes: priced by as many random ones", highlight=False)
+            console.print(f"{each.name} chooses its points as it runs: priced by as many random ones", highlight=False)
     print_plan(console, planned, prices, len(finished), on["CPU"], on["GPU"])
 
 
 def studies() -> None:
-    """The experiments that there are, and their studies."""
+    """List the experiments and their studies."""
     from runner.named import experiment_names
 
     for name, experiment in experiment_names().items():
@@ -116,7 +116,7 @@ def report(
     out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
     store: StoreURI = None,
 ) -> None:
-    """One self-contained HTML page of a study's results: OUT/report.html."""
+    """Write the results of a study as one self-contained HTML page: OUT/report.html."""
     from runner.report import write_report
     from runner.run.options import Options
 
@@ -128,10 +128,10 @@ def verify(
     store: StoreURI = None,
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Forget the rows that are not to be believed; the next run makes them anew."),
+        typer.Option("--forget", help="Delete rows that fail the check; the next run computes them again."),
     ] = False,
 ) -> None:
-    """Whether rows are what their scores say, and artifacts what was committed; changes nothing by itself."""
+    """Check rows against their scores, and artifacts against their committed hashes; changes nothing by itself."""
     from runner.results.results import Results
     from runner.results.verifying import verify as problems_of
     from runner.run.options import Options
@@ -148,26 +148,26 @@ def verify(
         problems += 1
     rows = len(results.finished())
     if problems:
-        raise GoodshotError(f"{problems} problems in {rows} rows and what they stand on, listed above")
-    typer.echo(f"{rows} rows agree with their scores, and what they stand on is as it was committed")
+        raise GoodshotError(f"{problems} problems in {rows} rows and their artifacts, listed above")
+    typer.echo(f"{rows} rows agree with their scores, and their artifacts with what was committed")
 
 
 def _forget(results: Results) -> set[str]:
-    """Forget the rows that are not to be believed, and say which."""
+    """Delete the rows that fail the check, print a line for each, and return their fingerprints."""
     from runner.results.compaction import PATIENCE_SECONDS, compacting
     from runner.results.compaction import forget as forget_rows
     from runner.results.verifying import verify_rows
 
     with compacting(results, PATIENCE_SECONDS) as mine:
         if not mine:
-            raise GoodshotError(f"{results.files.shown}: a run is moving its rows; give the command again")
+            raise GoodshotError(f"{results.files.shown}: a run is moving its rows; run the command again")
         problems = list(verify_rows(results))
         wrong = {str(problem.fingerprint) for problem in problems}
         forget_rows(results, wrong)
     for problem in problems:
         typer.echo(f"{problem.where}: {problem.what}")
     if wrong:
-        typer.echo(f"{len(wrong)} rows are forgotten; the study's own command makes them again")
+        typer.echo(f"{len(wrong)} rows are deleted; the study's own command computes them again")
     return wrong
 
 
@@ -184,7 +184,7 @@ def _run(studies: Sequence[Study], options: Options, experiment: Experiment | No
 
 
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
-    """Print the tables, the account of shared work and where the report is."""
+    """Print the tables, a summary of the shared work, and the location of the report."""
     from runner.console.progress import duration
     from runner.console.terminal import print_failures, print_search, print_sharing, print_study
     from runner.report import write_report
@@ -204,7 +204,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
         records = ledger.read() if len(study.points) > 1 or is_search(study) else []
         best = chosen(records)
         if is_search(study) and best is not None and best.best is not None:
-            # Rows of different points may differ in no column of a table.
+            # Rows of different points may have equal values in all columns of a table.
             fingerprints = list(best.best.fingerprints)
         print_study(console, study.title or study.name, [rows[f] for f in fingerprints if f in rows])
         if best is not None:

@@ -1,1 +1,1 @@
-"""What a study declares: plain fields, its hyperparameter points, its search and its resources."""
+"""The declared fields of a study: plain fields, hyperparameter points, search and resources."""

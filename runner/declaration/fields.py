@@ -1,7 +1,7 @@
 """The fields of a study: plain, typed, frozen values.
 
-A :class:`Declaration` knows no arm, cell kind or detector family by name; `runner.study.study` checks it against what
-there is.
+A :class:`Declaration` knows no arm, cell kind or detector family by name; `runner.study.study` checks it against the
+registries.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from runner.declaration.search import SearchConfig
 Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
 PostAugment = Literal["none", "mild", "strong", "autoaugment", "randaugment"]
 STRENGTH: tuple[PostAugment, ...] = get_args(PostAugment)
-"""From the weakest to the strongest."""
+"""The policies, from the weakest to the strongest."""
 
 T = TypeVar("T")
 
 
 def _as_list(value: Any) -> Any:
-    """A field that takes several values takes a single one too."""
+    """Make a tuple of a single value, for a field that takes several values."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) != len(values):
-        raise ValueError("a value stands there twice; name each once")
+        raise ValueError("a value is given twice; give each once")
     return values
 
 
@@ -53,9 +53,9 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class Declaration(Config):
-    """A set of cells: the product of every field that takes several values.
+    """A set of cells: the product of all fields that take several values.
 
-    A field declared as several values takes a single one too. ``vq_weight`` × ``copies`` × ``iterations`` are the
+    Such a field also takes a single value. ``vq_weight`` × ``copies`` × ``iterations`` are the
     points of a sweep; a study with one point bypasses Ray Tune.
     """
 
@@ -63,8 +63,8 @@ class Declaration(Config):
     title: str = ""
     dataset: DatasetConfig = DatasetConfig()
     categories: Several[str] = Field(default=(), description="empty: every category in the dataset's root")
-    objects: dict[str, str] = Field(default={}, description="category → object name, where the table's is wrong")
-    dev: Several[str] = Field(default=("bottle", "pill", "hazelnut_toy"), description="rows tagged dev")
+    objects: dict[str, str] = Field(default={}, description="category → object name, where the dataset's is wrong")
+    dev: Several[str] = Field(default=("bottle", "pill", "hazelnut_toy"), description="categories tagged dev in tables")
 
     shots: Count | Literal["full"] = 1
     support_seeds: AtLeastOne[Seed] = (0, 1, 2)
@@ -90,7 +90,7 @@ class Declaration(Config):
         default={}, description="category → policy of its generator's views, where it differs"
     )
     preset: Literal["default", "paper"] | None = Field(
-        default=None, description="what the fields are that the study does not give: see runner/presets.py"
+        default=None, description="sets the fields that the study does not give: see runner/study/presets.py"
     )
 
     generator: GeneratorConfig = GeneratorConfig()
@@ -107,7 +107,7 @@ class Declaration(Config):
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
     objective: str = "similarity"
     planted: PlantedConfig = PlantedConfig()
-    oracle: bool = Field(default=False, description="test labels may choose; every row of the study is marked")
+    oracle: bool = Field(default=False, description="allow a test metric as objective; marks every row of the study")
     search: SearchConfig = SearchConfig()
     resources: Resources = Resources()
 
@@ -134,10 +134,10 @@ class Declaration(Config):
         return self
 
     def at(self, values: Mapping[str, Any]) -> Self:
-        """The study at one point of its search: these fields, dotted where they are nested, have these values.
+        """The study at one point of its search: ``values`` maps fields, dotted where nested, to their values.
 
         Raises:
-            pydantic.ValidationError: it cannot have them.
+            pydantic.ValidationError: a value is not allowed.
         """
         fields = self.model_dump(mode="json", exclude={"search"})
         for path, value in values.items():
@@ -161,18 +161,18 @@ class Declaration(Config):
         return self.category_augmentation.get(category, self.augmentation)
 
     def shots_of(self, category: str) -> Shots:
-        """How the category's originals are chosen: listed ones, all, or so many drawn by seed."""
+        """How the category's originals are chosen: a list of ids, all, or a number drawn by seed."""
         return self.support.get(category, self.shots)
 
     def seeds(self, category: str) -> tuple[tuple[int | None, int], ...]:
-        """(support_seed, seed) pairs; a ``full`` or listed support has none of its own, its rows differ by ``seed``."""
+        """(support_seed, seed) pairs; a ``full`` or listed support has support_seed None and varies by ``seed``."""
         if not isinstance(self.shots_of(category), int):
             return tuple((None, seed) for seed in self.support_seeds)
         return tuple((s, s if self.seed is None else self.seed) for s in self.support_seeds)
 
 
 def assign(fields: dict[str, Any], path: str, value: Any) -> None:
-    """Set a field by its dotted path; a number is a place in a list (``detectors.0.image_size``)."""
+    """Set a field by its dotted path; a number is an index into a list (``detectors.0.image_size``)."""
     *parents, last = path.split(".")
     target: Any = fields
     for part in parents:

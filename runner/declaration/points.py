@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the hyperparameter space, which is one Ray Tune trial. ``vq_weight`` is λ, ``iterations`` is L."""
+    """One point of the hyperparameter space, one Ray Tune trial. ``vq_weight`` is λ, ``iterations`` is L."""
 
     vq_weight: float
     copies: int
     iterations: int
 
     def label(self) -> str:
-        """For example ``vq_weight=1.0 copies=10 iterations=60``."""
+        """Text such as ``vq_weight=1.0 copies=10 iterations=60``."""
         return f"vq_weight={self.vq_weight:g} copies={self.copies} iterations={self.iterations}"

@@ -1,4 +1,4 @@
-"""What one stage takes of a node, and how many stages run at once."""
+"""The CPUs and GPUs of one stage, and how many stages run at once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]
 class Resources(Config):
     """The resources of a study's stages. They are never part of an identity.
 
-    GPUs ``auto``: none on nodes without one; otherwise the share of a GPU whose memory such a stage has been measured
-    to need, and a whole GPU for the first stage of its kind.
+    GPUs ``auto``: none on a node without one; otherwise a whole GPU for the first stage of its kind, and for later
+    stages the share of a GPU whose memory such a stage was measured to need.
     """
 
     generator_cpus: float = Field(default=1, gt=0)
@@ -24,7 +24,7 @@ class Resources(Config):
     generator_workers: Count = Field(
         default=1, description="processes that train one generator together; each takes the CPUs and GPUs above"
     )
-    generators: Count | None = Field(default=None, description="trainings at once; null: as many as there is room for")
+    generators: Count | None = Field(default=None, description="trainings at once; null: as many as resources allow")
     detector_cpus: float = Field(default=1, gt=0)
     detector_gpus: GPUs = "auto"
-    detections: Count | None = Field(default=None, description="detections at once; null: as many as there is room for")
+    detections: Count | None = Field(default=None, description="detections at once; null: as many as resources allow")

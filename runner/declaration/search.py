@@ -1,4 +1,4 @@
-"""The configuration of a search: which fields of a study vary, and what they may be."""
+"""The configuration of a search: the fields of a study that vary, and their values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from components.config import Config
 Algorithm = Literal["grid", "random", "optuna"]
 Scheduler = Literal["fifo", "asha"]
 Values = Mapping[str, Any]
-"""A point of a search: field, dotted where it is nested → value."""
+"""A point of a search: field (dotted where nested) → value."""
 SWEPT = ("vq_weight", "copies", "iterations")
-"""The fields that a study declares as several values; each is part of every point."""
+"""The fields that a study lists several values for; each is part of every point."""
 
 Scalar = bool | int | float | str | None
 
@@ -22,7 +22,7 @@ Scalar = bool | int | float | str | None
 class Range(Config):
     """A number from ``low`` to ``high``, both included: uniform, or uniform in its logarithm.
 
-    step: between two neighbouring values (of ``log`` none); whole-number fields have 1 if none is given.
+    step: the distance of neighbouring values, not allowed with ``log``; for whole-number fields 1 by default.
     """
 
     low: float
@@ -43,8 +43,8 @@ class Range(Config):
             raise ValueError(f"step = {self.step:g} must divide high − low = {self.high - self.low:g}")
         return self
 
-    def corners(self, whole: bool) -> tuple[float, ...]:
-        """Its ends and the value next to the lower one: what has to be allowed for all of it to be."""
+    def extreme_values(self, whole: bool) -> tuple[float, ...]:
+        """Both ends and the value next to the lower one: if these are allowed, the whole range is."""
         step = self.step or (1 if whole else (self.high - self.low) / 3)
         found = (self.low, self.low + step, self.high)
         return tuple(int(value) for value in found) if whole else found
@@ -56,7 +56,7 @@ def _as_values(value: Any) -> Any:
 
 def _distinct(values: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
     if len({repr(v) for v in values}) != len(values):
-        raise ValueError("a value stands there twice; name each once")
+        raise ValueError("a value is given twice; give each once")
     return values
 
 
@@ -72,23 +72,25 @@ Space = Annotated[
 class SearchConfig(Config):
     """How the points of a study are chosen.
 
-    The space is ``vq_weight`` × ``copies`` × ``iterations`` as the study declares them, and ``space`` on top: any other
+    The space is ``vq_weight`` × ``copies`` × ``iterations`` as the study lists them, extended by ``space``: any other
     field of the method, or ranges for those three.
     """
 
     algorithm: Algorithm = "grid"
     scheduler: Scheduler = Field(
-        default="fifo", description="asha: L is the training iteration; points that are behind are not trained further"
+        default="fifo", description="asha: L is the training iteration; the worst points are not trained further"
     )
-    trials: Annotated[int, Field(ge=1)] = Field(default=20, description="points of random and optuna")
+    trials: Annotated[int, Field(ge=1)] = Field(default=20, description="number of points of random and optuna")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    space: dict[str, Space] = Field(default={}, description="field → its values, or a range of numbers")
-    reduction: Annotated[float, Field(gt=1)] = Field(default=3, description="asha: one of so many goes on at a rung")
+    space: dict[str, Space] = Field(default={}, description="field → list of values, or range of numbers")
+    reduction: Annotated[float, Field(gt=1)] = Field(
+        default=3, description="asha: 1 of so many points continues at a rung"
+    )
     concurrent: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="points under way at once in a guided search; default: what fills the cluster"
+        default=None, description="points run at once in a guided search; default: enough to fill the cluster"
     )
 
     @property
     def is_guided(self) -> bool:
-        """Whether points, or how far they go, are chosen by the results of others."""
+        """Whether results of earlier points decide later points, or how far points are trained."""
         return self.algorithm == "optuna" or self.scheduler == "asha"

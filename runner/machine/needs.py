@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runner.stages.need import Need
-from runner.study.search import corners
+from runner.study.search import extreme_points
 from runner.study.study import Study
 
 
@@ -15,7 +15,7 @@ def needs_of(study: Study) -> tuple[Need, ...]:
     Raises :class:`BadInput` for a name that nothing is published under.
     """
     found: dict[str, Need] = {}
-    for point in corners(study):
+    for point in extreme_points(study):
         for need in point.needs():
             found.setdefault(need.name, need)
     return tuple(found.values())

@@ -25,7 +25,7 @@ from runner.run.options import Options, Run, Stopped
 from runner.run.work import Work
 from runner.stages.costs import remember_costs, remember_memory
 from runner.study.experiment import Experiment
-from runner.study.search import corners
+from runner.study.search import extreme_points
 from runner.study.study import Study
 
 
@@ -59,7 +59,7 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
 
     found = []
     for study in studies:
-        own = {json.dumps(d.model_dump()): d for point in corners(study) for d in point.sources}
+        own = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
         sources = [c for d in own.values() for c in read(d, (), False).values()]
         found.append(Declared(study, read(study.dataset, study.categories, True), sources))
     return found

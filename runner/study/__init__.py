@@ -1,1 +1,1 @@
-"""What is declared: a study, its search, its presets, and what is wrong with it."""
+"""Studies: their validation, their presets, the points of their searches, and messages about wrong fields."""

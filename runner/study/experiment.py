@@ -1,4 +1,4 @@
-"""What an experiment is: one or several studies with the published numbers that they are compared with."""
+"""An experiment: one or several studies with the published numbers that they are compared with."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Reference:
     """One published number.
 
     value: on the scale of our own metrics, for example an AUROC in [0, 1].
-    where: the columns of a row that it belongs to, for example ``{"category": "pill", "arm": "generated"}``.
-    setting: what the number was measured with, so that a reader sees whether a comparison is one of like with like.
+    where: the columns that identify the matching row, for example ``{"category": "pill", "arm": "generated"}``.
+    setting: how the number was measured, so that a reader sees whether the comparison is fair.
     """
 
     source: str
@@ -28,16 +28,16 @@ class Reference:
     setting: str = ""
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row is a measurement of the same thing."""
+        """Whether a row has the values of ``where``, so that it measures the same quantity."""
         return all(row.get(column) == wanted for column, wanted in self.where.items())
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Several studies that share their stages, as one command runs them. Its studies may differ in dataset and shots.
+    """Several studies that share their stages and that one command runs. They may differ in dataset and shots.
 
-    real: the studies at full size. quick: the same question in minutes, on embedded weights and data.
-    references: published numbers, once, with their source.
+    real: returns the studies at full size. quick: the same question in minutes, on embedded weights and data.
+    references: published numbers with their source.
     sections: sections of the report that only this experiment has (:class:`runner.report.sections.Section`).
     """
 
@@ -49,7 +49,7 @@ class Experiment:
     sections: tuple[Any, ...] = ()
 
     def studies(self, quick: bool = False) -> tuple[Study, ...]:
-        """Its studies. Raises BadInput if it has no quick flavour."""
+        """The full-size or the quick studies. Raises BadInput if there is no quick flavour."""
         if quick and self.quick is None:
             raise BadInput(f"experiment {self.name}: has no quick flavour; leave out --quick")
         declare = self.quick if quick and self.quick is not None else self.real

@@ -1,6 +1,6 @@
-"""The named settings of a study: ``paper`` as far as the paper says it, ``default`` the best that we have measured.
+"""The presets of a study: ``paper`` as far as the paper states its settings, ``default`` the best setting measured.
 
-A preset fills in the fields that a study does not give itself, within ``generator`` too; what it filled in stands in
+A preset fills in the fields that a study does not give itself, also within ``generator``; their values appear in
 the study's YAML.
 """
 
@@ -18,12 +18,12 @@ PAPER: Final[dict[str, Any]] = {
     "post_augment": ("none",),
     "prompt_kind": ("best",),
     "select": ("text",),
-    # The paper names neither CLIP's size nor the VQGAN's K: the most used of each.
+    # The paper states neither CLIP's size nor the VQGAN's K: these are the most widely used.
     "encoder": "open_clip:ViT-B-32:openai",
     "generator": published("imagenet_1024", perceptual="lpips").model_dump(mode="json"),
     "detectors": ({"name": "patchcore", "preset": "paper"},),
 }
-"""Published VQGAN f16 (K = 1024) at 256², its LPIPS, CLIP, and PatchCore as the paper can have run it."""
+"""Published VQGAN f16 (K = 1024) at 256², its LPIPS, CLIP, and a PatchCore that the paper can have used."""
 DEFAULT: Final[dict[str, Any]] = {
     "augmentation": "mild",
     "variance": ("estimated",),
@@ -32,14 +32,14 @@ DEFAULT: Final[dict[str, Any]] = {
     "iterations": (60,),
     "generator": {"resolution": 128},
 }
-"""The small network from scratch, its residual on the sharp original, then plain augmentation: of all settings tried
-the one that harms no development category (docs/generator.md); none gained over plain augmentation."""
+"""The small network from scratch, its residual on the sharp original, then plain augmentation: the only setting tried
+that harms no development category (docs/generator.md); none was better than plain augmentation."""
 PRESETS: Final[dict[str, dict[str, Any]]] = {"default": DEFAULT, "paper": PAPER}
-"""By name, the fields that it decides. Without a preset every field has its own default: from scratch, as decoded."""
+"""Preset name → the fields that it sets. Without a preset every field has its own default: from scratch, as decoded."""
 
 
 def filled(values: dict[str, Any]) -> dict[str, Any]:
-    """A study's values with its preset's under them; an unknown preset is left for the study to refuse."""
+    """Fill missing fields of ``values`` from the named preset; an unknown name passes, and the study refuses it."""
     preset = preset_fields(values.get("preset"))
     merged = {**preset, **values}
     for name in preset.keys() & values.keys():
@@ -49,5 +49,5 @@ def filled(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def preset_fields(name: object) -> dict[str, Any]:
-    """A copy of a preset's fields; none for an unknown name."""
+    """A copy of a preset's fields; an empty dictionary for an unknown name."""
     return copy.deepcopy(PRESETS.get(str(name), {}))

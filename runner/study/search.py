@@ -1,7 +1,7 @@
-"""The points of a study's search: how they are drawn, and what is wrong with the search.
+"""The points of a study's search: drawing them, and checking the search.
 
-A grid and a random search know all their points before anything runs, so their cells share every training. A *guided*
-search chooses as it goes: Optuna chooses the next point, ASHA chooses which points are worth a larger L.
+A grid or random search knows all its points before anything runs, so their cells share every training. A *guided*
+search chooses points by earlier results: Optuna chooses the next point, ASHA chooses which points get a larger L.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from runner.declaration.search import SWEPT, Range
 from runner.study.problems import first_problem, misplaced_boolean
 
 UNSEEN_BY_SIMILARITY = {"encoder", "encoder_precision", "detectors"}
-"""Similarities of two encoders cannot be compared, and no detector's setting changes a similarity."""
+"""Similarities of two encoders cannot be compared, and no field of a detector changes a similarity."""
 MOST_DRAWS = 100
-"""Draws for each point of a random search, until one differs from all earlier points."""
+"""Maximum draws for one point of a random search to differ from all earlier points."""
 
 D = TypeVar("D", bound=Declaration)
 
 
 def is_search(study: Declaration) -> bool:
-    """Whether it is more than the grid of the three fields that it declares."""
+    """Whether the search is more than the grid of the fields that the study itself lists."""
     return study.search.is_guided or study.search.algorithm != "grid" or bool(study.search.space)
 
 
 def space_of(study: Declaration) -> dict[str, Range | tuple[Any, ...]]:
-    """Every field of a point, with what it may be. ASHA's L is no field of it: each point goes through all of them."""
+    """Every field of a point with its values. With ASHA, L is none of them: each point goes through all values of L."""
     declared: dict[str, Range | tuple[Any, ...]] = {name: getattr(study, name) for name in SWEPT}
     if study.search.scheduler == "asha":
         del declared["iterations"]
@@ -41,7 +41,7 @@ def space_of(study: Declaration) -> dict[str, Range | tuple[Any, ...]]:
 
 
 def is_whole(study: Declaration, field: str, values: Range) -> bool:
-    """Whether the field takes whole numbers alone."""
+    """Whether the field takes only whole numbers."""
     if not all(v.is_integer() for v in (values.low, values.high, values.step or 1.0)):
         return False
     try:
@@ -54,7 +54,7 @@ def is_whole(study: Declaration, field: str, values: Range) -> bool:
 def points_of(study: Declaration) -> list[dict[str, Any]]:
     """All points of a grid or a random search, each once.
 
-    Of a guided search a random draw of as many, to see beforehand what it will take.
+    For a guided search, which knows no points yet, equally many random draws, to estimate its cost.
     """
     space = space_of(study)
     if study.search.algorithm == "grid":
@@ -85,13 +85,13 @@ def _draw(values: Range | tuple[Any, ...], whole: bool, random: np.random.Genera
         drawn = float(np.exp(random.uniform(np.log(values.low), np.log(values.high))))
     else:
         drawn = float(random.uniform(values.low, values.high))
-    # Sums of steps, and logarithms, may end a last digit beyond the ends.
+    # Rounding in sums of steps and in logarithms may exceed the ends by a last digit.
     drawn = min(max(drawn, values.low), values.high)
     return round(drawn) if whole else drawn
 
 
-def corners(study: D) -> list[D]:
-    """Studies that need between them whatever a point of the search may need: each value of each field, by itself."""
+def extreme_points(study: D) -> list[D]:
+    """Studies that together need everything that any point may need: each value of each field at least once."""
     candidates = {field: _candidates(study, field, values) for field, values in study.search.space.items()}
     if not candidates:
         return [study]
@@ -100,14 +100,14 @@ def corners(study: D) -> list[D]:
 
 
 def _candidates(study: Declaration, field: str, values: Range | tuple[Any, ...]) -> tuple[Any, ...]:
-    return values.corners(is_whole(study, field, values)) if isinstance(values, Range) else values
+    return values.extreme_values(is_whole(study, field, values)) if isinstance(values, Range) else values
 
 
 def problems(study: Declaration, judged: Arm) -> Iterator[str]:
-    """What is wrong with a study's search, each in one line that names its field.
+    """The problems of a study's search, each as one line that names its field.
 
     Args:
-        judged: the arm by whose cells a point is judged.
+        judged: the arm whose cells decide the value of a point.
     """
     search = study.search
     if search.scheduler == "asha" and len(study.iterations) < 2:
@@ -123,12 +123,12 @@ def _problems_of(study: Declaration, judged: Arm, field: str, values: Range | tu
     # Over the dataset or the objective it would be another question.
     searchable = {name for arm in arms.ARMS for name in arm.searched}
     if first not in searchable:
-        yield f"{where}: not to be searched; there are: {', '.join(sorted(searchable))}, and what is below them"
+        yield f"{where}: cannot be searched; there are: {', '.join(sorted(searchable))}, and the fields below them"
         return
     if study.objective == "similarity" and (first in UNSEEN_BY_SIMILARITY or first not in judged.searched):
-        yield f"{where}: similarity says nothing about it; search it with objective: planted"
+        yield f"{where}: similarity does not depend on it; search it with objective: planted"
     if isinstance(values, Range) and study.search.algorithm == "grid":
-        yield f"{where}: a grid needs a list of values; a range is for search.algorithm random or optuna"
+        yield f"{where}: a grid needs a list of values; use a range with search.algorithm random or optuna"
     try:
         for value in _candidates(study, field, values):
             study.at({field: value})

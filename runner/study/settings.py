@@ -1,4 +1,4 @@
-"""A study from a YAML file, and ``--set key=value`` on top of any study: a mistake is one line with its remedy."""
+"""A study from a YAML file, and ``--set key=value`` for any study; each mistake gives one line with its remedy."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pydantic import ValidationError
 from components.errors import BadInput
 from runner.declaration.search import Range
 from runner.study.presets import filled, preset_fields
-from runner.study.problems import Place, first_problem, misplaced_boolean, no_such_place
+from runner.study.problems import SchemaNode, first_problem, misplaced_boolean, no_such_field
 from runner.study.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)
-"""A text of no known encoding, a date in month 13 and a number of 5,000 digits are plain ValueErrors."""
+"""Errors of YAML text; an unknown encoding, a month 13 and a number of 5,000 digits raise plain ValueErrors."""
 SPACE = "search.space."
-A_DETECTORS_OWN = ("name", "preset", "alias")
-"""Of a detector, what its name and its preset leave as it is."""
+KEPT_DETECTOR_FIELDS = ("name", "preset", "alias")
+"""The fields of a detector that a change of its name or preset does not reset."""
 
 
 def is_file(name: str) -> bool:
-    """Whether a study is named by its file."""
+    """Whether ``name`` is the path of a study's file."""
     return name.endswith((".yaml", ".yml"))
 
 
@@ -52,7 +52,7 @@ def _with(values: dict[str, Any], name: str, settings: Iterable[str]) -> Study:
 
 
 def validate(values: dict[str, Any], name: str) -> Study:
-    """Plain values → a Study, or :class:`BadInput` with the first problem's path and what is allowed."""
+    """Plain values → a Study. Raises :class:`BadInput` with the first problem's path and the allowed values."""
     if (problem := misplaced_boolean(Study, values)) is not None:
         raise BadInput(f"study {name}: {problem}")
     try:
@@ -80,16 +80,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _order(setting: str) -> tuple[bool, int, bool]:
-    """What decides other fields comes before those, so that a field that is set wins in any order."""
+    """Sort key: settings that decide other fields come first, so that an explicit field wins in any order."""
     parts = _path(setting)
-    return parts != ["preset"], len(parts), parts[-1] not in A_DETECTORS_OWN
+    return parts != ["preset"], len(parts), parts[-1] not in KEPT_DETECTOR_FIELDS
 
 
 def _path(setting: str) -> list[str]:
     key = setting.partition("=")[0]
     if not key.startswith(SPACE):
         return key.split(".")
-    # The names there are paths themselves: search.space.generator.commitment, and its .low.
+    # Keys of search.space are dotted paths themselves: search.space.generator.commitment, and its .low.
     field, _, end = (name := key.removeprefix(SPACE)).rpartition(".")
     return [*SPACE.strip(".").split("."), *((field, end) if field and end in Range.model_fields else (name,))]
 
@@ -102,16 +102,16 @@ def _apply(values: dict[str, Any], setting: str) -> None:
         value = yaml.safe_load(text) if text else None
     except NOT_YAML:
         raise BadInput("the value is not YAML; quote it") from None
-    _put(values, Place.of(Study), [], _path(setting), value)
-    _make_way(values, _path(setting))
+    _put(values, SchemaNode.of(Study), [], _path(setting), value)
+    _reset_decided(values, _path(setting))
 
 
-def _put(holder: Any, place: Place, path: list[str], parts: list[str], value: Any) -> None:
-    """Put the value below what the path led to: at the next of its parts, or deeper."""
+def _put(holder: Any, node: SchemaNode, path: list[str], parts: list[str], value: Any) -> None:
+    """Set the value in ``holder`` at the path ``parts``; ``path`` leads from the study to ``holder``."""
     part, *deeper = parts
-    below = place.below(part)
-    if below is None:
-        raise BadInput(no_such_place(place, path, part))
+    child = node.child(part)
+    if child is None:
+        raise BadInput(no_such_field(node, path, part))
     at: Any = int(part) if isinstance(holder, list) else part
     if isinstance(holder, list) and at >= len(holder):
         raise BadInput(f"{'.'.join(path)} has no entry {part}; it has {len(holder)}, counted from 0")
@@ -120,24 +120,24 @@ def _put(holder: Any, place: Place, path: list[str], parts: list[str], value: An
         return
     given = holder[at] if isinstance(holder, list) else holder.get(at)
     path = [*path, part]
-    holder[at] = _opened(given, below, deeper[0], ".".join(path))
-    _put(holder[at], below, path, deeper, value)
+    holder[at] = _opened(given, child, deeper[0], ".".join(path))
+    _put(holder[at], child, path, deeper, value)
 
 
-def _opened(given: Any, place: Place, part: str, where: str) -> Any:
-    """What is given at a place, as the mapping or list that a path can go into, to that part of it."""
-    if place.is_list and (part.isdecimal() or not place.fields):
-        given = copy.deepcopy(place.schema.get("default", [])) if given is None else given
+def _opened(given: Any, node: SchemaNode, part: str, where: str) -> Any:
+    """The value given at a node as the mapping or list that contains ``part``."""
+    if node.is_list and (part.isdecimal() or not node.fields):
+        given = copy.deepcopy(node.schema.get("default", [])) if given is None else given
         return [*given] if isinstance(given, list | tuple) else [given]
     if given is not None and not isinstance(given, dict):
-        raise BadInput(f"{where} is {given!r}, which has no fields of its own; it can be {place.words()}")
+        raise BadInput(f"{where} is {given!r}, which has no fields of its own; it can be {node.allowed()}")
     return given or {}
 
 
-def _make_way(values: dict[str, Any], parts: list[str]) -> None:
-    """A declared study has a value for every field; a preset or a detector's name replaces those that it decides."""
+def _reset_decided(values: dict[str, Any], parts: list[str]) -> None:
+    """Reset the fields that a changed preset or detector name decides: a declared study has a value for every field."""
     if parts == ["preset"]:
         values.update(preset_fields(values["preset"]))
     if parts[0] == "detectors" and parts[2:] in (["name"], ["preset"]):
         entry = values["detectors"][int(parts[1])]
-        values["detectors"][int(parts[1])] = {name: entry[name] for name in A_DETECTORS_OWN if name in entry}
+        values["detectors"][int(parts[1])] = {name: entry[name] for name in KEPT_DETECTOR_FIELDS if name in entry}

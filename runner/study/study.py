@@ -1,4 +1,4 @@
-"""A declared experiment: typed, frozen, written as YAML, checked against what there is, and expanded into cells."""
+"""A study: typed, frozen, written as YAML, checked against the registries, and expanded into cells."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ ObjectiveName = Annotated[str, OneOf(lambda: [metric.name for metric in objectiv
 
 
 class Study(Declaration):
-    """A set of cells: the product of every field that takes several values.
+    """A set of cells: the product of all fields that take several values.
 
-    A field declared as several values takes a single one too. ``vq_weight`` × ``copies`` × ``iterations`` are the
+    Such a field also takes a single value. ``vq_weight`` × ``copies`` × ``iterations`` are the
     points of a sweep; a study with one point bypasses Ray Tune.
     """
 
@@ -61,7 +61,7 @@ class Study(Declaration):
         if metric_of(self.objective).objective == "oracle" and not self.oracle:
             fair = " or ".join(metric.name for metric in objectives() if metric.objective == "fair")
             raise ValueError(
-                f"objective: {self.objective} looks at test labels; choose {fair}, or say --oracle, "
+                f"objective: {self.objective} uses test labels; choose {fair}, or give --oracle, "
                 "which marks every row of the study"
             )
         return self
@@ -104,43 +104,43 @@ class Study(Declaration):
 
     @property
     def judged_arm(self) -> Arm:
-        """The arm whose cells a point is judged by: the one that most of the searched fields change.
+        """The arm whose cells decide the value of a point: the one that most of the searched fields change.
 
-        Of several such arms it is the first in :data:`ARMS`; baselines come last, because a search is about the arms
+        Among equal ones the first in :data:`ARMS` is taken; baselines come last, because a search is about the arms
         that are compared with them.
         """
         searched = {field.partition(".")[0] for field in self.search.space}
-        ordered = sorted(self.own_arms, key=lambda arm: (arm.is_baseline, _place(arm)))
+        ordered = sorted(self.own_arms, key=lambda arm: (arm.is_baseline, _registry_index(arm)))
         return max(ordered, key=lambda arm: len(searched & arm.searched))
 
     @property
     def uses_text(self) -> bool:
-        """Whether an arm of it has prompts."""
+        """Whether any arm of the study uses prompts."""
         return any(arm.has_text for arm in self.own_arms)
 
     @property
     def sources(self) -> tuple[DatasetConfig, ...]:
-        """The datasets that a predicted variance is learned from; none where no arm asks for one."""
+        """The datasets that a predicted variance is learned from; empty where no arm uses a predicted variance."""
         if not any(arm.sources(self) for arm in self.own_arms):
             return ()
         return self.variation_sources or (self.dataset,)
 
     def needs(self) -> Iterator[Need]:
-        """What its stages need on a machine; what has a substitute comes last."""
+        """Everything that its stages need on a machine; needs that have a substitute come last."""
         every = [need for arm in self.own_arms for need in arm.needs(self)]
         every += [need for kind in self.own_kinds for need in kind.needs(self)]
         yield from sorted(every, key=lambda need: bool(need.instead))
 
     def variants(self) -> tuple[Variant, ...]:
-        """The variants of its arms: those without added images, then without text, then with text."""
+        """The variants of all arms: first those without added images, then those without text, then those with text."""
 
         def order(arm: Arm) -> tuple[bool, bool, int]:
-            return bool(arm.point_fields), arm.has_text, _place(arm) if arm.has_text else 0
+            return bool(arm.point_fields), arm.has_text, _registry_index(arm) if arm.has_text else 0
 
         return tuple(variant for arm in sorted(self.own_arms, key=order) for variant in arm.variants(self))
 
     def expanded(self, categories: tuple[str, ...]) -> list[Cell]:
-        """All cells over these categories, each once."""
+        """All cells over these categories, without duplicates."""
         variants = self.variants()
         found: dict[Cell, None] = {}
         for category in categories:
@@ -151,6 +151,6 @@ class Study(Declaration):
         return list(found)
 
 
-def _place(arm: Arm) -> int:
-    """Where in the registry the arm's entry is."""
+def _registry_index(arm: Arm) -> int:
+    """The index in the registry of the arm's entry."""
     return next(i for i, entry in enumerate(arms()) if entry.matches(arm.name))

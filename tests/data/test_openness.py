@@ -19,7 +19,7 @@ from runner.cli import main
 from runner.data.catalogue import read_catalogue
 from runner.data.config import DatasetConfig
 from runner.named import load_study
-from runner.study.problems import Place
+from runner.study.problems import SchemaNode
 from runner.study.settings import validate
 from tests.data import miniatures
 
@@ -54,9 +54,9 @@ TOY = Dataset(
 def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, TOY))
     # What is allowed in a study is remembered for the whole process.
-    Place.of.cache_clear()
+    SchemaNode.of.cache_clear()
     yield
-    Place.of.cache_clear()
+    SchemaNode.of.cache_clear()
 
 
 def splits(samples: tuple[Sample, ...] | list[Sample]) -> list[str]:

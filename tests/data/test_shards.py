@@ -155,7 +155,7 @@ def test_a_file_changed_since_the_scan_is_named(samples: list[Sample], tmp_path:
     with pytest.raises(BadInput, match=r"000\.png: changed since it was scanned"):
         write_split([replace(samples[0], image_path=copy)], samples[0].split, pa.BufferOutputStream())
     copy.unlink()
-    with pytest.raises(BadInput, match=r"000\.png: cannot be read any more"):
+    with pytest.raises(BadInput, match=r"000\.png: can no longer be read"):
         write_split([replace(samples[0], image_path=copy)], samples[0].split, pa.BufferOutputStream())
 
 

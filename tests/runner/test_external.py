@@ -115,13 +115,13 @@ def test_a_detector_trains_on_them_where_their_folder_is_gone(
 def too_few(folder: Path) -> str:
     for path in sorted(folder.iterdir())[1:5]:
         path.unlink()
-    return r"web: holds 1 images \(1 files are not named .*: notes.txt …\), and copies = 2 asks for 2"
+    return r"web: holds 1 images \(1 files are not named .*: notes.txt …\), and copies = 2 needs 2"
 
 
 def none(folder: Path) -> str:
     for path in folder.iterdir():
         path.unlink()
-    return r"web: holds 0 images, and copies = 2 asks for 2; add some, or lower copies"
+    return r"web: holds 0 images, and copies = 2 needs 2; add some, or lower copies"
 
 
 def no_folder(folder: Path) -> str:
@@ -167,5 +167,5 @@ def test_a_test_image_is_refused(
 def test_a_file_changed_after_planning_is_refused(tiny_study: Callable[..., Study], web: Path, tmp_path: Path) -> None:
     plan = plan_of(tiny_study(**external(web)), tmp_path)
     shutil.copy(web / "b.png", web / "a.jpg")
-    with pytest.raises(BadInput, match=r"a\.jpg: changed since it was read first"):
+    with pytest.raises(BadInput, match=r"a\.jpg: changed since it was first read"):
         images_of(plan, tmp_path)

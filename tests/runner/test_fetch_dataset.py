@@ -252,7 +252,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_continues(
         patch.setattr(transfer, "_lines", stop)
         assert fetch(root) == 130
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[-1] == "stopped; what has arrived is kept, the same command continues"
+    assert captured.out.splitlines()[-1] == "stopped; downloaded parts are kept, the same command continues"
     assert not captured.err
     assert visible(root) == []
     assert fetch(root) == 0

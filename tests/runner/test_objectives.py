@@ -116,7 +116,7 @@ def test_a_test_metric_needs_oracle(metric: str, tmp_path: Path, capsys: pytest.
     out = tmp_path / "out"
     assert main(["sweep", "demo", "--set", f"objective={metric}", "--out", str(out)]) == 2
     error = capsys.readouterr().err
-    assert f"objective: {metric} looks at test labels; choose similarity or planted, or say --oracle" in error
+    assert f"objective: {metric} uses test labels; choose similarity or planted, or give --oracle" in error
     assert not out.exists()
     assert load_study("demo", [f"objective={metric}", "oracle=true"]).objective == metric
 

@@ -52,7 +52,7 @@ from runner.store.files import Files
 from runner.store.fingerprint import canonical, fingerprint
 from runner.store.retention import superfluous
 from runner.study.experiment import Experiment, Reference
-from runner.study.problems import Place
+from runner.study.problems import SchemaNode
 from runner.study.study import Study
 
 SHARES_RAY = True
@@ -207,9 +207,9 @@ def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     monkeypatch.setattr(experiments, "EXPERIMENTS", (*experiments.EXPERIMENTS, TOY_EXPERIMENT))
     monkeypatch.setitem(globals(), "TOY_ROOT", write_toy(tmp_path / "toy"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    Place.of.cache_clear()
+    SchemaNode.of.cache_clear()
     yield
-    Place.of.cache_clear()
+    SchemaNode.of.cache_clear()
 
 
 def write_toy(root: Path) -> Path:

@@ -26,7 +26,7 @@ from runner.run.execute import plan_studies
 from runner.run.options import Options
 from runner.stages.image_sets import checkpoints
 from runner.store.artifacts import Store
-from runner.study.search import corners, points_of
+from runner.study.search import extreme_points, points_of
 from runner.study.settings import to_yaml
 from runner.study.study import Study
 from tests.conftest import TINY
@@ -84,7 +84,7 @@ def test_a_search_survives_yaml_and_asks_for_all_that_its_points_need(
     study = tiny_study(objective="planted", search={"algorithm": "optuna", "space": space})
     (tmp_path / "study.yaml").write_text(to_yaml(study))
     assert load_study(str(tmp_path / "study.yaml")) == study
-    assert {point.detectors[0].name for point in corners(study)} == {"patchcore", "padim"}
+    assert {point.detectors[0].name for point in extreme_points(study)} == {"patchcore", "padim"}
 
 
 def test_points_that_share_a_training_are_planned_on_one(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["search.space.variance=[x]"], "search.space.variance: must be .*'estimated'.*'x'"),
         (["search.space.copies=[0]"], r"search.space.copies: must be a whole number of at least 1 \(given: 0\)"),
         (["search.space.copies=[true, 2]"], r"search.space.copies: must be a .*whole number of at least 1.*True"),
-        (["search.space.dataset.name=[btad]"], "search.space.dataset.name: not to be searched; there are: "),
-        (["search.space.detectors.0.image_size=[64]"], "similarity says nothing about it"),
+        (["search.space.dataset.name=[btad]"], "search.space.dataset.name: cannot be searched; there are: "),
+        (["search.space.detectors.0.image_size=[64]"], "similarity does not depend on it"),
         ([RANDOM, "search.space.iterations={low: 20, high: 40}"], "search.space.iterations: score_every = 10 must"),
         (["search.scheduler=asha"], "search.scheduler: asha compares points at growing L; give several iterations"),
         (
@@ -106,7 +106,7 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["arms=['external:a/web', 'external:b/web']"], "arms: two folders are called external:web; rename one"),
     ],
     "Study._test_labels_choose_nothing_unseen": [
-        (["objective=aupro"], "objective: aupro looks at test labels; choose similarity or planted, or say --oracle"),
+        (["objective=aupro"], "objective: aupro uses test labels; choose similarity or planted, or give --oracle"),
     ],
     "Study._variance_is_declared_above": [
         (["generator.variance=unit"], "generator.variance: set the study's own field variance"),
@@ -170,9 +170,9 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["detectors=[{name: winclip, args: {k_shot: -1}}]"], "winclip: k_shot is a number of good images.*got -1"),
     ],
     "each value once": [
-        (["copies=[5,5]"], "copies: a value stands there twice; name each once"),
-        (["detectors=[{}, {}]"], "detectors: a value stands there twice"),
-        (["support={coin: [a, a]}"], r"support\.coin: a value stands there twice"),
+        (["copies=[5,5]"], "copies: a value is given twice; give each once"),
+        (["detectors=[{}, {}]"], "detectors: a value is given twice"),
+        (["support={coin: [a, a]}"], r"support\.coin: a value is given twice"),
     ],
     "known_arm": [
         (["arms=[originals]"], r"arms\.0: 'originals' is no arm; .*'original', 'augmented', .* 'external:<folder>'"),

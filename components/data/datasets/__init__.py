@@ -1,7 +1,7 @@
-"""The datasets there are, each an object in a file of its own, and the one tuple that names them.
+"""The registry of datasets: each is an object in a file of its own, and one tuple lists them.
 
-To add one, write its file after the example of `mvtec_ad.py` (or of `folder.py`, where the layout is another) and add
-its object to `DATASETS`: studies, commands, prompts and reports ask that object. If its categories show objects that no
+To add one, write its file after the example of `mvtec_ad.py` (or of `folder.py`, for another layout) and add
+its object to `DATASETS`: studies, commands, prompts and reports use that object. If its categories show objects that no
 other dataset shows, write the embedded WordNet extract again (`components.prompts.extract`).
 """
 
@@ -16,16 +16,16 @@ from components.data.datasets.mvtec_loco import MVTEC_LOCO
 from components.errors import BadInput
 
 DATASETS: tuple[Dataset, ...] = (MVTEC_AD, MVTEC_LOCO, BTAD, DEMO, FOLDER)
-"""Read as `datasets.DATASETS` where it is needed, never copied: a test may put another in its place."""
+"""Always read as `datasets.DATASETS` and never copied, so that a test may replace it."""
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Returns the names of the datasets there are."""
+    """Returns the names of all datasets."""
     return tuple(dataset.name for dataset in DATASETS)
 
 
 def dataset_of(name: str) -> Dataset:
-    """Returns the dataset of that name. Raises BadInput, naming those there are, if there is none."""
+    """Returns the dataset of that name. Raises BadInput with the existing names if there is none."""
     for dataset in DATASETS:
         if dataset.name == name:
             return dataset

@@ -6,8 +6,8 @@ from components.data import mvtec
 from components.data.datasets.dataset import Dataset
 from components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
 
-# BTAD numbers its products and names none of them. These names are ours, by what the pictures look like (a round part,
-# a striped flat surface, a round part with a hole): override them to taste.
+# BTAD numbers its products without names. These names are ours, chosen by the products' appearance (a round part,
+# a striped flat surface, a round part with a hole); a study can override them.
 _OBJECTS = {"01": "disk", "02": "panel", "03": "ring"}
 
 BTAD = Dataset(

@@ -1,4 +1,4 @@
-"""What the rest of goodshot asks about a dataset; a dataset is one `Dataset` in a file of its own beside this one."""
+"""The interface of a dataset; each dataset is one `Dataset` in a file of its own in this folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,33 +12,33 @@ from components.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One dataset: how its folders are read, which objects its categories show, who publishes it on which terms."""
+    """One dataset: how its folders are read, the objects in its categories, its publisher and licence."""
 
     name: str
-    """What studies and commands call it."""
+    """Its name in studies and commands."""
     title: str
     source: str
-    """Its origin in one line, for shards made of it."""
+    """Its origin in one line, which shards made from it record."""
     licence: str
-    """Its licence in one line, for shards made of it."""
+    """Its licence in one line, which shards made from it record."""
     list_category: Callable[[Path, str], Listing] = mvtec.list_category
-    """(root, category) -> the category's images. Raises BadInput if there is no such category, or it is unreadable."""
+    """(root, category) -> the category's images. Raises BadInput if the category is missing or unreadable."""
     list_categories: Callable[[Path], tuple[str, ...]] = mvtec.list_categories
     """root -> the names of the categories in it, sorted. Raises BadInput if `root` is missing or unreadable."""
     categories: tuple[str, ...] = ()
-    """All its categories; empty where they depend on the user."""
+    """All its categories; empty if they depend on the user."""
     objects: Mapping[str, str] = field(default_factory=dict)
-    """Category -> the object it shows, a noun that WordNet knows. Datasets that share a category agree on it."""
+    """Category -> the object in its images, a noun in WordNet. Datasets that share a category agree on it."""
     publisher: Publisher | None = None
     nothing_to_fetch: str = ""
-    """Where nobody publishes it: why, and what to do instead."""
+    """For a dataset without publisher: the reason, and what to do instead."""
     write: Callable[[Path], Path] | None = None
-    """Writes the photographs that ship with the installation as the folder given, and returns it; None: none ship."""
+    """Writes the photographs that ship with the installation to the given folder, and returns it; None: none ship."""
     caution: str = ""
-    """What a reader has to know before comparing its numbers with others."""
+    """A caution for readers who compare results on it with other results."""
 
     def published(self) -> Publisher:
-        """Returns the publisher. Raises BadInput, saying why, where there is nothing to fetch."""
+        """Returns the publisher. Raises BadInput with the reason if nothing can be fetched."""
         if self.publisher is None:
             raise BadInput(f"{self.name}: there is nothing to fetch: {self.nothing_to_fetch}")
         return self.publisher

@@ -1,8 +1,8 @@
-"""The demo dataset: real photographs and planted defects, written in MVTec AD's layout, offline.
+"""The demo dataset: real photographs and synthetic anomalies, written in MVTec AD's layout, offline.
 
 `brick` and `gravel` are textures, `coin` is an object. The images are small and few, so that the whole
-pipeline runs in minutes on two cores, and the defects subtle enough that one normal image leaves room:
-PatchCore on EfficientNet-Lite0 at 128 px reaches the image AUROCs below (mean of all 16 one-image supports).
+pipeline runs in minutes on two cores, and the anomalies are too subtle to be found from one normal image alone:
+PatchCore on EfficientNet-Lite0 at 128 px reaches these image AUROCs (mean of all 16 one-image supports):
 
     brick 0.87    coin 0.79    gravel 0.83
 """
@@ -24,12 +24,12 @@ from components.errors import BadInput
 
 DEMO_CATEGORIES = ("brick", "coin", "gravel")
 RECIPE_VERSION = 1
-"""Raise it with every change of this file, `photographs` or `planting` that changes a byte of the demo."""
+"""Increase it with every change of this file, `photographs` or `planting` that changes a byte of the demo."""
 
 TRAIN_GOOD = 16
 TEST_GOOD = 12
 TEST_DEFECTS = 4
-"""Images of each defect type."""
+"""Number of images of each defect type."""
 
 _RECIPE_FILE = "recipe.json"
 _LICENSE = """\
@@ -47,7 +47,7 @@ foreign  pieces of "Coffee cup" (courtesy of Pikolo Espresso Bar), CC0 by the ph
 
 @dataclass(frozen=True)
 class Shot:
-    """One rendered image before anything is planted on it."""
+    """One rendered image before an anomaly is painted on it."""
 
     image: RGB
     scene: Scene
@@ -57,7 +57,7 @@ def write_demo(out: Path, seed: int = 0) -> Path:
     """Writes the demo dataset as the folder `out` and returns it; `read_dataset("demo", out, category)` reads it.
 
     The same seed gives the same bytes. The folder appears complete or not at all, and a complete one of the
-    same recipe and seed is left alone, so that several processes may call this at once.
+    same recipe and seed is not changed, so that several processes may call this at once.
 
     Raises:
         BadInput: `out` exists and is something else, or cannot be written.
@@ -122,7 +122,7 @@ def _files(category: str, rng: np.random.Generator) -> Iterator[tuple[str, bytes
 
 
 def plant(kind: str, shot: Shot, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """Returns the shot with a defect of that kind, and the mask of the pixels that changed (never empty)."""
+    """Returns the shot with an anomaly of that kind, and the mask of the changed pixels (never empty)."""
     while True:
         defective, mask = PLANTERS[kind](shot.image, rng, shot.scene)
         if mask.any():
@@ -130,7 +130,7 @@ def plant(kind: str, shot: Shot, rng: np.random.Generator) -> tuple[RGB, Mask]:
 
 
 def shots(category: str, split: SplitName, count: int, rng: np.random.Generator) -> Iterator[Shot]:
-    """Yields `count` normal shots of the split's part of the photograph; each coin comes up equally often."""
+    """Yields `count` normal shots of the split's region of the photograph; each coin comes up equally often."""
     donors = photographs.donors()
     coins = photographs.coins_of(split)
     for i in range(count):
@@ -160,7 +160,7 @@ DEMO = Dataset(
     licence="CC0 and public domain: LICENSE.txt in the folder",
     categories=DEMO_CATEGORIES,
     objects={
-        # Beside the demo's own: the hazelnut set of the tests, and scikit-image's other photographs.
+        # Besides the demo's own: the hazelnut set of the tests, and scikit-image's other photographs.
         "hazelnut_toy": "hazelnut",
         "brick": "brick",
         "gravel": "gravel",
@@ -170,6 +170,6 @@ DEMO = Dataset(
     },
     nothing_to_fetch="its photographs ship with the installation; run: goodshot demo",
     write=write_demo,
-    caution="The demo's defects are planted in photographs that ship with scikit-image, and their difficulty was set "
-    "on these very images: the demo shows the pipeline, it is no evidence for the method.",
+    caution="The demo's defects are synthetic, on photographs that ship with scikit-image, and their difficulty "
+    "was set on these very images: the demo shows the pipeline, it is no evidence for the method.",
 )

@@ -1,13 +1,13 @@
 """A user's own folder, in one of two layouts.
 
-    <category>/good/*                    alone: every image is a normal one to learn from
-    <category>/bad/* or bad/<defect>/*   with it: what to find, all of it test images
-    <category>/masks/…                   where in them, at the image's path below bad/ (any extension, or _mask)
+    <category>/good/*                    normal images; without bad/ all of them for training
+    <category>/bad/* or bad/<defect>/*   optional: defective images, all of them for the test
+    <category>/masks/…                   optional: masks, at the image's path below bad/ (any extension, or _mask)
     <category>/index.csv or index.json   instead of the folders: see `components.data.index`
 
 `root` is the category itself or the folder that holds several. With `bad/`, the last third of the different good
-images in the order of their SHA-256 are the test's normal images, and the others may be learned from: the choice
-depends on nothing but the images, and two copies of one image never stand on both sides.
+images in the order of their SHA-256 are the test's normal images, and the others are training images: the choice
+depends on nothing but the images, and two copies of one image are always in the same split.
 """
 
 from dataclasses import replace
@@ -31,7 +31,7 @@ from components.errors import BadInput
 
 BAD = "bad"
 HELD_OUT = 3
-"""One of so many different good images is held out for the test."""
+"""Of this many different good images, one is held out for the test."""
 
 
 def list_categories(root: Path) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def list_categories(root: Path) -> tuple[str, ...]:
 
 
 def list_category(root: Path, category: str) -> Listing:
-    """Returns the category's listing. With an index, it says everything; else the folders do.
+    """Returns the category's listing, described by its index if it has one, else by its folders.
 
     Raises:
         BadInput: there is no such category, or a folder or the index cannot be read.
@@ -63,9 +63,9 @@ def list_category(root: Path, category: str) -> Listing:
 
 
 def _hold_out(samples: list[Sample]) -> list[Sample]:
-    """The samples with the last third of the different good ones, by SHA-256, moved to the test.
+    """The samples with the last third of the different good images, by SHA-256, moved to the test.
 
-    Only where there are test images already: good images alone are all there to learn from.
+    Nothing is moved without test images: good images alone are all training images.
     """
     if all(s.split == "train" for s in samples):
         return samples

@@ -1,4 +1,4 @@
-"""MVTec LOCO AD: a folder of masks per image, one mask per defect, and how much of it must be found.
+"""MVTec LOCO AD: a folder of masks per image, one mask per defect, and the share of each that must be found.
 
     <root>/<category>/train/good/*.png    validation/good/*.png
     <root>/<category>/test/{good,logical_anomalies,structural_anomalies}/*.png
@@ -25,7 +25,7 @@ CONFIG = "defects_config.json"
 
 
 class Defect(Config):
-    """One kind of defect. Finding its saturation area of pixels counts as finding it whole (sPRO)."""
+    """One kind of defect. If its saturation area of pixels is found, it counts as completely found (sPRO)."""
 
     defect_name: str
     pixel_value: int = Field(ge=1, le=255)
@@ -46,10 +46,10 @@ class Defect(Config):
 
 
 def read_defects(root: Path, category: str) -> dict[int, Defect]:
-    """Returns pixel value -> defect, as `defects_config.json` says.
+    """Returns pixel value -> defect, as described by `defects_config.json`.
 
     Raises:
-        BadInput: the file is missing, is not what it should be, or gives one value twice.
+        BadInput: the file is missing, is invalid, or has one value twice.
     """
     path = category_folder(root, category) / CONFIG
     try:
@@ -62,7 +62,7 @@ def read_defects(root: Path, category: str) -> dict[int, Defect]:
         raise BadInput(f"{path}: {where} {first['msg']}; copy the file again") from error
     by_value = {defect.pixel_value: defect for defect in found}
     if len(by_value) != len(found):
-        raise BadInput(f"{path}: a pixel_value stands there twice; copy the file again")
+        raise BadInput(f"{path}: contains a pixel_value twice; copy the file again")
     return by_value
 
 
@@ -93,7 +93,7 @@ def _config_finding(folder: Path, error: BadInput) -> Finding:
     return Finding("broken" if (folder / CONFIG).exists() else "missing", folder / CONFIG, problem, remedy)
 
 
-# The head noun of each, as WordNet knows none of the compounds but pushpin.
+# The head noun of each category name, because of these compounds WordNet has only pushpin.
 _OBJECTS = {
     "breakfast_box": "box",
     "juice_bottle": "bottle",

@@ -1,4 +1,4 @@
-"""Who publishes a dataset, where, under which licence: what a user has to know before it is downloaded.
+"""The publisher, address and licence of a dataset, which a user has to see before a download.
 
 Address and SHA-256 of each archive are those in anomalib 2.7's `DOWNLOAD_INFO`
 (`anomalib/data/datamodules/image/mvtecad.py` and `btech.py`, `anomalib/data/datasets/image/mvtec_loco.py`).
@@ -14,7 +14,7 @@ SHARE_ALIKE = (
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence, what it allows in short, and its deed."""
+    """A licence, a summary of its terms, and the address of its deed."""
 
     name: str
     notice: str
@@ -23,7 +23,7 @@ class Licence:
 
 @dataclass(frozen=True)
 class Publisher:
-    """Where a dataset is published. `size` is that of the archive in bytes, None where nobody states it."""
+    """A dataset's publication. `size` is the archive's in bytes, None if it is not stated anywhere."""
 
     page: str
     url: str
