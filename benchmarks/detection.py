@@ -154,10 +154,10 @@ def _engine(image_set: ImageSet, shown: Shown, folder: str) -> float:
         train_batch_size = eval_batch_size = BATCH
 
         def train_dataloader(self) -> DataLoader[Any]:
-            return DataLoader([*image_set.original, *image_set.added], batch_size=BATCH, collate_fn=train)
+            return DataLoader([*image_set.original, *image_set.added], batch_size=BATCH, collate_fn=train)  # type: ignore[arg-type]
 
         def test_dataloader(self) -> DataLoader[Any]:
-            return DataLoader(range(len(shown.images)), batch_size=BATCH, collate_fn=test)
+            return DataLoader(range(len(shown.images)), batch_size=BATCH, collate_fn=test)  # type: ignore[arg-type]
 
     resize = Resize((side, side), interpolation=InterpolationMode.BICUBIC, antialias=True)
     model = Patchcore(

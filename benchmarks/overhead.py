@@ -42,6 +42,12 @@ from runner.stages.base import Context, Stage
 from runner.study.study import Study
 
 CELLS, ROWS = 2000, 100_000
+LEFT = Measured(
+    {"seconds_fit": 0.0, "seconds_score": 0.0, "n_test": 1},
+    [{"image_id": "x", "label": 0, "defect_type": "good", "score": 0.0}],
+    [MetricValue("all", "ap", 0.0)],
+)
+"""What each cell leaves besides its row's columns: a score and a metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +59,9 @@ class EmptyCell(CellStage):
     version = 1
     computes = False
 
-    def run(self, context: Context | None, wanted: Sequence[Stage]) -> Measured:
-        """What it leaves."""
-        score = {"image_id": "x", "label": 0, "defect_type": "good", "score": 0.0}
-        columns = {"seconds_fit": 0.0, "seconds_score": 0.0, "n_test": 1}
-        return Measured(columns, [score], [MetricValue("all", "ap", 0.0)])
+    def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
+        """Measure nothing."""
+        return LEFT
 
 
 def emptied(cell: CellStage) -> EmptyCell:
@@ -66,7 +70,7 @@ def emptied(cell: CellStage) -> EmptyCell:
 
 
 def _append(results: Results, cell: CellStage) -> None:
-    results.append_cell(cell, cell.run(NO_CONTEXT, [cell]), "cpu")
+    results.append_cell(cell, LEFT, "cpu")
 
 
 def append_all(results: Results, cells: Iterable[CellStage]) -> None:

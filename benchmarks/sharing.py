@@ -26,11 +26,13 @@ from rich.console import Console
 from components.data import write_demo
 from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
+from runner.cells.detection import DetectionStage
 from runner.data.config import DatasetConfig
-from runner.plan.plan import Plan, PlannedCell
+from runner.plan.plan import Plan
 from runner.results.results import Results
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options, Run
+from runner.stages.training import TrainingStage
 from runner.study.study import Study
 
 COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
@@ -102,9 +104,7 @@ def plain_sweep(swept: Study, plan: Plan, store_uri: str) -> dict[str, dict[str,
     with cluster(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
-        by_point = {
-            planned.cell.generation.point: planned for planned in plan.cells.values() if planned.cell.generation
-        }
+        by_point = {cell.cell.generation.point: cell for cell in plan.cells.values() if cell.cell.generation}
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_plain_trial, cells=by_point, plan=plan, store_uri=store_uri), {"cpu": 1}
@@ -120,7 +120,7 @@ def plain_sweep(swept: Study, plan: Plan, store_uri: str) -> dict[str, dict[str,
         return {result.metrics["fingerprint"]: result.metrics for result in tuner.fit()}
 
 
-def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Plan, store_uri: str) -> None:
+def _plain_trial(config: dict[str, Any], cells: dict[Any, DetectionStage], plan: Plan, store_uri: str) -> None:
     from ray import tune
 
     from components.detectors import build_detector
@@ -131,34 +131,33 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, PlannedCell], plan: Pl
     from runner.study.study import Point
 
     start_worker(1)
-    planned, store = cells[Point(**config)], Store(store_uri)
-    originals = read_support(planned.support, store)
-    images, facts = _generated(planned, plan, originals, store)
-    detector = build_detector(planned.cell.detector, planned.cell.seed)
+    stage, store = cells[Point(**config)], Store(store_uri)
+    originals = read_support(stage.support, store)
+    images, facts = _generated(stage, plan, originals, store)
+    detector = build_detector(stage.detector, stage.cell.seed)
     detector.fit([*(o[None] for o in originals), images])
-    test = read_test(store, planned.support.shard, planned.cell.detector.image_size)
+    test = read_test(store, stage.support.shard, stage.detector.image_size)
     metrics = evaluate(detector.score(test.images), test.labels, test.masks)
     numbers = {name: getattr(metrics, name) for name in ("image_auroc", "pixel_auroc", "aupro")}
-    tune.report({**numbers, **facts, "fingerprint": planned.fingerprint})
+    tune.report({**numbers, **facts, "fingerprint": stage.fingerprint})
 
 
-def _generated(planned: PlannedCell, plan: Plan, originals: list[Any], store: Any) -> tuple[Any, dict[str, Any]]:
+def _generated(stage: DetectionStage, plan: Plan, originals: list[Any], store: Any) -> tuple[Any, dict[str, Any]]:
     """Train one generator from scratch through this trial's own L and keep its best set (eq. 5)."""
-    from runner.stages.stages import cached_encoder
-
     from components.generator.generator import Generator
     from components.integrator import EMPTY, choose
-    from runner.stages.image_sets import embed
+    from runner.stages.prompt import cached_encoder, embed, text_embedding
 
-    stage, generation = plan.generators[planned.generator or ""], planned.cell.generation
-    if generation is None:
+    generation = stage.cell.generation
+    training = plan.producer(plan.stages[str(stage.added.image_set)])
+    if generation is None or not isinstance(training, TrainingStage):
         raise ValueError("only generated cells are swept here")
-    encoder, point = cached_encoder(stage.encoder), generation.point
-    text = store.get(planned.prompt).arrays("embeddings.safetensors")[generation.prompt_kind]
-    generator = Generator(originals, stage.config, stage.vq_weight, stage.seed, stage.augmentation)
+    encoder, point = cached_encoder(training.encoder), generation.point
+    text = text_embedding(store, str(stage.added.prompt), generation.prompt_kind)
+    generator = Generator(originals, training.config, training.vq_weight, training.seed, training.augmentation)
     trace, sets = EMPTY, {}
     for iteration in range(1, point.iterations + 1):
-        if iteration % stage.score_every == 0:
+        if iteration % training.score_every == 0:
             sets[iteration] = generator.sample(point.copies)
             trace = trace.extended(iteration, embed(encoder, sets[iteration]))
         generator.step()
