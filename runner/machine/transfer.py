@@ -1,4 +1,4 @@
-"""The progress of a download or of unpacking: a bar on a terminal, plain lines otherwise."""
+"""The progress of a download or of unpacking: a bar on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Report = Callable[[int, int | None], None]
 
 @contextmanager
 def transfer(doing: str, say: Say) -> Iterator[Report]:
-    """A bar with speed and remaining time on a terminal, else a line whenever another tenth is done."""
+    """A bar with speed and remaining time on a terminal, else a line after every tenth."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(doing, say)
