@@ -1,9 +1,9 @@
-"""Detectors (METHOD A4): anomaly detection models behind two verbs, `fit` on good images and `score`.
+"""Detectors (METHOD A4): anomaly detection models with two methods, `fit` on good images and `score`.
 
-What goes in is what every room of the house hands on, uint8 RGB images; what comes out are raw scores and
-maps, not normalised, not thresholded. No test image, label or mask takes part in `fit`. Configs and types
-import neither torch nor anomalib, so a light driver can hold them; `build_detector` is where the heavy
-imports happen.
+Inputs are uint8 RGB images; outputs are raw scores and anomaly maps, neither normalised nor
+thresholded. `fit` uses no test image, label or mask. Configurations and types import neither torch nor
+anomalib, so that a light driver process can hold them; `build_detector` does the heavy
+imports.
 """
 
 from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
@@ -13,13 +13,13 @@ __all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "Shares
 
 
 def build_detector(config: DetectorConfig, seed: int, device: str = "cpu", object_name: str | None = None) -> Detector:
-    """Return the detector that `config` names, not fitted yet.
+    """Return the detector that `config` describes, not fitted yet.
 
-    `seed` drives every draw the detector makes, from its first weights on; the global random states are left as they
-    were. `device` is a torch device string and no part of the identity. `object_name` is what the photographed object
-    is called, for a detector that reads it (`config.uses_object_name()`) and for no other.
+    `seed` determines every random draw of the detector, from its first weights on; the global random states do not
+    change. `device` is a torch device string and not part of the identity. `object_name` is the name of the
+    photographed object, which only some detectors use (`config.uses_object_name()`).
 
-    Raises `MissingWeights` where pretrained weights are not on this machine, `BadInput` for arguments that the model
+    Raises `MissingWeights` if pretrained weights are not on this machine, `BadInput` for arguments that the model
     refuses.
     """
     return config.family.build(config, seed, device, object_name)

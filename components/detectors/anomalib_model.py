@@ -1,9 +1,9 @@
-"""Any image model of anomalib: trained by Lightning on good images for as long as declared, raw scores out.
+"""Any image model of anomalib: trained by Lightning on good images for the declared budget, with raw scores.
 
-What anomalib's Engine adds is left out on purpose: its post-processor clamps scores to [0, 1], its datamodules let
-test labels set thresholds, and Lightning trains 1000 epochs where nobody says otherwise. No test image is here.
+anomalib's Engine is not used on purpose: its post-processor clamps scores to [0, 1], its datamodules let
+test labels set thresholds, and Lightning trains 1000 epochs by default. No test image is used here.
 
-Legend: N training images, T test images, C the side of what the model sees (`DetectorConfig.resolution`).
+Legend: N training images, T test images, C the side of the model's input (`DetectorConfig.resolution`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from components.detectors.quiet import quiet_import
 from components.detectors.training_data import GoodImages, data_module
 from components.errors import BadInput, GoodshotError
 
-# What Lightning is told by goodshot; a model's own wishes for these do not count.
+# Lightning's settings by goodshot, which override a model's own.
 _OURS = {"max_epochs", "max_steps", "devices", "num_sanity_val_steps", "val_check_interval"}
 _UNTRAINABLE = (ValueError, KeyError, ArithmeticError, RuntimeError, NotImplementedError)
 
 
 class AnomalibDetector:
-    """A model of anomalib by its name, on the embedded backbone where it takes one.
+    """A model of anomalib by its name, on the embedded backbone if it takes it.
 
-    `object_name` is what WinCLIP's prompts call the object, unless its `class_name` argument does; the other models
-    read no text.
+    `object_name` is the object in WinCLIP's prompts, unless its `class_name` argument is given; the other models
+    use no text.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AnomalibDetector:
     def fit(self, train: Images) -> None:
         """Train on good images, uint8 RGB (N, H, W, 3), or several such arrays, from the weights of construction.
 
-        Raises `BadInput` where there is no image, `GoodshotError` where the model cannot be trained on these.
+        Raises `BadInput` without an image, `GoodshotError` if the model cannot be trained on these images.
         """
         images = [image for batch in as_batches(train, "train") for image in batch]
         if not images:
@@ -73,13 +73,13 @@ class AnomalibDetector:
     def score(self, images: Images) -> Scores:
         """Return raw scores (T,) and maps (T, C, C) of uint8 RGB images; a model without maps gives maps of NaN.
 
-        Raises `GoodshotError` before `fit`, and where an output is not finite.
+        Raises `GoodshotError` before `fit`, and for an output that is not finite.
         """
         each = enumerate(image for batch in as_batches(images, "images") for image in batch)
         return self.collected(self._score(image, i) for i, image in each)
 
     def collected(self, each: Iterable[tuple[float, np.ndarray]]) -> Scores:
-        """Scores and maps (C, C) of one image after the other, together. Raises `GoodshotError` before `fit`."""
+        """Stack the scores and maps (C, C) of single images. Raises `GoodshotError` before `fit`."""
         if not self._fitted:
             raise GoodshotError(f"{self.config.label} is not fitted: call fit before score")
         found, size = list(each), self.config.resolution
@@ -114,7 +114,7 @@ class AnomalibDetector:
         return data_module(GoodImages(good), self.config, self.seed)
 
     def train(self, data: Any) -> None:
-        """Let Lightning train the module on `data`. Raises `GoodshotError` where it cannot be trained on these."""
+        """Let Lightning train the module on `data`. Raises `GoodshotError` if it cannot be trained on these images."""
         import lightning.pytorch as lightning
 
         with tempfile.TemporaryDirectory() as folder, missing_weights_named(self.config.label):
@@ -137,7 +137,7 @@ class AnomalibDetector:
 
 @contextmanager
 def everything_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch, numpy and Python's random, all of which some model draws from; the caller's states come back."""
+    """Seed torch, numpy and Python's random, which some models draw from; the caller's states are restored."""
     state = random.getstate()
     with ExitStack() as stack:
         stack.callback(random.setstate, state)

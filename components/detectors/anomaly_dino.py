@@ -1,8 +1,8 @@
-"""AnomalyDINO (Damm et al. 2025) through anomalib: a memory bank of DINOv2's patches, which are read once and shared.
+"""AnomalyDINO (Damm et al. 2025) through anomalib: a memory bank of DINOv2's patches, computed once and shared.
 
-Its model is run as it is, with one part replaced: where it reads an image, it is handed what was read before.
+The model runs unchanged except that its image encoder is replaced by features computed before.
 
-Legend: N images, P patches of an image, D channels, C the side of what the model sees.
+Legend: N images, P patches of an image, D channels, C the side of the model's input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AnomalyDINO(AnomalibDetector):
     """The distance of each patch to the nearest patch of the good images, in DINOv2's last layer."""
 
     def fit(self, train: Images) -> None:
-        """Fill the memory bank from good images. Raises `BadInput` where there is none."""
+        """Fill the memory bank from good images. Raises `BadInput` without an image."""
         self.fit_features([self.embed(train)])
 
     def score(self, images: Images) -> Scores:
@@ -43,7 +43,7 @@ class AnomalyDINO(AnomalibDetector):
 
     @torch.no_grad()
     def fit_features(self, train: Sequence[Features]) -> None:
-        """`fit` on the images behind these."""
+        """`fit` on images given by their features."""
         images = [features for part in train for features in part]
         if not images:
             raise BadInput("train: there is no image to fit the detector on")
@@ -59,9 +59,9 @@ class AnomalyDINO(AnomalibDetector):
 
     @torch.no_grad()
     def score_features(self, images: Features) -> Scores:
-        """`score` the images behind these."""
+        """`score` images given by their features."""
 
-        # Seeded, because masking (PCA) draws numbers: of an image alone, whatever came before it.
+        # Seeded for each image, because masking (PCA) draws random numbers: scores do not depend on earlier images.
         def one(index: int) -> tuple[float, np.ndarray]:
             with everything_seeded(self.seed, self.device):
                 return self.finished(self._forward(images[index]), index)
@@ -69,7 +69,7 @@ class AnomalyDINO(AnomalibDetector):
         return self.collected(one(index) for index in range(len(images)))
 
     def _forward(self, features: np.ndarray) -> object:
-        """The model on an image whose tokens (P, D) are known."""
+        """The model's output for an image given by its tokens (P, D)."""
         side = self.config.resolution
         with self._handed(torch.from_numpy(features.copy())[None].to(self.device)):
             return self.module.model(torch.empty(1, 3, side, side, device=self.device))
@@ -84,7 +84,7 @@ class AnomalyDINO(AnomalibDetector):
             del model.extract_features
 
     def _whole_patches(self, pixels: Tensor) -> Tensor:
-        """The middle of (1, 3, C, C) that whole patches cover, as the model cuts it."""
+        """The centre of (1, 3, C, C) that consists of whole patches, cropped as by the model."""
         patch = self.module.model.patch_size
         height, width = pixels.shape[-2:]
         top, left = height % patch // 2, width % patch // 2

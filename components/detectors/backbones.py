@@ -1,4 +1,4 @@
-"""The backbone that is embedded, and the layers that a detector can read of it or of any other."""
+"""The embedded backbone, and checks of the layers that a detector reads from it or from another backbone."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from components.weights.timm_table import timm_entry
 
 EMBEDDED_BACKBONE = "efficientnet_lite0"
 EMBEDDED_TIMM = f"tf_{EMBEDDED_BACKBONE}"
-"""What timm calls it."""
-# The stages of EfficientNet-Lite0 whose outputs can be read, shallow to deep (strides 2, 4, 8, 16, 32).
+"""Its name in timm."""
+# The stages of EfficientNet-Lite0 whose outputs are available, shallow to deep (strides 2, 4, 8, 16, 32).
 LITE0_LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")
 
 
 def check_lite0_layers(layers: Sequence[str] | None) -> None:
-    """As `check_layers`, for the embedded backbone and without importing anything."""
+    """As `check_layers`, for the embedded backbone, without importing anything."""
     given = [*(layers or ())]
     if not given or given != [layer for layer in LITE0_LAYERS if layer in given]:
         raise BadInput(f"layers {given} must be some of {list(LITE0_LAYERS)}, each once, in this order")
 
 
 def check_layers(backbone: str, layers: Sequence[str]) -> None:
-    """Raises `BadInput` for a layer that the timm network does not have, or layers that do not go deeper.
+    """Raises `BadInput` for a layer that the timm network does not have, or layers that are not in order of depth.
 
-    anomalib would drop the one with a warning and pair the others with the wrong features.
+    anomalib would drop a missing layer with a warning and pair the others with the wrong features.
     """
     with quiet_import():
         import timm

@@ -1,4 +1,4 @@
-"""The types at the detectors' door: images in, raw scores out. T test images, h × w the map's size."""
+"""The interface of detectors: images in, raw scores out. T test images, h × w the map's size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from components.errors import BadInput
 
 Batch: TypeAlias = NDArray[np.uint8]
-# One array (N, H, W, 3), or several of different sizes: full-size originals beside generated images of 96 px.
+# One array (N, H, W, 3), or several of different sizes: full-size originals and generated images of 96 px.
 Images: TypeAlias = Batch | Sequence[Batch]
 
 Features: TypeAlias = NDArray[np.float32]
-"""Of N images: (N, …), the rest is the detector's own."""
+"""The features of N images: (N, …); the other axes depend on the detector."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Raw anomaly scores, not normalised: larger is more anomalous. The scale is the detector's own.
+    """Raw anomaly scores, not normalised: larger is more anomalous. Each detector has its own scale.
 
     image: float32 (T,). maps: float32 (T, h, w) at the detector's `image_size`.
     """
@@ -36,7 +36,7 @@ class Detector(Protocol):
     """An anomaly detector: `fit` once on good images, then `score` any number of test sets."""
 
     def fit(self, train: Images) -> None:
-        """Learn from good images, uint8 RGB; a second call forgets the first. No test data comes here."""
+        """Learn from good images, uint8 RGB; a second call replaces the first. Test data is never passed."""
 
     def score(self, images: Images) -> Scores:
         """Score uint8 RGB images; an image's score does not depend on the others or on their order."""
@@ -44,24 +44,24 @@ class Detector(Protocol):
 
 @runtime_checkable
 class SharesFeatures(Detector, Protocol):
-    """A detector whose frozen network reads an image before anything is learnt: those features serve every fit.
+    """A detector whose frozen network reads an image before anything is learnt, so that all fits share the features.
 
-    Its `fit` and `score` are these three, image by image, so whoever embeds once gets the same numbers. Whose features
-    are alike, `DetectorConfig.features_identity` tells.
+    `fit` and `score` equal the composition of these three methods, image by image, so that features computed once give
+    the same numbers. Detectors with equal `DetectorConfig.features_identity` have equal features.
     """
 
     def embed(self, images: Images) -> Features:
         """The features of uint8 RGB images, which depend on no other image and on no fit."""
 
     def fit_features(self, train: Sequence[Features]) -> None:
-        """`fit` on the images behind these."""
+        """`fit` on images given by their features."""
 
     def score_features(self, images: Features) -> Scores:
-        """`score` the images behind these."""
+        """`score` images given by their features."""
 
 
 def as_batches(images: Images, name: str) -> list[Batch]:
-    """Return `images` as a list of arrays (N, H, W, 3), uint8; `BadInput` names the argument that is not."""
+    """Return `images` as a list of arrays (N, H, W, 3), uint8; raises `BadInput` with the argument's name otherwise."""
     batches = [images] if isinstance(images, np.ndarray) else list(images)
     for batch in batches:
         if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[-1] != 3 or 0 in batch.shape[1:]:

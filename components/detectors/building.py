@@ -1,4 +1,4 @@
-"""anomalib's Lightning module for a configuration, with its weights in it, and how it reads images."""
+"""anomalib's Lightning module for a configuration, with its pretrained weights and its input transform."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Transform = Callable[[Batch], Tensor]
 
 
 def build_module(config: DetectorConfig, family: AnomalibFamily) -> tuple[Any, Transform]:
-    """anomalib's Lightning module for a config, the pretrained weights in its networks, and its input transform.
+    """anomalib's Lightning module for a configuration, with pretrained weights in its networks, and its input
+    transform.
 
-    Raises `MissingWeights` where pretrained weights are not here, after no more than imports; `BadInput` for arguments
+    Raises `MissingWeights` if pretrained weights are missing, before any network is built; `BadInput` for arguments
     that the model refuses.
     """
     forbid_downloads()
@@ -51,7 +52,7 @@ def build_module(config: DetectorConfig, family: AnomalibFamily) -> tuple[Any, T
         except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
             raise BadInput(f"detector {config.label}: refuses its arguments ({one_line(error)})") from error
         family.prepare(module, config)
-    # We transform images ourselves, once; as a callback it would do so again at every step.
+    # Images are transformed once, outside the module; as a callback the transform would run again at every step.
     module.pre_processor = None
     if config.learning_rate is not None:
         _with_learning_rate(module, config.learning_rate)
@@ -60,7 +61,7 @@ def build_module(config: DetectorConfig, family: AnomalibFamily) -> tuple[Any, T
 
 @contextmanager
 def missing_weights_named(label: str) -> Iterator[None]:
-    """A model that reaches for the network gets an error that says so, instead of its library's own."""
+    """Replace a library's error about a failed download by `MissingWeights`."""
     try:
         yield
     except OSError as error:
@@ -71,23 +72,23 @@ def missing_weights_named(label: str) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """An error's first line, or its type where it says nothing."""
+    """An error's first line, or its type if the message is empty."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _transform(config: DetectorConfig, family: AnomalibFamily, own: Any) -> Transform:
-    """The model's own preprocessing; the embedded backbone's where that one reads the images itself."""
+    """The model's own preprocessing; the embedded backbone's if that backbone reads the images itself."""
     if config.backbone == EMBEDDED_BACKBONE and family.embedded_reads_images:
         return lambda image: preprocess(image, config.image_size, config.crop, LITE0)[0]
     if config.crop is None:
-        # Contiguous, because the resize rounds otherwise where channels come last.
+        # Contiguous, because the resize rounds differently with channels last.
         return lambda image: own(as_float(image).contiguous())
     first = _resize_like(own, config.image_size)
     return lambda image: own(middle(first(as_float(image).contiguous()), config.crop))
 
 
 def _resize_like(own: Any, size: int) -> Any:
-    """The model's resize with another size; what is then cut has its own size already, and that one leaves it alone."""
+    """The model's resize with another size; a following crop has its own size and is not changed."""
     from torchvision.transforms import v2
 
     found = [step for step in getattr(own, "transforms", [own]) if isinstance(step, v2.Resize)]
@@ -97,7 +98,7 @@ def _resize_like(own: Any, size: int) -> Any:
 
 @contextmanager
 def _no_pretrained_weights() -> Iterator[None]:
-    """Networks built inside keep their first weights: several models leave no other way to say so."""
+    """Networks built inside keep their random weights; several models have no argument for this."""
     import open_clip
     import timm
 

@@ -1,4 +1,4 @@
-"""What a detector is: its name, backbone and the settings that change its scores. Imports nothing heavy."""
+"""The configuration of a detector: name, backbone and the settings that change its scores. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.detectors.presets import Preset, filled
 from components.detectors.pretrained import weights_identity
 from components.errors import BadInput
 
-# Fields that came later: at these values they change nothing, and are left out of the identity.
+# Fields that were added later: at these values they change nothing, and are left out of the identity.
 _LATER: dict[str, Any] = {"crop": None, "weights": "pretrained", "epochs": None}
 
 
@@ -21,25 +21,25 @@ class DetectorConfig(Config):
     """One detector. A field that changes its scores is part of the identity; `preset` and `alias` are not.
 
     name: `patchcore`, or the name of any other image model of anomalib (`cflow`, `reverse_distillation`, `padim`, …).
-    alias: what tables call it, for two detectors of one name. preset: fills the fields that are not given, `default`
-    with what two CPU cores can train on the embedded backbone, `paper` with anomalib's early defaults (a
-    detector's file in `families/` holds both); a field that is given wins.
+    alias: its name in tables, for two detectors of one name. preset: fills the fields that are not given, `default`
+    with settings that two CPU cores can train on the embedded backbone, `paper` with anomalib's early defaults (a
+    detector's file in `families/` holds both); given fields take precedence.
 
-    backbone: the pretrained network that makes the features: the embedded one, or any of timm's whose weights are on
-    this machine; None for a model that brings its own. layers: the stages read, shallow to deep; the first one sets
+    backbone: the pretrained network for the features: the embedded one, or any of timm's whose weights are on
+    this machine; None for a model with its own. layers: the stages read, shallow to deep; the first one sets
     the resolution of the patches. weights: `random` draws the networks' weights from the seed instead, to compare two
     programs, never for a result: the label says so. image_size: the side in pixels of the square that images are
-    resized to; crop: the side of the square then cut from its middle. Maps come back at `resolution`, the last of the
-    two.
+    resized to; crop: the side of the centre crop that follows. Maps have the side `resolution`, which is `crop` if
+    given, else `image_size`.
 
-    PatchCore alone: coreset_ratio is the share of all training patches that the memory bank keeps; 1.0 keeps the whole
+    Only PatchCore: coreset_ratio is the share of all training patches that the memory bank keeps; 1.0 keeps the whole
     bank and selects nothing. It is explicit, never chosen by the size of the training set. Selection is quadratic: at
     10 % and 256 px, 21 images take 0.4 s on two cores, 80 images 4 s. num_neighbors is b of the image
     score's re-weighting (Roth et al. 2022, eq. 7).
 
-    The others: args are the model's own arguments. What it trains is either steps of batch_size images each, drawn from
-    shuffled passes over the training images, or epochs: so many shuffled passes, ⌈N / batch_size⌉ steps each, the last
-    one of a pass smaller. Without both it is one pass in their order, which is all that a memory bank wants.
+    Other models: args are the model's own arguments. The training budget is either steps of batch_size images each,
+    drawn from shuffled passes over the training images, or epochs: shuffled passes of ⌈N / batch_size⌉ steps each, the
+    last step of a pass smaller. Without both it is one pass in the images' order, as a memory bank needs it.
     learning_rate replaces the model's own.
     """
 
@@ -59,7 +59,7 @@ class DetectorConfig(Config):
     batch_size: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] | None = None
 
-    # A frozen pydantic model hashes its values, and `args` has no hash.
+    # A frozen pydantic model hashes its values, and `args` is not hashable.
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
@@ -80,37 +80,37 @@ class DetectorConfig(Config):
 
     @property
     def family(self) -> Family:
-        """What is known of detectors of this name."""
+        """The family of detectors of this name."""
         return family_of(self.name)
 
     @property
     def resolution(self) -> int:
-        """The side in pixels of what the model sees and of its maps."""
+        """The side in pixels of the model's input and of its maps."""
         return self.crop or self.image_size
 
     @property
     def label(self) -> str:
         """The name for tables and rows: `patchcore-lite0`, `cflow-wide_resnet50_2`, `cflow-paper`.
 
-        A substitute backbone says so in it. `paper` stands there only where every field is the paper preset's, so two
-        configurations of one identity have one label. Random weights say so even behind an alias.
+        A substitute backbone is part of it. `paper` is part of it only if every field is the paper preset's, so that
+        two configurations of one identity have one label. Random weights are part of it even with an alias.
         """
         backbone = (self.uses_backbone() or "").removeprefix("efficientnet_")
         name = self.alias or "-".join(filter(None, (self.name, "paper" if self.family.is_paper(self) else backbone)))
         return name if self.weights == "pretrained" else f"{name}-random"
 
     def uses_backbone(self) -> str | None:
-        """The backbone, or None where the model has one of its own that cannot be chosen."""
+        """The backbone, or None if the model has its own, which cannot be chosen."""
         return self.backbone
 
     def uses_object_name(self) -> bool:
-        """Whether the detector reads what the photographed object is called."""
+        """Whether the detector uses the name of the photographed object."""
         return self.family.reads_object_name(self)
 
     def identity(self) -> dict[str, Any]:
-        """Return plain values for a fingerprint: every field that counts, and the SHA-256 of the pretrained weights.
+        """Return plain values for a fingerprint: every identifying field, and the SHA-256 of the pretrained weights.
 
-        Raises `MissingWeights` where their file is not on this machine.
+        Raises `MissingWeights` if their file is not on this machine.
         """
         family = self.family
         unused = {"alias", "preset", *family.unread}
@@ -119,14 +119,14 @@ class DetectorConfig(Config):
         return {**family.identified(self, values), **weights_identity(self)}
 
     def features_identity(self) -> dict[str, Any] | None:
-        """What the features of an image depend on, for detectors that share them; None for those that do not.
+        """The settings that an image's features depend on, for detectors that share them; None for other detectors.
 
-        Random weights are drawn anew for each seed, so nothing of theirs is shared. Raises `MissingWeights` as
+        Random weights differ by seed, so their features are not shared. Raises `MissingWeights` as
         `identity` does.
         """
         if not self.family.shares_features or self.weights == "random":
             return None
-        # What is learnt from features, or done with them.
+        # Settings of what is learnt from the features, or of their use.
         learnt = {"coreset_ratio", "num_neighbors", "args", "steps", "epochs", "batch_size", "learning_rate"}
         read = {name: value for name, value in self.identity().items() if name not in learnt}
         return read | {"encoder": self.args.get("encoder_name"), "precision": self.args.get("precision")}

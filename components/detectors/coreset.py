@@ -1,10 +1,10 @@
-"""PatchCore's coreset, anomalib's k-center-greedy selection patch by patch, in a fraction of its time.
+"""PatchCore's coreset: the same patches as anomalib's k-center-greedy selection, in a fraction of its time.
 
-Greedy selection takes the patch farthest from all chosen ones, again and again (Roth et al. 2022, §3.2). The plain loop
-measures every patch's distance to every chosen one, a pass over all memory for each choice. Here most patches wait: a
-distance known before some choices is an upper bound after them, so only patches whose bound reaches the largest
-distance can be next. The others catch up with many choices at once, by one matrix product that finds the nearest
-choice; its distance is then measured as in the plain loop, so that the same patches are chosen, ties included.
+Greedy selection repeatedly takes the patch farthest from all chosen ones (Roth et al. 2022, §3.2). The plain loop
+measures every patch's distance to every chosen one, a pass over all memory for each choice. Here most patches are
+updated later: a distance known before some choices is an upper bound after them, so only patches whose bound reaches
+the largest distance can be next. The others are updated for many choices at once, by one matrix product that finds the
+nearest choice; its distance is then measured as in the plain loop, so that the same patches are chosen, ties included.
 
 Legend: N patches, C channels, K chosen.
 """
@@ -12,13 +12,13 @@ Legend: N patches, C channels, K chosen.
 import torch
 from torch import Tensor
 
-# Patches that take part in every choice; their features (2 MB at 256 channels) stay in a core's cache.
+# Patches that are updated at every choice; their features (2 MB at 256 channels) stay in a core's cache.
 ACTIVE = 2048
-# Patches that catch up at a time, and choices they do so with at most: 32 MB of distances.
+# Patches updated later at a time, and the most choices they are updated for at once: 32 MB of distances.
 ROWS, PENDING = 4096, 2048
-# Distances measured at a time: a patch and its nearest choice, and whatever is as near within the slack.
+# Distances measured at a time: a patch's nearest choice and all choices equally near within the slack.
 PAIRS = 1 << 16
-# Of the squared norms; well above the rounding of a matrix product in float32.
+# Relative to the squared norms; well above the rounding of a matrix product in float32.
 SLACK = 1e-5
 
 
@@ -43,7 +43,7 @@ def farthest_first(features: Tensor, count: int, first: int) -> Tensor:
     distances = torch.linalg.norm(features - features[first], dim=1)
     norms = features.square().sum(1)
     while len(chosen) < count:
-        # Ties with the last one take part too: of equal distances the first row has to win.
+        # Rows whose distance ties with the last one are included: among equal distances the first row has to win.
         least = distances.topk(min(ACTIVE, len(distances))).values[-1]
         active = distances >= least
         new = _choose(features, distances, active.nonzero().squeeze(1), least, min(count - len(chosen), PENDING))
@@ -57,7 +57,7 @@ def farthest_first(features: Tensor, count: int, first: int) -> Tensor:
 
 
 def _choose(features: Tensor, distances: Tensor, rows: Tensor, least: Tensor, count: int) -> list[int]:
-    """Choose among `rows` while the farthest is there, `count` at most, and write their distances back."""
+    """Choose at most `count` of `rows` while the farthest patch is among them, and write their distances back."""
     own, nearest = features[rows], distances[rows]
     difference = torch.empty_like(own)
     chosen: list[int] = []
@@ -74,7 +74,7 @@ def _choose(features: Tensor, distances: Tensor, rows: Tensor, least: Tensor, co
 
 
 def _caught_up(distances: Tensor, features: Tensor, norms: Tensor, centers: Tensor) -> Tensor:
-    """The rows' distances, now to `centers` too."""
+    """The rows' distances, updated for the choices `centers`."""
     center_norms = centers.square().sum(1)
     squared = torch.addmm(center_norms.expand(len(features), -1), features, centers.T, alpha=-2).add_(norms[:, None])
     slack = SLACK * (norms + center_norms.max())

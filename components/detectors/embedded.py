@@ -1,7 +1,7 @@
-"""anomalib's models on the embedded backbone, and its weights put into them.
+"""anomalib's models on the embedded backbone, and the loading of its weights.
 
-Two models are built for one kind of network and get an adapter; what they are then is ours, not their papers', and
-their label names the backbone. Shape letters: B batch, C channels, S the side of the input.
+Two models are built for one kind of network and get an adapter; the result is not the published model, and
+its label names the backbone. Shape letters: B batch, C channels, S the side of the input.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _PDN_STRIDE, _PDN_MARGIN = 4, 4
 
 
 class SignSplit(nn.Module):
-    """EfficientNet-Lite0's features as Reverse Distillation's decoder of ResNet-18 can give them.
+    """EfficientNet-Lite0's features in the form that Reverse Distillation's ResNet-18 decoder can produce.
 
     That decoder ends in ReLUs and in 64, 128 and 256 channels at strides 4, 8 and 16. Lite0's blocks end linearly, in
-    24, 40 and 112: the positive and the negative part go into channels of their own, the rest are zeros. Nothing of
-    the features is lost, and where two features are equal their cosine is still 1.
+    24, 40 and 112: their positive and negative parts go into separate channels, the remaining channels are zero. No
+    information is lost, and equal features still have a cosine of 1.
     """
 
     def __init__(self, features: nn.Module) -> None:
@@ -42,10 +42,10 @@ class SignSplit(nn.Module):
 
 
 class Lite0Teacher(nn.Module):
-    """EfficientNet-Lite0's features where EfficientAD expects its own teacher's (a patch description network, PDN).
+    """EfficientNet-Lite0's features in place of EfficientAD's own teacher (a patch description network, PDN).
 
-    The PDN has stride 4 and no padding: its (S / 4 − 8)² outputs lie over the middle of the image. So do these: the
-    layers' features, brought to stride 4 and cut.
+    The PDN has stride 4 and no padding: its (S / 4 − 8)² outputs cover the centre of the image. The layers' features
+    are therefore resampled to stride 4 and cropped.
     """
 
     def __init__(self, features: nn.Module) -> None:
@@ -54,9 +54,9 @@ class Lite0Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) in [0, 1] → (B, C, S / 4 − 8, S / 4 − 8), C the layers' channels together.
+        """(B, 3, S, S) in [0, 1] → (B, C, S / 4 − 8, S / 4 − 8), C the sum of the layers' channels.
 
-        One image (3, S, S) is a batch of one, as it is to the PDN.
+        One image (3, S, S) is taken as a batch of one, as by the PDN.
         """
         images = images.reshape(-1, *images.shape[-3:])
         side = -(-images.shape[-1] // _PDN_STRIDE)
@@ -66,16 +66,16 @@ class Lite0Teacher(nn.Module):
 
 
 def feature_extractor(layers: tuple[str, ...]) -> Any:
-    """anomalib's feature extractor over the embedded backbone, without its weights yet."""
+    """anomalib's feature extractor over the embedded backbone, before its weights are loaded."""
     from anomalib.models.components.feature_extractors import TimmFeatureExtractor
 
     return TimmFeatureExtractor(EMBEDDED_TIMM, layers, pre_trained=False)
 
 
 def load_weights(network: nn.Module, label: str) -> None:
-    """Put the embedded weights, strictly, into every part of the network that is such a backbone's.
+    """Load the embedded weights, strictly, into every part of the network that is the embedded backbone.
 
-    Raises `BadInput` where there is none, and as `weights.resolve` does.
+    Raises `BadInput` if there is no such part, and as `weights.resolve` does.
     """
     from components.weights import efficientnet_lite0_state_dict
 

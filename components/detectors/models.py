@@ -1,4 +1,4 @@
-"""Which models anomalib has and what they take: read from its source, because importing it costs 8–12 s."""
+"""anomalib's models and their arguments, read from its source, because importing it takes 8–12 s."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 from components.errors import BadInput
 
 OURS = frozenset({"self", "args", "kwargs", "pre_processor", "post_processor", "evaluator", "visualizer"})
-"""Arguments that goodshot sets itself: raw scores come out, so nothing post-processes, evaluates or draws."""
+"""Arguments that goodshot sets itself, so that nothing post-processes, evaluates or draws the raw scores."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model of anomalib: the package it lies in, its Lightning module's class, and that class's own arguments.
+    """A model of anomalib: its package, its Lightning module's class, and that class's own arguments.
 
-    `defaults` are those arguments' own values where they are plain ones. `one_pass` is true of a memory bank: the
-    module itself asks for a fixed number of epochs.
+    `defaults` are the default values of those arguments, as far as they are plain values. `one_pass` is true of a
+    memory bank, whose module itself asks for a fixed number of epochs.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Model:
 
 @lru_cache
 def models() -> dict[str, Model]:
-    """Every image model of the installed anomalib by its name there (``reverse_distillation``), sorted."""
+    """Every image model of the installed anomalib by its anomalib name (``reverse_distillation``), sorted."""
     spec = find_spec("anomalib")
     if spec is None or spec.origin is None:
         raise BadInput("anomalib is not installed; run: pip install anomalib")
@@ -44,7 +44,7 @@ def models() -> dict[str, Model]:
     for source in sorted(folder.glob("*/lightning_model.py")):
         name = source.parent.name
         for node in ast.parse(source.read_text(encoding="utf-8")).body:
-            # What tells the module itself from its helpers.
+            # Distinguishes the module's class from its helpers.
             if isinstance(node, ast.ClassDef) and _method(node, "learning_type"):
                 module = f"anomalib.models.image.{name}.lightning_model"
                 found[name] = Model(name, module, node.name, _arguments(node), _defaults(node), _one_pass(node))
@@ -53,7 +53,7 @@ def models() -> dict[str, Model]:
 
 @lru_cache
 def find_model(name: str) -> Model:
-    """The model of that name, whatever its case and underscores. Raises BadInput with the nearest name."""
+    """The model of that name; case and underscores do not matter. Raises BadInput with the nearest name."""
     known = {plain(model): model for model in models()}
     if plain(name) not in known:
         near = difflib.get_close_matches(plain(name), known, n=1)
@@ -63,7 +63,7 @@ def find_model(name: str) -> Model:
 
 
 def check_arguments(model: Model, arguments: dict[str, object]) -> None:
-    """Raises BadInput, naming it and the nearest one, for an argument that the model does not take."""
+    """Raises BadInput for an argument that the model does not take, with the nearest one that it takes."""
     for argument in arguments:
         if argument not in model.arguments:
             near = difflib.get_close_matches(argument, model.arguments, n=1)
@@ -86,7 +86,7 @@ def _defaults(node: ast.ClassDef) -> dict[str, Any]:
     pairs += [(a.arg, d) for a, d in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True) if d]
     found = {}
     for name, value in pairs:
-        with suppress(ValueError):  # an enum or a call: the model's own affair
+        with suppress(ValueError):  # an enum or a call, which is not a plain value
             found[name] = ast.literal_eval(value)
     return {name: value for name, value in found.items() if name not in OURS}
 
@@ -104,5 +104,5 @@ def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
 
 
 def plain(name: str) -> str:
-    """A name as it is looked for: without case, hyphens and underscores."""
+    """A name for comparisons: without case, hyphens and underscores."""
     return name.replace("_", "").replace("-", "").casefold()

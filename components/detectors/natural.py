@@ -1,9 +1,9 @@
-"""Photographs of anything that some models learn from besides the good images.
+"""Natural photographs that some models learn from besides the good images.
 
-EfficientAD's student must not learn to describe them (its loss on natural images); DRAEM and GLASS paint defects with
-them. anomalib downloads ImageNette and DTD for that. Here it is those by name once they are fetched, or a folder of the
-user's; EfficientAD's default is the colour photographs that ship with scikit-image: few, but enough for the tens of
-steps of the default preset.
+EfficientAD's student is penalised for describing them; DRAEM and GLASS paint synthetic anomalies with
+them. anomalib downloads ImageNette and DTD for that. Here they are ImageNette or DTD by name after a fetch, or a folder
+of the user's; EfficientAD's default is the colour photographs that ship with scikit-image: few, but enough for the tens
+of steps of the default preset.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _EMBEDDED = "scikit-image: " + " ".join(PHOTOGRAPHS)
 class NaturalImages:
     """A model's `argument` for the folder of its natural images.
 
-    default: the set of the weights' registry that is read where the argument is not given. embedded: whether the
-    embedded photographs are read where there is no folder; else the model does without.
+    default: the set in the weights' registry that is used if the argument is not given. embedded: whether the
+    embedded photographs are used without a folder; otherwise the model uses none.
     """
 
     argument: str
@@ -37,15 +37,15 @@ class NaturalImages:
     embedded: bool = False
 
     def chosen(self, args: Mapping[str, Any]) -> Any:
-        """The folder or the registered set among a model's arguments; None where there is none."""
+        """The folder or registered set in a model's arguments; None if there is none."""
         return args.get(self.argument, self.default)
 
     def used(self, folder: object) -> bool:
-        """Whether any photographs are read with this choice."""
+        """Whether natural photographs are used with this choice."""
         return self.embedded or folder is not None
 
     def registered(self, args: Mapping[str, Any]) -> tuple[str, ...]:
-        """The choice's name in the weights' registry, where it is a set of that."""
+        """The choice's name in the weights' registry, if it is a registered set."""
         folder = self.chosen(args)
         return (str(folder),) if folder in (IMAGENETTE, DTD) else ()
 
@@ -56,12 +56,12 @@ class NaturalImages:
 
 
 def natural_images(folder: object = None) -> Path:
-    """The folder of natural images, one level of folders deep: the one given, or the embedded photographs'.
+    """The folder of natural images, one level of folders deep: the given one, or the embedded photographs'.
 
     Args:
         folder: a path, or the name of a set in the weights' registry (`imagenette`, `dtd`).
 
-    Raises `BadInput` where the given one is not there; nothing is downloaded.
+    Raises `BadInput` if the given folder does not exist; nothing is downloaded.
     """
     if folder is None:
         return _written(cache_dir() / "natural_images")
@@ -70,14 +70,14 @@ def natural_images(folder: object = None) -> Path:
     path = Path(str(folder)).expanduser()
     if not path.is_dir():
         raise BadInput(
-            f"no folder {path} of natural images; nothing is downloaded by itself: bring it, or name {IMAGENETTE} or "
+            f"no folder {path} of natural images; nothing is downloaded implicitly: create it, or name {IMAGENETTE} or "
             f"{DTD} and fetch that"
         )
     return path
 
 
 def natural_identity(folder: object = None) -> str:
-    """What a fingerprint holds of the natural images: names and sizes of the folder's files, never its path."""
+    """The natural images' part of a fingerprint: names and sizes of the folder's files, never its path."""
     if folder is None:
         return _EMBEDDED
     return _listed(natural_images(folder))
@@ -92,7 +92,7 @@ def _listed(folder: Path) -> str:
 
 
 def _written(folder: Path) -> Path:
-    """The embedded photographs as one class of an image folder. Several processes may ask at once."""
+    """The embedded photographs as one class of an image folder. Safe for several processes at once."""
     import skimage.data
     from PIL import Image
 

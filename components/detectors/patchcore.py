@@ -1,8 +1,8 @@
 """PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection") through anomalib.
 
 anomalib's torch model is used without its Engine, whose post-processor clamps scores to [0, 1] and whose datamodules
-let test data set thresholds. Its parts are used one by one, so that features, which no fit changes, can be shared.
-Images pass one at a time: a score depends on the fitted bank and the image alone, bit for bit, whatever else is there.
+let test data set thresholds. Its parts are called one by one, so that features, which no fit changes, can be shared.
+Images are processed one at a time, so that a score depends on the fitted bank and the image only, bit for bit.
 
 Legend: N training images, M patches in the memory bank, C feature channels, T test images, S the image size.
 """
@@ -27,9 +27,9 @@ from components.detectors.pretrained import check_weights
 from components.detectors.quiet import quiet_import
 from components.errors import BadInput, GoodshotError
 
-# Patches of the bank that a test image's patches are compared with at a time: 16 MB of distances at 32 x 32 patches.
+# Patches of the bank per block of the distance computation: 16 MB of distances at 32 x 32 patches.
 BLOCK = 4096
-# Halves the time of EfficientNet-Lite0's depthwise convolutions on a CPU.
+# Channels last halves the time of EfficientNet-Lite0's depthwise convolutions on a CPU.
 CHANNELS_LAST = torch.channels_last
 
 
@@ -52,7 +52,7 @@ class PatchCore:
     def fit(self, train: Images) -> None:
         """Fill the memory bank from good images: uint8 RGB (N, H, W, 3), or several such arrays.
 
-        Raises `BadInput` where there is no image, or where the bank would hold fewer than `num_neighbors`
+        Raises `BadInput` without an image, or if the bank would hold fewer than `num_neighbors`
         patches.
         """
         self.fit_features([self.embed(train)])
@@ -60,7 +60,7 @@ class PatchCore:
     def score(self, images: Images) -> Scores:
         """Return raw scores (T,) and maps (T, S, S), upsampled and smoothed (σ = 4), of uint8 RGB images.
 
-        Raises `GoodshotError` before `fit`, and where an output is not finite.
+        Raises `GoodshotError` before `fit`, and for an output that is not finite.
         """
         return self._score(self._embedded(images, "images"), sum(map(len, as_batches(images, "images"))))
 
@@ -72,9 +72,9 @@ class PatchCore:
 
     @torch.no_grad()
     def fit_features(self, train: Sequence[Features]) -> None:
-        """`fit` on the images behind these arrays (N, C, h, w). Raises as `fit` does."""
+        """`fit` on images given by their features (N, C, h, w). Raises as `fit` does."""
         self._model.memory_bank = torch.empty(0, device=self.device)
-        # Copies, because torch will not wrap read-only arrays (shared memory).
+        # Copies, because torch does not accept read-only arrays (shared memory).
         rows = [self._model.reshape_embedding(torch.from_numpy(part.copy())) for part in train if len(part)]
         if not rows:
             raise BadInput("train: there is no image to fit the detector on")
@@ -88,7 +88,7 @@ class PatchCore:
         self._model.memory_bank = patches
 
     def score_features(self, images: Features) -> Scores:
-        """`score` the images behind this array (T, C, h, w). Raises as `score` does."""
+        """`score` images given by their features (T, C, h, w). Raises as `score` does."""
         each = (torch.from_numpy(images[i : i + 1].copy()).to(self.device) for i in range(len(images)))
         return self._score(each, len(images))
 
@@ -123,10 +123,11 @@ class PatchCore:
         return torch.nn.functional.conv1d(padded, kernel)[:, 0].T
 
     def _nearest(self, patches: Tensor, norms: Tensor) -> Tensor:
-        """The distance of each patch (P, C) to the nearest of the bank, whose squared norms are given: (P,).
+        """The distance (P,) of each patch (P, C) to its nearest patch of the bank; `norms` are the bank's squared
+        norms.
 
-        As anomalib's, but the bank comes in blocks and only the smallest squares are finished: the rest of the
-        (P, M) matrix, 88 MB for 21 images at 256 px, is neither kept nor passed over again.
+        The same as anomalib's, but the bank is processed in blocks and only the smallest squared distances are
+        finished: the (P, M) matrix, 88 MB for 21 images at 256 px, is never stored as a whole.
         """
         squares = [
             torch.addmm(block_norms.expand(len(patches), -1), patches, block.T, alpha=-2).amin(1)
@@ -137,7 +138,7 @@ class PatchCore:
         return torch.stack(squares).amin(0).add_(patches.square().sum(1)).clamp_min_(0).sqrt_()
 
     def _image_score(self, patches: Tensor, nearest: Tensor) -> Tensor:
-        """The largest distance, weighted by how alone that patch's nearest neighbour is in the bank (eq. 7)."""
+        """The largest distance, weighted by the isolation of that patch's nearest neighbour in the bank (eq. 7)."""
         if self.config.num_neighbors == 1:
             return nearest.amax()
         farthest = nearest.argmax(0, keepdim=True)
@@ -148,8 +149,8 @@ class PatchCore:
         return score
 
     def _embedded(self, images: Images, name: str) -> Iterator[Tensor]:
-        """The patch features of one image after the other, (1, C, h, w)."""
-        # Not under no_grad here: a generator that waits inside would leave the caller without gradients.
+        """Yields the patch features of one image after the other, (1, C, h, w)."""
+        # Without no_grad here: a generator suspended inside it would leave the caller without gradients.
         return (self._read(pixels) for pixels in self._prepared(images, name))
 
     @torch.no_grad()
@@ -173,7 +174,7 @@ class PatchCore:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed both random states the selection draws from, and give the caller's own back afterwards.
+    """Seed both random states that the selection draws from, and restore the caller's afterwards.
 
     torch draws the first center; numpy's global state, through scikit-learn, the random projection's columns.
     """
@@ -189,9 +190,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def build_model(config: DetectorConfig, seed: int = 0) -> Any:
-    """Return anomalib's `PatchcoreModel` with the backbone's pretrained weights, its memory bank empty.
+    """Return anomalib's `PatchcoreModel` with the backbone's pretrained weights and an empty memory bank.
 
-    `seed` draws the weights where the configuration wants random ones. Raises `BadInput` for a layer that the backbone
+    `seed` draws the weights if the configuration asks for random ones. Raises `BadInput` for a layer that the backbone
     does not have, `MissingWeights` where its weights are not on this machine.
     """
     on_lite0, pretrained = config.backbone == EMBEDDED_BACKBONE, config.weights == "pretrained"
@@ -200,7 +201,7 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
         check_layers(str(config.backbone), config.layers or ())
     with quiet_import():
         from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-    with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which weights may then replace
+    with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which loaded weights replace
         torch.manual_seed(seed)
         model = PatchcoreModel(
             layers=config.layers,
@@ -215,12 +216,12 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
 
 @lru_cache(maxsize=2)
 def _network(config: DetectorConfig, seed: int, device: str) -> Any:
-    """The model, ready to read images: frozen, so the cells that a process works on one after the other share it."""
+    """The frozen feature network, which a process shares between the cells that it computes."""
     return build_model(config, seed).to(device, memory_format=CHANNELS_LAST).eval()
 
 
 def _of_the_network(config: DetectorConfig) -> DetectorConfig:
-    """The configuration less what only the memory bank depends on."""
+    """The configuration without the fields that only the memory bank depends on."""
     return config.model_copy(update={"coreset_ratio": 1.0, "alias": None})
 
 
@@ -232,7 +233,7 @@ def _with_a_bank_of_its_own(network: Any) -> Any:
 
 
 def _load_backbone(extractor: torch.nn.Module) -> None:
-    """Load strictly what the feature extractor holds: all of the network but its head (the classifier)."""
+    """Load the feature extractor's weights strictly: those of the whole network except its head (the classifier)."""
     from components.weights import efficientnet_lite0_state_dict
 
     weights, wanted = efficientnet_lite0_state_dict(), extractor.state_dict().keys()

@@ -1,4 +1,4 @@
-"""From uint8 photographs to what a backbone reads. S is the side that images are resized to, C that of the crop."""
+"""From uint8 photographs to a backbone's input. S is the side after the resize, C after the crop."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from components.detectors.base import Batch
 
 @dataclass(frozen=True)
 class Reading:
-    """How a backbone reads images in [0, 1]: resized by `mode`, antialiased, then (x − mean) / std."""
+    """A backbone's preprocessing of images in [0, 1]: resized by `mode`, antialiased, then (x − mean) / std."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -22,20 +22,20 @@ class Reading:
 
 # EfficientNet-Lite0 was trained on (x - 0.5) / 0.5, not on ImageNet's mean and deviation.
 LITE0 = Reading((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
-# What anomalib does for every other network, whatever that one was trained on.
+# anomalib's preprocessing for every other network, whatever the network was trained on.
 IMAGENET = Reading((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 
 
 def reading_of(backbone: str | None) -> Reading:
-    """How this backbone reads images."""
+    """The preprocessing of this backbone."""
     return LITE0 if backbone == EMBEDDED_BACKBONE else IMAGENET
 
 
 def preprocess(image: Batch, size: int, crop: int | None = None, reading: Reading = LITE0) -> Tensor:
-    """Return one uint8 RGB image (H, W, 3) as float32 (1, 3, C, C), resized to S × S, its middle, normalised.
+    """Return one uint8 RGB image (H, W, 3) as float32 (1, 3, C, C): resized to S × S, centre-cropped, normalised.
 
     The resize is square and antialiased. Like torchvision's on float images it does not clamp, so bicubic values
-    overshoot a little at edges. An image of size S already passes through unchanged.
+    overshoot a little at edges. An image of size S is not resized.
     """
     return normalised(middle(resized(as_float(image)[None], size, reading.mode), crop), reading)
 
@@ -43,7 +43,7 @@ def preprocess(image: Batch, size: int, crop: int | None = None, reading: Readin
 def as_float(image: Batch) -> Tensor:
     """One uint8 RGB image (H, W, 3) as float32 (3, H, W) in [0, 1].
 
-    A copy, because torch will not wrap read-only or strided arrays (shared memory, flips).
+    A copy, because torch does not accept read-only or strided arrays (shared memory, flips).
     """
     return torch.from_numpy(image.copy(order="C")).permute(2, 0, 1).float() / 255
 
@@ -56,7 +56,7 @@ def resized(pixels: Tensor, size: int, mode: str) -> Tensor:
 
 
 def middle(pixels: Tensor, crop: int | None) -> Tensor:
-    """(…, S, S) → (…, C, C), cut from the middle."""
+    """(…, S, S) → the centre crop (…, C, C)."""
     if crop is None:
         return pixels
     start = margin(pixels.shape[-1], crop)
@@ -64,5 +64,5 @@ def middle(pixels: Tensor, crop: int | None) -> Tensor:
 
 
 def normalised(pixels: Tensor, reading: Reading) -> Tensor:
-    """(…, 3, h, w) in [0, 1] → what the backbone was trained on."""
+    """(…, 3, h, w) in [0, 1] → the value range that the backbone was trained on."""
     return (pixels - pixels.new_tensor(reading.mean)[:, None, None]) / pixels.new_tensor(reading.std)[:, None, None]

@@ -1,14 +1,14 @@
-"""The two presets: whole settings of a detector under one word, which a user's own fields then override.
+"""The two presets: complete settings of a detector under one name; fields that a user gives take precedence.
 
-`paper` is what the TGI paper's baselines ran with, as far as anyone can know: the defaults of anomalib's early
-configurations (version 0.5 and before), whose numbers the paper's tables repeat. Their early stopping is left out: it
-watched a metric of the test images.
+`paper` approximates the baselines of the TGI paper, as far as they are known: the defaults of anomalib's early
+configurations (version 0.5 and before), whose numbers the paper's tables repeat. Their early stopping is left out,
+because it watched a metric of the test images.
 
-`default` is what two CPU cores train in at most two to three minutes from one image, on the embedded backbone. The
-budgets are one set for all categories, chosen by the time they take and by where the training loss flattens, never by
+`default` is a budget that two CPU cores train in at most two to three minutes from one image, on the embedded backbone.
+The budgets are the same for all categories, chosen by their duration and by where the training loss flattens, never by
 a test label.
 
-What either fills in stands in each detector's family (`families/`).
+The values of both presets are in each detector's family (`families/`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from components.errors import BadInput
 
 Preset = Literal["default", "paper"]
 
-# A field given by the user keeps the preset from filling those that only make sense together with its own value.
+# A field given by the user keeps the preset from filling fields that only fit the preset's own value of it.
 _TOGETHER = {"steps": ("epochs",), "epochs": ("steps",), "backbone": ("layers",), "image_size": ("crop",)}
 
 
 def filled(values: Mapping[str, Any], family: families.Family) -> dict[str, Any]:
     """A detector's fields as given, and those not given from its preset.
 
-    A field that is given wins, as does an argument in `args`. Raises `BadInput` where the family has no such preset.
+    Given fields and arguments in `args` take precedence. Raises `BadInput` if the family has no such preset.
     """
     preset = _preset(values.get("preset", "default"), family)
     kept = {field for given in values for field in (given, *_TOGETHER.get(given, ()))}
@@ -44,4 +44,4 @@ def _preset(word: object, family: families.Family) -> Mapping[str, Any]:
             known = ", ".join(other.name for other in families.FAMILIES if other.paper)
             raise BadInput(f"detector {family.name}: has no preset paper; those that do: {known}")
         return family.paper
-    return family.defaults() if word == "default" else {}  # another word is refused by the field itself
+    return family.defaults() if word == "default" else {}  # the field's own type refuses another word

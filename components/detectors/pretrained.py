@@ -1,7 +1,7 @@
-"""The pretrained weights that a detector needs, those that anomalib's models load themselves included.
+"""The pretrained weights that a detector needs, including those that anomalib's models load themselves.
 
-Found on this machine, or named as missing at once: anomalib would try to download them, some without a timeout. Which
-they are, each detector's family says (`families/`).
+Missing ones are named at once, because anomalib would try to download them, some without a timeout. Each
+detector's family lists its weights (`families/`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def weight_names(config: DetectorConfig) -> tuple[str, ...]:
-    """The registry's names of what a detector loads: its networks, unless their weights are random, and photographs.
+    """The registry's names of everything that a detector loads: its networks, unless random, and natural photographs.
 
     Raises `BadInput` for a model that cannot be used, or an argument that names no network of its kind.
     """
@@ -23,13 +23,13 @@ def weight_names(config: DetectorConfig) -> tuple[str, ...]:
 
 
 def check_weights(config: DetectorConfig) -> None:
-    """Raise `MissingWeights`, naming it and its remedy, for the first thing that a detector lacks on this machine."""
+    """Raise `MissingWeights`, with name and remedy, for the first weight of a detector that is not on this machine."""
     for name in weight_names(config):
         require(name, f"detector {config.label}")
 
 
 def weights_identity(config: DetectorConfig) -> dict[str, str]:
-    """The SHA-256 of each network's file that a detector loads, by what a fingerprint calls it.
+    """Name in the fingerprint → SHA-256 of each network's file that a detector loads.
 
     Raises `MissingWeights` as `check_weights`.
     """

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Silence what is imported inside, and put the warning filters and the root logger back afterwards.
+    """Silence imports inside the context, and restore the warning filters and the root logger afterwards.
 
-    anomalib and what it pulls in (Lightning, transformers, sympy) prepend warning filters, print deprecation
-    warnings of their own and may give the root logger handlers; none of that is ours to change for the
+    anomalib and its dependencies (Lightning, transformers, sympy) prepend warning filters, print deprecation
+    warnings of their own and may add handlers to the root logger, none of which should change for the
     caller. anomalib's and Lightning's loggers stay at ERROR.
     """
     root = logging.getLogger()

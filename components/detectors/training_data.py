@@ -1,4 +1,4 @@
-"""What Lightning is given to train on: the good images, transformed once, in seeded batches."""
+"""The training data for Lightning: the good images, transformed once, in seeded batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.detectors.config import DetectorConfig
 
 
 class GoodImages(Dataset[Tensor]):
-    """The training images as the model reads them, float32 (3, C, C) each."""
+    """The training images as the model's input, float32 (3, C, C) each."""
 
     def __init__(self, images: list[Tensor]) -> None:
         self.images = images
@@ -26,10 +26,10 @@ class GoodImages(Dataset[Tensor]):
 
 
 def batches(count: int, config: DetectorConfig, seed: int) -> list[list[int]]:
-    """Which of `count` images each step trains on.
+    """The indices, of `count` images, that each step trains on.
 
-    With `steps`: shuffled passes, cut into so many batches; the last batch of a pass takes from the next pass what it
-    lacks, so that every step has `batch_size` images. With `epochs`: so many shuffled passes of ⌈count / batch_size⌉
+    With `steps`: that many batches cut from shuffled passes; the last batch of a pass is filled up from the next
+    pass, so that every step has `batch_size` images. With `epochs`: that many shuffled passes of ⌈count / batch_size⌉
     batches, the last one of a pass smaller. With neither: one pass in the images' order.
     """
     rng, size = np.random.default_rng((seed, 0xDE)), config.batch_size
@@ -45,7 +45,7 @@ def batches(count: int, config: DetectorConfig, seed: int) -> list[list[int]]:
 def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:
     """A Lightning data module with a train loader over the batches, which are its `order`.
 
-    Its `each_once` is a loader of every image alone.
+    Its `each_once` is a loader that yields every image once, in a batch of one.
     """
     import lightning.pytorch as lightning
     from anomalib.data import ImageBatch

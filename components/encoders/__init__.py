@@ -1,9 +1,9 @@
 """Image-text encoders: images and texts in one space, so that a cosine compares them (f and G of §4.1.1).
 
-``conse`` the embedded one, offline · ``openclip`` the paper's kind, published CLIP weights · ``catalogue``
-what open_clip publishes and what of it is on this machine. Importing this room loads neither torch nor a
-model: names are checked and identified from files alone, and `build_encoder` is where the heavy imports
-happen.
+``conse`` the embedded encoder, offline · ``openclip`` published CLIP weights, as in the paper · ``catalogue``
+open_clip's published models and those on this machine. Importing this package loads neither torch nor a
+model: names are checked and identified from files only, and `build_encoder` does the heavy
+imports.
 """
 
 import json
@@ -21,10 +21,10 @@ def build_encoder(name: str, device: str = "cpu", allow_random: bool = False, pr
     """Return the encoder called `name`, loaded on `device` (a torch device string), computing in `precision`.
 
     Names: "conse-lite0-minilm"; "open_clip:<model>:<pretrained tag>"; "open_clip:<model>:<local weight
-    file or folder>"; "open_clip:local-dir:<folder>", whose own configuration names the model; and, for tests only
+    file or folder>"; "open_clip:local-dir:<folder>", whose own configuration names the model; and, only for tests
     (`allow_random`), "open_clip:<model>:random", drawn from torch's global random state.
 
-    Raises `BadInput` for an unknown name, model or tag, `MissingWeights` (at once, without network) where its
+    Raises `BadInput` for an unknown name, model or tag, `MissingWeights` (at once, without network) if its
     weights are not on this machine.
     """
     _check_known(name)
@@ -38,7 +38,7 @@ def build_encoder(name: str, device: str = "cpu", allow_random: bool = False, pr
 
 
 def check_encoder(name: str) -> None:
-    """Raise what `build_encoder` would raise for want of a name or of weights, in well under a second."""
+    """Raise the errors of `build_encoder` about the name or missing weights, in well under a second."""
     _check_known(name)
     if name == CONSE_NAME:
         conse_weights()
@@ -47,7 +47,7 @@ def check_encoder(name: str) -> None:
 
 
 def encoder_weights(name: str) -> tuple[str, ...]:
-    """The weights' registry names of what an encoder loads; none for a file or folder of the user's."""
+    """The registry names of an encoder's weights; empty for a user's file or folder."""
     _check_known(name)
     if name == CONSE_NAME:
         return CONSE_WEIGHTS
@@ -55,9 +55,9 @@ def encoder_weights(name: str) -> tuple[str, ...]:
 
 
 def encoder_identity(name: str, precision: Precision = "fp32") -> dict[str, str]:
-    """Return what decides the encoder's output, as plain strings for a fingerprint, without loading torch.
+    """Return plain strings that determine the encoder's output, for a fingerprint, without loading torch.
 
-    A weight file counts by its SHA-256, never by its path. Raises as `check_encoder` does.
+    A weight file is identified by its SHA-256, never by its path. Raises as `check_encoder` does.
     """
     _check_known(name)
     mixed = {} if precision == "fp32" else {"precision": precision}

@@ -1,4 +1,4 @@
-"""What every encoder promises. Shapes: B images or texts, d the encoder's dimension."""
+"""The interface of every encoder. Shapes: B images or texts, d the encoder's dimension."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Precision = Literal["fp32", "bf16", "fp16"]
-"""What an encoder computes in; its weights and what it returns are float32."""
+"""The precision of an encoder's computation; its weights and its outputs are float32."""
 
 
 class Encoder(Protocol):
     """f and G of §4.1.1: images and texts as unit vectors of one space; their dot product is eq. 1's cosine.
 
-    Embeddings come back on the CPU whatever the encoder's device, and without a gradient: text selects, it
-    does not train (§4.2). Only the comparator VQGAN-CLIP asks for one (`embed_with_gradient`). A row's embedding
-    does not depend on the other rows beyond float noise.
+    Embeddings are returned on the CPU whatever the encoder's device, and without a gradient: the text selects, it
+    does not train (§4.2). Only the comparator VQGAN-CLIP needs a gradient (`embed_with_gradient`). A row's embedding
+    does not depend on the other rows beyond floating-point noise.
     """
 
     @property
     def name(self) -> str:
-        """The name that builds this encoder."""
+        """The name from which `build_encoder` builds this encoder."""
 
     @property
     def dim(self) -> int:
@@ -46,7 +46,7 @@ class Encoder(Protocol):
 
 
 def computing_in(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision by torch's autocast: matrix products in `precision`, what is delicate in float32."""
+    """Mixed precision by torch's autocast: matrix products in `precision`, sensitive operations in float32."""
     import torch
 
     if precision == "fp32":
@@ -67,14 +67,14 @@ def check_images(images: Tensor) -> None:
 def in_fixed_batches(encode: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:
     """Return `encode` of all `rows` (B, …) → (B, d), called on batches of exactly `size` rows (B ≥ 1).
 
-    Kernels are chosen by a batch's size, so a row's result would otherwise change with the number of rows
-    beside it. The last batch is filled up with copies of its first row, which are dropped again.
+    Kernels depend on the batch size, so a row's result would otherwise change with the number of other
+    rows. The last batch is padded with copies of its first row, whose results are dropped.
     """
     import torch
 
     results = []
     for batch in torch.split(rows, size):
         filling = batch[:1].expand(size - len(batch), *batch.shape[1:])
-        # Kernels are chosen by the memory format too, and cat keeps channels_last only where one row fills the batch.
+        # Kernels also depend on the memory format, and cat keeps channels_last only where one row fills the batch.
         results.append(encode(torch.cat([batch, filling]).contiguous())[: len(batch)])
     return torch.cat(results)

@@ -24,7 +24,7 @@ from components.weights.open_clip_table import (
 PREFIX = "open_clip:"
 RANDOM = "random"
 FOLDER_MODEL = "local-dir"
-"""In place of a model: the folder's own configuration says which it is (open_clip's word for it)."""
+"""In place of a model's name: the folder's own configuration names the model (open_clip's term)."""
 FOLDER_CONFIG = "open_clip_config.json"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _IN_FOLDER = (*hub_names(""), "open_clip_pytorch_model.safetensors", "model.safetensors")
@@ -42,7 +42,7 @@ class OpenClipName:
     folder: Path | None = None
 
     def weights(self) -> Path:
-        """Return the local weight file; raises `MissingWeights`, saying where it was looked for."""
+        """Return the local weight file; raises `MissingWeights` with the searched location."""
         if self.tag is not None:
             return require(self.name, "encoder")
         if self.folder is not None:
@@ -55,7 +55,7 @@ class OpenClipName:
         return self.file
 
     def folder_config(self) -> dict[str, Any]:
-        """The folder's ``open_clip_config.json``; empty where there is none. Raises `BadInput` for a damaged one."""
+        """The folder's ``open_clip_config.json``; empty if there is none. Raises `BadInput` for a damaged one."""
         if self.folder is None:
             return {}
         path = self.folder / FOLDER_CONFIG
@@ -74,7 +74,7 @@ class OpenClipName:
         return config
 
     def tokenizer_files(self) -> tuple[Path, ...]:
-        """The files of the folder that its own tokenizer is read from; none where open_clip's is used."""
+        """The folder's files for its own tokenizer; empty if open_clip's tokenizer is used."""
         if self.folder is None or self.model != FOLDER_MODEL:
             return ()
         if not self.folder_config()["model_cfg"].get("text_cfg", {}).get("hf_tokenizer_name"):
@@ -100,7 +100,7 @@ class OpenClipName:
         )
 
     def _check_companions(self) -> None:
-        """Some models take their tokenizer or text configuration from another repository of the hub."""
+        """Check the files of models with a tokenizer or text configuration from another repository of the hub."""
         from components.weights.files import OnHub
 
         for repository, files in companions(self.model):
@@ -113,7 +113,7 @@ class OpenClipName:
 def parse(name: str, allow_random: bool = False) -> OpenClipName:
     """Return the parts of "open_clip:<model>:<tag, file or folder>".
 
-    Raises `BadInput` for another shape, a model or tag that open_clip does not know (with the nearest
+    Raises `BadInput` for another form, a model or tag that open_clip does not have (with the nearest
     names), and for random weights unless `allow_random`.
     """
     model, _, weights = name.removeprefix(PREFIX).partition(":")

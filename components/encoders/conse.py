@@ -2,9 +2,9 @@
 
 Norouzi et al., "Zero-Shot Learning by Convex Combination of Semantic Embeddings", ICLR 2014,
 https://arxiv.org/abs/1312.5650. An image is the mean of its T most probable ImageNet classes' name
-embeddings, weighted by their probabilities; a text is its MiniLM embedding. It knows objects that resemble
-an ImageNet class (coffee, a cat); it is weak on bare textures, which no class names (gravel looks like a
-doormat to it).
+embeddings, weighted by their probabilities; a text is its MiniLM embedding. It recognises objects that resemble
+an ImageNet class (coffee, a cat); it is weak on bare textures, for which there are no classes (it takes gravel for a
+doormat).
 
 # B images, L texts, N = 1000 classes, T = 10 of them, d = 384
 """
@@ -45,7 +45,7 @@ class ConseEncoder:
     def __init__(self, device: str = "cpu", precision: Precision = "fp32") -> None:
         self._device, self._precision = torch.device(device), precision
         self._network = load_efficientnet_lite0().to(self._device)
-        # Whatever the rest is computed in, the classes' names are embedded in float32, once on a machine.
+        # The class names are embedded in float32 whatever the precision, once per machine.
         self._classes = class_embeddings(lambda: MiniLM(device)).to(self._device)
         self._batch = _CPU_BATCH if self._device.type == "cpu" else _GPU_BATCH
 
@@ -64,13 +64,13 @@ class ConseEncoder:
 
     @cached_property
     def _text(self) -> MiniLM:
-        """Two seconds of imports and weights that those who only embed images do without."""
+        """The text encoder, loaded at first use: two seconds that callers who only embed images save."""
         return MiniLM(str(self._device), self._precision)
 
     def embed_with_gradient(self, images: Tensor) -> Tensor:
         """RGB float (B, 3, H, W) in [0, 1] → float32 (B, 384), unit rows, differentiable in the pixels.
 
-        The gradient is that of the weights of the T classes that are the most probable ones; which they are is
+        The gradient is that of the probabilities of the T most probable classes; which classes these are is
         piecewise constant.
         """
         check_images(images.detach())
@@ -108,9 +108,9 @@ def class_names() -> tuple[str, ...]:
 
 
 def class_embeddings(text: Callable[[], MiniLM]) -> Tensor:
-    """Return the class names' embeddings, float32 (1000, 384), unit rows, on the CPU; ``text`` builds what makes them.
+    """Return the class names' embeddings, float32 (1000, 384), unit rows, on the CPU; ``text`` builds the text encoder.
 
-    They take seconds to compute and are kept in `cache_dir()`; a missing or damaged file is computed again,
+    They take seconds to compute and are cached in `cache_dir()`; a missing or damaged file is computed again,
     and a cache that cannot be written costs the time but is no error.
     """
     names = class_names()
@@ -123,7 +123,7 @@ def class_embeddings(text: Callable[[], MiniLM]) -> Tensor:
 
 
 def class_cache(names: Sequence[str]) -> Path:
-    """Return where the embeddings of `names` are kept: its name holds all that decides them."""
+    """Return the cache file of the embeddings of `names`: its name contains everything that determines them."""
     recipe = [CONSE_RECIPE, resolve("all-minilm-l6-v2").sha256, list(names)]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
     return cache_dir() / "conse" / f"class-embeddings-{digest[:16]}.safetensors"
@@ -149,12 +149,12 @@ def _write(path: Path, embeddings: Tensor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
     except OSError:
-        # A read-only or full cache only means computing them again next time.
+        # With a read-only or full cache they are computed again next time.
         return
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that processes starting together never read half a file."""
+    """Write a temporary file and rename it to `path`, so that processes starting together never read half a file."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -33,7 +33,7 @@ class MiniLM:
 
         weight = resolve("all-minilm-l6-v2")
         tensors = load_file(weight.path)
-        # A constant 0 … 511 that older transformers stored with the weights.
+        # A constant 0 … 511 that older versions of transformers stored with the weights.
         tensors.pop("embeddings.position_ids", None)
         model = BertModel(BertConfig.from_json_file(weight.path.with_name("config.json")))
         model.load_state_dict(tensors, strict=True)
@@ -45,8 +45,8 @@ class MiniLM:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """L texts → float32 (L, 384), unit rows, on the CPU.
 
-        Texts are grouped by their own length and run in batches of one size, so that the arithmetic done on
-        a text depends on that text alone.
+        Texts are grouped by their own length and run in batches of one size, so that the arithmetic on
+        a text depends only on that text.
         """
         pieces = [self._tokenizer.encode(text, truncation=True, max_length=MAX_PIECES) for text in texts]
         embeddings = torch.empty(len(texts), self.dim)

@@ -1,4 +1,4 @@
-"""CLIP and its kin through open_clip: the paper's encoder. Weights are read from local files only.
+"""CLIP models through open_clip, as in the paper. Weights are read from local files only.
 
 # B images, L texts, d the model's embedding dimension
 """
@@ -22,13 +22,13 @@ _CPU_BATCH, _GPU_BATCH = 4, 64
 
 
 class OpenClipEncoder:
-    """`Encoder` over one open_clip model, its weights in float32, computed in `precision`.
+    """An `Encoder` with one open_clip model, weights in float32, computed in `precision`.
 
     Preprocessing is the tag's own (size, resize mode, interpolation, mean and std), on tensors; for a weight file it is
-    the default of CLIP, for a folder what its configuration says. A tag trained with QuickGELU gets it: open_clip
-    itself only warns, and the embeddings of such a tag without it are wrong.
+    CLIP's default, for a folder that of its configuration. A tag trained with QuickGELU is run with it: open_clip
+    itself only warns, and without QuickGELU the embeddings of such a tag are wrong.
 
-    Raises `MissingWeights` where the weights are not on this machine, `BadInput` where the file does not fit.
+    Raises `MissingWeights` if the weights are not on this machine, `BadInput` if the file does not fit the model.
     """
 
     def __init__(self, chosen: OpenClipName, device: str = "cpu", precision: Precision = "fp32") -> None:
@@ -80,8 +80,8 @@ class OpenClipEncoder:
 def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
     """(B, 3, H, W) in [0, 1] → the model's input (B, 3, h, w), by open_clip's preprocessing configuration.
 
-    `resize_mode` "shortest" keeps the aspect ratio and crops the centre, "squash" does not; the same as
-    open_clip's transform of a PIL image, but without that one's rounding to 8 bits after the resize.
+    `resize_mode` "shortest" keeps the aspect ratio and crops the centre, "squash" does not; equal to
+    open_clip's transform of a PIL image, except for its rounding to 8 bits after the resize.
     """
     from torchvision.transforms.v2 import functional as transforms
 
@@ -100,7 +100,7 @@ def prepare(images: Tensor, preprocess: dict[str, Any]) -> Tensor:
 
 
 def _shortest_side(images: Tensor, target: list[int]) -> list[int]:
-    """The size at which `images` just cover `target` (H, W) with their own aspect ratio."""
+    """The smallest size that covers `target` (H, W) with the images' own aspect ratio."""
     height, width = images.shape[-2:]
     scale = max(target[0] / height, target[1] / width)
     return [max(target[0], int(height * scale)), max(target[1], int(width * scale))]
@@ -125,10 +125,10 @@ def _create(chosen: OpenClipName, path: str | None, device: str) -> Any:
             weights_only=True,
         )
         if whole and path is not None:
-            # The file that was identified, and no other that open_clip would rather have.
+            # The identified file, and no other that open_clip would prefer.
             open_clip.load_checkpoint(model, path, weights_only=True)
     except Exception as cause:
-        # open_clip raises whatever torch, pickle or safetensors raise: all mean that file and model do not
+        # open_clip passes on the exceptions of torch, pickle and safetensors: all mean that file and model do not
         # fit
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise BadInput(

@@ -1,10 +1,10 @@
-"""What identifies an encoder: names, recipe versions and weights. Imports no torch."""
+"""The identity of an encoder: names, recipe versions and weights. Imports no torch."""
 
 from components.weights import Weight, resolve
 
 CONSE_NAME = "conse-lite0-minilm"
 
-# Raise a recipe's number whenever its code changes what an embedding is: it is part of every fingerprint.
+# Increase a recipe's number whenever its code changes the embeddings: it is part of every fingerprint.
 CONSE_RECIPE = "1"
 OPEN_CLIP_RECIPE = "1"
 
@@ -13,5 +13,5 @@ CONSE_WEIGHTS = ("efficientnet_lite0", "all-minilm-l6-v2")
 
 
 def conse_weights() -> tuple[Weight, ...]:
-    """Return ConSE's two weights, image network first. Raises `MissingWeights` where one is not installed."""
+    """Return ConSE's two weights, image network first. Raises `MissingWeights` if one is not installed."""
     return tuple(map(resolve, CONSE_WEIGHTS))

@@ -1,7 +1,7 @@
-"""An encoder that keeps what it has embedded in the user's cache: asked again, no network is loaded.
+"""An encoder with a cache on disk: for texts and images that it has embedded before, no network is loaded.
 
-For commands that a user repeats with other words or options on the same photographs; a study keeps its own embeddings
-in its store. An embedding is known by the encoder's identity and the text or the pixels, so nothing can go stale.
+It serves commands that a user repeats with other words or options on the same photographs; a study keeps its embeddings
+in its store. Cache keys are the encoder's identity and the text or the pixels, so an entry never becomes outdated.
 
 # B images or texts, d the encoder's dimension
 """
@@ -25,12 +25,12 @@ from components.weights import cache_dir
 
 
 class RememberingEncoder:
-    """`Encoder` over another one that is built when something new is asked for.
+    """An `Encoder` that builds another one only when something new is to be embedded.
 
     Args:
         name: the encoder's name.
-        identity: as `encoder_identity` gives it.
-        build: builds it.
+        identity: the result of `encoder_identity`.
+        build: builds the other encoder.
     """
 
     def __init__(self, name: str, identity: dict[str, str], build: Callable[[], Encoder]) -> None:
@@ -42,28 +42,28 @@ class RememberingEncoder:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder itself; its networks are loaded at the first use."""
+        """The other encoder; its networks are loaded at the first use."""
         return self._build()
 
     @property
     def dim(self) -> int:
-        """d; of the last embedding, or else the encoder's own word."""
+        """d, taken from the last embedding, or else from the other encoder."""
         return self._dim or self.encoder.dim
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """As the encoder's own."""
+        """As `Encoder.encode_images`, with the cache."""
         check_images(images)
         pixels = images.detach().cpu().float().contiguous()
         keys = [_key("image", str(tuple(row.shape)).encode() + row.numpy().tobytes()) for row in pixels]
         return self._embedded(keys, lambda new: self.encoder.encode_images(images[new]))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """As the encoder's own."""
+        """As `Encoder.encode_texts`, with the cache."""
         keys = [_key("text", text.encode()) for text in texts]
         return self._embedded(keys, lambda new: self.encoder.encode_texts([texts[i] for i in new]))
 
     def embed_with_gradient(self, images: Tensor) -> Tensor:
-        """As the encoder's own; nothing is kept."""
+        """As `Encoder.embed_with_gradient`, without the cache."""
         return self.encoder.embed_with_gradient(images)
 
     def _embedded(self, keys: Sequence[str], embed: Callable[[list[int]], Tensor]) -> Tensor:
@@ -85,12 +85,12 @@ class RememberingEncoder:
             row = torch.from_numpy(np.load(self._folder / f"{key}.npy", allow_pickle=False))
         except (OSError, ValueError, EOFError, TypeError):
             return None
-        # What a full disk or a crash left of a file is no unit vector.
+        # A file damaged by a full disk or a crash does not contain a unit vector.
         usable = row.ndim == 1 and row.dtype == torch.float32 and abs(float(row.norm()) - 1) < 1e-3
         return row if usable else None
 
     def _write(self, key: str, row: Tensor | None) -> None:
-        # A read-only or full cache only means computing it again.
+        # With a read-only or full cache it is computed again.
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as part:

@@ -1,7 +1,7 @@
 """Plain augmentation: mild and roughly aligned for the generator (§4.1.2), and the control arm of every study.
 
-Shapes: B images, H × W pixels. Parameters are drawn on the CPU from (seed, stream, index), so a view is the same
-whatever the batch it is made in.
+Shapes: B images, H × W pixels. Parameters are drawn on the CPU from (seed, stream, index), so that a view does not
+depend on its batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AugmentationPolicy(Config):
     )
 
     def stated(self) -> dict[str, Any]:
-        """The ranges as plain values, for fingerprints; ``automatic`` only where it is one."""
+        """The ranges as plain values, for fingerprints; with ``automatic`` only if it is set."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
@@ -45,7 +45,7 @@ POLICIES: Final[dict[str, AugmentationPolicy]] = {
     "autoaugment": AugmentationPolicy(automatic="autoaugment"),
     "randaugment": AugmentationPolicy(automatic="randaugment"),
 }
-"""By name, from the weakest to the strongest. The last two are what the paper cites (Cubuk et al. 2019, 2020)."""
+"""Name → policy, from the weakest to the strongest. The paper cites the last two (Cubuk et al. 2019, 2020)."""
 
 
 def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, stream: tuple[int, ...]) -> Tensor:
@@ -54,13 +54,13 @@ def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, st
     Args:
         image: (3, H, W) in [0, 1].
         policy: the ranges.
-        count: how many views.
+        count: the number of views.
         seed: the run's seed.
-        stream: what the views are for (an iteration, an original's index …); view i is a function of
-            (seed, stream, i) alone, so the first views of a longer call are the same views.
+        stream: the purpose of the views (an iteration, an original's index …); view i is a function of
+        (seed, stream, i) only, so a longer call starts with the same views.
 
     Returns:
-        (count, 3, H, W) in [0, 1]. Border pixels are reflected into what a rotation or shift uncovers.
+        (count, 3, H, W) in [0, 1]. Border pixels are reflected into areas uncovered by a rotation or shift.
     """
     import torch
     import torch.nn.functional as F
@@ -76,7 +76,7 @@ def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, st
     if policy.automatic is not None:
         batch = torch.stack([_automatic(image, policy.automatic, seed, (*stream, i)) for i in range(count)])
         if policy == AugmentationPolicy(automatic=policy.automatic):
-            return batch  # resampling by nothing would blur it
+            return batch  # resampling without a change would blur it
     grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
     moved = F.grid_sample(batch, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
@@ -85,14 +85,14 @@ def augment(image: Tensor, policy: AugmentationPolicy, count: int, seed: int, st
 
 
 def augmented_set(originals: list[np.ndarray], policy: AugmentationPolicy, copies: int, seed: int) -> np.ndarray:
-    """The control arm's images: ``copies`` views in total, number m of original m mod K.
+    """The control arm's images: ``copies`` views in total; view m belongs to original m mod K.
 
     Args:
         originals: K arrays uint8 (H, W, 3) of one size.
         copies: M, the total.
 
     Returns:
-        uint8 RGB (M, H, W, 3), prefix-exact in ``copies``.
+        uint8 RGB (M, H, W, 3); a smaller ``copies`` gives exactly the first of them.
     """
     import numpy as np
     import torch

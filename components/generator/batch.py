@@ -1,4 +1,4 @@
-"""What goes into one training step: originals, their augmented views and the noise, by (seed, l, index) alone.
+"""The inputs of one training step: originals, augmented views and noise, as functions of (seed, l, index).
 
 # K originals, O of them in a step, N views each, T sampled images, R × R pixels, C latent channels, h × w positions
 """
@@ -20,10 +20,10 @@ from components.generator.latent import sample_noise
 
 
 class Batch(NamedTuple):
-    """A part of a step's originals with all that belongs to them.
+    """A part of a step's originals with their views and noise.
 
-    A step's loss is the sum over its parts: eq. 6 averages over samples and L_vq over views, so each part counts by its
-    share of them.
+    A step's loss is the sum over its parts: eq. 6 averages over samples and L_vq over views, so each part is weighted
+    by its share of them.
     """
 
     originals: Tensor
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     noise: Tensor
     """(T, C, h, w); T may be 0."""
     owners: tuple[int, ...]
-    """T of them: sample t belongs to original owners[t] of this part."""
+    """T indices: sample t belongs to original owners[t] of this part."""
     mse_share: float
     vq_share: float
 
@@ -43,7 +43,7 @@ class Batches:
 
     Args:
         images: K arrays uint8 (H, W, 3), any sizes; square-resized to ``config.resolution``.
-        rank, world: this process among those that share a step's originals.
+        rank, world: the index of this process and the number of processes that divide a step's originals.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Batches:
         return torch.stack([to_square(image, side) for image in self._images]).to(self.device)
 
     def of_step(self, iteration: int) -> list[Batch]:
-        """This process's parts of the step that follows ``iteration`` updates: one, or ``accumulation`` of them."""
+        """This process's parts of the step after ``iteration`` updates: one part, or ``accumulation`` parts."""
         chosen = self.originals_of_step(iteration)
         noise = self.noise(iteration, range(self.config.train_samples))
         mine = range(len(chosen))[self.rank :: self.world]
@@ -79,7 +79,7 @@ class Batches:
         return [self._part(chosen, list(mine[p::parts]), noise, iteration) for p in range(parts)]
 
     def _part(self, chosen: list[int], positions: list[int], noise: Tensor, iteration: int) -> Batch:
-        """The originals at these positions of the step. Sample t belongs to the one at position t mod O."""
+        """The originals at these positions of the step. Sample t belongs to the original at position t mod O."""
         samples = [t for t in range(len(noise)) if t % len(chosen) in positions]
         owners = tuple(positions.index(t % len(chosen)) for t in samples)
         ids = [chosen[p] for p in positions]
@@ -95,7 +95,7 @@ class Batches:
     def originals_of_step(self, iteration: int) -> list[int]:
         """All originals, or ``originals_per_step`` of them drawn by (seed, l).
 
-        The first ``train_samples`` of them are the targets of eq. 6, so they take turns.
+        The first ``train_samples`` of them are the targets of eq. 6, so that originals take turns.
         """
         count, wanted = len(self.originals), self.config.originals_per_step
         if count <= wanted:
@@ -105,13 +105,13 @@ class Batches:
         return [int(k) for k in rng.choice(count, wanted, replace=False)]
 
     def views(self, iteration: int, original: int) -> Tensor:
-        """(N, 3, R, R) in [−1, 1]."""
+        """The views of one original, (N, 3, R, R) in [−1, 1]."""
         stream = (iteration, original)
         views = augment(self.originals[original], self.policy, self.config.augmentations, self.seed, stream)
         return views * 2 - 1
 
     def noise(self, iteration: int, samples: range) -> Tensor:
-        """ε of these samples (len(samples), C, h, w)."""
+        """The noise ε of these samples, (len(samples), C, h, w)."""
         side = self.config.resolution // self.config.vqgan.downsampling
         shape = (self.config.vqgan.latent_channels, side, side)
         correlation = self.config.noise_correlation

@@ -1,4 +1,4 @@
-"""What a generator is: every option that changes the images it makes, with the paper's symbol where it has one."""
+"""The configuration of a generator: every option that changes its images, with the paper's symbol if it has one."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -33,7 +33,7 @@ def detail_side(detail: Detail, resolution: int) -> int:
 
 
 EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
-"""The start weights that come with goodshot, where they do."""
+"""The start weights that are embedded in goodshot, if they are installed."""
 
 
 class VQGANConfig(Config):
@@ -85,12 +85,12 @@ NETWORKS: Final = {
     "f16": F16,
     "f16_16384": F16.model_copy(update={"codebook_size": 16384}),
 }
-"""Networks by name, which ``generator.vqgan`` takes in place of their fields."""
+"""Network name → network; ``generator.vqgan`` takes a name in place of the fields."""
 _PUBLISHED: Final = {"taming:imagenet_1024": "f16", "taming:imagenet_16384": "f16_16384"}
 
 
 class DiscriminatorConfig(Config):
-    """The adversarial term of L_vq. Without ``start`` there is none, and the other fields decide nothing."""
+    """The adversarial term of L_vq. Without ``start`` there is no such term, and the other fields have no effect."""
 
     start: NonNegativeInt | None = Field(default=None, description="disc_start: first iteration with it; none: never")
     layers: PositiveInt | None = Field(default=None, description="none: as the start weights have, else 3")
@@ -114,7 +114,7 @@ class VariationConfig(Config):
 class GeneratorConfig(Config):
     """How one variance-aware VQGAN is trained (§4.1.2, §4.2).
 
-    ``iterations`` (L) and ``copies`` (M) are not here: they are prefixes of one training (see ``generator.py``).
+    ``iterations`` (L) and ``copies`` (M) are not fields: they are prefixes of one training (see ``generator.py``).
     Neither is ``vq_weight`` (λ of eq. 7), which a study sweeps, nor the text, which only selects.
     """
 
@@ -205,10 +205,10 @@ class GeneratorConfig(Config):
         return self
 
     def stated(self) -> dict[str, Any]:
-        """The options as plain values, without those that ask for what was always done, and without paths.
+        """The options as plain values, without paths and without options at the value that means "as before".
 
-        A field that was added later is left out at the value that means "as before", so what was trained before it
-        existed keeps its fingerprint.
+        A field that was added later is left out at the value that means "as before", so that trainings made before it
+        existed keep their fingerprint.
         """
         values = self.model_dump(mode="json")
         if values["discriminator"]["start"] is None:
@@ -222,10 +222,10 @@ class GeneratorConfig(Config):
         return values
 
     def identity(self, augmentation: str) -> dict[str, Any]:
-        """Everything that decides the trained weights, as plain values, for a fingerprint.
+        """Everything that determines the trained weights, as plain values, for a fingerprint.
 
-        The start weights and the perceptual network count by their SHA-256, never by path. Raises
-        :class:`MissingWeights` where one of them is not on this machine.
+        The start weights and the perceptual network are identified by SHA-256, never by path. Raises
+        :class:`MissingWeights` if one of them is not on this machine.
         """
         from components.generator.start import start_file
 
@@ -242,7 +242,7 @@ _LATER: Final = ("noise_correlation", "accumulation", "legacy_beta", "channels_l
 
 
 def published(name: Literal["imagenet_1024", "imagenet_16384"] = "imagenet_1024", **fields: Any) -> GeneratorConfig:
-    """A published f16 model as the start, at the resolution and with the step that it was trained with.
+    """A published f16 model as the start, at the resolution and learning rate of its own training.
 
     The learning rate is VQGAN's 4.5e-6 an image, times the views of one original. ``fields`` replace fields.
     """

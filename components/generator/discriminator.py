@@ -35,7 +35,7 @@ class PatchDiscriminator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [−1, 1] → logits (B, 1, h', w'), high for what looks real."""
+        """(B, 3, H, W) in [−1, 1] → logits (B, 1, h', w'), high for patches that look real."""
         logits: Tensor = self.main(images)
         return logits
 
@@ -43,8 +43,8 @@ class PatchDiscriminator(nn.Module):
 class BatchStatisticsNorm(nn.BatchNorm2d):
     """Batch normalisation that always uses the batch's own statistics and never updates the running ones.
 
-    The discriminator is only ever run in training. Running statistics would be state that depends on how often a step
-    was evaluated; published ones are kept as they are.
+    The discriminator only runs in training. Running statistics would be state that depends on how often a step
+    was evaluated; published ones are not changed.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def layers_of(names: set[str]) -> int:
-    """How many layers a published discriminator has, read off its parameters' names (``main.N.weight`` …).
+    """The number of layers of a published discriminator, from its parameters' names (``main.N.weight`` …).
 
     Layer n ≥ 1 is a convolution, a norm and an activation, so the last convolution is number 2 + 3·layers.
     """
@@ -68,12 +68,12 @@ def layers_of(names: set[str]) -> int:
 
 
 def generator_hinge(logits_fake: Tensor) -> Tensor:
-    """What the generator minimises: −mean D(x̂), a scalar."""
+    """The generator's adversarial loss: −mean D(x̂), a scalar."""
     return -logits_fake.mean()
 
 
 def discriminator_hinge(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
-    """What the discriminator minimises: ½ (mean max(0, 1 − D(x)) + mean max(0, 1 + D(x̂))), a scalar ≥ 0."""
+    """The discriminator's loss: ½ (mean max(0, 1 − D(x)) + mean max(0, 1 + D(x̂))), a scalar ≥ 0."""
     return 0.5 * (F.relu(1.0 - logits_real).mean() + F.relu(1.0 + logits_fake).mean())
 
 

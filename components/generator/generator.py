@@ -35,7 +35,7 @@ from components.generator.variation import VarianceHead
 from components.generator.vqgan import VQGAN
 
 # Decoding always runs in batches of this size, the last one padded, so that a sample's pixels do not depend on
-# how many others are made with it.
+# the number of other samples.
 DECODE_CHUNK = 5
 
 
@@ -46,12 +46,12 @@ class Generator:
         originals: K arrays uint8 (H, W, 3), any sizes; square-resized to ``config.resolution``.
         config: the network and its training.
         vq_weight: λ of eq. 7.
-        seed: drives weights, views and noise.
+        seed: determines weights, views and noise.
         augmentation: name of the policy for the views (``augment.POLICIES``).
         variance_head: E → Σ (``variation.py``), which ``variance: predicted`` needs.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
-    In a process group (Ray Train, ``torchrun``) the processes share each step's originals and hold the same weights.
+    In a process group (Ray Train, ``torchrun``) the processes divide each step's originals and hold the same weights.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Generator:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes, of those that share the training."""
+        """Whether this is the process that writes, among those that train together."""
         return bool(self.training.accelerator.is_main_process)
 
     def gradients(self) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ class Generator:
     def step(self) -> StepLosses:
         """One update (eq. 7).
 
-        An update after which the loss or its gradient is not finite is taken back and made again with a ten times
+        An update after which the loss or its gradient is not finite is undone and repeated with a ten times
         smaller step. Raises :class:`GoodshotError` if that does not help.
         """
         return self.training.step()
@@ -115,10 +115,11 @@ class Generator:
 
         ``detail``: ``none`` decodes the sampled latents as they are; ``residual`` adds the difference between the
         decoded sample and the decoded mean to the original, which keeps what the decoder blurs; ``residual_256`` adds
-        it, enlarged, to the original at 256 pixels, which keeps what the generator's resolution loses too.
+        that difference, enlarged, to the original at 256 pixels, which also keeps detail above the generator's
+        resolution.
 
         Returns:
-            uint8 RGB (M, R, R, 3) at the generator's resolution, or at the detail's.
+            uint8 RGB (M, R, R, 3) at the generator's resolution, or at that of ``detail``.
         """
         self._settle()
         originals = self._batches.originals
@@ -144,7 +145,7 @@ class Generator:
     def save(self, path: Path) -> None:
         """Write weights, Adam's moments (the discriminator's too) and the iteration as one safetensors file.
 
-        Of several processes all must call it, and the first writes.
+        With several processes all must call it, and the first one writes.
         """
         self._settle()
         if not self.is_first:
@@ -167,13 +168,13 @@ class Generator:
         return self
 
     def save_network(self, path: Path) -> str:
-        """Write the network alone, to start others from (``init: taming:FILE``). Returns its tensors' SHA-256."""
+        """Write only the network, to start others from (``init: taming:FILE``). Returns its tensors' SHA-256."""
         self._settle()
         vqgan = self.training.model.vqgan
         return save_vqgan(path, vqgan, self.config.vqgan, self.config.resolution, self.training.discriminator)
 
     def _settle(self) -> None:
-        """Only a good state is shown: another is taken back at the next step, and the run would not repeat."""
+        """Reach a finite state before it is used: the next step would undo a bad one, and the run would not repeat."""
         with torch.enable_grad():
             self.training.settle()
         self.training.model.eval()
@@ -199,7 +200,7 @@ class Generator:
 
     @torch.no_grad()
     def _seed_codebook(self) -> None:
-        """Start the codebook at latents of the first views: a fresh uniform one is used at one entry by all."""
+        """Initialise the codebook with latents of the first views: all latents would use one entry of a uniform one."""
         vqgan = self.training.model.vqgan
         latents = vqgan.encode(self._batches.views(0, 0))
         flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])

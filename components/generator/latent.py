@@ -17,7 +17,7 @@ from torch import Tensor
 from components.errors import BadInput
 from components.generator.config import Variance
 
-# √Σ has an infinite slope at 0, and Σ is exactly 0 wherever all views choose one codebook entry.
+# √Σ has an infinite slope at 0, and Σ is exactly 0 wherever all views choose the same codebook entry.
 VARIANCE_FLOOR = 1e-8
 
 
@@ -38,7 +38,7 @@ def latent_distribution(
     """Eq. 3 from the quantised maps (N, C, h, w) of one original's N views.
 
     ``estimated``: the biased variance over the views. ``unit``: σ = 1, the paper's description of the existing
-    VQGAN. ``none``: σ = 0, what VQGAN code does. ``predicted``: what ``predict`` says of E (1, C, h, w).
+    VQGAN. ``none``: σ = 0, what VQGAN code does. ``predicted``: Σ is ``predict`` of E (1, C, h, w).
     Gradients reach the encoder through mean and variance.
     """
     mean = quantised.mean(0)
@@ -57,12 +57,12 @@ def sample_noise(
 ) -> Tensor:
     """ε of the samples m in ``samples`` at iteration l, (len(samples), *shape), drawn on the CPU.
 
-    Each sample is a function of (seed, l, m) alone: more copies or more iterations never change earlier ones.
+    Each sample is a function of (seed, l, m) only: more copies or more iterations never change earlier samples.
 
     Args:
         shape: (C, h, w).
         correlation: standard deviation, in latent positions, of the Gaussian that white noise is smoothed by; 0: none
-            (the paper's). Every value is N(0, 1) all the same, but neighbours vary together.
+            (the paper's). Every value is still N(0, 1), but neighbours vary together.
     """
     reach = math.ceil(3 * correlation)
     channels, height, width = shape

@@ -19,7 +19,7 @@ from components.generator.vqgan import VQGAN
 
 
 class Terms(NamedTuple):
-    """The loss and its parts, scalars; ``total`` carries the gradient, everything else is detached.
+    """The loss and its parts, scalars; ``total`` has the gradient, all others are detached.
 
     Every scalar is weighted by the batch's share of its step, so a step's terms are the sums over its parts.
     """
@@ -32,20 +32,20 @@ class Terms(NamedTuple):
     adversarial: Tensor
     """−mean D(x̂); 0 without a discriminator."""
     adaptive: Tensor
-    """Its weight: ``discriminator.weight`` times the adaptive weight."""
+    """The adversarial term's weight: ``discriminator.weight`` times the adaptive weight."""
     used: Tensor
-    """(K,) bool: codebook entries that some view uses."""
+    """(K,) bool: codebook entries that any view uses."""
     reconstructed: Tensor
     """(B, 3, H, W), about [−1, 1]."""
 
 
 class VarianceAwareVQGAN(nn.Module):
-    """The VQGAN together with its objective: what Accelerate prepares and the optimiser updates.
+    """The VQGAN together with its objective: the module that Accelerate prepares and the optimiser updates.
 
     Args:
         perceptual: (reconstruction, target) → a scalar; None: no perceptual term.
-        head: E → Σ, for ``variance: predicted``. It belongs to the latents of the start weights, so only the decoder
-            is trained then.
+        head: E → Σ, for ``variance: predicted``. It fits the latents of the start weights, so that only the decoder
+        is trained then.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class VarianceAwareVQGAN(nn.Module):
         self.config = config
         self.vq_weight = vq_weight
         self.vqgan = VQGAN(config.vqgan, config.resolution)
-        # In a tuple so that the frozen backbone is neither a parameter nor part of a checkpoint.
+        # In a tuple, so that the frozen backbone is neither a parameter nor part of a checkpoint.
         self._perceptual = () if perceptual is None else (perceptual,)
         self._head = () if head is None else (head,)
         if config.variance == "predicted":
@@ -75,7 +75,7 @@ class VarianceAwareVQGAN(nn.Module):
             sampled = self._sample(quantised.latents.unflatten(0, batch.views.shape[:2]), batch)
             decoded = self.vqgan.decode(torch.cat([quantised.latents, sampled])).float()
         reconstructed, samples = decoded[: len(flat)], decoded[len(flat) :]
-        # A part without a sample has no term of eq. 6; the mean of nothing is not a number.
+        # A part without a sample has no term of eq. 6, and the mean of an empty tensor is NaN.
         mse = mse_loss(batch.originals[list(batch.owners)], samples) if len(samples) else flat.new_zeros(())
         reconstruction = (flat - reconstructed).abs().mean()
         perceptual = self._perceptual[0](reconstructed, flat) if self._perceptual else mse.new_zeros(())
@@ -113,16 +113,16 @@ class VarianceAwareVQGAN(nn.Module):
             return self.vqgan.decode(latents).float()
 
     def mixed_precision(self, device: torch.device) -> torch.autocast:
-        """bf16 for convolutions and matrix products, where the configuration says so.
+        """bf16 for convolutions and matrix products, if the configuration asks for it.
 
-        Not Accelerate's own: that one is set once for a process, which may hold generators of both precisions.
+        Accelerate's own mixed precision is set once per process, which may hold generators of both precisions.
         """
         return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _adversarial(
         self, nll: Tensor, reconstructed: Tensor, discriminator: PatchDiscriminator | None
     ) -> tuple[Tensor, Tensor]:
-        """The hinge term and its weight. Without a graph (only the loss is wanted) the weight is 0."""
+        """The hinge term and its weight. Without a graph (when only the loss is needed) the weight is 0."""
         zero = nll.new_zeros(())
         if discriminator is None:
             return zero, zero

@@ -1,7 +1,7 @@
-"""The weights a generator starts from: published taming-transformers checkpoints, the embedded ones, or a file.
+"""The initial weights of a generator: published taming-transformers checkpoints, the embedded ones, or a file.
 
-A file is never executed: checkpoints are read with ``torch.load(weights_only=True)``, and whatever else than tensors a
-Lightning checkpoint holds (callbacks, hyperparameters) is replaced by inert stand-ins. Nothing is downloaded.
+A file is never executed: checkpoints are read with ``torch.load(weights_only=True)``, and all other content of
+Lightning checkpoints (callbacks, hyperparameters) is replaced by inert stand-ins. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StartFile:
 
 @dataclass(frozen=True)
 class StartWeights:
-    """Tensors by the published names; the file may lack the discriminator's and LPIPS', which are empty then."""
+    """Tensors by the published names; those of discriminator and LPIPS are empty if the file lacks them."""
 
     vqgan: dict[str, Tensor]
     discriminator: dict[str, Tensor] = field(default_factory=dict)
@@ -48,16 +48,16 @@ class StartWeights:
 
 
 def start_file(init: str) -> StartFile | None:
-    """The file that ``GeneratorConfig.init`` names; None for ``scratch``. Nothing is read but its bytes, once.
+    """The file that ``GeneratorConfig.init`` names; None for ``scratch``. Only its bytes are read, once.
 
     Raises:
-        MissingWeights: the file is not on this machine; the message says where it was looked for and what to do.
+        MissingWeights: the file is not on this machine; the message has its location and the remedy.
     """
     if init == "scratch":
         return None
     path = _start_path(init)
     if (name := start_weights(init)) is not None:
-        resolve(name)  # it is the published file, where that is known
+        resolve(name)  # checks the published hash, if there is one
     return StartFile(path, file_sha256(path))
 
 
@@ -72,18 +72,18 @@ def _start_path(init: str) -> Path:
 
 
 def start_weights(init: str) -> str | None:
-    """The weights' registry name of ``init``; None for ``scratch``, the embedded start and a file of the user's."""
+    """The registry name of the weights of ``init``; None for ``scratch``, the embedded start and a user's file."""
     return init if init.startswith(TAMING) and init.removeprefix(TAMING) in TAMING_MODELS else None
 
 
 def check_start_file(init: str) -> None:
-    """Raise :class:`MissingWeights` unless the file that ``init`` names is here; its content is not read."""
+    """Raise :class:`MissingWeights` unless the file that ``init`` names exists; its content is not read."""
     if init != "scratch":
         _start_path(init)
 
 
 def check_start(init: str, sha256: str | None) -> None:
-    """Raise :class:`BadInput` unless ``init`` names the content that a plan, made elsewhere perhaps, has seen."""
+    """Raise :class:`BadInput` unless ``init`` has the content that the plan recorded, possibly on another machine."""
     file = start_file(init)
     if file is not None and file.sha256 != sha256:
         raise BadInput(
@@ -167,7 +167,7 @@ def save_vqgan(
 
 
 def saved_config(path: Path) -> tuple[VQGANConfig, int]:
-    """The configuration and resolution of :func:`save_vqgan`'s file. Raises :class:`BadInput` for any other file."""
+    """The configuration and resolution in :func:`save_vqgan`'s file. Raises :class:`BadInput` for any other file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -206,7 +206,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 class _Inert:
-    """Stands in for a class or function that a checkpoint names: called and given a state, it does nothing."""
+    """Replaces a class or function that a checkpoint names: called and given a state, it does nothing."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -216,14 +216,14 @@ class _Inert:
 
 
 class _InertMapping:
-    """The same for one whose instances may be filled like dictionaries; torch fills only plain ones."""
+    """The same for a class whose instances may be filled like dictionaries; torch fills only plain ones."""
 
     def __new__(cls, *_: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
 def _stand_in(name: str) -> tuple[Any, str]:
-    # numpy's dtypes have a tuple as their state, which no plain dictionary takes.
+    # numpy's dtypes have a tuple as their state, which a plain dictionary does not accept.
     return (_Inert if name.startswith("numpy.") else _InertMapping), name
 
 
@@ -244,7 +244,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """What torch's unpickler objects to, without its advice to trust the file."""
+    """The problem that torch's unpickler reports, without its advice to trust the file."""
     paragraphs = [p for p in str(error).split("\n\n") if p.strip() and not p.startswith(("Weights only", "Check the"))]
     return _one_line(Exception(paragraphs[-1] if paragraphs else error))
 

@@ -1,8 +1,8 @@
-"""The training loop's arithmetic: gradients of a step, the update, and the way back when a loss is not finite.
+"""The training loop: gradients of a step, the update, and undoing it when a loss is not finite.
 
 A step has two halves: the gradients of its loss at the current weights (:meth:`Training.evaluate`), and the update. A
-state counts as good once its gradients are known to be finite. When they are not, the last update is taken back and
-made again with a smaller step, which then stays: what follows is a function of the seed and l, stopped or not.
+state counts as good once its gradients are known to be finite. If they are not, the last update is undone and
+repeated with a smaller step size, which is kept: all later steps are a function of the seed and l, stopped or not.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from components.generator.vqgan import VQGAN
 from components.perceptual import PerceptualLoss, load_lpips
 
 SMALLER = 0.1
-"""What the learning rate is multiplied by when an update is taken back."""
+"""Factor on the learning rate when an update is undone."""
 ROLLBACKS = 5
-"""Updates taken back in one training before it counts as failed."""
+"""Maximum number of undone updates in one training before it fails."""
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """The terms of eq. 7 at one iteration, and what the step did, as plain numbers."""
+    """The terms of eq. 7 at one iteration, and statistics of the step, as plain numbers."""
 
     iteration: int
     total: float
@@ -45,11 +45,11 @@ class StepLosses:
     adversarial: float = 0.0
     adaptive_weight: float = 0.0
     discriminator: float = 0.0
-    """What the discriminator minimises."""
+    """The discriminator's loss."""
     codes_used: float = float("nan")
     """Share of the codebook that the step's views use, in (0, 1]."""
     rollbacks: int = 0
-    """Updates taken back so far; each made the step ten times smaller."""
+    """Updates undone so far; each made the step size ten times smaller."""
 
 
 class Training:
@@ -74,7 +74,7 @@ class Training:
         self.iteration = self.rollbacks = 0
         start = _start(config)
         with torch.random.fork_rng(devices=[]):
-            # Before the seed: building a frozen network draws its own first weights.
+            # Before the seed is set: building a frozen network draws random initial weights.
             perceptual = _perceptual(config, start, accelerator.device)
             torch.manual_seed(seed)
             head = None if head is None else head.to(accelerator.device)
@@ -97,7 +97,7 @@ class Training:
 
     @property
     def model(self) -> VarianceAwareVQGAN:
-        """The network with its objective, without what Accelerate wraps around it."""
+        """The network with its objective, without Accelerate's wrapper."""
         model: VarianceAwareVQGAN = self.accelerator.unwrap_model(self._model)
         return model
 
@@ -108,7 +108,7 @@ class Training:
         return losses
 
     def settle(self) -> StepLosses:
-        """Make sure that the current state is a good one; returns the losses of the step that starts from it.
+        """Make sure that the current state is good; returns the losses of the step that starts from it.
 
         Raises:
             GoodshotError: the loss or its gradient is not finite however small the step, or from the start.
@@ -122,7 +122,7 @@ class Training:
         return self._pending
 
     def evaluate(self) -> tuple[StepLosses, bool]:
-        """Leave the step's gradients in the parameters. Returns its losses, and whether all of it is finite."""
+        """Store the step's gradients in the parameters. Returns its losses, and whether all values are finite."""
         self._model.train()
         self._optimiser.zero_grad(set_to_none=True)
         discriminator = self._active_discriminator()
@@ -136,7 +136,7 @@ class Training:
             last = part == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self._model):
                 terms.append(self._forward(batch, discriminator))
-                # The shares of all workers' parts add up to one, but Accelerate averages over workers.
+                # The shares of all workers' parts sum to one, but Accelerate averages over workers.
                 self.accelerator.backward(terms[-1].total * world)
             if discriminator is not None:
                 critic.append(self._criticise(discriminator, batch, terms[-1]) * batch.vq_share)
@@ -163,7 +163,7 @@ class Training:
         return loss.detach()
 
     def _average_critic(self, discriminator: PatchDiscriminator | None) -> None:
-        """The discriminator is not wrapped for several workers: its gradients are added up here."""
+        """Add up the discriminator's gradients over workers, because Accelerate does not wrap it."""
         if discriminator is None or self.accelerator.num_processes == 1:
             return
         for parameter in discriminator.parameters():
@@ -199,7 +199,7 @@ class Training:
         return self.discriminator if start is not None and self.iteration >= start else None
 
     def _update(self) -> None:
-        """Apply the gradients of a good state, which is remembered until the next one proves good too."""
+        """Apply the gradients of a good state, which is kept until the next one is known to be good."""
         self._remember()
         _set_rate(self._optimiser, self.config.learning_rate * SMALLER**self.rollbacks)
         self._optimiser.step()
@@ -211,7 +211,7 @@ class Training:
         self._pending = None
 
     def _remember(self) -> None:
-        """Keep a copy of the state, in the place of the last: fresh memory for each costs a tenth of a small step."""
+        """Copy the state into the previous copy's memory: fresh memory for each takes a tenth of a small step."""
         state = self._state()
         if self._good.keys() != state.keys():
             self._good = {name: value.clone() for name, value in state.items()}
@@ -226,7 +226,7 @@ class Training:
                 f"{after} (vq_weight {self.vq_weight}, learning_rate {self.config.learning_rate}); "
                 "lower generator.learning_rate"
             )
-        # Copies, because an optimiser goes on with the very tensors that it is given.
+        # Copies, because an optimiser continues with the very tensors that it is given.
         self._set_state({name: value.clone() for name, value in self._good.items()})
         self.rollbacks += 1
         self.iteration -= 1
@@ -244,7 +244,7 @@ class Training:
         self._good, self._pending = {}, None
 
     def _state(self) -> dict[str, Tensor]:
-        """What an update changes: the very tensors."""
+        """The tensors that an update changes, not copies of them."""
         tensors = {f"model.{name}": value for name, value in self.model.vqgan.state_dict().items()}
         tensors |= _moments("adam", self._optimiser)
         if self.discriminator is not None and self._critic is not None:
@@ -276,7 +276,7 @@ def _start(config: GeneratorConfig) -> tuple[StartWeights, Path] | None:
 def _discriminator(
     config: GeneratorConfig, start: StartWeights | None, seed: int, device: torch.device
 ) -> PatchDiscriminator | None:
-    """The start weights' discriminator, or a fresh one; None where the training never uses it."""
+    """The start weights' discriminator, or a fresh one; None if the training never uses it."""
     options = config.discriminator
     if options.start is None:
         return None
@@ -297,7 +297,7 @@ def _discriminator(
 
 
 def _compile(vqgan: VQGAN) -> None:
-    """Compile the two halves. The last layer stays outside: the adaptive weight asks for its gradient alone."""
+    """Compile encoder and decoder. The last layer stays outside, because the adaptive weight needs its gradient."""
     vqgan.encoder.compile()
     vqgan.decoder.features = torch.compile(vqgan.decoder.features)  # type: ignore[method-assign]
 

@@ -47,7 +47,7 @@ class VQGAN(nn.Module):
 
 
 class Codebook(nn.Module):
-    """K vectors; each latent goes to its nearest in L2 (eq. 2)."""
+    """K vectors; each latent is assigned to its nearest in L2 (eq. 2)."""
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class Codebook(nn.Module):
         nn.init.uniform_(self.embedding.weight, -1 / size, 1 / size)
 
     def forward(self, latents: Tensor) -> Quantised:
-        """Latents (B, C, h, w) → their nearest codebook vectors, in fp32 whatever the mixed precision around it."""
-        # Distances are small differences of large numbers: in bf16 many a latent would go to another code.
+        """Latents (B, C, h, w) → their nearest codebook vectors, in fp32 even within mixed precision."""
+        # Distances are small differences of large numbers: in bf16 many latents would be assigned to other codes.
         with torch.autocast(latents.device.type, enabled=False):
             return self._nearest(latents.float())
 
@@ -129,7 +129,7 @@ class Decoder(nn.Module):
         return out
 
     def features(self, z: Tensor) -> Tensor:
-        """(B, C, h, w) → what the last layer reads (B, channels, H, W); the adaptive weight looks at that layer."""
+        """(B, C, h, w) → the last layer's input (B, channels, H, W); the adaptive weight uses that layer."""
         x = self.mid(self.conv_in(z))
         for stage in reversed(self.up):
             x = stage(x)
@@ -204,7 +204,7 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Module):
-    """One resolution: residual blocks, each followed by attention if ``attend``, then what changes the resolution."""
+    """One resolution: residual blocks, each followed by attention if ``attend``, then the change of resolution."""
 
     def __init__(self, width_in: int, width: int, blocks: int, groups: int, attend: bool) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""The comparator VQGAN-CLIP (Table 1): a VQGAN's latent, optimised until its image fits a text.
+"""The comparator VQGAN-CLIP (Table 1): a VQGAN's latent, optimised until its image matches a text.
 
 Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language Guidance", ECCV 2022,
-https://arxiv.org/abs/2204.08583. Nothing of the photograph is in it but the network that was trained on it. All
-randomness is a function of (seed, m, step), so image m is the same however many are made.
+https://arxiv.org/abs/2204.08583. The photograph has an effect only through the network that was trained on it. All
+randomness is a function of (seed, m, step), so image m does not depend on the number of images.
 
 # R image side, C latent channels, h × w latent positions, n cutouts, d embedding size
 """
@@ -24,7 +24,7 @@ from components.generator.vqgan import VQGAN
 from components.generator.vqgan_clip_config import VQGANClipConfig
 
 CUT = (0.5, 1.0)
-"""Side of a cutout over the image's."""
+"""Side of a cutout relative to the image's."""
 TURN = math.radians(15)
 GAIN = 0.1
 NOISE = 0.1
@@ -41,7 +41,7 @@ class Optimised(NamedTuple):
 def optimise(
     vqgan: VQGAN, encoder: Encoder, text: np.ndarray, config: VQGANClipConfig, side: int, seed: int, m: int
 ) -> Optimised:
-    """Make image m of a text.
+    """Make image m for a text.
 
     Start at random codebook entries; at each step quantise the latent (straight-through), decode it, embed its
     cutouts, and take a step of Adam down their mean spherical distance to the text; then keep the latent within the
@@ -65,7 +65,7 @@ def optimise(
         loss = spherical_distance(encoder.embed_with_gradient(views).to(target), target).mean()
         if not torch.isfinite(loss):
             raise GoodshotError(f"vqgan_clip: the loss became {float(loss)} at step {step}; lower its learning_rate")
-        # Of the latent alone: the network is shared and collects no gradient.
+        # The gradient of the latent only: the network is shared and collects no gradient.
         (latent.grad,) = torch.autograd.grad(loss, [latent])
         adam.step()
         with torch.no_grad():
@@ -77,7 +77,7 @@ def optimise(
 
 def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
     """2·arcsin(‖a − b‖ / 2)²: half the squared angle between unit vectors (…, d), in [0, π²/2]."""
-    # At 0 and at π the slope of one of the two functions is infinite.
+    # At 0 and at π one of the two functions has an infinite slope.
     half = (a - b).norm(dim=-1).div(2).clamp(1e-6, 1 - 1e-6)
     distance: Tensor = 2 * half.arcsin().pow(2)
     return distance
@@ -86,7 +86,7 @@ def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
 def cutouts(image: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """``count`` augmented cutouts of one image (1, 3, R, R) in [0, 1], each (3, R, R) in [0, 1].
 
-    Squares of half to the whole side, anywhere in the image, turned a little, mirrored or not, with a gain of each
+    Squares of half to the whole side, anywhere in the image, slightly rotated, mirrored or not, with a gain for each
     channel and noise; differentiable in the image.
     """
     size = rng.uniform(*CUT, count)
@@ -109,8 +109,8 @@ def _decode(vqgan: VQGAN, latent: Tensor) -> Tensor:
 
 
 def _within(images: Tensor) -> Tensor:
-    """Clamp to [0, 1]; the gradient passes as if it were not, so that a saturated pixel can come back."""
-    # Exactly within: what is added is 0.
+    """Clamp to [0, 1]; the gradient passes as if not clamped, so that a saturated pixel can change back."""
+    # The added term is 0 in the forward pass, so the result lies exactly within the range.
     return images.detach().clamp(0, 1) + (images - images.detach())
 
 

@@ -1,4 +1,4 @@
-"""What decides an image of the comparator VQGAN-CLIP; read by studies, so it imports no torch."""
+"""The configuration of the comparator VQGAN-CLIP; read by studies, so it imports no torch."""
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -6,7 +6,7 @@ from components.config import Config
 
 
 class VQGANClipConfig(Config):
-    """How a latent is optimised; the defaults are those of the paper's comparator."""
+    """The optimisation of a latent; the defaults are those of the paper's comparator."""
 
     iterations: PositiveInt = 500
     cutouts: PositiveInt = Field(default=32, description="augmented views of the image that are embedded a step")

@@ -1,6 +1,6 @@
-"""What a detector's raw scores are worth on one test set: every metric, for every kind of defect.
+"""All metrics of a detector's raw scores on one test set, for every defect type.
 
-The only door to pixels and images: T test images, h × w the map's size. All values are exact, ties included.
+Interface to pixel and image metrics: T test images, h × w the map's size. All values are exact, ties included.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from components.metrics.regions import Region, component_weights, saturated_weig
 ALL = "all"
 MEAN = "mean"
 IMAGE_SET = "image_set/all"
-"""The subset of image quality: of the images that an arm adds. No kind of defect is called that: they are folders."""
+"""The subset name for the quality of an arm's images. Defect types are folder names, so none has this name."""
 PRO_LIMIT = 0.3
 SPRO_LIMITS = (0.01, 0.05, 0.1, 0.3, 1.0)
-"""Those of MVTec LOCO's own evaluation; the headline is 0.05."""
+"""The limits of MVTec LOCO's own evaluation; the headline is 0.05."""
 LOCO_KINDS = ("logical_anomalies", "structural_anomalies")
 
 
 class Regions(Protocol):
-    """Each of T images' defects apart; none for a good one. A list of lists is one."""
+    """The separate defects of each of T images; none for a good one. A list of lists is an instance."""
 
     def __len__(self) -> int: ...
 
@@ -37,7 +37,7 @@ class Regions(Protocol):
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One metric of one subset. NaN where the subset does not define it; low and high NaN without an interval."""
+    """One metric of one subset. NaN if undefined for the subset; low and high are NaN without an interval."""
 
     subset: str
     metric: str
@@ -48,7 +48,7 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """One test set's headline in [0, 1], NaN where undefined (one class only, no masks), and `values`: all of it."""
+    """The headline metrics of one test set in [0, 1], NaN if undefined (one class only, no masks), and all `values`."""
 
     image_auroc: float
     pixel_auroc: float
@@ -69,12 +69,12 @@ def evaluate(
     """Return all metrics of raw `scores`.
 
     Subsets: `all`, and each defect type's images against all good ones. Image metrics (AUROC, AP, F1-max with its
-    threshold) carry 95 % bootstrap intervals; pixel metrics are the same and AUPRO (FPR ≤ 0.3). With `defects`,
-    AU-sPRO at each of `SPRO_LIMITS` too, and where MVTec LOCO's two types are there, `mean`: that of the two.
+    threshold) have 95 % bootstrap intervals; pixel metrics are the same and AUPRO (FPR ≤ 0.3). With `defects` also
+    AU-sPRO at each of `SPRO_LIMITS`, and for MVTec LOCO's two types the subset `mean`: the mean of both.
 
-    labels: (T,), true or 1 for anomalous. masks: bool (T, h, w) at the maps' size, all false for a good image;
-    None for a dataset without masks, whose pixel metrics are NaN. defect_types: (T,), that of a good image is not
-    looked at. defects: each image's defects apart, within its mask. resamples: 0 for no intervals.
+    masks: bool (T, h, w) at the maps' size, all false for a good image;
+    None for a dataset without masks, whose pixel metrics are NaN. defect_types: (T,), ignored for good
+    images. defects: each image's separate defects, within its mask. resamples: 0 for no intervals.
 
     Raises:
         BadInput: lengths or sizes differ, a label or mask is neither 0 nor 1, or a good image's mask is not empty.
@@ -104,8 +104,8 @@ def evaluate(
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Return the area under the ROC curve: P(anomalous > good) + ½ P(equal). Equal to scikit-learn's.
 
-    scores: (T,), larger is more anomalous, any scale. labels: (T,), true or 1 for anomalous. NaN where only
-    one class is present. Raises `GoodshotError` on a non-finite score, `BadInput` where the lengths differ or
+    scores: (T,), larger is more anomalous, any scale. labels: (T,), true or 1 for anomalous. NaN if only
+    one class is present. Raises `GoodshotError` for a non-finite score, `BadInput` if the lengths differ or
     a label is neither 0 nor 1.
     """
     return image_values(*_images(scores, labels), resamples=0)["image_auroc"].value
@@ -121,10 +121,10 @@ def aupro(maps: Maps, masks: Masks, max_fpr: float = PRO_LIMIT) -> float:
 
     At each threshold: the share of every defect region that is found, averaged over all regions (8-connected
     components of each mask), against the share of normal pixels (outside every mask, of all images) that is
-    flagged. Points lie at each distinct score and are joined by straight lines, also where the limit cuts
-    one.
+    flagged. Points lie at each distinct score and are joined by straight lines, with interpolation at the
+    limit.
 
-    maps, masks: (T, h, w). NaN where there is no region or no normal pixel.
+    maps, masks: (T, h, w). NaN if there is no region or no normal pixel.
     """
     pixels = Pixels(maps, masks)
     return measure(pixels, [_components(pixels, (max_fpr,))])[0].curves[0].values()[max_fpr]
@@ -133,9 +133,9 @@ def aupro(maps: Maps, masks: Masks, max_fpr: float = PRO_LIMIT) -> float:
 def au_spro(maps: Maps, masks: Masks, defects: Regions, max_fpr: float = 0.05) -> float:
     """Return the area under the saturated per-region overlap curve up to `max_fpr`, divided by it (Bergmann 2022).
 
-    As `aupro`, but regions are the `defects` as annotated, whatever their components, and the overlap of one is
-    min(pixels found / s, 1): s is its share of the defect's area at the maps' size. NaN where there is no
-    region or no normal pixel.
+    As `aupro`, but regions are the `defects` as annotated, however many components they have, and the overlap of a
+    region is min(pixels found / s, 1): s is its saturation share of the defect's area at the maps' size. NaN if there
+    is no region or no normal pixel.
     """
     pixels = Pixels(maps, masks)
     return measure(pixels, [_saturated(pixels, defects, (max_fpr,))])[0].curves[0].values()[max_fpr]
@@ -189,7 +189,7 @@ def _saturated(pixels: Pixels, defects: Regions, limits: tuple[float, ...]) -> O
 
 
 def _means(values: Sequence[MetricValue]) -> list[MetricValue]:
-    """The mean of LOCO's two types, of every metric but thresholds; NaN where one of them is."""
+    """The mean of LOCO's two types, of every metric except thresholds; NaN if one of them is."""
     by_metric: dict[str, list[float]] = {}
     for v in values:
         if v.subset in LOCO_KINDS and not v.metric.endswith("threshold"):

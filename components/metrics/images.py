@@ -1,7 +1,7 @@
-"""How well do image scores tell anomalous images from good ones, and within what interval?
+"""Metrics of image scores, anomalous against good, with bootstrap intervals.
 
-Efron's percentile bootstrap over images, stratified by label: as many good and as many anomalous images are
-drawn again as there are, so that no resample lacks a class.
+Efron's percentile bootstrap over images, stratified by label: each resample has the original numbers of good and
+of anomalous images, so that no resample lacks a class.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from components.metrics.ranking import NAN, Ranking
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 _AT_ONCE = 1 << 20
-"""Counts that a batch of resamples holds."""
+"""Maximum number of counts in a batch of resamples."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the percentile interval around it; NaN where there is none."""
+    """A value with its percentile interval; NaN if there is none."""
 
     value: float
     low: float = NAN
@@ -32,7 +32,7 @@ def image_values(
 ) -> dict[str, Interval]:
     """Return AUROC, AP and F1-max with 95 % intervals, and F1-max's threshold without one.
 
-    scores, anomalous: (T,). All NaN where only one class is present. With `resamples` 0, no intervals.
+    scores, anomalous: (T,). All NaN if only one class is present. With `resamples` 0, no intervals.
     """
     values, which = np.unique(-scores, return_inverse=True)
     groups = _Groups(-values, which, anomalous)
@@ -55,7 +55,7 @@ def image_values(
 
 @dataclass(frozen=True)
 class _Groups:
-    """Images sorted into their distinct scores, the largest first."""
+    """Images grouped by their distinct scores, the largest first."""
 
     scores: NDArray[Any]
     which: NDArray[np.intp]
@@ -67,7 +67,7 @@ class _Groups:
         starts = np.searchsorted(self.which[order], np.arange(len(self.scores)))
         weights = weights[:, order]
         counts = {kind: weights * (self.anomalous[order] == kind) for kind in (True, False)}
-        # reduceat of nothing is an error.
+        # reduceat raises an error for an empty array.
         at = {k: np.add.reduceat(c, starts, axis=1) if len(starts) else c for k, c in counts.items()}
         upto = np.cumsum(at[False], axis=1)
         positives = int(self.anomalous.sum())

@@ -1,8 +1,8 @@
-"""How well do anomaly maps find defective pixels, within bounded memory and exactly?
+"""Metrics of anomaly maps, exact and within bounded memory.
 
-Everything is decided at the distinct scores of marked pixels: how many of them, with what weight, and how many
-normal pixels lie above and at each. Scores are therefore taken in blocks of a bounded number of pixels, from the
-largest down; a block is a range of scores, found by counting the 16 high bits of each score. Every block is one
+All values depend only on the distinct scores of marked pixels: how many of them, with what weight, and how many
+normal pixels lie above and at each. Scores are therefore processed in blocks of a bounded number of pixels, from the
+largest down; a block is a range of scores, found by counting the 16 high bits of each score. Every block takes one
 pass over the maps, which may lie on disk.
 
 T images, h × w a map's size, G kinds of images.
@@ -20,19 +20,19 @@ from components.metrics.ranking import Counts, Ranking
 from components.metrics.regions import OverlapCurve, Weights
 
 Maps = NDArray[Any] | Sequence[NDArray[Any]]
-"""(T, h, w), also mapped from a file, or T arrays (h, w). float32 or float16 for bounded memory; others are exact
-too, but sorted whole."""
+"""(T, h, w), possibly memory-mapped, or T arrays (h, w). float32 and float16 use bounded memory; other types are exact
+too, but sorted as a whole."""
 Masks = NDArray[Any] | Sequence[NDArray[Any]]
 
 BLOCK = 1 << 24
-"""What a block may hold, a normal pixel counting 1: about 300 MB with everything made of it."""
+"""Maximum cost of a block, where a normal pixel counts 1: about 300 MB with all arrays derived from it."""
 _MARKED = 8
-"""A marked pixel's cost, which has counts and weights beside its score."""
+"""The cost of a marked pixel, which has counts and weights besides its score."""
 _BUCKETS = 1 << 16
 
 
 class Pixels:
-    """Maps and masks, checked, with what one pass tells of them.
+    """Checked maps and masks, with statistics gathered in one pass.
 
     masks: bool or 0 and 1, (T, h, w) or T of (h, w). kinds: (T,), 0 for good images and 1 … G − 1 for others.
 
@@ -84,29 +84,29 @@ class Pixels:
 
 @dataclass
 class Subset:
-    """What is measured of some kinds of images together."""
+    """The measured values of some kinds of images together."""
 
     ranking: Ranking
     curves: tuple[OverlapCurve, ...] = ()
 
     @classmethod
     def empty(cls, *limits: Sequence[float]) -> "Subset":
-        """A subset that defines nothing, with a curve for each non-empty `limits`."""
+        """A subset without any defined value, with a curve for each non-empty `limits`."""
         return cls(Ranking(0, 0), tuple(OverlapCurve(0, 0, of_curve) for of_curve in limits if of_curve))
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """A weighting of marked pixels, (T,) of them, None for an image without a mark; and the limits of its curve."""
+    """The weights of the marked pixels of T images, None for an image without any; and the limits of their curve."""
 
     weights: Sequence[Weights | None]
     limits: tuple[float, ...]
 
 
 def measure(pixels: Pixels, overlaps: Sequence[Overlaps] = (), block: int = BLOCK) -> list[Subset]:
-    """Return G subsets: of all images first, then of each kind g ≥ 1 together with the good images.
+    """Return G subsets: first of all images, then of each kind g ≥ 1 together with the good images.
 
-    One kind beside the good images is all of them: it is not measured twice.
+    If there is only one kind besides the good images, it equals all of them and is not measured twice.
     """
     kinds = range(int(pixels.kinds.max(initial=0)) + 1)
     members = [list(kinds), *([0, g] for g in kinds[1:])][: 1 if len(kinds) == 2 else None]
@@ -143,7 +143,7 @@ class _Range:
     one_bucket: bool = False
 
     def of(self, scores: NDArray[Any], low: float, high: float) -> NDArray[np.bool_] | None:
-        """Where `scores`, which lie between `low` and `high`, are in the range; None for everywhere."""
+        """The mask of `scores` in the range, given that they lie between `low` and `high`; None if all are in it."""
         if self.low <= low and high < self.high:
             return None
         inside: NDArray[np.bool_] = (scores >= self.low) & (scores < self.high)
@@ -151,7 +151,7 @@ class _Range:
 
 
 def _blocks(pixels: Pixels, block: int) -> Iterator[_Range]:
-    """Ranges of scores, from the largest down, that cost at most `block` or are one bucket."""
+    """Ranges of scores, from the largest down, that cost at most `block` or are a single bucket."""
     cost = int(pixels.normal.sum() + _MARKED * pixels.marked.sum())
     if cost <= block or pixels.exact is not np.float32:
         yield _Range(-np.inf, np.inf)
@@ -177,7 +177,7 @@ def _range(buckets: list[int], costs: Counts, block: int) -> _Range:
 
 
 def _key(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Whole numbers in [0, 2³²) in the scores' order. −0 and 0, which are equal, get one."""
+    """Whole numbers in [0, 2³²) in the order of the scores. −0 and 0, which are equal, get the same number."""
     bits = (scores + np.float32(0)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.int64)
 
@@ -190,7 +190,7 @@ def _score(keys: NDArray[np.int64]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Scores, sorted; with `ends`, distinct ones and how many there are up to and with each."""
+    """Sorted scores; with `ends`, distinct scores and the number of scores up to and including each."""
 
     scores: NDArray[Any]
     ends: Counts | None = None
@@ -220,13 +220,13 @@ class _Block:
         self.counts = [n.total for n in normals]
         """Normal pixels of each kind."""
         self.scores: NDArray[Any]
-        """The distinct scores of marked pixels (K,), rising."""
+        """The distinct scores of marked pixels (K,), ascending."""
         self._which: NDArray[np.intp]
         self.scores, self._which = np.unique(np.concatenate([_NO, *(m.scores for m in marked)]), return_inverse=True)
 
     @classmethod
     def read(cls, pixels: Pixels, overlaps: Sequence[Overlaps], wanted: _Range, kinds: int) -> "_Block":
-        """Read every image that has such scores."""
+        """Read every image that has scores in the range."""
         normals, marked = [_Counter(wanted) if wanted.one_bucket else _Gatherer() for _ in range(kinds)], []
         for i in np.flatnonzero((pixels.high >= wanted.low) & (pixels.low < wanted.high)).tolist():
             scores, kind = pixels.map(i), int(pixels.kinds[i])
@@ -242,7 +242,7 @@ class _Block:
         return cls([n.sorted() for n in normals], marked)
 
     def normals(self, kind: int, seen: int) -> Counts:
-        """(2, K): normal pixels of this kind above each of `scores`, and above or at it; `seen` are above them all."""
+        """(2, K): normal pixels of this kind above each of `scores`, and at or above; `seen` of them are above all."""
         normals = self._normals[kind]
         return seen + normals.total - np.stack([normals.upto(self.scores), normals.below(self.scores)])
 
@@ -256,19 +256,19 @@ class _Block:
             curve.add(weight[here], above, upto)
 
     def _summed(self, kinds: Sequence[int], columns: int) -> NDArray[np.float64]:
-        """(columns, K): marked pixels of these kinds, and their weights, summed at each of `scores`."""
+        """(columns, K): the numbers of marked pixels of these kinds, and their weights, summed at each of `scores`."""
         sums, end = np.zeros((columns, len(self.scores))), 0
         for marked in self._marked:
             start, end = end, end + len(marked.scores)
             if marked.kind in kinds:
-                # Scores are distinct within an image: no index comes twice.
+                # Scores are distinct within an image, so no index occurs twice.
                 sums[:, self._which[start:end]] += marked.columns
         return sums
 
 
 @dataclass(frozen=True)
 class _Marked:
-    """One image's marked pixels: their distinct scores, and (columns, scores): how many, and the weights' sums."""
+    """One image's marked pixels: their distinct scores, and (columns, scores): their number, and the weights' sums."""
 
     kind: int
     scores: NDArray[Any]
@@ -281,7 +281,7 @@ class _Marked:
 
 
 class _Gatherer:
-    """Sorts the scores that it is given."""
+    """Collects scores and sorts them."""
 
     def __init__(self) -> None:
         self._parts: list[NDArray[Any]] = []
@@ -297,7 +297,7 @@ class _Gatherer:
 
 
 class _Counter:
-    """Counts the scores of one bucket, of which there are 2¹⁶ at most."""
+    """Counts the scores of one bucket, which has at most 2¹⁶ different ones."""
 
     def __init__(self, bucket: _Range) -> None:
         self._first = _key(np.array([bucket.low], np.float32))

@@ -1,7 +1,7 @@
-"""How good is a set of generated images, without a detector (Table 2): SSIM, PSNR, LPIPS, IS, and diversity.
+"""Quality of a set of generated images without a detector (Table 2): SSIM, PSNR, LPIPS, IS, and diversity.
 
-LPIPS and IS have their standard names only where their own networks are on this machine (VGG-16 and Inception v3 of
-torchvision, in torch's hub cache). Otherwise EfficientNet-Lite0 stands in for both, as ``lpips_lite0`` and
+LPIPS and IS have their standard names only if their networks are on this machine (VGG-16 and Inception v3 of
+torchvision, in torch's hub cache). Otherwise EfficientNet-Lite0 replaces both, as ``lpips_lite0`` and
 ``is_lite0``: the same formulas on another network, not comparable with published values.
 
 # M images of H × W pixels, K originals
@@ -28,7 +28,7 @@ from components.weights import load_efficientnet_lite0, resolve, weight
 from components.weights.registry import TORCHVISION
 
 DIVERSITY_IMAGES = 40
-"""Diversity is measured over a set's first so many images: VGG's features of one are 32 MB at 256 px."""
+"""Number of a set's first images for its diversity: VGG's features of one image take 32 MB at 256 px."""
 _CHUNK = 8
 _INCEPTION_SIDE = 299
 
@@ -43,7 +43,7 @@ class Distance(Protocol):
 
 @dataclass(frozen=True)
 class QualityNetworks:
-    """What LPIPS and IS are measured with, and the names that their values have."""
+    """The networks for LPIPS and IS, and the names of their values."""
 
     lpips: str
     distance: Distance
@@ -55,18 +55,18 @@ class QualityNetworks:
 def image_quality(
     images: NDArray[np.uint8], originals: Sequence[NDArray[np.uint8]], networks: QualityNetworks | None = None
 ) -> dict[str, float]:
-    """Measure a set.
+    """Measure the quality of a set.
 
     Args:
         images: uint8 RGB (M, H, W, 3), M ≥ 1.
         originals: K arrays uint8 (H', W', 3), resized to the images' size; image m is compared with original m mod K.
-        networks: those of this machine if none are given.
+        networks: by default those of this machine.
 
     Returns:
         ``ssim`` (mean, in [−1, 1]) and ``psnr`` (mean, dB; inf for an exact copy) to the original; ``lpips`` (mean);
         ``is``: exp of the mean KL divergence of an image's class probabilities from the set's mean, in [1, M];
         ``diversity_lpips``: mean LPIPS over all pairs of the set's first images, NaN for a single one. The names of
-        the last three end in ``_lite0`` where the embedded network stands in.
+        the last three end in ``_lite0`` if the embedded network replaces the standard ones.
 
     Raises:
         BadInput: no image, or images smaller than 11 pixels (SSIM's window).
@@ -82,7 +82,7 @@ def image_quality(
     networks = networks or quality_networks()
     got = _tensor(images)
     size = (got.shape[2], got.shape[3])
-    # Image m belongs to original m mod K; of more originals than images the last have none.
+    # Image m belongs to original m mod K; if there are more originals than images, the last ones have none.
     compared = list(originals)[: len(got)]
     wanted = torch.stack([_resized(_tensor(original[None]), size)[0].clamp(0, 1) for original in compared])
     owners = [m % len(compared) for m in range(len(got))]
@@ -102,7 +102,7 @@ def image_quality(
 
 
 def network_names() -> tuple[str, str]:
-    """What LPIPS and IS are called on this machine; nothing is loaded."""
+    """The names of LPIPS and IS on this machine; no network is loaded."""
     return (
         "lpips" if hub_file("vgg16") else "lpips_lite0",
         "is" if hub_file("inception_v3") else "is_lite0",
@@ -110,7 +110,7 @@ def network_names() -> tuple[str, str]:
 
 
 def inception_score(logits: Tensor) -> float:
-    """Logits (M, classes) → exp(mean_m KL(p(y|x_m) ‖ mean p(y))), of the set as a whole (no splits); in [1, M]."""
+    """Logits (M, classes) → exp(mean_m KL(p(y|x_m) ‖ mean p(y))) of the whole set (no splits); in [1, M]."""
     log_p = logits.double().log_softmax(1)
     mean = log_p.exp().mean(0).clamp_min(1e-300).log()
     return math.exp(float((log_p.exp() * (log_p - mean)).sum(1).mean()))
@@ -118,7 +118,7 @@ def inception_score(logits: Tensor) -> float:
 
 @lru_cache(maxsize=1)
 def quality_networks() -> QualityNetworks:
-    """The standard networks where their files are in torch's hub cache, EfficientNet-Lite0 where they are not.
+    """The standard networks if their files are in torch's hub cache, else EfficientNet-Lite0.
 
     Raises :class:`BadInput` for a file that is not the published one.
     """
@@ -130,7 +130,7 @@ def quality_networks() -> QualityNetworks:
 
 
 def hub_file(network: str) -> Path | None:
-    """Where torch's hub keeps torchvision's weights of ``vgg16`` or ``inception_v3``, None if it has none.
+    """The path of torchvision's ``vgg16`` or ``inception_v3`` in torch's hub cache, None if it is not there.
 
     Raises :class:`BadInput` for a file that is not the published one.
     """
@@ -139,7 +139,7 @@ def hub_file(network: str) -> Path | None:
 
 
 def _vgg_lpips(path: Path) -> Distance:
-    """torchvision's VGG-16 under LPIPS' channel weights (v0.1), which torchmetrics brings along."""
+    """torchvision's VGG-16 with LPIPS' channel weights (v0.1), which torchmetrics contains."""
     import torchmetrics.functional.image
 
     bundled = Path(torchmetrics.functional.image.__file__).parent / "lpips_models" / "vgg.pth"
@@ -159,7 +159,7 @@ class _Inception(nn.Module):
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def forward(self, images: Tensor) -> Tensor:
-        # The port keeps TensorFlow's input range, which is the images' own.
+        # The port keeps TensorFlow's input range, which equals the images' range.
         logits: Tensor = self.network(_resized(images, (_INCEPTION_SIDE, _INCEPTION_SIDE)))
         return logits
 

@@ -1,7 +1,7 @@
-"""What is a ranking worth: AUROC, average precision and the best F1, exact on ties.
+"""Metrics of a ranking: AUROC, average precision and the best F1, exact on ties.
 
-K distinct scores from the largest down, with counts at each; leading axes (…) are rankings of their own. Every
-value is a sum or a maximum over the scores, so counts may come block by block.
+K distinct scores in descending order, with counts at each; each index of the leading axes (…) is a separate ranking.
+Every value is a sum or a maximum over the scores, so counts may be added block by block.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ NAN = float("nan")
 
 @dataclass
 class Ranking:
-    """Rankings of `positives` (anomalous) and `negatives` (good) things; all values NaN where either is 0.
+    """Rankings of `positives` (anomalous) and `negatives` (good) items; all values are NaN if either number is 0.
 
-    With no positive nothing is defined; with no negative AP and F1 would be 1 whatever the scores.
+    Without a positive no value is defined; without a negative AP and F1 would be 1 whatever the scores.
     """
 
     positives: int
@@ -30,15 +30,15 @@ class Ranking:
     _threshold: Any = field(default=NAN)
 
     def add(self, scores: NDArray[Any], positives: Counts, above: Counts, upto: Counts) -> None:
-        """Count the next scores, all smaller than those before.
+        """Count the next scores, all smaller than the earlier ones.
 
-        scores: (K,), falling. positives: (…, K), how many have that score. above, upto: (…, K), how many
-        negatives have a larger score, and a larger or the same.
+        scores: (K,), descending. positives: (…, K), the number of positives with that score. above, upto: (…, K), the
+        number of negatives with a larger score, and with a larger or equal score.
         """
         if not scores.size or self._undefined:
             return
         found = np.asarray(self._found)[..., None] + np.cumsum(positives, axis=-1)
-        # Twice the negatives below, and once those that are equal: a tied pair counts a half.
+        # Twice the negatives below, plus once those with an equal score: a tied pair counts half.
         self._twice_pairs = self._twice_pairs + (positives * (2 * self.negatives - above - upto)).sum(-1)
         flagged = found + upto
         self._precision = self._precision + (positives * (found / np.maximum(flagged, 1))).sum(-1)
@@ -61,12 +61,12 @@ class Ranking:
 
     @property
     def f1_max(self) -> Any:
-        """The largest F1 of any threshold."""
+        """The largest F1 over all thresholds."""
         return NAN if self._undefined else self._best
 
     @property
     def f1_threshold(self) -> Any:
-        """The largest score which, flagged with all above it, gives `f1_max`."""
+        """The largest threshold that gives `f1_max`; scores at or above a threshold are flagged."""
         return NAN if self._undefined else self._threshold
 
     @property

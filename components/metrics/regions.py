@@ -1,7 +1,7 @@
-"""How much of every defect is found: overlaps as one weight a pixel, and the area under their curve.
+"""Per-region overlap: the share of every defect that is found, as one weight per pixel, and the area under its curve.
 
-Weights are such that those of all flagged pixels sum to the sum over regions of the region's overlap. One
-weighting serves the per-region overlap (PRO: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021),
+The weights of all flagged pixels sum to the sum over regions of the region's overlap. One choice of
+weights gives the per-region overlap (PRO: Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021),
 another the saturated one (sPRO: Bergmann et al., "Beyond Dents and Scratches", IJCV 2022).
 """
 
@@ -18,15 +18,15 @@ from components.metrics.ranking import NAN, Counts
 Region: TypeAlias = tuple[NDArray[np.bool_], float]
 """A defect's mask (h, w), and the share in (0, 1] of its area that has to be found for an overlap of 1."""
 
-# Of corners too: the components of PRO.
+# Pixels that touch at corners are connected too, as in PRO's components.
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One image's weights, for the marked pixels in raster order: `table[codes]`. `regions` sum to that number.
+    """One image's weights, for the marked pixels in raster order: `table[codes]`. Their sum is the number of `regions`.
 
-    Codes take a byte a pixel where weights take eight.
+    Codes take one byte per pixel where weights take eight.
     """
 
     table: NDArray[np.float64]
@@ -47,15 +47,15 @@ def component_weights(mask: NDArray[np.bool_]) -> Weights:
 def saturated_weights(scores: NDArray[Any], mask: NDArray[np.bool_], regions: Iterable[Region]) -> Weights:
     """Return sPRO's weights: the overlap of a region is min(pixels found / saturation area, 1).
 
-    The first pixels of a region by score count 1 / s each until s are found, later ones nothing; where s is no
-    whole number the last one counts what is left. Which of several tied pixels come first does not matter: a
+    The first pixels of a region by score count 1 / s each until s are found, later ones 0; if s is not a
+    whole number, the last one counts the remainder. The order of tied pixels does not matter: a
     threshold flags all of them or none.
 
-    scores, mask: (h, w). regions: within `mask`; they may overlap each other. One without a pixel at this size
-    is left out: it cannot be found.
+    scores, mask: (h, w). regions: within `mask`; they may overlap each other. A region without a pixel at this size
+    is skipped, because it cannot be found.
 
     Raises:
-        BadInput: a region marks a pixel that `mask` does not, or its share is not in (0, 1].
+        BadInput: a region marks a pixel that `mask` does not, or its saturation share is not in (0, 1].
     """
     weights, count = np.zeros(mask.shape), 0
     for region, share in regions:
@@ -76,9 +76,9 @@ def saturated_weights(scores: NDArray[Any], mask: NDArray[np.bool_], regions: It
 
 @dataclass
 class OverlapCurve:
-    """The curve of mean overlap over false positive rate, summed up as its points come, from (0, 0).
+    """The curve of mean overlap over false positive rate, integrated as its points are added, from (0, 0).
 
-    Points lie at each distinct score and are joined by straight lines, also where a limit cuts one.
+    Points lie at each distinct score and are joined by straight lines, with interpolation at the limits.
     """
 
     regions: int
@@ -94,16 +94,16 @@ class OverlapCurve:
                 raise BadInput(f"max_fpr must be in (0, 1]; got {limit}")
 
     def add(self, weights: NDArray[np.float64], above: Counts, upto: Counts) -> None:
-        """Add the points of the next scores of marked pixels, from the largest down.
+        """Add the points of the next scores of marked pixels, in descending order.
 
-        weights: (K,), summed at each. above, upto: (K,), normal pixels with a larger score, and with a larger
-        or the same.
+        weights: (K,), summed at each score. above, upto: (K,), normal pixels with a larger score, and with a larger
+        or equal one.
         """
         if not len(weights) or self._undefined:
             return
         overlap = self._overlap + np.cumsum(weights) / self.regions
         before = np.append(self._overlap, overlap[:-1])
-        # Between two scores of marked pixels nothing more of any region is found: a level line.
+        # Between two scores of marked pixels no further region pixel is found, so the curve is level.
         self._to(np.stack([above, upto], 1).ravel() / self.normals, np.stack([before, overlap], 1).ravel())
 
     def values(self) -> dict[float, float]:
@@ -125,7 +125,7 @@ class OverlapCurve:
 
 
 def _area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
-    """The trapezoid area under (x, y), x not falling, cut at x = limit by interpolation."""
+    """The trapezoid area under (x, y), x not decreasing, cut at x = limit by interpolation."""
     inside = int(np.searchsorted(x, limit, side="right"))
     if not inside:
         return 0.0

@@ -1,4 +1,4 @@
-"""What several seeds say together: a mean with its spread, and the difference of two arms seed by seed."""
+"""Summaries over several seeds: a mean with its spread, and the paired difference of two arms."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 CONFIDENCE = 0.95
 CLAIM_SEEDS = 14
-"""Pairs below which nothing is claimed, neither a gain nor its absence."""
+"""Minimum number of pairs for any claim, of a gain or of its absence."""
 TOLERANCE = 0.01
-"""A loss of less than this (one point of AUROC) counts as none."""
+"""A loss smaller than this (one point of AUROC) counts as no harm."""
 NAN = float("nan")
 
 Verdict = Literal["gain", "no harm", "harm", "open"]
@@ -26,7 +26,7 @@ class MeanStd(NamedTuple):
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """a − b over the seeds both have: mean, sample deviation, interval [low, high], and how often a won."""
+    """a − b over the seeds that both have: mean, sample deviation, interval [low, high], and how often a was larger."""
 
     mean: float
     std: float
@@ -39,14 +39,14 @@ class PairedDifference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval allows one to say of metrics in [0, 1] where more is better.
+        """The conclusion from the interval, for metrics in [0, 1] where larger is better.
 
         From `CLAIM_SEEDS` pairs on: ``gain``, it lies above 0; ``no harm``, above −`TOLERANCE`; ``harm``, below 0
         and reaching to −`TOLERANCE` or beyond. ``open`` otherwise, and always with fewer pairs.
         """
         if self.n < CLAIM_SEEDS:
             return "open"
-        # Written so that NaN is open.
+        # Written so that NaN gives open.
         if self.low > 0:
             return "gain"
         if self.low > -TOLERANCE:
@@ -55,7 +55,7 @@ class PairedDifference:
 
 
 def mean_std(values: Iterable[float]) -> MeanStd:
-    """Return (mean, sample standard deviation): NaN deviation under two values, NaN mean for none."""
+    """Return (mean, sample standard deviation): the deviation is NaN for fewer than two values, the mean for none."""
     array = np.asarray(list(values), np.float64)
     mean = float(array.mean()) if len(array) else NAN
     return MeanStd(mean, float(array.std(ddof=1)) if len(array) > 1 else NAN)
@@ -64,10 +64,10 @@ def mean_std(values: Iterable[float]) -> MeanStd:
 def paired_difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> PairedDifference:
     """Return a − b over the seeds common to both, with its 95 % t-interval (that of a paired t-test).
 
-    Pairing removes what both arms share, above all which photograph the support is. The interval is NaN under
-    two common seeds. A NaN value is not dropped: it makes the mean NaN and counts as neither win, loss nor
-    tie. Report from three seeds on; claim a gain from fourteen on (METHOD C: with five, the same experiment
-    read anything from −.004 to +.060): see `PairedDifference.verdict`.
+    Pairing removes effects that both arms share, above all the choice of the support photograph. The interval is NaN
+    for fewer than two common seeds. A NaN value is not dropped: it makes the mean NaN and counts as neither win, loss
+    nor tie. Report from three seeds on; claim a gain from fourteen on (METHOD C: with five, the same experiment
+    gave differences from −.004 to +.060): see `PairedDifference.verdict`.
     """
     seeds = [seed for seed in a if seed in b]
     differences = np.asarray([a[seed] - b[seed] for seed in seeds], np.float64)

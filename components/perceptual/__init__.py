@@ -1,4 +1,4 @@
-"""How different two images look: LPIPS, and its embedded substitute. For losses and for metrics."""
+"""Perceptual distances of two images, for losses and metrics: LPIPS, and its embedded substitute."""
 
 from components.perceptual.lite0 import PerceptualLoss
 from components.perceptual.lpips import LPIPS, load_lpips, lpips_of_trunk

@@ -35,5 +35,5 @@ class PerceptualLoss(nn.Module):
         return total
 
     def compared(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [−1, 1] → the features (B, C, h, w) of each layer whose squared differences are summed."""
+        """(B, 3, H, W) in [−1, 1] → the features (B, C, h, w) by layer, whose squared differences are summed."""
         return [F.normalize(features, dim=1) for features in self.features(images)]

@@ -40,7 +40,7 @@ class LPIPS(nn.Module):
     def compared(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [−1, 1] → weighted features (B, C, h, w) by layer: their squared differences are summed."""
         channels = [dict(self.named_parameters())[f"lin{n}.model.1.weight"] for n in range(len(_STAGES))]
-        # A published weight is never negative.
+        # Published weights are never negative.
         roots = [weight[:, :, 0, 0].clamp_min(0).sqrt()[..., None, None] for weight in channels]
         return [_unit(features) * root for features, root in zip(self._features(images), roots, strict=True)]
 
@@ -52,7 +52,7 @@ class LPIPS(nn.Module):
 def load_lpips(weights: dict[str, Tensor], path: Path) -> LPIPS:
     """LPIPS in evaluation mode, frozen, with a checkpoint's weights.
 
-    Raises :class:`BadInput` if the checkpoint at ``path``, which they are from, does not hold all of them.
+    Raises :class:`BadInput` if the checkpoint at ``path``, where the weights come from, does not contain all of them.
     """
     network = LPIPS()
     if missing := sorted(network.state_dict().keys() - weights.keys()):
@@ -65,7 +65,7 @@ def lpips_of_trunk(trunk: dict[str, Tensor], channels: dict[str, Tensor]) -> LPI
     """LPIPS in evaluation mode, frozen, on torchvision's VGG-16.
 
     Args:
-        trunk: torchvision's ``vgg16`` (``features.N.weight`` …); its classifier is not looked at.
+        trunk: torchvision's ``vgg16`` (``features.N.weight`` …); its classifier is ignored.
         channels: the published weights of the channels (``linN.model.1.weight``).
     """
     network = LPIPS()
@@ -84,7 +84,7 @@ def _unit(features: Tensor) -> Tensor:
 
 
 class _Scaling(nn.Module):
-    """[−1, 1] → what VGG-16 was trained on. The values are in the checkpoint too."""
+    """[−1, 1] → the input range that VGG-16 was trained on. The values are in the checkpoint too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _VGG16(nn.Module):
 
 
 class _ChannelWeights(nn.Module):
-    """One weight a channel. Number 1, because the published one has its dropout before it."""
+    """One weight per channel. Its index is 1, because the published module has dropout at index 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

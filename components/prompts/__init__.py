@@ -1,8 +1,8 @@
 """From an object's name to the prompt that describes its photographs best (§4.1.1, METHOD A1).
 
 ``objects`` category → object name · ``wordnet`` object → senses and words, ``database`` WordNet's own files,
-``wordnet_extract`` the embedded part of them and ``extract`` what wrote it · ``ranking`` words → candidate prompts →
-the ranking against the originals' embeddings. Importing this room loads no torch.
+``wordnet_extract`` the embedded part of them, ``extract`` the program that wrote it · ``ranking`` words → candidate
+prompts → the ranking against the originals' embeddings. Importing this package loads no torch.
 """
 
 from components.prompts.objects import known_objects, object_for

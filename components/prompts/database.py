@@ -1,7 +1,7 @@
-"""WordNet's nouns as NLTK's reader gives them, and what has been asked of them before.
+"""WordNet's nouns through NLTK's reader, with cached answers.
 
-Importing NLTK and reading the index of 117,000 nouns takes three seconds, so both wait until something is asked that
-`remembered` has no answer to.
+Importing NLTK and reading the index of 117,000 nouns takes three seconds, so both are done only for a question that
+`remembered` has no cached answer to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXTRACT = Path(__file__).with_name("wordnet_extract")
 class Database:
     """The nouns of one WordNet 3. Lemmas are lower-case, with underscores for spaces.
 
-    `root` is a folder, or one inside a zip archive ("…/wordnet.zip/wordnet"). Raises `GoodshotError` where it cannot
+    `root` is a folder, or one inside a zip archive ("…/wordnet.zip/wordnet"). Raises `GoodshotError` if it cannot
     be read.
     """
 
@@ -36,7 +36,7 @@ class Database:
 
     @property
     def version(self) -> str:
-        """For example "3.0"; read off the licence that begins data.noun."""
+        """For example "3.0"; read from the licence at the beginning of data.noun."""
         try:
             if _is_zipped(self.root):
                 with zipfile.ZipFile(self.root.parent) as archive, archive.open(f"{self.root.name}/data.noun") as file:
@@ -53,22 +53,22 @@ class Database:
 
     @property
     def reader(self) -> Any:
-        """NLTK's, opened once a process."""
+        """NLTK's reader, opened once per process."""
         import nltk.data
 
-        # It opens no file outside the folders registered here, and opens some of them late.
+        # It opens only files inside the folders registered here, and opens some of them late.
         folder = str(self.root.parents[2] if _is_zipped(self.root) else self.root)
         if folder not in nltk.data.path:
             nltk.data.path.append(folder)
         return _reader(self.root)
 
     def senses(self, lemma: str) -> list[Any]:
-        """The lemma's noun synsets, sense 1 first; none for what is no noun."""
-        # NLTK looks inflected forms up too: a sense counts only where the lemma itself is one of its words.
+        """The lemma's noun synsets, sense 1 first; empty for a word that is not a noun."""
+        # NLTK also looks up inflected forms, so a synset counts only if the lemma itself is one of its words.
         return [s for s in self.reader.synsets(lemma, "n") if lemma in map(str.lower, s.lemma_names())]
 
     def base_form(self, form: str) -> str | None:
-        """The first noun that `form` is or inflects ("pushpins" → "pushpin"), as morphy does; else None."""
+        """The first noun that `form` equals or inflects ("pushpins" → "pushpin"), as morphy does; else None."""
         found = self.reader.morphy(form, "n") if form else None
         return str(found) if found else None
 
@@ -77,9 +77,9 @@ class Database:
         return list(self.reader.all_lemma_names(pos="n"))
 
     def remembered(self, question: Mapping[str, Any], answer: Callable[[], dict[str, str]]) -> dict[str, str]:
-        """`answer()`, or what it was when the same was asked of the same files by the same code before.
+        """`answer()`, or its cached value if the same code asked the same files the same question before.
 
-        Kept in the user's cache; a missing or damaged file, or a cache that cannot be written, only costs the time.
+        Kept in the user's cache; a missing or damaged file, or a cache that cannot be written, only costs time.
         """
         file = self.root.parent if _is_zipped(self.root) else self.root / "data.noun"
         stat = file.stat()
@@ -102,7 +102,7 @@ class Database:
 
 
 def holds_nouns(root: Path) -> bool:
-    """Whether there is a database at `root`, a folder or one inside a zip archive."""
+    """Whether there is a database at `root`, a folder or a folder inside a zip archive."""
     return root.parent.is_file() if _is_zipped(root) else (root / "data.noun").is_file()
 
 
@@ -112,7 +112,7 @@ def _is_zipped(root: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    """What decides the answers, so that another version of goodshot asks anew."""
+    """A hash of the code that computes the answers, so that another version of goodshot computes them again."""
     files = (Path(__file__), Path(__file__).with_name("wordnet.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -120,7 +120,7 @@ def _code() -> str:
 @lru_cache(maxsize=4)
 def _reader(root: Path) -> Any:
     try:
-        # By the slash it knows a folder inside an archive.
+        # The trailing slash tells the reader that it is a folder inside an archive.
         return _reader_class()(f"{root}/" if _is_zipped(root) else str(root), None)
     except (OSError, ValueError, AssertionError, KeyError) as cause:
         raise GoodshotError(f"WordNet at {root} cannot be read: {cause}; install it anew") from cause
@@ -131,7 +131,7 @@ def _reader_class() -> Any:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 
     class NounReader(WordNetCorpusReader):  # type: ignore[misc]
-        """NLTK's reader without its mapping to other languages, which needs index.sense and costs seconds."""
+        """NLTK's reader without its mapping to other languages, which needs index.sense and takes seconds."""
 
         def __init__(self, root: Any, omw_reader: Any) -> None:
             import warnings

@@ -2,8 +2,8 @@
 
 `python -m components.prompts.extract --source /usr/share/wordnet --out components/prompts/wordnet_extract`
 
-It holds every noun sense of the objects of the datasets (`known_objects`) and all synsets within two
-relations of them, without the pointers that lead out of it or to other parts of speech. Synset addresses
+It contains every noun sense of the datasets' objects (`known_objects`) and all synsets within two
+relations of them, without pointers to synsets outside the extract or to other parts of speech. Synset addresses
 are byte offsets in data.noun, so they are assigned anew. The same source gives the same bytes.
 """
 
@@ -39,7 +39,7 @@ _VERB_FILES = (
 
 @dataclass(frozen=True)
 class Synset:
-    """One line of data.noun. `head` is what stands between offset and pointer count: file, type, words."""
+    """One line of data.noun. `head` is the text between offset and pointer count: file, type, words."""
 
     head: str
     words: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Which object a category shows: the W^o of §4.1.1, a noun that WordNet knows."""
+"""The object that a category shows: the W^o of §4.1.1, a noun in WordNet."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,7 +15,7 @@ def known_objects() -> dict[str, str]:
 def object_for(category: str, overrides: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the object name of a category: `overrides` first, then the datasets' nouns, then the category's own name.
 
-    Underscores in a category that is in neither become spaces. The name serves as WordNet lemma and in the
+    Underscores in a category without either become spaces. The name serves as WordNet lemma and in the
     prompt. Raises `BadInput` for an empty name.
     """
     name = overrides.get(category) or known_objects().get(category) or category.replace("_", " ")

@@ -29,16 +29,16 @@ NAIVE = "a photo of a {object}"
 
 
 class PromptConfig(Config):
-    """How an object's name becomes ranked prompts.
+    """How ranked prompts are made from an object's name.
 
-    `hops` and `relations` choose the words, `wordnet` where they are read from; `template` makes a prompt
+    `hops` and `relations` select the words, `wordnet` their source; `template` makes a prompt
     of object and word. Stage 1 keeps the prompts whose distance to the images is greater (`keep` "farther",
     as the paper prints it) or less ("nearer") than `threshold`, an L2 distance between unit vectors, hence
     in [0, 2]. With CLIP the distances are 1.16 to 1.29 and with ConSE 1.0 to 1.3: the printed rule (farther
     than 0.5) keeps everything, and its reverse at 0.5 nothing.
 
-    `senses` names the noun senses that count ("nut.n.03": the third of "nut"); an object of which none is
-    named keeps all of its own.
+    `senses` names the noun senses to use ("nut.n.03": the third of "nut"); for an object without a
+    named sense all senses are used.
     """
 
     hops: int = Field(default=1, ge=1, le=3)
@@ -63,7 +63,7 @@ class PromptConfig(Config):
     @field_validator("relations")
     @classmethod
     def _in_one_order(cls, relations: tuple[Relation, ...]) -> tuple[Relation, ...]:
-        # the order changes no word, so it must not change the identity either
+        # the order does not change the words, so it must not change the identity either
         return tuple(relation for relation in RELATIONS if relation in relations)
 
     @field_validator("senses")
@@ -74,17 +74,17 @@ class PromptConfig(Config):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One S_t of the paper: a prompt and the word that made it."""
+    """One S_t of the paper: a prompt and its word."""
 
     prompt: str
     word: str
 
 
 class Prompt(Config):
-    """A prompt against the originals: `distance` ‖f(I) − G(S)‖₂ in [0, 2], `cosine` (eq. 1) in [−1, 1].
+    """A prompt compared with the originals: `distance` ‖f(I) − G(S)‖₂ in [0, 2], `cosine` (eq. 1) in [−1, 1].
 
-    `text_cosine` is cos(G(W^o), G(S)), how near the prompt stays to the object's bare name (Fig. 8, left). It decides
-    nothing; None in rankings stored before it was kept.
+    `text_cosine` is cos(G(W^o), G(S)), the similarity to the object's bare name (Fig. 8, left). It decides
+    nothing; None in rankings stored before it was added.
     """
 
     prompt: str
@@ -102,7 +102,7 @@ class RankedPrompt(Prompt):
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of a ranking as people see it; `rank` (from 1) and `kept` are None for a comparator, no candidate."""
+    """A displayed line of a ranking; `rank` (from 1) and `kept` are None for a comparator, which is no candidate."""
 
     name: Literal["best", "worst", "only word", "naive", ""]
     rank: int | None
@@ -111,9 +111,9 @@ class Listed:
 
 
 class Ranking(Config):
-    """All candidates of one support by falling cosine (Fig. 8), and the two comparators without a word.
+    """All candidates of one support by descending cosine (Fig. 8), and the two comparators without a word.
 
-    `threshold` and `keep` are stage 1's; None in rankings stored before they were kept.
+    `threshold` and `keep` are those of stage 1; None in rankings stored before they were added.
     """
 
     object_name: str
@@ -126,12 +126,12 @@ class Ranking(Config):
 
     @property
     def best(self) -> RankedPrompt:
-        """P of eq. 1: the kept prompt of highest cosine, the alphabetically first of equals."""
+        """P of eq. 1: the kept prompt of highest cosine, among equals the alphabetically first."""
         return min(self._kept(), key=lambda row: (-row.cosine, row.prompt))
 
     @property
     def worst(self) -> RankedPrompt:
-        """The kept prompt of lowest cosine, the alphabetically first of equals."""
+        """The kept prompt of lowest cosine, among equals the alphabetically first."""
         return min(self._kept(), key=lambda row: (row.cosine, row.prompt))
 
     def prompt(self, kind: PromptKind) -> str:
@@ -142,7 +142,7 @@ class Ranking(Config):
         return chosen[kind].prompt
 
     def listed(self, first: int, last: int = 0) -> list[Listed]:
-        """Return by falling cosine: so many candidates of the top and the bottom, best, worst, and the comparators."""
+        """Return by descending cosine: the first and last candidates, the best, the worst, and the comparators."""
         names: dict[str, Literal["best", "worst"]] = {self.worst.prompt: "worst", self.best.prompt: "best"}
         shown = {*range(first), *range(len(self.rows) - last, len(self.rows))}
         lines = [
@@ -154,12 +154,12 @@ class Ranking(Config):
         return sorted(lines, key=lambda line: -line.prompt.cosine)
 
     def to_json(self) -> str:
-        """Return the ranking as JSON; `from_json` gives an equal one back."""
+        """Return the ranking as JSON; `from_json` returns an equal one."""
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote. Raises `BadInput` for anything else."""
+        """Read the output of `to_json`. Raises `BadInput` for anything else."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as cause:
@@ -170,7 +170,7 @@ class Ranking(Config):
 
 
 def candidates(object_name: str, words: Iterable[str], template: str = "a {object} with {word}") -> list[Candidate]:
-    """Return one candidate prompt a word, in the words' order: "a hazelnut with cobnut"."""
+    """Return one candidate prompt for each word, in the words' order: "a hazelnut with cobnut"."""
     return [Candidate(template.format(object=object_name, word=word), word) for word in words]
 
 

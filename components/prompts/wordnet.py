@@ -1,8 +1,8 @@
 """The words that WordNet relates to an object (§4.1.1): from NLTK's data, Debian's, or the embedded extract.
 
-Every source holds the same database files and is read by NLTK's reader (`database`); only the folder differs. For the
-objects that the extract covers the three give the same words and senses, as all hold WordNet 3.0. Nothing is
-downloaded. NLTK's data may be anywhere NLTK looks, and where `goodshot fetch wordnet` puts it.
+Every source has the same database files and is read by NLTK's reader (`database`); only the folder differs. For the
+objects that the extract covers the three give the same words and senses, as all contain WordNet 3.0. Nothing is
+downloaded. NLTK's data may lie in any of NLTK's folders, or where `goodshot fetch wordnet` writes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Relation = Literal[
 ]
 
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
-"""All relations. Instance relations are left out on purpose: they lead to proper names."""
+"""All relations. Instance relations are left out on purpose, because they lead to proper names."""
 
 DEBIAN = Path("/usr/share/wordnet")
 COVERED = "covered"
@@ -47,9 +47,9 @@ _SENSE = re.compile(r"(?P<lemma>\S+)\.n\.(?P<number>0*[1-9]\d*)")
 
 
 class UnknownWord(BadInput):
-    """An object that this WordNet does not hold.
+    """An object that this WordNet does not contain.
 
-    `problem` says so, `nearest` are nouns that it does hold, best first, `install` what would hold more, if anything.
+    `problem` says so, `nearest` are the most similar nouns in it, `install` names a larger WordNet, if there is one.
     """
 
     def __init__(self, problem: str, nearest: tuple[str, ...] = (), install: str = "") -> None:
@@ -60,14 +60,14 @@ class UnknownWord(BadInput):
         return self.with_remedy("name the object by another noun (the study's objects: {category: noun}, or --object)")
 
     def with_remedy(self, remedy: str) -> str:
-        """Return the whole line for where the object is named in another way."""
+        """Return the whole line with another remedy, for commands that name the object in another way."""
         nearest = ", ".join(self.nearest) or "none"
         return f"{self.problem}; nearest: {nearest}; {remedy}" + f", or install {self.install}" * bool(self.install)
 
 
 @dataclass(frozen=True)
 class Sense:
-    """One meaning of a noun: its name ("nut.n.02"), WordNet's gloss with its examples, and the other words for it."""
+    """One sense of a noun: its name ("nut.n.02"), WordNet's gloss with its examples, and its other words."""
 
     name: str
     gloss: str
@@ -79,15 +79,15 @@ class Sense:
         return self.gloss.partition('; "')[0]
 
     def __str__(self) -> str:
-        # several go on the one line of an error
+        # an error message lists several in one line
         return f"{self.name} {textwrap.shorten(self.definition, 60, placeholder=' …')}"
 
 
 def sense_name(name: str) -> str:
-    """Return a sense's name in its one spelling: "Metal nut.n.2" → "metal_nut.n.02".
+    """Return a sense's name in canonical spelling: "Metal nut.n.2" → "metal_nut.n.02".
 
-    A name counts within its own lemma: "nut.n.02" is the second noun sense of "nut", in WordNet's order. It is NLTK's
-    `Synset.name()` wherever that names this lemma. Raises `BadInput` for another shape.
+    A name counts within its own lemma: "nut.n.02" is the second noun sense of "nut", in WordNet's order. It equals
+    NLTK's `Synset.name()` wherever that has this lemma. Raises `BadInput` for another form.
     """
     found = _SENSE.fullmatch(_lemma(name))
     if found is None:
@@ -113,15 +113,16 @@ class WordNet:
         senses themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins")
         counts as its base form, and both are excluded. `senses` are names as in `sense_name`; empty: all.
 
-        Raises `UnknownWord` for a word that is no noun of this WordNet, `BadInput` for `hops` < 1, an unknown
-        relation, what the extract does not cover, and a sense that the lemma does not have or that has no words.
+        Raises `UnknownWord` for a word that is not a noun of this WordNet, `BadInput` for `hops` < 1, an unknown
+        relation, a lemma that the extract does not cover, and a sense that the lemma does not have or that has no
+        words.
         """
         return tuple(sorted(self.relations_of(lemma, hops, relations, senses)))
 
     def relations_of(
         self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS, senses: Sequence[str] = ()
     ) -> dict[str, Relation]:
-        """Return `words`, each with the relation by which it is reached first: the last one on the way to it."""
+        """Return `words`, each with the last relation on the shortest path to it."""
         if hops < 1 or not set(relations) <= set(RELATIONS):
             raise BadInput(f"hops must be ≥ 1 and relations among {', '.join(RELATIONS)}; got {hops}, {relations}")
         question = {"lemma": _lemma(lemma), "hops": hops, "relations": list(relations), "senses": list(senses)}
@@ -163,9 +164,10 @@ class WordNet:
         )
 
     def own_senses(self, lemma: str, senses: Sequence[str], lemmas: Iterable[str]) -> tuple[str, ...]:
-        """Return those of `senses` that are senses of `lemma`; others of the objects, `lemmas`, have theirs among them.
+        """Return those of `senses` that are senses of `lemma`; the others must be senses of the other objects,
+        `lemmas`.
 
-        Raises `BadInput` for a sense that is none of any object's.
+        Raises `BadInput` for a sense that belongs to no object.
         """
         if not senses:
             return ()
@@ -208,15 +210,15 @@ class WordNet:
         return base
 
     def _nearest(self, name: str) -> tuple[str, ...]:
-        # a comparison with all 117,000 takes seconds; the nearest are of a similar length
+        # a comparison with all 117,000 takes seconds, and similar nouns have similar lengths
         similar = [noun for noun in self._database.lemmas() if abs(len(noun) - len(name)) <= 3]
-        # of a compound that WordNet lacks, its last noun says best what it is
+        # for a compound that WordNet lacks, its last noun is the best description
         head = self._database.base_form(name.rpartition("_")[2]) if "_" in name else None
         nearest = ([head] if head else []) + get_close_matches(name, similar, n=NEAREST, cutoff=0.6)
         return tuple(word.replace("_", " ") for word in dict.fromkeys(nearest))[:NEAREST]
 
     def _nearest_covered(self, name: str) -> tuple[str, ...]:
-        """The covered objects that the word is related to ("filbert" → "hazelnut"), then those spelt most like it."""
+        """The covered objects that the word is related to ("filbert" → "hazelnut"), then those of similar spelling."""
         objects = [lemma.replace("_", " ") for lemma in sorted(self._covered or ())]
         spelt = sorted(objects, key=lambda each: -SequenceMatcher(None, each, name).ratio())
         related = [each for each in spelt if name.replace("_", " ") in self.words(each)]
@@ -244,9 +246,9 @@ def _gloss(synset: Any) -> str:
 
 
 def open_wordnet(source: Source = "auto") -> WordNet:
-    """Open a WordNet: NLTK's data where present, else Debian's, else the embedded extract; or the one named.
+    """Open a WordNet: NLTK's data if present, else Debian's, else the embedded extract; or the named source.
 
-    Raises `BadInput` where the named one is not on this machine.
+    Raises `BadInput` if the named source is not on this machine.
     """
     if source not in get_args(Source):
         raise BadInput(f"unknown WordNet source {source!r}; known: {', '.join(get_args(Source))}")
@@ -259,7 +261,7 @@ def open_wordnet(source: Source = "auto") -> WordNet:
 
 
 def _roots(kind: str) -> list[Path]:
-    """Return where a source may lie: folders, and folders inside of zip archives."""
+    """Return the possible locations of a source: folders, and folders inside zip archives."""
     if kind != "nltk":
         return [DEBIAN if kind == "debian" else EXTRACT]
     corpora = [*(Path(folder) / "corpora" for folder in nltk_folders()), nltk_corpora()]
@@ -267,13 +269,13 @@ def _roots(kind: str) -> list[Path]:
 
 
 def nltk_folders() -> list[str]:
-    """Return `nltk.data.path`: of a loaded NLTK, else what it is without importing NLTK, which takes a second."""
+    """Return `nltk.data.path`, computed without importing NLTK (which takes a second) unless it is loaded already."""
     if (loaded := sys.modules.get("nltk.data")) is not None:
         return [str(folder) for folder in loaded.path]
     given = [folder for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
     own = [f"{sys.prefix}/{folder}nltk_data" for folder in ("", "share/", "lib/")]
     system = [f"/usr/{folder}/nltk_data" for folder in ("share", "local/share", "lib", "local/lib")]
-    # not Path's: that one raises where a user has no home, as in many a container
+    # not Path's expanduser, which raises if a user has no home, as in many containers
     return [os.path.expanduser(folder) for folder in (*given, "~/nltk_data", *own, *system)]  # noqa: PTH111
 
 

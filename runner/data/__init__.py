@@ -1,1 +1,1 @@
-"""Which photographs a study has, and how they become shards."""
+"""The photographs of a study, and their conversion to shards."""

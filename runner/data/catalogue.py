@@ -1,4 +1,4 @@
-"""The photographs of a study as metadata: scanned and verified before anything is started or written."""
+"""The photographs of a study as metadata, scanned and verified before anything is started or written."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHARD_VERSION = 4
 
 @dataclass(frozen=True)
 class Category:
-    """One category's samples and the identities that stages are keyed by."""
+    """One category's samples and its identities, which are part of stage keys."""
 
     dataset: str
     name: str
     samples: tuple[Sample, ...]
     source: str | None = None
-    """Where `goodshot shard` wrote the category, if that is where it was read."""
+    """The URI of the category's shards, if it was read from `goodshot shard`'s output."""
 
     @cached_property
     def train_ids(self) -> tuple[str, ...]:
@@ -58,11 +58,11 @@ class Category:
 def read_catalogue(
     dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path, tested: bool = True
 ) -> dict[str, Category]:
-    """Scan and verify the categories (all of them where none is named).
+    """Scan and verify the categories (all of them if none is named).
 
     Args:
         tested: whether a category without test images is an error.
-        demo_root: where photographs that ship with the installation are written if they are not there yet.
+        demo_root: folder for photographs that ship with the installation, written if they are missing.
 
     Raises:
         BadInput: the first problem of the data.
@@ -71,7 +71,7 @@ def read_catalogue(
         found = _from_shards(dataset, dataset.root, categories)
     elif dataset.root is not None and "://" in dataset.root:
         raise BadInput(
-            f"{below(public(dataset.root), MANIFEST)}: is not there; write it with goodshot shard {dataset.name} "
+            f"{below(public(dataset.root), MANIFEST)}: does not exist; write it with goodshot shard {dataset.name} "
             "--root FOLDER --out URI, or give a folder of this machine"
         )
     else:

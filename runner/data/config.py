@@ -1,4 +1,4 @@
-"""Where a study's photographs are."""
+"""The configuration of a study's dataset."""
 
 from typing import Annotated, Any
 
@@ -17,9 +17,9 @@ def _say_what_there_is(schema: dict[str, Any]) -> None:
 
 
 class DatasetConfig(Config):
-    """Where the photographs are. ``root`` is the folder that holds the category folders, in the dataset's layout.
+    """The dataset. ``root`` is the folder that contains the category folders, in the dataset's layout.
 
-    ``name`` is a dataset's (``components.data.datasets``).
+    ``name`` is that of a dataset in ``components.data.datasets``.
     """
 
     name: Annotated[str, AfterValidator(_known)] = Field(default="mvtec_ad", json_schema_extra=_say_what_there_is)
@@ -27,5 +27,5 @@ class DatasetConfig(Config):
 
     @property
     def is_written_here(self) -> bool:
-        """Whether a run writes the photographs itself: they ship with the installation, and no folder is named."""
+        """Whether a run writes the photographs itself: those that ship with the installation, if no folder is given."""
         return self.root is None and dataset_of(self.name).write is not None

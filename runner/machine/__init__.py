@@ -1,1 +1,1 @@
-"""What a machine has, and how it gets what it lacks."""
+"""What a machine has and lacks for a study, and downloading what is missing."""

@@ -1,4 +1,4 @@
-"""``goodshot doctor``: what is on this machine and what is missing, each with its remedy; nothing is started.
+"""``goodshot doctor``: lists what this machine has and lacks, with a remedy for each; nothing is started.
 
 # One finding a line: a machine's parts, Ray, caches, weights, WordNet, photographs, W&B.
 """
@@ -39,7 +39,7 @@ PACKAGES = ("ray", "torch", "accelerate", "open_clip_torch", "nltk", "anomalib",
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. ``missing`` keeps the study from running; ``optional`` and ``note`` do not."""
+    """One checked item. ``missing`` prevents a study from running; ``optional`` and ``note`` do not."""
 
     area: str
     item: str
@@ -49,7 +49,7 @@ class Finding:
 
 
 def examine(study: Study | None = None) -> Iterator[Finding]:
-    """What there is, area by area; of the weights those that the study needs, or all that have a name."""
+    """Check area by area; of the weights those that the study needs, or all that have a name."""
     yield from _machine()
     yield from _packages()
     yield from _ray()
@@ -57,7 +57,7 @@ def examine(study: Study | None = None) -> Iterator[Finding]:
     if study is not None:
         yield from _needs(study)
     else:
-        # The area of its own says which WordNet is read.
+        # A separate area shows which WordNet is used.
         yield from (_weight(name) for name in LISTED if name != WORDNET)
         yield Finding(
             "weights", "open_clip:, timm:", "note", "a study's encoder and backbones", "goodshot doctor STUDY"
@@ -133,10 +133,10 @@ def _weight(name: str) -> Finding:
 def _needs(study: Study) -> Iterator[Finding]:
     try:
         found = needs_of(study)
-    except BadInput as error:  # a model that cannot be used
+    except BadInput as error:  # a detector that cannot be used
         yield Finding("weights", "the study", "missing", str(error), "correct the study")
         return
-    # The area of its own says which WordNet is read.
+    # A separate area shows which WordNet is used.
     yield from (_need(need) for need in found if need.name != WORDNET)
 
 
@@ -149,7 +149,7 @@ def _need(need: Need) -> Finding:
         return Finding("weights", need.name, "here", need.of)
     try:
         found = weight(need.name)
-    except BadInput as error:  # a name that nobody publishes anything under
+    except BadInput as error:  # a name without a published weight
         return Finding("weights", need.name, "missing", str(error), "correct the study")
     if not found.missing():
         return Finding("weights", need.name, "here", str(found.path))
@@ -181,14 +181,14 @@ def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding
 
 
 def _dataset(dataset: Dataset) -> Finding:
-    """What there is of a dataset where no study says in which folder it lies."""
+    """The state of a dataset if no study gives its folder."""
     state: State = "here" if dataset.write else "optional" if dataset.publisher else "note"
     remedy = f"goodshot fetch {dataset.name} --root DIR" if dataset.publisher else dataset.nothing_to_fetch
     return Finding("photographs", dataset.name, state, f"{dataset.title}; {dataset.licence}", remedy)
 
 
 def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
-    """What there is of the study's photographs, and its categories as far as they are known."""
+    """The state of the study's photographs, and its categories as far as they are known."""
     from runner.data.catalogue import read_catalogue
 
     config, categories = study.dataset, study.categories
@@ -221,7 +221,7 @@ def _wandb() -> Finding:
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> int:
-    """Print the findings as a table; returns how many things are missing."""
+    """Print the findings as a table; returns the number of missing things."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "", "", "what", "remedy"):
         table.add_column(column, no_wrap=column == "", overflow="fold")

@@ -1,7 +1,7 @@
-"""A published dataset brought into a folder: downloaded or given, verified, unpacked, each of its categories whole.
+"""Fetch a published dataset into a folder: download or accept an archive, verify it, unpack it, category by category.
 
-Beside the categories, `.downloads` holds the archive while it is needed, the unpacked folder until its parts are
-in place, and `<dataset>.json` once everything is. One process works at a time; the others wait and find it done.
+Next to the categories, `.downloads` holds the archive while it is needed, the unpacked folder until its parts are
+in place, and `<dataset>.json` at the end. One process works at a time; others wait and find the dataset complete.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DOWNLOADS = ".downloads"
 
 
 def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: Say) -> None:
-    """Bring the dataset's categories into ``root``, from ``archive`` where it is given, else from its publisher.
+    """Put the dataset's categories into ``root``, from ``archive`` if it is given, else from its publisher.
 
     Raises:
-        BadInput: nobody publishes it, ``root`` cannot be written or holds other categories, or the archive given
+        BadInput: nobody publishes it, ``root`` cannot be written or contains other categories, or the given archive
             is not the published one.
         GoodshotError: it cannot be downloaded, or there is no room for it.
     """
@@ -40,7 +40,7 @@ def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: 
     unpacked = root / DOWNLOADS / f"{name}-{publisher.sha256[:12]}"
     with locked(lock, lambda: say(f"{root}: another process is fetching {name}; waiting for it")):
         complete = _present(dataset, root) == set(dataset.categories)
-        # Where the unpacked folder is left, an earlier process was stopped in its last lines.
+        # If the unpacked folder still exists, an earlier process was stopped in its last lines.
         if complete and not unpacked.exists():
             return say(_already(name, root, publisher))
         if not complete:
@@ -97,7 +97,7 @@ def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
     target = root / DOWNLOADS / publisher.file
     try:
         with transfer(f"downloading {publisher.file}", say) as report:
-            # The size is others' word for what the publisher offers; the hash decides.
+            # The size comes from third parties; the hash decides.
             download(publisher.url, target, publisher.sha256, None, report)
     except Unavailable as error:
         by_hand = f"{_command('fetch', name, root)} --archive {publisher.file}"
@@ -108,7 +108,7 @@ def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
 
 
 def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
-    # Under the lock no other process unpacks: these are of killed ones.
+    # The lock excludes other processes, so existing folders are those of killed ones.
     for killed in unpacked.parent.glob(f".{unpacked.name}.unpacking-*"):
         shutil.rmtree(killed, ignore_errors=True)
     with transfer(f"unpacking {archive.name}", say) as report:
@@ -116,7 +116,7 @@ def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
 
 
 def _with_categories(dataset: Dataset, unpacked: Path, archive: str) -> Path:
-    """The folder that holds the categories: the archive's top, or the one folder below it that does."""
+    """The folder that contains the categories: the archive's top, or a folder directly below it."""
     for folder in (unpacked, *sorted(p for p in unpacked.iterdir() if p.is_dir())):
         if {*dataset.categories} & {*dataset.list_categories(folder)}:
             return folder
@@ -124,7 +124,7 @@ def _with_categories(dataset: Dataset, unpacked: Path, archive: str) -> Path:
 
 
 def _move(unpacked: Path, root: Path, say: Say) -> None:
-    """Put the parts in place, the licence's file before the first category; what is there is left alone."""
+    """Put the parts in place, the licence's file before the first category; existing files are not changed."""
     for part in sorted(unpacked.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         target = root / part.name
         if target.exists():

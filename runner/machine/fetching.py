@@ -1,4 +1,4 @@
-"""``goodshot fetch``: a dataset, a weight, or all that a study needs, downloaded once into caches that nodes share."""
+"""``goodshot fetch``: a dataset, a weight, or everything that a study needs, downloaded once into shared caches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.study.study import Study
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line says besides the name: a dataset's folder and archive, whether optional weights count."""
+    """Options of the command besides the name: a dataset's folder and archive, whether to fetch optional weights."""
 
     root: Path | None = None
     archive: Path | None = None
@@ -31,11 +31,11 @@ class Wanted:
 
 
 def fetch(what: str, wanted: Wanted, say: Say) -> None:
-    """Bring what ``what`` names: a dataset, a weight of the registry, or a study's weights and dataset.
+    """Fetch ``what``: a dataset, a weight of the registry, or a study's weights and dataset.
 
     Raises:
-        BadInput: there is nothing of that name, or a dataset has nowhere to go.
-        GoodshotError: something could not be downloaded; what could be is here.
+        BadInput: there is nothing of that name, or a dataset has no folder to go to.
+        GoodshotError: something could not be downloaded; everything else was.
     """
     if what in _published():
         _dataset(what, wanted, say)
@@ -50,12 +50,12 @@ def _published() -> list[str]:
 
 
 def is_weight(name: str) -> bool:
-    """Whether a name is the registry's: one of its own, or of a family that it knows."""
+    """Whether a name belongs to the registry: one of its own, or of one of its families."""
     return name in LISTED or name.startswith(FAMILIES)
 
 
 def fetch_weight(wanted: Pretrained, say: Say) -> None:
-    """Bring one weight with its companions, its size and licence said before, its SHA-256 after."""
+    """Download one weight with its companions; prints size and licence before, the SHA-256 after."""
     if not wanted.missing() and _is_sound(wanted, say):
         say(f"{wanted.name}: is here already: {wanted.path}")
         return
@@ -72,12 +72,12 @@ def fetch_weight(wanted: Pretrained, say: Say) -> None:
 
 
 def _is_sound(wanted: Pretrained, say: Say) -> bool:
-    """Whether the file that is here is the published one; a cache's is removed if it is not.
+    """Whether the existing file is the published one; a wrong file in a cache is deleted.
 
-    Raises :class:`BadInput` where it lies in an installed package.
+    Raises :class:`BadInput` if a wrong file lies in an installed package.
     """
     path = wanted.path
-    if path is None or not path.is_file():  # a folder of photographs, of which only the archive has a hash
+    if path is None or not path.is_file():  # a folder of photographs, whose archive alone has a hash
         return True
     try:
         resolve(wanted.name)

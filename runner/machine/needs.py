@@ -1,4 +1,4 @@
-"""What a study needs on a machine besides its photographs."""
+"""Everything that a study needs on a machine besides its photographs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from runner.study.study import Study
 
 
 def needs_of(study: Study) -> tuple[Need, ...]:
-    """Everything pretrained that a study loads, each once, in the order of its stages; optional things last.
+    """All pretrained weights that a study loads, each once, in the order of its stages; optional ones last.
 
-    Raises :class:`BadInput` for a name that nothing is published under.
+    Raises :class:`BadInput` for a name without a published weight.
     """
     found: dict[str, Need] = {}
     for point in extreme_points(study):
@@ -22,7 +22,7 @@ def needs_of(study: Study) -> tuple[Need, ...]:
 
 
 def require_all(studies: Iterable[Study]) -> None:
-    """Raise :class:`MissingWeights` for the first thing that is needed and not here."""
+    """Raise :class:`MissingWeights` for the first needed weight that is not on this machine."""
     for study in studies:
         for need in needs_of(study):
             if not need.instead:

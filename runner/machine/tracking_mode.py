@@ -8,9 +8,9 @@ from components.errors import BadInput
 
 
 def tracking_mode() -> str:
-    """``WANDB_MODE`` where set; else ``online`` with a key and ``offline`` without one. Decided before starting.
+    """``WANDB_MODE`` if set; else ``online`` with a key and ``offline`` without one. Decided before a run starts.
 
-    Raises BadInput for a mode that is none of online, offline and disabled.
+    Raises BadInput for a mode other than online, offline and disabled.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode not in ("online", "offline", "disabled"):

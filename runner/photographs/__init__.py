@@ -1,1 +1,1 @@
-"""A user's own photographs, without a study."""
+"""Commands for a user's own photographs, without a study."""

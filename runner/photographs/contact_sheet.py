@@ -1,4 +1,4 @@
-"""Rows of images with a label each, as one PNG: what was photographed, what is learned from, what came out."""
+"""Labelled rows of images as one PNG: photographs, training views, generated images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``goodshot generate``: a user's own photographs in, good images out, in this process and without Ray.
+"""``goodshot generate``: generate good images from a user's own photographs, in this process and without Ray.
 
 It runs a study's prompt and generator stages on a store below ``--out``, so an interrupted call continues, and a call
 that asks for more iterations extends the same training.
@@ -45,7 +45,7 @@ from runner.study.study import Policy, Study
 
 IMAGES = "images"
 MANIFEST = "manifest.json"
-"""In the folder of the images: their names and SHA-256, by which a later call knows its own."""
+"""A file in the images' folder with their names and SHA-256, by which a later call recognises its own images."""
 DECIDED = ("arms", "categories", "category_augmentation", "dataset", "detectors", "objects", "shots", "support")
 SHEET = "contact_sheet.png"
 PREVIEW = "preview.png"
@@ -56,7 +56,7 @@ PREVIEW_SIDE = 256
 
 @dataclass(frozen=True)
 class Generated:
-    """What a call made: where it is, the prompt it was chosen by, and what it measures without a detector."""
+    """The result of a call: folder and files, the chosen prompt and iteration, and the image quality."""
 
     folder: Path
     sheet: Path
@@ -69,7 +69,7 @@ class Generated:
 
 
 def check_settings(settings: Iterable[str]) -> None:
-    """Raise :class:`BadInput` for a ``--set`` of what this command decides itself, instead of ignoring it."""
+    """Raise :class:`BadInput` for a ``--set`` of a field that this command sets itself, instead of ignoring it."""
     for setting in settings:
         name = setting.partition("=")[0].partition(".")[0]
         if name in DECIDED:
@@ -83,35 +83,36 @@ class Photographs(Config):
     object_name: str
 
     @property
-    def place(self) -> Path:
-        """The folder itself, or ``good`` in it if it holds no image. Raises :class:`BadInput` if there is none."""
+    def image_folder(self) -> Path:
+        """The folder itself, or its subfolder ``good`` if it has no image. Raises :class:`BadInput` if missing."""
         if not is_folder(self.folder):
             raise BadInput(f"{self.folder}: no such folder; give one with photographs of good products")
         inside = self.folder / "good"
         return inside if not images_in(self.folder) and is_folder(inside) else self.folder
 
     def read(self) -> tuple[Supplied, ...]:
-        """All of them by name, each whole. Raises :class:`BadInput` for a missing folder, none, or a broken one."""
-        if not (found := images_in(self.place)):
+        """All photographs by name, each intact. Raises :class:`BadInput` for no folder, no image, or a broken one."""
+        if not (found := images_in(self.image_folder)):
             kinds = ", ".join(sorted(EXTENSIONS))
-            raise BadInput(f"{self.place}: holds no images ({kinds}); put a photograph of a good product there")
-        return read_supplied(self.place, len(found))
+            raise BadInput(f"{self.image_folder}: holds no images ({kinds}); put a photograph of a good product there")
+        return read_supplied(self.image_folder, len(found))
 
     def passed_over(self) -> str:
-        """What else lies in the folder, as a line; empty if nothing does."""
-        others = [p for p in listed(self.place) if not is_folder(p) and p not in set(images_in(self.place))]
+        """A line about the folder's other files; empty if there are none."""
+        folder = self.image_folder
+        others = [p for p in listed(folder) if not is_folder(p) and p not in set(images_in(folder))]
         if not others:
             return ""
-        return f"passed over in {self.place}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+        return f"passed over in {folder}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
 
     def check_apart(self, out: Path) -> None:
-        """Raise :class:`BadInput` if what is written would lie among the photographs, or in place of them."""
-        place, target = self.place.resolve(), out.resolve()
+        """Raise :class:`BadInput` if ``out`` is the photographs' folder, or writing to it would replace them."""
+        place, target = self.image_folder.resolve(), out.resolve()
         if target in (place, self.folder.resolve()) or place.is_relative_to(target / IMAGES):
             raise BadInput(f"--out {out}: the photographs are there; choose a folder of its own")
 
     def category(self, read: Sequence[Supplied]) -> Category:
-        """They as a category of training images without a test, named after the object."""
+        """The photographs as a category of training images without a test, named after the object."""
         name = self.object_name.replace(" ", "_")
         samples = []
         for photo in read:
@@ -123,9 +124,9 @@ class Photographs(Config):
 
 
 def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> Path:
-    """Write ``OUT/preview.png``: each photograph, and views of it by the policy and by every other one, unshuffled.
+    """Write ``OUT/preview.png``: each photograph with views of it by the policy and by every other one, in order.
 
-    It trains nothing: what a generator will learn from can be looked at in a second.
+    Nothing is trained, so that the training views of a generator can be inspected in a second.
     """
     photographs.check_apart(out)
     originals = [decode_rgb(p.path.read_bytes(), PREVIEW_SIDE) for p in photographs.read()]
@@ -147,12 +148,12 @@ def generate(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     workers: int = 1,
 ) -> Generated:
-    """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of how they were made.
+    """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of all settings.
 
     Args:
-        study: one point, one support seed; fields in ``DECIDED`` are not looked at.
-        on_step: called with the updates made so far and those that there will be.
-        workers: processes that share each step's photographs, on the Ray cluster that the caller has started.
+        study: one point, one support seed; fields in ``DECIDED`` are ignored.
+        on_step: called with the number of updates made so far and their total.
+        workers: processes that divide each step's photographs, on the Ray cluster that the caller has started.
 
     Raises:
         BadInput: nothing usable in the folder, a study of several points, missing weights, an unknown object.
@@ -224,7 +225,7 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
 def _make(
     plan: Plan, cell: CellStage, store: Store, device: str, on_step: Callable[[int, int], None], workers: int
 ) -> None:
-    """Commit the artifacts of the cell's stages, those that are not there."""
+    """Make and commit the missing artifacts of the cell's stages."""
     (training,) = plan.of(TrainingStage)
     total = training.steps(plan.of(ImageSetStage))
     together = None
@@ -261,7 +262,7 @@ def _sheet(
 
 
 def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
-    """Replace ``OUT/images`` as a whole, so that it never holds images of two calls."""
+    """Replace ``OUT/images`` as a whole, so that it never contains images of two calls."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".images-") as folder:
         fresh = Path(folder) / "new"
         fresh.mkdir()
@@ -279,7 +280,7 @@ def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
 
 
 def _check_own(folder: Path) -> None:
-    """Raise :class:`BadInput` unless the folder holds what this command wrote and nothing else: it may be replaced."""
+    """Raise :class:`BadInput` if the folder contains files that this command did not write, as it will be replaced."""
     if not folder.exists():
         return
     manifest = folder / MANIFEST
@@ -302,5 +303,5 @@ def _written(out: Path, name: str, data: bytes) -> Path:
 
 
 def _plain(value: float) -> float | None:
-    """JSON knows neither NaN nor infinity."""
+    """None for NaN and infinity, which JSON does not have."""
     return value if np.isfinite(value) else None

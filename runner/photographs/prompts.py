@@ -1,7 +1,7 @@
-"""``goodshot prompts``: the words that WordNet gives an object, and how its prompts rank against photographs (§4.1.1).
+"""``goodshot prompts``: WordNet's words for an object, and the ranking of its prompts against photographs (§4.1.1).
 
-What needs no photographs loads no encoder. What was looked up or embedded before is remembered (`components.prompts.
-database`, `components.encoders.remembering`): networks are loaded for what is new.
+Without photographs no encoder is loaded. Look-ups and embeddings are cached (`components.prompts.
+database`, `components.encoders.remembering`): networks are loaded only for new texts or images.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPTIONS = {"relations": "relation", "senses": "sense"}
-"""Fields of a prompt's configuration whose option has another name."""
+"""Configuration fields of a prompt whose command-line option has another name."""
 TOGETHER = 4
-"""Photographs of one size that are embedded in one batch: a full one on a CPU, and little memory."""
+"""Photographs of equal size in one batch of the encoder: a full batch on a CPU, and little memory."""
 STYLES = {"best": "bold green", "worst": "red", "only word": "cyan", "naive": "cyan", "": ""}
 WEAK_ON_TEXTURES = "conse-lite0-minilm"
 
 
 @dataclass(frozen=True)
 class Words:
-    """What one WordNet gives an object: each word with the relation that led to it, and the candidate prompts."""
+    """WordNet's words for an object, each with the relation that led to it, and the candidate prompts."""
 
     object_name: str
     source: str
@@ -58,7 +58,7 @@ class Words:
 
 
 def prompt_config(**given: Any) -> PromptConfig:
-    """The configuration of the options that were given. Raises :class:`BadInput` naming the option at fault."""
+    """The configuration with the given options. Raises :class:`BadInput` with the wrong option's name."""
     try:
         return PromptConfig.model_validate({name: value for name, value in given.items() if value not in (None, [])})
     except ValidationError as error:
@@ -68,10 +68,10 @@ def prompt_config(**given: Any) -> PromptConfig:
 
 
 def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None = None) -> str:
-    """The word itself if WordNet holds it as a noun, else the one that ``ask`` returns.
+    """The word itself if it is a noun in WordNet, else the one that ``ask`` returns.
 
     Raises:
-        BadInput: it does not, and there is nobody to ask or nothing near it; the line says what to run instead.
+        BadInput: it is not, and there is nobody to ask or no similar word; the line says which command to run instead.
     """
     try:
         wordnet.words(word)
@@ -84,7 +84,7 @@ def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None 
 
 
 def pick(error: UnknownWord, console: Console) -> str:
-    """Show the nearest words numbered and let the user choose one."""
+    """Show the nearest words with numbers and let the user choose one."""
     console.print(f"{error.problem}; the nearest:", highlight=False, soft_wrap=True, markup=False)
     for number, word in enumerate(error.nearest, start=1):
         console.print(f"  {number}  {word}", highlight=False)
@@ -93,7 +93,7 @@ def pick(error: UnknownWord, console: Console) -> str:
 
 
 def words_of(object_name: str, config: PromptConfig, wordnet: WordNet) -> Words:
-    """What WordNet gives the object. Raises :class:`BadInput` for an unknown object or sense, and if it is nothing."""
+    """WordNet's words for the object. Raises :class:`BadInput` for an unknown object or sense, and without any word."""
     relations = wordnet.relations_of(object_name, config.hops, config.relations, config.senses)
     if not relations:
         raise BadInput(f"{object_name!r} has no words by these relations; choose more of them, or raise --hops")
@@ -102,12 +102,12 @@ def words_of(object_name: str, config: PromptConfig, wordnet: WordNet) -> Words:
 
 
 def rank_photographs(words: Words, images: Path, encoder: str, config: PromptConfig) -> tuple[Ranking, int]:
-    """Rank the candidates against a folder of photographs, or one file; as a study's prompt stage does.
+    """Rank the candidates against a folder of photographs, or one file, as a study's prompt stage does.
 
     Returns the ranking and the number of photographs.
 
     Raises:
-        BadInput: no photograph there, a broken one, an encoder without weights, or stage 1 keeps nothing.
+        BadInput: no photograph, a broken one, an encoder without weights, or stage 1 keeps nothing.
     """
     check_encoder(encoder)
     photographs = _photographs(images, words.object_name)
@@ -124,7 +124,7 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
 
 
 def _photographs(images: Path, object_name: str) -> list[Path]:
-    """The photographs' files, each of which can be read."""
+    """The photographs' files, each checked to be readable."""
     from components.data.images import decode_rgb
     from runner.photographs.generate import Photographs
 
@@ -140,7 +140,7 @@ def _photographs(images: Path, object_name: str) -> list[Path]:
 
 
 def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:
-    """Float (B, 3, H, W) in [0, 1]: the photographs in their order, neighbours of one size together."""
+    """Float (B, 3, H, W) in [0, 1]: the photographs in order, consecutive ones of equal size in one batch."""
     import numpy as np
     import torch
 
@@ -153,7 +153,7 @@ def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:
 
 
 def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | None) -> None:
-    """Write the ranking as JSON and as Fig. 8's two panels, those that are asked for, each whole or not at all."""
+    """Write the requested files: the ranking as JSON, and Fig. 8's two panels, each completely or not at all."""
     if json is not None:
         _write(json, ranking.to_json().encode())
     if chart is not None:
@@ -170,7 +170,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def check_files(images: Path | None, json: Path | None, chart: Path | None) -> None:
-    """Raise :class:`BadInput` for files that cannot be asked for, before anything is computed."""
+    """Raise :class:`BadInput` for file options that cannot be fulfilled, before anything is computed."""
     for option, path in (("--json", json), ("--chart", chart)):
         if path is not None and images is None:
             raise BadInput(f"{option}: holds a ranking, and a ranking needs photographs; add --images")
@@ -181,7 +181,7 @@ def check_files(images: Path | None, json: Path | None, chart: Path | None) -> N
 
 
 def print_senses(console: Console, object_name: str, wordnet: WordNet) -> None:
-    """The object's meanings, by the names that ``--sense`` takes."""
+    """Print the object's senses, by the names that ``--sense`` takes."""
     table = _table(f"{object_name} in WordNet ({wordnet.source})")
     for column in ("sense", "meaning", "other words"):
         table.add_column(column, overflow="fold")
@@ -191,7 +191,7 @@ def print_senses(console: Console, object_name: str, wordnet: WordNet) -> None:
 
 
 def print_words(console: Console, words: Words, top: int) -> None:
-    """The words by relation and the candidate prompts."""
+    """Print the words by relation and the candidate prompts."""
     table = _table(f"{words.object_name}: {len(words.relations)} words of WordNet ({words.source})")
     for column, justify in (("relation", "left"), ("", "right"), ("words", "left")):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -206,7 +206,7 @@ def print_words(console: Console, words: Words, top: int) -> None:
 
 
 def print_ranking(console: Console, ranking: Ranking, words: Words, photographs: int, top: int) -> None:
-    """The ranking as a table, and what it was made with."""
+    """Print the ranking as a table, with the settings that it was made with."""
     table = _table(f"{words.object_name}: prompts by their cosine with the photograph{'s' * (photographs > 1)}")
     for column, justify in (("rank", "right"), ("prompt", "left"), ("cosine", "right"), ("distance", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -236,7 +236,7 @@ def _notes(ranking: Ranking, words: Words, photographs: int) -> Sequence[str]:
         f"{len(ranking.rows)} candidates",
         f"distances {min(distances):.3f} to {max(distances):.3f}; stage 1 keeps what is {ranking.keep} than "
         f"{ranking.threshold:g}: {kept} of {len(ranking.rows)}",
-        "only word and naive are comparators, no candidates",
+        "only word and naive are comparison texts, not candidates",
     ]
     if ranking.encoder == WEAK_ON_TEXTURES:
         found.append(f"{ranking.encoder} knows objects and is weak on bare textures; --encoder open_clip:… is CLIP")

@@ -1,1 +1,1 @@
-"""Where artifacts lie, whole or not at all, and what identifies them."""
+"""The store: artifacts that appear complete or not at all, their fingerprints, and leases on work."""

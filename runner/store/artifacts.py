@@ -1,8 +1,8 @@
 """Content-addressed artifacts that studies share.
 
 An artifact is a few named files under ``<stage>/<fingerprint>[/<part>]``. They are written below a fresh attempt key
-and become visible by one small commit object, ``commit.json``; readers trust nothing else. Two writers of one artifact
-do no harm: both attempts are complete, the last commit wins, and equal fingerprints mean equal content.
+and become visible by one small commit object, ``commit.json``, the only thing that readers trust. Two writers of one
+artifact do no harm: both attempts are complete, the last commit wins, and equal fingerprints mean equal content.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from runner.store.files import Files
 
 COMMIT = "commit.json"
 CHECKPOINT = "checkpoint-"
-"""Begins the names of an artifact's parts that serve only to continue from: without them a training starts again."""
+"""Prefix of an artifact's parts that only serve to continue a training: without them it starts from the beginning."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A committed artifact: its files and the plain facts that its writer recorded (``info``)."""
+    """A committed artifact: its files and the plain values that its writer recorded (``info``)."""
 
     key: str
     info: Mapping[str, Any]
@@ -55,21 +55,21 @@ class Artifact:
         return data
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """A safetensors file's arrays."""
+        """The arrays of a safetensors file."""
         arrays: dict[str, np.ndarray] = load_arrays(self.read(name))
         return arrays
 
     def json(self, name: str) -> Any:
-        """A JSON file's value."""
+        """The value of a JSON file."""
         return json.loads(self.read(name))
 
     def path(self, name: str) -> str:
-        """Where the file is on :attr:`filesystem`, for range reads; not hash-checked as a whole."""
+        """The file's path on :attr:`filesystem`, for range reads; its hash as a whole is not checked."""
         return self._files.path(f"{self._attempt}/{name}")
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        """What :meth:`path` is a path of."""
+        """The filesystem that :meth:`path` refers to."""
         return self._files.filesystem
 
 
@@ -82,7 +82,7 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Whether asking takes microseconds: an object store has to be asked over a network."""
+        """Whether requests take microseconds; an object store is reached over a network."""
         return self._files.is_local
 
     def has(self, key: str) -> bool:
@@ -100,12 +100,12 @@ class Store:
     def put(
         self, key: str, files: Mapping[str, bytes | Callable[[pa.NativeFile], object]], info: Mapping[str, Any]
     ) -> Artifact:
-        """Write the files (their bytes, or what writes them in pieces) under a new attempt, then commit them."""
+        """Write the files (bytes, or functions that write them in pieces) under a new attempt, then commit them."""
         attempt = uuid.uuid4().hex[:12]
         try:
             hashes = {name: self._write(f"{key}/{attempt}/{name}", data) for name, data in files.items()}
         except BaseException:
-            # Where the disk is full, half an attempt would keep it so.
+            # On a full disk, half an attempt would keep the disk full.
             self._files.discard(f"{key}/{attempt}")
             raise
         commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
@@ -113,7 +113,7 @@ class Store:
         return self.get(key)
 
     def discard(self, key: str) -> None:
-        """Remove an artifact, if there is one: its commit first, so that nobody reads a part of it."""
+        """Delete an artifact if it exists: its commit first, so that nobody reads an incomplete artifact."""
         files = self._files
         with suppress(FileNotFoundError):
             files.filesystem.delete_file(files.path(f"{key}/{COMMIT}"))
@@ -134,6 +134,6 @@ class Store:
 
 
 def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Arrays as a safetensors file."""
+    """The bytes of a safetensors file with these arrays."""
     data: bytes = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     return data

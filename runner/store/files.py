@@ -1,4 +1,4 @@
-"""Files below one URI, on any pyarrow filesystem: a whole file appears, or none."""
+"""Files below one URI, on any pyarrow filesystem; each file appears completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 TEMPORARY = ".tmp-"
 REQUESTS = 16
-"""To an object store at once."""
+"""Concurrent requests to an object store."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_A_URI = ":/?#[]@!$&'()*+,;=%"
-# A secret may hold a slash that should have been percent-encoded: the URI is refused, and not shown either.
+# A secret may contain a slash that should have been percent-encoded: such a URI is refused, and its secret not shown.
 _CREDENTIALS = re.compile(r"""([a-zA-Z][\w+.-]*://)(?:[^/@\s:'"]*:[^\s'"]*|[^/@\s'"]+)@""")
 
 
@@ -39,7 +39,7 @@ class Files:
         try:
             self.filesystem, self.base = fs.FileSystem.from_uri(absolute(uri))
         except pa.ArrowInvalid as error:
-            remedy = "percent-encode what is special in it, and give credentials in the environment"
+            remedy = "percent-encode its special characters, and give credentials in the environment"
             raise BadInput(f"{self.shown}: not a folder or URI that can be read ({_line(error)}); {remedy}") from None
         except OSError as error:
             raise BadInput(f"{self.shown}: cannot be opened ({_line(error)}); check it, or add ?region=…") from None
@@ -50,11 +50,11 @@ class Files:
 
     @property
     def shown(self) -> str:
-        """The URI as people and files may see it."""
+        """The URI without credentials, for messages and files."""
         return public(self.uri)
 
     def where(self, name: str) -> str:
-        """A file's URI as people may see it."""
+        """A file's URI without credentials, for messages."""
         return public(below(self.uri, name))
 
     def path(self, name: str) -> str:
@@ -63,10 +63,10 @@ class Files:
 
     @contextmanager
     def reported(self, name: str) -> Iterator[None]:
-        """What the filesystem refuses becomes one line; only FileNotFoundError passes, for the caller to explain.
+        """Turn errors of the filesystem into one-line errors; only FileNotFoundError passes, for the caller to explain.
 
         Raises:
-            GoodshotError: no space is left, the place is read-only, or an object store does not answer.
+            GoodshotError: no space is left, the folder is read-only, or an object store does not answer.
         """
         try:
             yield
@@ -76,7 +76,7 @@ class Files:
             raise GoodshotError(f"{self.where(name)}: {_problem(error)}; the same command then continues") from error
 
     def exists(self, name: str) -> bool:
-        """Whether a file of this name is there."""
+        """Whether a file of this name exists."""
         with self.reported(name):
             return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
 
@@ -86,7 +86,7 @@ class Files:
             with self.reported(name), self.filesystem.open_input_file(self.path(name)) as file:
                 return bytes(file.read())
         except GoodshotError as error:
-            # An object store looks first and reads then, and says of what was deleted in between that it failed.
+            # An object store first looks and then reads; it reports a file deleted in between as a failure.
             if self.is_local or self.exists(name):
                 raise
             raise FileNotFoundError(self.where(name)) from error
@@ -97,22 +97,22 @@ class Files:
             return self.filesystem.open_input_file(self.path(name))
 
     def write(self, name: str, data: bytes | pa.Buffer, is_last: bool = False) -> None:
-        """Write the whole file so that no reader ever sees a part of it.
+        """Write the whole file so that no reader ever sees an incomplete one.
 
         An object store shows an object only when its upload is complete; on a POSIX filesystem the data goes to
         a temporary sibling that is renamed.
 
         Args:
-            is_last: what it was made of is deleted next, so it has to be on the disk before.
+            is_last: the file's sources are deleted next, so it has to be on the disk before this returns.
         """
         with self.reported(name), self._sink(name, is_last) as stream:
             stream.write(data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a small file unless there is one; whether it was written.
+        """Write a small file unless it exists; returns whether it was written.
 
-        On a POSIX filesystem one of several who ask at once gets it; who reads it in that instant may find it empty.
-        An object store has no such operation: two who ask in the same instant may both get it.
+        On a POSIX filesystem, of several concurrent callers one succeeds; a reader at that instant may find the file
+        empty. An object store has no such operation: two callers at the same instant may both succeed.
         """
         with self.reported(name):
             if self.is_local:
@@ -125,10 +125,10 @@ class Files:
         return False
 
     def write_stream(self, name: str, write: Callable[[pa.NativeFile], object]) -> str:
-        """Write a file in pieces, whole or not at all, and return its SHA-256. ``write`` gets the open file.
+        """Write a file in pieces, completely or not at all, and return its SHA-256. ``write`` gets the open file.
 
-        If ``write`` raises, an object store may show the pieces for a moment before they are deleted: names have to
-        be of a fresh attempt that nothing refers to yet.
+        If ``write`` raises, an object store may show the pieces for a moment before they are deleted, so the name has
+        to belong to a fresh attempt that nothing refers to yet.
         """
         try:
             with self.reported(name), self._sink(name) as stream:
@@ -143,24 +143,24 @@ class Files:
         return hashing.digest.hexdigest()
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         with self.reported(name), suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
 
     def each(self, function: Callable[[str], T], names: Sequence[str]) -> list[T]:
-        """What the function says of several names; of an object store, which takes its time to answer, many at once."""
+        """The function's results for several names; concurrent for an object store, which is slow to answer."""
         if self.is_local:
             return [function(name) for name in names]
         with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(function, names))
 
     def discard(self, folder: str) -> None:
-        """Delete a folder of an attempt that failed; what cannot be deleted stays, since nothing refers to it."""
+        """Delete the folder of a failed attempt; files that cannot be deleted stay, since nothing refers to them."""
         with suppress(OSError):
             self.filesystem.delete_dir(self.path(folder))
 
     def names(self, folder: str, suffix: str = "", recursive: bool = False) -> list[str]:
-        """Names of the files below ``folder``, sorted; temporary ones are left out. Empty if there is no folder."""
+        """Names of the files below ``folder``, sorted, without temporary ones. Empty if there is no such folder."""
         if self.is_local and not recursive:
             found = self._local_names(folder)
         else:
@@ -172,7 +172,7 @@ class Files:
         return sorted(name for name in found if name.endswith(suffix) and TEMPORARY not in name)
 
     def check_writable(self) -> None:
-        """Raise :class:`BadInput` unless a file can be made here. Leaves nothing behind but the folder."""
+        """Raise :class:`BadInput` unless a file can be created here. Leaves only the folder behind."""
         probe = f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             if self.is_local:
@@ -184,12 +184,12 @@ class Files:
         except OSError as error:
             reason = error.strerror if self.is_local and error.strerror else _line(error)
             raise BadInput(f"{self.shown}: cannot be written ({reason}); choose another folder with --out") from None
-        # Who may write may still not be allowed to delete.
+        # A permission to write does not imply one to delete.
         with suppress(OSError):
             self.filesystem.delete_file(self.path(probe))
 
     def _local_names(self, folder: str) -> list[str]:
-        """As the folder says: Arrow asks for each file's size, and leaves out one that was deleted before it did."""
+        """The names by listing the folder: Arrow would ask for each file's size, and fail for one deleted meanwhile."""
         try:
             with self.reported(folder), os.scandir(self.path(folder)) as entries:
                 return [f"{folder}/{entry.name}" for entry in entries if entry.is_file()]
@@ -200,7 +200,7 @@ class Files:
     def _sink(self, name: str, is_last: bool = False) -> Iterator[pa.NativeFile]:
         target = self.path(name)
         if not self.is_local:
-            # Nothing to delete on failure: until the upload is complete, what is there is the file of before.
+            # Nothing to delete on failure: until the upload is complete, the previous file stays.
             with self.filesystem.open_output_stream(target) as stream:
                 yield stream
             return
@@ -234,7 +234,7 @@ class Files:
         return True
 
     def _fresh(self, path: str) -> pa.NativeFile:
-        """A new file on a POSIX filesystem. Its folder is made only where there is none, which is seldom."""
+        """A new file on a POSIX filesystem. Its folder is created only if it is missing, which is rare."""
         with suppress(FileNotFoundError):
             return self.filesystem.open_output_stream(path)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +242,7 @@ class Files:
 
 
 class _Hashing:
-    """What Arrow writes to: hands the bytes on and hashes them."""
+    """A file object for Arrow that passes the bytes on and hashes them."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
         self.stream, self.digest, self.closed = stream, hashlib.sha256(), False
@@ -253,7 +253,7 @@ class _Hashing:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Nothing is buffered here."""
 
     def close(self) -> None:
         self.closed = True
@@ -268,26 +268,26 @@ def _sync(path: str) -> None:
 
 
 def absolute(uri: str) -> str:
-    """A path or URI that means the same in every process: a path without its scheme is made absolute.
+    """A path or URI with the same meaning in every process: a path without a scheme is made absolute.
 
-    Spaces and letters beyond ASCII are percent-encoded where the URI has them bare.
+    Spaces and non-ASCII letters in a URI are percent-encoded.
     """
     return quote(uri, safe=_OF_A_URI) if "://" in uri else Path(uri).expanduser().absolute().as_uri()
 
 
 def below(uri: str, name: str) -> str:
-    """The path or URI of a file or folder below another one, whose options (``?region=…``) it keeps."""
+    """The path or URI of a file or folder below another one, with the other one's options (``?region=…``)."""
     place, mark, options = uri.partition("?") if "://" in uri else (uri, "", "")
     return f"{place.rstrip('/')}/{name}{mark}{options}"
 
 
 def public(text: str) -> str:
-    """The text without the credentials of the URIs in it (``s3://key:secret@bucket`` becomes ``s3://bucket``)."""
+    """The text with the credentials of its URIs removed (``s3://key:secret@bucket`` becomes ``s3://bucket``)."""
     return _CREDENTIALS.sub(r"\1", text)
 
 
 def _problem(error: OSError) -> str:
-    """What the filesystem says, and the remedy."""
+    """The filesystem's error in words, and the remedy."""
     if error.errno in _FULL:
         return f"{os.strerror(error.errno).lower()}; make room there, or choose another place"
     if error.errno:

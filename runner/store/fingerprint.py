@@ -1,7 +1,7 @@
 """Identity of a stage: a SHA-256 over its name, version, resolved config and inputs' fingerprints.
 
-Literals and data identity count; paths, devices and worker counts never reach it, because callers never pass them.
-What cannot be written down exactly is an error, never ``str(o)``.
+Only plain values and data identity are included; callers never pass paths, devices or worker counts.
+A value without an exact representation is an error; ``str(o)`` is never used.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 @dataclass(frozen=True)
 class Canonical:
-    """A value as :func:`fingerprint` writes it: made once where thousands of cells have it in common."""
+    """A value in the form that :func:`fingerprint` hashes, computed once for thousands of cells that share it."""
 
     text: str
 
 
 def canonical(value: Any, path: str) -> Canonical:
-    """The value in canonical form; ``path`` is its place, for errors. Raises as :func:`fingerprint` does."""
+    """The value in canonical form; ``path`` is its path for errors. Raises as :func:`fingerprint` does."""
     return Canonical(_text(value, path))
 
 
 def fingerprint(stage: str, version: int, config: Mapping[str, Any] | Canonical, inputs: Mapping[str, Any]) -> str:
-    """64 hex digits. Equal arguments give equal digits on every machine; any difference in them changes it.
+    """64 hex digits. Equal arguments give equal digits on every machine; any difference changes them.
 
     Raises:
         TypeError: a value is not a plain one (None, bool, int, float, str, list, tuple, dict), with its path.
@@ -41,7 +41,7 @@ def fingerprint(stage: str, version: int, config: Mapping[str, Any] | Canonical,
 
 def _text(value: Any, path: str) -> str:
     """JSON without spaces, keys in order."""
-    # Exact types: a bool is an int and a numpy float a float to isinstance, and they print differently.
+    # Exact types: for isinstance a bool is an int and a numpy float a float, and they print differently.
     kind = type(value)
     if kind is str:
         return encode_basestring(value)

@@ -1,16 +1,17 @@
-"""Who works on what, among drivers that share a store: a lease is a small file that its holder keeps renewing.
+"""Leases coordinate drivers that share a store: a lease is a small file that its holder keeps renewing.
 
-A lease saves work, it guards nothing: artifacts and rows are whole and equal whoever writes them, and rows are
-deduplicated when read. On a POSIX file system taking one is exclusive, so a stage runs once in total; on an object
-store, which has no exclusive create, two drivers that ask in the same instant may both get it.
+A lease avoids duplicate work; correctness does not depend on it: artifacts and rows are complete and equal whoever
+writes them, and rows are deduplicated when read. On a POSIX file system acquiring a lease is exclusive, so a stage runs
+once in total; on an object store, which has no exclusive create, two drivers that ask at the same instant may both get
+it.
 
-A holder that died leaves its lease behind. It counts as free once it has not been renewed for `STALE_SECONDS` of the
-waiting driver's own clock (clocks of machines are never compared), or at once where its process ran on this machine and
-is gone.
+A holder that died leaves its lease file. The lease counts as free once it has not been renewed for `STALE_SECONDS` of
+the waiting driver's own clock (clocks of machines are never compared), or at once if its process ran on this machine
+and has ended.
 
-Where there are hard links, a driver has one file, and its leases are links to it: it renews all of them at once, and
-thousands of cells neither make nor delete a file each (ext4 makes new ones ten times slower where many were just
-deleted). Elsewhere each lease is a file of its own.
+Where hard links exist, a driver has one file, and its leases are links to it: it renews all of them at once, and
+thousands of cells create and delete no file each (ext4 creates files ten times slower after many were
+deleted). Elsewhere each lease is a separate file.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ FOLDER = "leases"
 class Leases:
     """The leases of one driver below one URI.
 
-    owner: who holds them; a fresh name for each driver.
+    owner: a fresh name for each driver.
     """
 
     uri: str
@@ -57,55 +58,55 @@ class Leases:
         self._has_links = isinstance(self._files.filesystem, fs.LocalFileSystem)
         self._beat = 0
         self._held: set[str] = set()
-        self._left: set[str] = set()
-        """Given back, but not deleted yet: a link to the own file would be renewed with it."""
+        self._released: set[str] = set()
+        """Released leases whose file is not deleted yet: as links to the own file they would be renewed with it."""
         self._is_closed = False
-        # They are renewed in a thread: one that is given back meanwhile must not be written again.
+        # Renewal runs in a thread, and a lease that is released meanwhile must not be written again.
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     @property
     def is_local(self) -> bool:
-        """Whether asking takes microseconds: an object store has to be asked over a network."""
+        """Whether requests take microseconds; an object store is reached over a network."""
         return self._files.is_local
 
     @property
     def held(self) -> tuple[str, ...]:
-        """The keys that this driver works on."""
+        """The keys of the leases that this driver holds."""
         return tuple(self._held)
 
     def take(self, key: str) -> bool:
-        """Whether the lease is this driver's now: it was free, or its holder is dead."""
+        """Acquire the lease, if it is free or its holder is dead; returns whether this driver holds it."""
         if key in self._held or self._is_closed:
             return not self._is_closed
         name = _name(key)
-        # Most are free: asked for before anything is read.
-        taken = self._create(name) or (key in self._left and self._is_mine(name)) or self._take_over(key, name)
+        # Most leases are free, so creating one is tried before any is read.
+        taken = self._create(name) or (key in self._released and self._is_mine(name)) or self._take_over(key, name)
         if taken:
             self._held.add(key)
-            self._left.discard(key)
+            self._released.discard(key)
         return taken
 
     def release(self, key: str) -> None:
-        """Give a lease back, if it is still this driver's."""
+        """Release a lease, if this driver still holds it."""
         with self._lock:
             if key in self._held:
                 self._held.discard(key)
                 self._delete(key)
 
     def renew(self) -> set[str]:
-        """Renew every lease; returns the keys that were lost: another driver took them for dead, or they are gone."""
+        """Renew every lease; returns the lost keys, which another driver took over or which were deleted."""
         lost = set()
         self._beat += 1
         with self._lock, suppress(OSError):
             if self._own is not None:
                 self._own.write(self._content())
-        for key in tuple(self._left):
+        for key in tuple(self._released):
             with self._lock:
-                if key in self._left:
+                if key in self._released:
                     self._delete(key)
         for key in self.held:
-            # A place that cannot be reached for a moment is no reason to stop; others wait longer than that.
+            # A store that is unreachable for a moment is no reason to stop; other drivers wait longer than that.
             with self._lock, suppress(OSError, GoodshotError):
                 if key in self._held and not self._renew(_name(key)):
                     lost.add(key)
@@ -113,7 +114,7 @@ class Leases:
         return lost
 
     def close(self) -> None:
-        """Give all leases back, for good."""
+        """Release all leases permanently."""
         self._is_closed = True
         for key in self.held:
             self.release(key)
@@ -123,12 +124,12 @@ class Leases:
                 self._own = None
 
     def _delete(self, key: str) -> None:
-        """Delete a lease that is this driver's; where that fails, the next renewal tries it again."""
-        self._left.add(key)
+        """Delete a lease of this driver; after a failure the next renewal tries again."""
+        self._released.add(key)
         with suppress(OSError, GoodshotError):
             if self._is_mine(_name(key)):
                 self._files.delete(_name(key))
-            self._left.discard(key)
+            self._released.discard(key)
 
     def _renew(self, name: str) -> bool:
         if self._own is not None and self._own.is_linked(self._path(name)):
@@ -151,14 +152,14 @@ class Leases:
         return Path(self._files.path(name))
 
     def _create(self, name: str) -> bool:
-        """Make the lease unless there is one."""
+        """Create the lease unless it exists."""
         try:
             return self._link(self._path(name)) if self._has_links else self._files.create(name, self._content())
         except FileExistsError:
-            # A network file system may say so of the link that it has just made.
+            # A network file system may report that the link exists when it has just created it.
             return self._own is not None and self._own.is_linked(self._path(name))
         except OSError:
-            # Not every file system has hard links, and someone may have cleaned up.
+            # Some file systems have no hard links, and someone may have deleted the own file.
             return self._files.create(name, self._content())
 
     def _link(self, path: Path) -> bool:
@@ -185,7 +186,7 @@ class Leases:
             return None
 
     def _take_over(self, key: str, name: str) -> bool:
-        """Replace a dead holder's lease; of several drivers that see it dead, one does."""
+        """Replace a dead holder's lease; of several drivers that find it dead, one succeeds."""
         found = self._read(name)
         if found is None or not self._is_dead(key, found):
             return False
@@ -196,16 +197,17 @@ class Leases:
             return self._read(name) == content
         try:
             with self._path(name).open("r+b") as old:
-                # Who has the lock replaces it; who waited for that finds another one in its place. The lock ends with
-                # its process. Where a file system has none, the one who comes too early learns it when it renews.
+                # The driver that gets the lock replaces the lease; those that waited for the lock find it replaced. The
+                # lock ends with its process. Where a file system has no locks, a driver whose lease was replaced learns
+                # it at its next renewal.
                 with suppress(OSError):
                     fcntl.flock(old, fcntl.LOCK_EX)
                 if self._read(name) != found:
                     return False
-                beside = self._path(f"{name}{TEMPORARY}{self.owner}")
+                replacement = self._path(f"{name}{TEMPORARY}{self.owner}")
                 try:
-                    self._link(beside)
-                    beside.replace(self._path(name))
+                    self._link(replacement)
+                    replacement.replace(self._path(name))
                 except OSError:
                     self._files.write(name, self._content())
         except FileNotFoundError:
@@ -214,7 +216,7 @@ class Leases:
         return True
 
     def _clear_after(self, found: bytes) -> None:
-        """Delete the own file of a driver that died on this machine; of another machine's it goes with ``gc``."""
+        """Delete the own file of a driver that died on this machine; ``gc`` deletes those of other machines."""
         owner, pid = _field(found, "owner"), _field(found, "pid")
         here = _field(found, "host") == socket.gethostname() and isinstance(pid, int) and _is_gone(pid)
         if here and isinstance(owner, str) and re.fullmatch("[0-9a-f]{32}", owner):
@@ -223,7 +225,7 @@ class Leases:
 
 
 class _OwnFile:
-    """A driver's one file, to which its leases are hard links."""
+    """A driver's own file, to which its leases are hard links."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -238,14 +240,14 @@ class _OwnFile:
         self._identity = status.st_dev, status.st_ino
 
     def write(self, content: bytes) -> None:
-        """Replace the content. Who reads in that instant sees another content than before, which is all that counts."""
+        """Replace the content. A reader at that instant sees a changed content, which is all that matters."""
         os.pwrite(self._descriptor, content, 0)
         os.ftruncate(self._descriptor, len(content))
-        # Else another machine may not see for half a minute that this driver lives.
+        # Otherwise another machine may not see for half a minute that this driver is alive.
         os.fsync(self._descriptor)
 
     def link(self, path: Path) -> None:
-        """Make a link. Raises FileExistsError if there is such a file."""
+        """Create a link. Raises FileExistsError if the path exists."""
         os.link(self._path, path)
 
     def is_linked(self, path: Path) -> bool:
@@ -257,7 +259,7 @@ class _OwnFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def close(self) -> None:
-        """Give the file back; links that are left keep its content."""
+        """Delete the own file; remaining links keep its content."""
         os.close(self._descriptor)
         with suppress(OSError):
             self._path.unlink()
@@ -276,12 +278,12 @@ def _field(content: bytes, name: str) -> object:
 
 
 def _started(pid: int) -> str:
-    """When a process of this machine was started, as the kernel counts; empty if there is none of that number."""
+    """The start time of a process of this machine, in the kernel's units; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return "" if _is_gone(pid) else "?"
-    # The name in parentheses may hold anything; start time is the 22nd field.
+    # The name in parentheses may contain anything; the start time is the 22nd field.
     return stat.rpartition(")")[2].split()[19]
 
 

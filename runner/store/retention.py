@@ -1,7 +1,7 @@
-"""``goodshot gc``: what a store holds that nothing needs: left by killed processes, or kept only to continue from.
+"""``goodshot gc``: files of a store that nothing needs: from killed processes, or only for continuing trainings.
 
-An artifact that is committed is never touched but by ``checkpoints``: image sets, prompts and rows stay whole without
-them, and a training that is to go on starts again from its beginning.
+A committed artifact is never touched except by ``checkpoints``: image sets, prompts and rows stay complete without
+training states, but a training that is to continue starts from its beginning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runner.store.leases import FOLDER as LEASES
 
 @dataclass(frozen=True)
 class Superfluous:
-    """Files that may go: why, their names below the store, and their bytes."""
+    """Files that may be deleted: the reason, their names below the store, and their bytes."""
 
     why: str
     names: tuple[str, ...]
@@ -30,12 +30,12 @@ class Superfluous:
 
 
 def superfluous(files: Files, older_than: timedelta, checkpoints: bool = False) -> Iterator[Superfluous]:
-    """What may go.
+    """Yield the files that may be deleted.
 
     Args:
         files: the store.
-        older_than: files that were written more recently may be of an attempt that is under way, and stay.
-        checkpoints: trainings' states too.
+        older_than: files written more recently may belong to a running attempt, and are kept.
+        checkpoints: whether to include the states of trainings.
     """
     infos = _listed(files)
     before = datetime.now(UTC) - older_than
@@ -49,18 +49,18 @@ def superfluous(files: Files, older_than: timedelta, checkpoints: bool = False) 
         if f"/{CHECKPOINT}" in f"/{name}" and checkpoints and (whole or old):
             states[name] = info.size
         elif name.startswith(f"{LEASES}/") and not (old and TEMPORARY in name):
-            continue  # a driver that meets a dead one's lease takes it itself
+            continue  # a driver that finds a dead driver's lease takes it over itself
         elif old and (TEMPORARY in name or not whole):
             leftovers[name] = info.size
     for why, found in (("left by attempts that never finished", leftovers), ("states of trainings", states)):
         if found:
-            # Commits first, so that nobody reads a part of what goes.
+            # Commits first, so that nobody reads an incomplete artifact.
             names = sorted(found, key=lambda name: (not name.endswith(COMMIT), name))
             yield Superfluous(why, tuple(names), sum(found.values()))
 
 
 def remove(files: Files, what: Superfluous) -> None:
-    """Delete the files, and the folders that are empty then."""
+    """Delete the files, and folders that become empty."""
     for name in what.names:
         files.delete(name)
     if isinstance(files.filesystem, fs.LocalFileSystem):
@@ -84,7 +84,7 @@ def _listed(files: Files) -> dict[str, fs.FileInfo]:
 
 
 def _attempt(files: Files, commit: str) -> str:
-    """The attempt that a commit names; empty if it is damaged."""
+    """The attempt that a commit refers to; empty if the commit is damaged."""
     try:
         return str(json.loads(files.read(commit))["attempt"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -115,7 +115,7 @@ def test_anomalibs_models_are_found_by_name() -> None:
         ({"name": "patchcore", "epochs": 3}, "epochs is not for it"),
         ({"name": "padim", "preset": "paper"}, "padim: has no preset paper; those that do: patchcore, cflow"),
         ({"name": "winclip", "image_size": 256}, "winclip: its network reads images of 240 px and no others"),
-        ({"name": "winclip", "backbone": "resnet18"}, "brings its own network; backbone 'resnet18' is not for it"),
+        ({"name": "winclip", "backbone": "resnet18"}, "has its own network; backbone 'resnet18' is not for it"),
         ({"name": "winclip", "args": {"few_shot_source": "x"}}, "its references are the good images"),
         ({"name": "winclip", "args": {"k_shot": -1}}, "k_shot is a number of good images"),
         ({"name": "efficient_ad", "backbone": "resnet18"}, "its teacher is its own"),
@@ -133,7 +133,7 @@ def test_what_a_model_refuses_is_one_line(crops: NDArray[np.uint8]) -> None:
         build_detector(DetectorConfig(name="padim", args={"n_features": 10**6}), seed=0)
     with pytest.raises(BadInput, match="stfpm-lite0: fetches its backbone itself"):
         build_detector(DetectorConfig(name="stfpm", backbone="efficientnet_lite0", layers=["blocks.2"]), seed=0)
-    with pytest.raises(BadInput, match="efficient_ad-lite0: padding is its own teacher's"):
+    with pytest.raises(BadInput, match="efficient_ad-lite0: padding belongs to its own teacher"):
         build_detector(DetectorConfig(name="efficient_ad", args={"padding": True}), seed=0)
     with pytest.raises(BadInput, match="no folder /nowhere of natural images"):
         build_detector(DetectorConfig(name="efficient_ad", args={"imagenet_dir": "/nowhere"}), seed=0)

@@ -1,7 +1,7 @@
-"""Every detector that goodshot knows more of than anomalib's source says: one object each, all of them in one tuple.
+"""The registry of detector families: all detectors with rules beyond anomalib's source, one object each, in one tuple.
 
-A detector with rules of its own has a file here; one that differs from any other model of anomalib by a word or two is
-a row of the tuple. To add a detector, add its object to `FAMILIES`: nothing else compares names. Nothing in this
+A detector with rules of its own has a file here; a model of anomalib with only small differences is
+a row of the tuple. To add a detector, add its object to `FAMILIES`: no other code compares names. Nothing in this
 folder imports torch or anomalib before a detector is built, because a light driver reads configurations.
 """
 
@@ -41,15 +41,15 @@ FAMILIES: tuple[Family, ...] = (
     AnomalibFamily("uninet", network_argument="teacher_backbone", publisher=TORCHVISION),
     AnomalibFamily("anomalyvfm", unusable="it cannot be trained, and gives masks without scores"),
     AnomalibFamily("cfm", unusable="it needs point clouds besides images"),
-    AnomalibFamily("vlm_ad", unusable="it asks a language model and gives no scores"),
+    AnomalibFamily("vlm_ad", unusable="it queries a language model and gives no scores"),
 )
 
 
 def family_of(name: str) -> Family:
-    """The family that a detector's name belongs to, whatever its case and underscores.
+    """The family that a detector's name belongs to; case and underscores do not matter.
 
-    A name that no family of `FAMILIES` has is looked for among anomalib's models. Raises `BadInput`, naming the
-    nearest of these, where there is none.
+    A name without a family in `FAMILIES` is looked up among anomalib's models. Raises `BadInput` with the
+    nearest names if there is none.
     """
     wanted = plain(name)
     for family in FAMILIES:

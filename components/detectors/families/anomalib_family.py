@@ -1,4 +1,4 @@
-"""Any image model of anomalib: what its source says of it, and how it is built and trained if no subclass differs."""
+"""Any image model of anomalib, described by anomalib's source, and built and trained in the default way."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from components.detectors.config import DetectorConfig
 
 ANY_STEPS = 200
-"""Steps of a model that is trained and has no budget of its own in its default preset."""
+"""Steps of a trained model whose default preset has no budget of its own."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnomalibFamily(Family):
-    """A model of anomalib by its name there.
+    """A model of anomalib by its anomalib name.
 
-    fixed: the registry's names of its networks, where they cannot be chosen. network_argument: the argument that names
-    its network, where that is not `backbone`. named: the networks that it calls by names of its own, as the registry
-    does; publisher: the registry's prefix of the others, None where the model knows no others.
-    embedded_reads_images: whether the embedded backbone, where it is used, reads the images themselves, so that they
-    are normalised for it and not as the model does. unusable: why the model cannot be judged here.
+    fixed: the registry's names of its networks, if they cannot be chosen. network_argument: the argument that names
+    its network, if that is not `backbone`. named: the model's own names of networks → the registry's;
+    publisher: the registry's prefix of other networks, None if the model takes no others.
+    embedded_reads_images: whether the embedded backbone, if used, reads the images directly, so that they
+    are normalised for it and not for the model. unusable: the reason if the model cannot be evaluated here.
     """
 
     fixed: tuple[str, ...] | None = None
@@ -46,12 +46,12 @@ class AnomalibFamily(Family):
 
     @property
     def model(self) -> Model:
-        """What anomalib's source says of the model."""
+        """The description of the model in anomalib's source."""
         return find_model(self.name)
 
     @property
     def reads_layers(self) -> bool:
-        """Whether the model has an argument for them."""
+        """Whether the model has an argument for layers."""
         return "layers" in self.model.arguments
 
     @property
@@ -61,17 +61,17 @@ class AnomalibFamily(Family):
 
     @property
     def takes_embedded(self) -> bool:
-        """Whether the embedded backbone's features can stand in for the model's own."""
+        """Whether the embedded backbone's features can replace the model's own."""
         own = str(self.model.defaults.get("backbone", ""))
         return {"backbone", "pre_trained"} <= {*self.model.arguments} and "vit" not in own
 
     def defaults(self) -> Mapping[str, Any]:
-        """The embedded backbone if the model takes it, a budget of steps if it is trained, and its own default."""
+        """The embedded backbone if the model takes it, a budget of steps if trained, and the family's own defaults."""
         steps = {"steps": ANY_STEPS} if self.trained else {}
         return {"backbone": EMBEDDED_BACKBONE if self.takes_embedded else None, **steps, **self.default}
 
     def completed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What is left open is what anomalib's model would take, written down."""
+        """Fill the fields that are not given with the defaults of anomalib's model."""
         if values.get("backbone") is None and "backbone" in self.model.arguments:
             values["backbone"] = self.model.defaults.get("backbone")
         if values.get("backbone") != EMBEDDED_BACKBONE and values.get("layers") is None:
@@ -80,7 +80,7 @@ class AnomalibFamily(Family):
         return values
 
     def check(self, config: DetectorConfig) -> None:
-        """As `Family.check`, and for arguments that the model does not have or a backbone that it does not take."""
+        """As `Family.check`, and for unknown arguments or a backbone that the model does not take."""
         super().check(config)
         for name in ("backbone", "layers", "pre_trained"):
             if name in config.args:
@@ -91,18 +91,18 @@ class AnomalibFamily(Family):
         self.check_backbone(config)
 
     def check_backbone(self, config: DetectorConfig) -> None:
-        """Raise `BadInput` for a backbone where the model has none to choose."""
+        """Raise `BadInput` for a backbone if the model has none to choose."""
         if config.backbone and "backbone" not in self.model.arguments:
-            raise BadInput(f"detector {self.name}: brings its own network; backbone {config.backbone!r} is not for it")
+            raise BadInput(f"detector {self.name}: has its own network; backbone {config.backbone!r} is not for it")
 
     def weights(self, config: DetectorConfig) -> tuple[str, ...]:
-        """As `Family.weights`. Raises `BadInput` for an unusable model: every study asks for weights first."""
+        """As `Family.weights`. Raises `BadInput` for an unusable model, because every study asks for weights first."""
         if self.unusable:
             raise BadInput(f"detector {self.name}: {self.unusable}; choose another model")
         return super().weights(config)
 
     def networks(self, config: DetectorConfig) -> tuple[str, ...]:
-        """Its fixed networks, or what is chosen by the backbone or by its own argument, where it knows that."""
+        """Its fixed networks, or the one chosen by the backbone or by its own argument, if it is known."""
         if self.fixed is not None:
             return self.fixed
         chosen, argument = config.backbone, self.network_argument
@@ -116,12 +116,12 @@ class AnomalibFamily(Family):
         return self.named.get(chosen, (f"{self.publisher}{chosen}",))
 
     def arguments(self, config: DetectorConfig) -> dict[str, Any]:
-        """The arguments of anomalib's class. Raises `BadInput` where the embedded backbone cannot be given to it."""
+        """The arguments of anomalib's class. Raises `BadInput` if it cannot take the chosen embedded backbone."""
         natural = self.natural.argument_of(config.args) if self.natural else {}
         return {**config.args, **natural, **self.network_arguments(config)}
 
     def network_arguments(self, config: DetectorConfig) -> dict[str, Any]:
-        """The arguments that choose the backbone, its layers and its weights, of those that the model has."""
+        """The arguments for the backbone, its layers and its weights, as far as the model has them."""
         taken, embedded = self.model.arguments, config.backbone == EMBEDDED_BACKBONE
         if embedded and "pre_trained" not in taken:
             raise BadInput(f"detector {config.label}: fetches its backbone itself; it cannot use the embedded one")
@@ -133,18 +133,18 @@ class AnomalibFamily(Family):
         return {name: value for name, value in found.items() if name in taken and value is not None}
 
     def prepare(self, module: Any, config: DetectorConfig) -> None:
-        """Bring the embedded backbone and its weights into anomalib's freshly built module, where it is wanted."""
+        """Put the embedded backbone and its weights into anomalib's freshly built module, if configured."""
         if config.backbone == EMBEDDED_BACKBONE and config.weights == "pretrained":
             from components.detectors.embedded import load_weights
 
             load_weights(module, config.label)
 
     def fit(self, detector: AnomalibDetector, good: list[Tensor]) -> None:
-        """Teach the detector's module the good images, each (3, C, C) as the model reads them."""
+        """Train the detector's module on the good images, each (3, C, C) as the model reads them."""
         detector.train(detector.data(good))
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> AnomalibDetector:
-        """The model behind `fit` and `score`."""
+        """The model as a detector with `fit` and `score`."""
         from components.detectors.anomalib_model import AnomalibDetector
 
         return AnomalibDetector(config, self, seed=seed, device=device, object_name=object_name)

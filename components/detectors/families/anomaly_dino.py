@@ -1,4 +1,4 @@
-"""AnomalyDINO, which has a detector of its own (`components/detectors/anomaly_dino.py`): it shares its features."""
+"""AnomalyDINO, which has its own detector class (`components/detectors/anomaly_dino.py`) and shares its features."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class AnomalyDINOFamily(AnomalibFamily):
-    """AnomalyDINO on the DINOv2 that its argument names."""
+    """AnomalyDINO on the DINOv2 named by its argument."""
 
     shares_features = True
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> AnomalibDetector:
-        """The model, which reads an image once for every fit."""
+        """The model, which reads an image once for all fits."""
         from components.detectors.anomaly_dino import AnomalyDINO
 
         return AnomalyDINO(config, self, seed=seed, device=device)

@@ -1,4 +1,4 @@
-"""CFlow: a model of anomalib like any other, with a budget and a paper preset of its own."""
+"""CFlow: a model of anomalib with a budget and a paper preset of its own."""
 
 from components.detectors.families.anomalib_family import AnomalibFamily
 

@@ -1,4 +1,4 @@
-"""EfficientAD, which learns from a teacher of its own, or from the embedded backbone, and from natural images."""
+"""EfficientAD, which learns from a teacher (its own or the embedded backbone) and from natural images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class EfficientADFamily(AnomalibFamily):
-    """EfficientAD: its `backbone` is None for the distilled teacher, or the embedded one, which is then the teacher."""
+    """EfficientAD: `backbone` None means the distilled teacher, the embedded backbone replaces the teacher."""
 
     # The teacher is one of three networks that read the same images.
     embedded_reads_images = False
 
     @property
     def reads_layers(self) -> bool:
-        """Whether there are layers to read: those of the embedded backbone, as the teacher."""
+        """Whether there are layers to read: only with the embedded backbone as the teacher."""
         return True
 
     @property
@@ -36,7 +36,7 @@ class EfficientADFamily(AnomalibFamily):
         return True
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for batches of more than one image."""
+        """As `AnomalibFamily.check`, and for batches of several images."""
         super().check(config)
         if config.batch_size != 1:
             raise BadInput(f"detector {self.name}: trains on one image at a time; set batch_size: 1")
@@ -47,15 +47,15 @@ class EfficientADFamily(AnomalibFamily):
             raise BadInput(f"detector {self.name}: its teacher is its own (backbone: null) or {EMBEDDED_BACKBONE}")
 
     def networks(self, config: DetectorConfig) -> tuple[str, ...]:
-        """The distilled teacher of the model's size."""
+        """The distilled teacher for the model's size."""
         return (f"{TEACHER}{config.args.get('model_size', 'small')}",)
 
     def network_arguments(self, config: DetectorConfig) -> dict[str, Any]:
-        """None: anomalib's class builds its own teacher, which is then replaced or loaded."""
+        """No arguments: anomalib's class builds its own teacher, which is then replaced or loaded."""
         return {}
 
     def prepare(self, module: Any, config: DetectorConfig) -> None:
-        """Replace the teacher by the embedded backbone, and keep the module from loading its own weights into it."""
+        """Replace the teacher by the embedded backbone, and prevent the module from loading its own weights into it."""
         if config.backbone == EMBEDDED_BACKBONE:
             _give_a_teacher(module, config)
         if config.backbone == EMBEDDED_BACKBONE or config.weights == "random":
@@ -63,10 +63,11 @@ class EfficientADFamily(AnomalibFamily):
         super().prepare(module, config)
 
     def fit(self, detector: AnomalibDetector, good: list[Tensor]) -> None:
-        """Train, with what anomalib measures on other images measured once on each good one.
+        """Train; statistics that anomalib measures on other images are measured once on each good image.
 
-        That are the teacher's channels, for which anomalib reads the train loader (ours repeats the images for all
-        steps), and the quantiles that combine the maps, for which it reads validation images, by default the test's.
+        These are the teacher's channel statistics, for which anomalib reads the train loader (ours repeats the images
+        for all steps), and the quantiles that combine the maps, for which it reads validation images, by default test
+        images.
         """
         data, module = detector.data(good), detector.module
         if len(data.order) < 2:
@@ -83,7 +84,9 @@ def _give_a_teacher(module: Any, config: DetectorConfig) -> None:
 
     for argument in ("teacher_out_channels", "padding"):
         if argument in config.args:
-            raise BadInput(f"detector {config.label}: {argument} is its own teacher's; the embedded backbone sets it")
+            raise BadInput(
+                f"detector {config.label}: {argument} belongs to its own teacher; the embedded backbone sets it"
+            )
     features = feature_extractor(config.layers or ())
     size, channels = config.args.get("model_size", "small"), sum(features.out_dims)
     module.model = type(module.model)(channels, size, pad_maps=config.args.get("pad_maps", True))

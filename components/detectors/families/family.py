@@ -1,4 +1,4 @@
-"""What a configuration, a study and the weights' registry ask about a kind of detector."""
+"""The interface of a detector family for configurations, studies and the weights' registry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Family(ABC):
-    """A kind of detector, known by its name in a configuration.
+    """A kind of detector, identified by its name in a configuration.
 
     default, paper: the fields that the preset of that name fills; without `paper` there is no such preset. natural: the
-    argument for the natural images that the detector learns from besides the good ones, where it does.
+    argument for the natural images that the detector learns from besides the good ones, if it does.
 
-    unread: fields of the configuration that the detector does not read, and `unread_because`, the end of the sentence
-    that refuses them. shares_features: whether what `build` returns is a `SharesFeatures`. version: raised with every
-    change of what the detector gives for one configuration; None is left out of the identity.
+    unread: fields of the configuration that the detector does not use, and `unread_because`, the end of the sentence
+    that refuses them. shares_features: whether `build` returns a `SharesFeatures`. version: increased with every
+    change of the detector's output for one configuration; None is left out of the identity.
     """
 
     name: str
@@ -41,15 +41,15 @@ class Family(ABC):
 
     @abstractmethod
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> Detector:
-        """The detector, not fitted yet. Arguments and errors are those of `build_detector`."""
+        """The detector, not fitted yet. Arguments and errors as in `build_detector`."""
 
     @property
     def reads_layers(self) -> bool:
-        """Whether the detector reads the backbone at `layers`."""
+        """Whether the detector uses the backbone's `layers`."""
         return False
 
     def reads_object_name(self, config: DetectorConfig) -> bool:
-        """Whether the detector reads what the photographed object is called."""
+        """Whether the detector uses the name of the photographed object."""
         return False
 
     def defaults(self) -> Mapping[str, Any]:
@@ -57,24 +57,24 @@ class Family(ABC):
         return self.default
 
     def completed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A configuration's given and preset fields, and those that follow from them."""
+        """A configuration's given and preset fields, with the fields that follow from them."""
         return values
 
     def is_paper(self, config: DetectorConfig) -> bool:
-        """Whether these are the paper preset's settings, all of them, however they were given."""
+        """Whether all settings equal the paper preset's, however they were given."""
         wanted = {"args": {}, **self.paper}
         return bool(self.paper) and all(
             self._trained_by(getattr(config, f)) == self._trained_by(wanted[f]) for f in wanted
         )
 
     def _trained_by(self, value: Any) -> Any:
-        # Where the natural images lie says nothing of how a model is trained.
+        # The folder of natural images does not change how a model is trained.
         if self.natural is None or not isinstance(value, dict):
             return value
         return {key: v for key, v in value.items() if key != self.natural.argument}
 
     def check(self, config: DetectorConfig) -> None:
-        """Raise `BadInput` for a configuration that no such detector can be built of."""
+        """Raise `BadInput` for a configuration from which this detector cannot be built."""
         if config.backbone is None and config.layers is not None and "layers" in config.model_fields_set:
             raise BadInput(f"detector {self.name}: layers {[*config.layers]} need a backbone to be read from")
         if config.backbone == EMBEDDED_BACKBONE and self.reads_layers:
@@ -84,23 +84,23 @@ class Family(ABC):
                 raise BadInput(f"detector {self.name}: {name} is not for it: {self.name} {self.unread_because}")
 
     def weights(self, config: DetectorConfig) -> tuple[str, ...]:
-        """The registry's names of the pretrained networks that the detector loads; none where weights are random."""
+        """The registry's names of the pretrained networks that the detector loads; empty for random weights."""
         if config.weights == "random":
             return ()
         return (EMBEDDED_BACKBONE,) if config.backbone == EMBEDDED_BACKBONE else self.networks(config)
 
     def networks(self, config: DetectorConfig) -> tuple[str, ...]:
-        """The registry's names of what the detector loads where it does not use the embedded backbone."""
+        """The registry's names of the networks that the detector loads without the embedded backbone."""
         return (f"timm:{config.backbone}",) if config.backbone is not None else ()
 
     def photographs(self, config: DetectorConfig) -> tuple[str, ...]:
-        """The registry's names of the natural images that the detector reads, where they are no folder of a user's."""
+        """The registry's names of the natural images that the detector reads, unless they are a user's folder."""
         return self.natural.registered(config.args) if self.natural else ()
 
     def identified(self, config: DetectorConfig, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields that identify a detector as plain `values`, with what else does but for the networks' weights.
+        """The plain `values` that identify a detector, extended by everything identifying except the networks' weights.
 
-        Raises `MissingWeights` where natural images that identify it are not on this machine.
+        Raises `MissingWeights` if natural images that identify it are not on this machine.
         """
         if self.version is not None:
             values = {**values, "version": self.version}

@@ -1,4 +1,4 @@
-"""PatchCore, which has a detector of its own (`components/detectors/patchcore.py`): a memory bank and no training."""
+"""PatchCore, which has its own detector class (`components/detectors/patchcore.py`): a memory bank, no training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAYERS = ("layer2", "layer3")
 
 @dataclass(frozen=True, eq=False)
 class PatchCoreFamily(Family):
-    """PatchCore on the embedded backbone, or on any of timm's with layers of these names."""
+    """PatchCore on the embedded backbone, or on any network of timm with layers of these names."""
 
     unread = ("args", "steps", "epochs", "batch_size", "learning_rate")
     unread_because = "trains nothing and takes no other arguments"
@@ -26,23 +26,23 @@ class PatchCoreFamily(Family):
 
     @property
     def reads_layers(self) -> bool:
-        """Whether `layers` count: they are what the memory bank is made of."""
+        """Always true: the memory bank consists of the layers' features."""
         return True
 
     def completed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A ResNet's layers where another backbone than the embedded one is named without any."""
+        """Fill in a ResNet's layers if another backbone than the embedded one is given without layers."""
         if values.get("backbone", EMBEDDED_BACKBONE) != EMBEDDED_BACKBONE:
             values.setdefault("layers", _LAYERS)
         return values
 
     def check(self, config: DetectorConfig) -> None:
-        """As `Family.check`, and for no backbone."""
+        """As `Family.check`, and for a missing backbone."""
         if config.backbone is None:
             raise BadInput(f"detector {self.name}: needs a backbone")
         super().check(config)
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> Detector:
-        """PatchCore with an empty memory bank; it reads no object name."""
+        """PatchCore with an empty memory bank; it uses no object name."""
         from components.detectors.patchcore import PatchCore
 
         return PatchCore(config, seed=seed, device=device)

@@ -1,4 +1,4 @@
-"""Reverse Distillation, whose decoder is a ResNet's: the embedded backbone's features are shaped as a ResNet-18's."""
+"""Reverse Distillation, whose decoder is a ResNet's: the embedded backbone's features take a ResNet-18's shape."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RESNET_LAYERS = ("layer1", "layer2", "layer3")
 
 @dataclass(frozen=True, eq=False)
 class ReverseDistillationFamily(AnomalibFamily):
-    """Reverse Distillation with the embedded backbone as its encoder, or as anomalib has it."""
+    """Reverse Distillation with the embedded backbone as its encoder, or unchanged from anomalib."""
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for layers of the embedded backbone with other strides than the decoder's."""
+        """As `AnomalibFamily.check`, and for layers of the embedded backbone whose strides do not fit the decoder."""
         super().check(config)
         if config.backbone == EMBEDDED_BACKBONE and config.layers != _LITE0_LAYERS:
             raise BadInput(f"detector {self.name}: reads blocks.1, blocks.2 and blocks.4 (strides 4, 8, 16)")

@@ -1,4 +1,4 @@
-"""WinCLIP, which trains nothing: it compares images with words and with the good images as references."""
+"""WinCLIP, which is not trained: it compares images with words and with the good images as references."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from components.detectors.anomalib_model import AnomalibDetector
     from components.detectors.config import DetectorConfig
 
-# The network has position embeddings for this side in pixels and no other.
+# The network has position embeddings for this side in pixels only.
 _SIDE = 240
 
 
 @dataclass(frozen=True, eq=False)
 class WinCLIPFamily(AnomalibFamily):
-    """WinCLIP; `class_name` in its arguments replaces the study's name for the object."""
+    """WinCLIP; `class_name` in its arguments replaces the study's object name."""
 
     @property
     def trained(self) -> bool:
-        """Whether anything is: the references need no steps."""
+        """Always false: the references need no steps."""
         return False
 
     def reads_object_name(self, config: DetectorConfig) -> bool:
-        """Its prompts do, unless an argument names the object."""
+        """Whether its prompts use the study's object name: unless an argument names the object."""
         return "class_name" not in config.args
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for another side or references from elsewhere."""
+        """As `AnomalibFamily.check`, and for another image side or references from elsewhere."""
         super().check(config)
         if config.resolution != _SIDE:
             raise BadInput(f"detector {self.name}: its network reads images of {_SIDE} px and no others")
