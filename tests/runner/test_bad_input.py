@@ -22,6 +22,8 @@ from pydantic.fields import FieldInfo
 from components.config import Config
 from components.data import dataset_names
 from components.errors import BadInput
+from components.metrics.declared import objectives
+from runner.cells import cell_kinds
 from runner.named import load_study
 from runner.study.problems import first_problem
 from runner.study.settings import validate
@@ -141,6 +143,8 @@ MODELS = [("", Study), *((f"{spot.path}.", kind.type) for spot in EVERY for kind
 BY_ITSELF = {
     "generator.vqgan": ["small, embedded, f16, f16_16384, or a mapping of its fields"],
     **{key: [repr(name) for name in dataset_names()] for key in ("dataset.name", "variation_sources.0.name")},
+    **{key: [repr(kind.name) for kind in cell_kinds()] for key in ("cells", "cells.0")},
+    "objective": [repr(metric.name) for metric in objectives()],
 }
 """What a field that takes other values than its type's says of them, by its own validator."""
 

@@ -439,7 +439,7 @@ def test_a_place_that_cannot_be_used_is_one_line(
 
 def test_a_uri_without_shards_is_no_folder(bucket: Bucket, tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(dataset={"name": "demo", "root": bucket.uri("empty")})
-    with pytest.raises(BadInput, match=r"s3://parts/empty/manifest\.json\S*: is not there; .*goodshot shard"):
+    with pytest.raises(BadInput, match=r"s3://parts/empty/manifest\.json\S*: does not exist; .*goodshot shard"):
         plan_studies([study], Options(str(tmp_path)))
 
 

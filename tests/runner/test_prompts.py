@@ -54,7 +54,10 @@ def loaded_by(*arguments: str) -> set[str]:
     heavy = ["torch", "transformers", "timm", "torchvision", "nltk", "pandas", "ray", "matplotlib"]
     call = f"from runner.cli import main; assert main({list(arguments)!r}) == 0"
     code = f"import sys; {call}; print(*[m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    # More threads than free cores take longer to wait for each other than one to compute.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 
 
