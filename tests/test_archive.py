@@ -110,7 +110,7 @@ def test_a_member_that_stands_twice(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "archive.tar", "w") as tar:
         add(tar, "one", b"1")
         add(tar, "./one", b"2")
-    refused(tmp_path / "archive.tar", tmp_path, "contains one twice")
+    refused(tmp_path / "archive.tar", tmp_path, "one stands in it twice")
 
 
 def test_an_encrypted_zip(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_broken_header_is_not_the_end(tmp_path: Path) -> None:
 def test_what_is_no_archive(content: bytes, tmp_path: Path) -> None:
     archive = tmp_path / "archive.zip"
     archive.write_bytes(content)
-    refused(archive, tmp_path, "is not a .zip|cannot be unpacked")
+    refused(archive, tmp_path, "is no .zip|cannot be unpacked")
 
 
 @pytest.mark.parametrize("kind", KINDS)
