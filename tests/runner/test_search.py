@@ -25,6 +25,7 @@ from runner.results.trials import Ledger, Report, TrialRecord, chosen, reported,
 from runner.run.execute import plan_studies
 from runner.run.options import Options
 from runner.stages.image_sets import checkpoints
+from runner.stages.training import TrainingStage
 from runner.store.artifacts import Store
 from runner.study.search import extreme_points, points_of
 from runner.study.settings import to_yaml
@@ -92,10 +93,10 @@ def test_points_that_share_a_training_are_planned_on_one(tiny_study: Callable[..
     study = tiny_study(iterations=[2, 4], search={"algorithm": "random", "trials": 12, "space": space})
     plan = plan_studies([study], Options(str(tmp_path)))
     assert len(plan.trials_of["tiny"]) == 12
-    assert len(plan.generators) == 2
+    assert len(plan.of(TrainingStage)) == 2
     for trial in plan.trials_of["tiny"]:
         (fingerprints,) = trial.cells.values()
-        generated = [plan.cells[f].cell for f in fingerprints if plan.cells[f].cell.arm == "generated"]
+        generated = [plan.cells[f].cell for f in fingerprints if plan.cells[f].cell.arm.name == "generated"]
         assert [cell.copies for cell in generated] == [trial.values["copies"]]
 
 

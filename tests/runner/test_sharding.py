@@ -15,7 +15,7 @@ from runner.cli import main
 from runner.data.sharding import shard_samples
 from runner.run.execute import plan_studies
 from runner.run.options import Options
-from runner.stages.shard import make_shards, read_support, read_test
+from runner.stages.shard import ShardStage, make_shards, read_support, read_test
 from runner.store.artifacts import Store
 from runner.store.files import Files
 from runner.study.study import Study
@@ -36,18 +36,18 @@ def test_a_study_from_shards_is_the_same_study(
     direct = plan_studies([tiny_study()], Options(str(tmp_path / "a")))
     plan = plan_studies([tiny_study(dataset={"name": "demo", "root": str(out)})], Options(str(tmp_path / "b")))
     assert list(plan.cells) == list(direct.cells)
-    assert list(plan.categories) == list(direct.categories)
-    (category,) = plan.categories.values()
+    (stage,), (own,) = plan.of(ShardStage), direct.of(ShardStage)
+    assert stage.key == own.key
     store = Store(str(tmp_path / "store"))
-    make_shards(category.samples, category.shard, store, category.source)
-    assert len(read_test(store, category.shard, 32)) == 28
+    make_shards(stage.samples, stage.key, store, stage.source)
+    assert len(read_test(store, stage.key, 32)) == 28
     assert len(read_support(next(iter(plan.cells.values())).support, store)) == 1
     (test,) = out.glob("coin/*/test.arrow")
     data = bytearray(test.read_bytes())
     data[len(data) // 2] ^= 1
     test.write_bytes(bytes(data))
     with pytest.raises(BadInput, match=r"test\.arrow: is damaged"):
-        make_shards(category.samples, "shard/other", store, category.source)
+        make_shards(stage.samples, "shard/other", store, stage.source)
     assert not store.has("shard/other")
 
 
