@@ -29,7 +29,6 @@ from components.generator.augment import POLICIES, to_uint8
 from components.generator.batch import Batches
 from components.generator.config import Detail, GeneratorConfig, detail_side
 from components.generator.latent import LatentDistribution
-from components.generator.start import save_vqgan
 from components.generator.training import StepLosses, Training
 from components.generator.variation import VarianceHead
 from components.generator.vqgan import VQGAN
@@ -166,12 +165,6 @@ class Generator:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.training.load(tensors, int(metadata["iteration"]), int(metadata.get("rollbacks", 0)))
         return self
-
-    def save_network(self, path: Path) -> str:
-        """Write only the network, to start others from (``init: taming:FILE``). Returns its tensors' SHA-256."""
-        self._settle()
-        vqgan = self.training.model.vqgan
-        return save_vqgan(path, vqgan, self.config.vqgan, self.config.resolution, self.training.discriminator)
 
     def _settle(self) -> None:
         """Reach a finite state before it is used: the next step would undo a bad one, and the run would not repeat."""

@@ -166,18 +166,6 @@ def save_vqgan(
     return digest
 
 
-def saved_config(path: Path) -> tuple[VQGANConfig, int]:
-    """The configuration and resolution in :func:`save_vqgan`'s file. Raises :class:`BadInput` for any other file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[METADATA])
-    except (KeyError, SafetensorError):
-        raise BadInput(f"{path}: not a network saved by goodshot (no {METADATA} metadata)") from None
-    return VQGANConfig.model_validate(facts["config"]), int(facts["resolution"])
-
-
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     """SHA-256 (64 hex digits) over names, types, shapes and bytes, in the order of the names."""
     import torch

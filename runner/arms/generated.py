@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from runner.arms import text
-from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms.base import Added, Generation, Given, Planner, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
-from runner.stages.need import Need
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Generated(Arm):
+class Generated(text.TextArm):
     """Image sets of the study's generators, at every point and for every value of the fields varied within the arm."""
 
     name = label = "generated"
     colour = "#009E73"
-    has_text = True
     has_trace = True
     point_fields = ("vq_weight", "copies", "iterations")
     usual = MappingProxyType(
@@ -68,7 +66,7 @@ class Generated(Arm):
 
     def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
         """Prompt, training and image set."""
-        generation = _generation(variant)
+        generation = text.generation_of(variant)
         prompt = text.plan_prompt(planner, given)
         image_set = text.plan_image_set(planner, text.plan_training(planner, given, generation), generation, prompt)
         policy = generation.post_augment
@@ -83,26 +81,14 @@ class Generated(Arm):
         self, variant: Variant, added: Added, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The chosen image set, with plain augmentation on top where the study asks for it."""
-        images, facts = text.read_image_set(added, _generation(variant).prompt_kind, context)
+        images, facts = text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
         return _post_augmented(images, added.policy, seed), facts
-
-    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """How the generators are trained."""
-        return text.declared_columns(planner, category)
 
     def varied(self, variant: Variant) -> dict[str, Any]:
         """The point and the varied fields."""
-        generation = _generation(variant)
+        generation = text.generation_of(variant)
         names = ("select", "detail", "post_augment")
-        return {**text.point_columns(generation), **{name: getattr(generation, name) for name in names}}
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """What text and generator need."""
-        return text.text_needs(study)
-
-    def sources(self, study: Declaration) -> bool:
-        """With a predicted variance."""
-        return "predicted" in study.variance
+        return {**super().varied(variant), **{name: getattr(generation, name) for name in names}}
 
     def caption(self, row: Mapping[str, Any]) -> str:
         """Which iteration was chosen, and by which prompt."""
@@ -111,11 +97,6 @@ class Generated(Arm):
             f"images of iteration α = {row['chosen_iteration']} of L = {row['iterations']}, {chosen} "
             f"“{row['prompt']}”{text.similarity_note(row)}"
         )
-
-
-def _generation(variant: Variant) -> Generation:
-    assert variant.generation is not None  # noqa: S101 - every variant of this arm has one
-    return variant.generation
 
 
 def _post_augmented(images: np.ndarray, policy: str, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The stages that arms with a text have in common: prompt, training and image set."""
+"""What arms with a text have in common: columns and needs, and the stages prompt, training and image set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.encoders import encoder_identity
 from components.generator.config import Variance, detail_side
 from components.prompts import object_for, open_wordnet
 from components.prompts.wordnet import WordNet
-from runner.arms.base import Added, Generation, Given, Planner
+from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context
 from runner.stages.image_set import ImageSetStage
@@ -45,11 +45,50 @@ COLUMNS: Mapping[str, pa.DataType] = {
 }
 
 
-def text_needs(study: Declaration) -> Iterator[Need]:
-    """Encoder and WordNet, start weights, and the networks of image quality."""
-    yield from prompt_needs(study.encoder, study.prompt)
-    yield from training_needs(study.generator)
-    yield from quality_needs()
+class TextArm(Arm):
+    """An arm whose images are made by a network that is trained on the support, towards a prompt."""
+
+    has_text = True
+
+    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
+        """How the network is trained."""
+        study = planner.study
+        return {
+            "augmentation": study.augmentation_of(category),
+            "preset": study.preset,
+            "init": study.generator.init,
+            "resolution": study.generator.resolution,
+            "train_samples": study.generator.train_samples,
+            "encoder": study.encoder,
+            "perceptual": study.generator.perceptual,
+            "wordnet_source": planner.once(wordnet_of).source,
+        }
+
+    def varied(self, variant: Variant) -> dict[str, Any]:
+        """The point and the text."""
+        generation = generation_of(variant)
+        return {
+            "prompt_kind": generation.prompt_kind,
+            "variance": generation.variance,
+            "vq_weight": generation.point.vq_weight,
+            "iterations": generation.point.iterations,
+        }
+
+    def needs(self, study: Declaration) -> Iterator[Need]:
+        """Encoder and WordNet, start weights, and the networks of image quality."""
+        yield from prompt_needs(study.encoder, study.prompt)
+        yield from training_needs(study.generator)
+        yield from quality_needs()
+
+    def sources(self, study: Declaration) -> bool:
+        """With a predicted variance."""
+        return "predicted" in study.variance
+
+
+def generation_of(variant: Variant) -> Generation:
+    """The variant's generation, which every variant of a `TextArm` has."""
+    assert variant.generation is not None  # noqa: S101
+    return variant.generation
 
 
 def wordnet_of(planner: Planner) -> WordNet:
@@ -165,31 +204,6 @@ def plan_image_set(
 def text_identity(planner: Planner, prompt: PromptStage, generation: Generation) -> dict[str, Any]:
     """Which text takes part, for a fingerprint."""
     return {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": planner.once(encoder_of)}
-
-
-def declared_columns(planner: Planner, category: str) -> dict[str, Any]:
-    """The columns that rows of a text's arms have in common."""
-    study = planner.study
-    return {
-        "augmentation": study.augmentation_of(category),
-        "preset": study.preset,
-        "init": study.generator.init,
-        "resolution": study.generator.resolution,
-        "train_samples": study.generator.train_samples,
-        "encoder": study.encoder,
-        "perceptual": study.generator.perceptual,
-        "wordnet_source": planner.once(wordnet_of).source,
-    }
-
-
-def point_columns(generation: Generation) -> dict[str, Any]:
-    """The columns by which text's arms differ."""
-    return {
-        "prompt_kind": generation.prompt_kind,
-        "variance": generation.variance,
-        "vq_weight": generation.point.vq_weight,
-        "iterations": generation.point.iterations,
-    }
 
 
 def read_image_set(added: Added, prompt_kind: str, context: Context) -> tuple[np.ndarray, dict[str, Any]]:

@@ -8,10 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runner.arms import text
-from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms.base import Added, Generation, Given, Planner, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
-from runner.stages.need import Need
 from runner.stages.vqgan_clip import VQGANClipStage
 from runner.store.fingerprint import fingerprint
 
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class VQGANClip(Arm):
+class VQGANClip(text.TextArm):
     """The network is that of the largest declared L, trained for each λ and ``variance``; a published one
     (``generator.init``) is taken as it is. The latent is neither sampled nor selected."""
 
     name = label = "vqgan_clip"
     colour = "#D55E00"
-    has_text = True
     point_fields = ("vq_weight", "copies")
     usual = MappingProxyType({"prompt_kind": "best", "variance": "estimated"})
     searched = frozenset(
@@ -56,7 +54,7 @@ class VQGANClip(Arm):
 
     def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
         """Prompt, training with one image set of it, and the optimised set."""
-        generation = _generation(variant)
+        generation = text.generation_of(variant)
         prompt = text.plan_prompt(planner, given)
         training = text.plan_training(planner, given, generation)
         study = planner.study
@@ -91,23 +89,7 @@ class VQGANClip(Arm):
         self, variant: Variant, added: Added, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The optimised images."""
-        return text.read_image_set(added, _generation(variant).prompt_kind, context)
-
-    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """How the network is trained."""
-        return text.declared_columns(planner, category)
-
-    def varied(self, variant: Variant) -> dict[str, Any]:
-        """The point and the text."""
-        return text.point_columns(_generation(variant))
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """What text and generator need."""
-        return text.text_needs(study)
-
-    def sources(self, study: Declaration) -> bool:
-        """With a predicted variance."""
-        return "predicted" in study.variance
+        return text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
 
     def caption(self, row: Mapping[str, Any]) -> str:
         """Which network, and which prompt."""
@@ -115,8 +97,3 @@ class VQGANClip(Arm):
             f"latents of the network of L = {row['iterations']}, optimised towards "
             f"“{row['prompt']}”{text.similarity_note(row)}"
         )
-
-
-def _generation(variant: Variant) -> Generation:
-    assert variant.generation is not None  # noqa: S101 - every variant of this arm has one
-    return variant.generation
