@@ -11,6 +11,7 @@ from runner.arms.vqgan_clip import VQGANClip
 
 __all__ = [
     "ARMS",
+    "ONCE_JUDGED",
     "Added",
     "Arm",
     "Generation",
@@ -26,6 +27,10 @@ __all__ = [
 ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
 """In the order of help and errors; a study's point is judged by the first that its search changes and that is no
 baseline."""
+
+
+ONCE_JUDGED = Generated.label
+"""The arm by which searches were judged whose trials name none: an earlier version knew no other."""
 
 
 def arms() -> tuple[Arm, ...]:

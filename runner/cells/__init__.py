@@ -26,6 +26,4 @@ def cell_kind(name: str) -> CellKind:
 
 def kind_of_row(name: str | None) -> CellKind | None:
     """The kind of a row; None of a kind that this version does not know. Early rows, all of detections, named none."""
-    if name is None:
-        return Detection()
-    return next((kind for kind in CELL_KINDS if kind.name == name), None)
+    return next((kind for kind in CELL_KINDS if kind.name == (name or Detection.name)), None)

@@ -58,6 +58,8 @@ class Results:
         """Write what running a cell has found, all of it at once. Returns its row."""
         own = {"fingerprint": stage.fingerprint}
         row = {**stage.columns, **measured.columns, "device": device, **own, **software()}
+        if unknown := row.keys() - {*self.tables.row.names}:
+            raise TypeError(f"{stage.kind}: no arm and no kind of cell declares the columns {sorted(unknown)}")
         scores = [{**own, **score} for score in measured.scores]
         self.append(stage.fingerprint, row, scores, [{**own, **asdict(value)} for value in measured.metrics])
         return row

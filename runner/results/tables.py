@@ -73,6 +73,7 @@ TRIAL = pa.schema(
         "copies": pa.int64(),
         "iterations": pa.int64(),
         "objective": pa.string(),
+        "arm": pa.string(),
         "value": pa.float64(),
         "fingerprints": pa.list_(pa.string()),
         "error": pa.string(),
@@ -100,6 +101,8 @@ class Tables:
         """Those of the arms and cell kinds that this process knows."""
         types = dict(_EVERY_ROW)
         for columns in (*(kind.columns for kind in cell_kinds()), *(arm.columns for arm in arms())):
+            if twice := [name for name in columns if types.get(name, columns[name]) != columns[name]]:
+                raise TypeError(f"the column {twice[0]} is declared with two types")
             types |= columns
         row = pa.schema(types)
         own = [

@@ -117,6 +117,7 @@ class Ledger:
             "state": record.state,
             "point": point_key(record.values),
             "objective": self.study.objective,
+            "arm": self.study.judged_arm.label,
             "error": record.error,
             **{name: record.values.get(name) for name in SWEPT},
         }

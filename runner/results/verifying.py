@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from components.errors import GoodshotError
+from runner.arms import ONCE_JUDGED
 from runner.cells import cell_kinds, kind_of_row
 from runner.results.record import StudyRecord, read_records
 from runner.results.results import Results
@@ -49,8 +50,7 @@ def verify(results: Results, store: Store, forgotten: Collection[str] = ()) -> I
     for problem in _rows(rows, results):
         wrong.add(str(problem.fingerprint))
         yield problem
-    judged = {record.study.name: record.study.judged_arm.label for record in records}
-    yield from _trials(rows, results, wrong, judged)
+    yield from _trials(rows, results, wrong)
     yield from _artifacts(rows, records, store)
 
 
@@ -91,27 +91,19 @@ def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (own_labels, own_values) for name, own_labels, own_values in parts}
 
 
-def _trials(
-    rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str], judged: Mapping[str, str]
-) -> Iterator[Problem]:
-    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves.
-
-    ``judged``: study → the arm by which its points are judged.
-    """
+def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str]) -> Iterator[Problem]:
+    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves."""
     again = "run the study again"
     for trial in results.read("trials").to_pylist():
         if trial["value"] is None or math.isnan(trial["value"]) or not set(trial["fingerprints"]).isdisjoint(wrong):
             continue
-        if trial["study"] not in judged:
-            continue  # the study's record is gone, which says what its points are judged by
         where = f"trial {trial['trial']} at L = {trial['iterations']}"
         found = [rows.get(fingerprint) for fingerprint in trial["fingerprints"]]
         if missing := found.count(None):
             yield Problem(where, f"{missing} of the {len(found)} rows that it rests on are not there", again)
-        elif (
-            not abs((value := objective_of(found, trial["objective"], judged[trial["study"]])) - trial["value"])
-            <= CLOSE
-        ):
+            continue
+        value = objective_of(found, trial["objective"], trial["arm"] or ONCE_JUDGED)
+        if not abs(value - trial["value"]) <= CLOSE:
             what = f"says {trial['objective']} {trial['value']:.6f}, and its rows {value:.6f}"
             yield Problem(where, what, f"delete the trial's file in trials/ and {again}")
 

@@ -112,6 +112,8 @@ def problems(study: Declaration, judged: Arm) -> Iterator[str]:
     search = study.search
     if search.scheduler == "asha" and len(study.iterations) < 2:
         yield "search.scheduler: asha compares points at growing L; give several iterations"
+    if search.scheduler == "asha" and "iterations" not in judged.searched:
+        yield f"search.scheduler: asha compares points at growing L, and arm {judged.name} has one L; use fifo"
     if search.scheduler == "asha" and "iterations" in search.space:
         yield "search.space.iterations: asha goes through the study's own iterations; give them there"
     for field, values in search.space.items():
@@ -127,6 +129,8 @@ def _problems_of(study: Declaration, judged: Arm, field: str, values: Range | tu
         return
     if study.objective == "similarity" and (first in UNSEEN_BY_SIMILARITY or first not in judged.searched):
         yield f"{where}: similarity does not depend on it; search it with objective: planted"
+    elif first not in judged.searched:
+        yield f"{where}: the cells of arm {judged.name}, by which points are judged, do not depend on it; leave it out"
     if isinstance(values, Range) and study.search.algorithm == "grid":
         yield f"{where}: a grid needs a list of values; use a range with search.algorithm random or optuna"
     try:

@@ -17,6 +17,7 @@ from runner.data.config import DatasetConfig
 from runner.declaration.fields import AtLeastOne, Declaration, Policy
 from runner.declaration.points import Point
 from runner.declaration.resources import Resources
+from runner.declaration.search import SWEPT
 from runner.stages.need import Need
 from runner.study.presets import filled
 from runner.study.search import problems
@@ -109,9 +110,10 @@ class Study(Declaration):
         Among equal ones the first in :data:`ARMS` is taken; baselines come last, because a search is about the arms
         that are compared with them.
         """
-        searched = {field.partition(".")[0] for field in self.search.space}
+        space = {field.partition(".")[0] for field in self.search.space}
+        swept = {field for field in SWEPT if len(getattr(self, field)) > 1}
         ordered = sorted(self.own_arms, key=lambda arm: (arm.is_baseline, _registry_index(arm)))
-        return max(ordered, key=lambda arm: len(searched & arm.searched))
+        return max(ordered, key=lambda arm: (len(space & arm.searched), len(swept & arm.searched)))
 
     @property
     def uses_text(self) -> bool:
