@@ -43,7 +43,8 @@ def sweep(
     ] = False,
     quick: Quick = False,
     local: Annotated[
-        bool, typer.Option("--local", help="Run everything in this process, without Ray: for small studies.")
+        bool,
+        typer.Option("--local", help="Run in this process, on the CPU and without Ray: for small studies."),
     ] = False,
 ) -> None:
     """Run a study or an experiment: every cell that is not finished yet. The same command again continues."""
@@ -51,6 +52,8 @@ def sweep(
     from runner.machine.needs import require_all
     from runner.named import load_studies
 
+    if local and (address or cpus):
+        raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
     experiment, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
     # Checked before half a second of imports, so that a missing weight is reported at once.
     forbid_downloads()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from components.errors import GoodshotError
+from components.errors import BadInput, GoodshotError
 from components.weights import forbid_downloads
 from runner.data.catalogue import Category, read_catalogue
 from runner.data.config import DatasetConfig
@@ -80,6 +80,8 @@ def run_studies(
     declared = declare(studies, options)
     work = Work.planned(declared, options)
     results = work.results
+    if options.local and work.open_searches:
+        raise BadInput(f"study {min(work.open_searches)}: Ray Tune chooses the points of its search; leave out --local")
     work.write_records()
     if experiment is not None:
         write_experiment(experiment, studies, results)

@@ -8,32 +8,36 @@ from typing import Any
 
 from rich.console import Console
 
-from components.errors import BadInput
 from runner.cluster.connection import quiet_environment
 from runner.console.progress import shown
 from runner.executor.local import LocalExecutor
 from runner.machine.tracking_mode import tracking_mode
-from runner.plan.plan import Trial
-from runner.results.trials import Report, objective_of, reported
+from runner.plan.plan import Trial, point_key
+from runner.plan.scheduling import Shares
+from runner.results.trials import Ledger, Report, TrialRecord, objective_of, reported
 from runner.run.options import Options, Run, Stopped
 from runner.run.tracking import Tracker
 from runner.run.work import Work
+from runner.stages.base import Stage
 from runner.store.artifacts import Store
 from runner.study.study import Study
 
 
 def execute_locally(work: Work, options: Options, console: Console) -> Run:
-    """Run what remains. Raises :class:`Stopped` if that ends early, BadInput for a search that needs Ray Tune."""
-    for declared in work.guided:
-        raise BadInput(f"study {declared.study.name}: Ray Tune chooses the points of its search; leave out --local")
+    """Run what remains, on the CPU. Raises :class:`Stopped` if that ends early."""
     quiet_environment()
     return _Local(work, options).run(console)
+
+
+Outcomes = Sequence[Mapping[str, Any] | None]
+"""Of cells, in order: what trials are judged by; None of a cell that failed."""
 
 
 class _Local:
     def __init__(self, work: Work, options: Options) -> None:
         self.work, self.options = work, options
-        self.executor = LocalExecutor(work.plan, Store(options.store_uri), work.results.at(options.out_uri))
+        results = work.results.at(options.out_uri)
+        self.executor = LocalExecutor(work.plan, Store(options.store_uri), results, threads=_threads)
         self.tracker = _tracker(options)
 
     def run(self, console: Console) -> Run:
@@ -53,36 +57,45 @@ class _Local:
             run = run.logged(self.tracker.finish())
         return run.counted(self.executor.progress, self.options.fail_fast)
 
+    @property
+    def _ended(self) -> bool:
+        """Whether the first failure has ended the run."""
+        return self.options.fail_fast and self.executor.progress.cells_failed > 0
+
     def _study(self, study: Study) -> None:
         trials = self.work.plan.trials_of[study.name]
-        missing = {*self.work.missing}
-        if missing.isdisjoint(self.work.plan.cells_of[study.name]):
+        if {*self.work.missing}.isdisjoint(self.work.plan.cells_of[study.name]):
             return
+        ledger = self.work.ledger(study)
+        records = {point_key(record.values): record for record in ledger.read()} if len(trials) > 1 else {}
         for trial in trials:
             outcomes = [self._cells(fingerprints) for fingerprints in trial.cells.values()]
+            if self._ended:
+                return  # the run ended, not the point: the next run goes on with it
             if len(trials) > 1:
-                self._keep(study, trial, outcomes)
+                self._keep(ledger, records.get(trial.key), trial, outcomes)
             if self.tracker is not None and outcomes:
                 cells = [self.work.plan.cells[f] for f in list(trial.cells.values())[-1]]
                 self.tracker.log(study.name, trial.values, cells, outcomes[-1], self.options.store_uri)
 
     def _cells(self, fingerprints: Sequence[str]) -> list[Mapping[str, Any] | None]:
-        runnable = [f for f in fingerprints if f not in self.work.skipped]
-        if self.options.fail_fast and self.executor.progress.cells_failed:
-            runnable = []
+        runnable = [f for f in fingerprints if f not in self.work.skipped and not self._ended]
         found = dict(zip(runnable, self.executor.run(runnable, self.options.fail_fast), strict=True))
         return [found.get(f) for f in fingerprints]
 
-    def _keep(self, study: Study, trial: Trial, outcomes: Sequence[Sequence[Mapping[str, Any] | None]]) -> None:
-        """What became of a point, as Ray Tune's callback keeps it."""
-        ledger = self.work.ledger(study)
-        known = [record for record in ledger.read() if record.values == dict(trial.values)]
-        record = known[0] if known else ledger.begin(trial.values)
+    def _keep(self, ledger: Ledger, known: TrialRecord | None, trial: Trial, outcomes: Sequence[Outcomes]) -> None:
+        """Keep the result of a point, as Ray Tune's callback does."""
+        record, study = known or ledger.begin(trial.values), ledger.study
         arm = study.judged_arm.label
         for (iterations, fingerprints), found in zip(trial.cells.items(), outcomes, strict=True):
             record = reported(record, Report(iterations, objective_of(found, study.objective, arm), fingerprints))
         failed = not record.reports or math.isnan(record.reports[-1].value)
         ledger.write(record.ended("failed" if failed else "complete"))
+
+
+def _threads(stage: Stage) -> int:
+    """As many as on Ray: the number of threads decides the order of sums, and so the last bits."""
+    return Shares([{"CPU": 1}]).of(stage).threads
 
 
 def _tracker(options: Options) -> Tracker | None:
