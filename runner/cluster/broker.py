@@ -92,7 +92,7 @@ class Broker:
         )
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
-        self._admissions: dict[Resources, Admission] = {}
+        self._admissions: dict[tuple[Any, ...], Admission] = {}
 
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
@@ -173,9 +173,10 @@ class Broker:
 
     def _admission(self, cell: CellStage) -> Admission:
         resources = cell.resources
-        if resources not in self._admissions:
-            self._admissions[resources] = Admission(resources, self.shares.detections(resources))
-        return self._admissions[resources]
+        key = resources.detections, resources.detector_cpus, resources.detector_gpus
+        if key not in self._admissions:
+            self._admissions[key] = Admission(resources, self.shares.detections(resources))
+        return self._admissions[key]
 
     async def _cell(self, fingerprint: str, is_ready: bool = False) -> Mapping[str, Any] | None:
         if fingerprint not in self.outcomes and fingerprint not in self._skipped:

@@ -70,6 +70,7 @@ class ActorPool:
         self._working: set[asyncio.Task[None] | None] = set()
         self._idle: set[asyncio.Task[None] | None] = set()
         self._busy: dict[int, Any] = {}
+        self._cpus: dict[asyncio.Task[None] | None, float] = {}
         self._nodes: dict[str, str] = {}
         self._arrived = asyncio.Event()
 
@@ -77,6 +78,11 @@ class ActorPool:
     def size(self) -> int:
         """Actors that hold a place now, idle ones too."""
         return len(self._working)
+
+    @property
+    def cpus(self) -> float:
+        """CPUs that its actors hold, with the processes that train together."""
+        return sum(self._cpus.values())
 
     async def run(self, job: Job) -> Finished:
         """Run one job. Raises what its stage raised."""
@@ -113,6 +119,7 @@ class ActorPool:
                     _stop(actor)
                     actor, home = None, waiting.home
                     actor = self._placement.start(job, self._nodes.get(home))
+                    self._cpus[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
                 self._busy[id(job)] = actor
                 finished: Finished = await self._placement.run_in(actor, job)
                 self._nodes[home] = finished.node
@@ -126,6 +133,7 @@ class ActorPool:
                 self._busy.pop(id(job), None)
         # In the same breath as finding nothing to do: a job that comes later must find the slot free.
         self._working.discard(asyncio.current_task())
+        self._cpus.pop(asyncio.current_task(), None)
         _stop(actor)
 
     async def _lingered(self, actor: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from runner.cluster.leased import LeasedWork, UnderLease, beside
 from runner.cluster.pool import ActorPool
 from runner.cluster.values import SharedValues
 from runner.cluster.worker import Finished, Job, Site, StageActor, run_job
+from runner.declaration.resources import Resources
 from runner.executor.progress import Progress
 from runner.plan.plan import Plan
 from runner.plan.scheduling import Share, Shares, expected_seconds
@@ -49,7 +51,8 @@ class StageMaker:
         self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
         self._site = ray.put(site)
         self._values, self._work, self._costs = values, work, costs
-        self._pool = ActorPool(self)
+        self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
+        """By what a study's stages take: an actor that was admitted for one share must not take up another."""
         self.tasks = 0.0
         """CPUs that the Ray tasks under way for stages and cells want."""
         self._running: dict[str, asyncio.Future[Any]] = {}
@@ -105,8 +108,9 @@ class StageMaker:
         """Run a stage under its lease: in the actor of its home, or as a Ray task."""
         job = Job(stage, tuple(wanted), self.shares.of(stage))
         if stage.home is not None:
-            lease.stop = lambda: self._pool.stop(job)
-            finished = await self._pool.run(job)
+            pool = self._pools[stage.resources]
+            lease.stop = lambda: pool.stop(job)
+            finished = await pool.run(job)
         else:
             # As long as a task waits for a place, idle actors give theirs away.
             self.tasks += job.share.cpus
@@ -159,16 +163,21 @@ class StageMaker:
             committed = asyncio.ensure_future(self._committed[stage.id].wait())
             await asyncio.wait({running, committed}, return_when=asyncio.FIRST_COMPLETED)
             committed.cancel()
-            if running.done():
+            # What was committed before its producer failed is good, though the message may still be on its way.
+            if running.done() and (running.exception() is None or not await self._has(stage)):
                 running.result()
+            elif running.done():
+                self._there.add(stage.id)
             running.cancel()
 
     async def _produce(self, producer: Stage) -> None:
         """Make all products that are wanted of a producer by now; when more are, it is run again."""
-        products = self._products(producer.id)
-        for product in products:
-            for before in self.plan.before(product):
-                await self.make(before)
+        products = []
+        for product in self._products(producer.id):
+            with suppress(Exception):  # the cells of that product meet the failure too, and record it
+                for before in self.plan.before(product):
+                    await self.make(before)
+                products.append(product)
 
         async def all_made() -> bool:
             return all(await asyncio.gather(*map(self._has, products)))
@@ -215,5 +224,5 @@ class StageMaker:
 
     def is_wanted(self) -> bool:
         """Whether more tasks and actors want a CPU than there are."""
-        actors = sum(share.cpus for share in self._held.values())
+        actors = sum(pool.cpus for pool in self._pools.values())
         return self.tasks + actors > sum(node.get("CPU", 0) for node in self.shares.nodes)

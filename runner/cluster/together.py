@@ -49,11 +49,15 @@ class SharedTraining:
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that train one generator together: how many, and what each takes of a node."""
+    """The processes that train one generator together: how many, and what each takes of a node.
+
+    node: the address of the node that they run on, which is the one of the process that asks: they exchange files.
+    """
 
     count: int
     cpus: float = 1
     gpus: float = 0
+    node: str | None = None
 
     @property
     def threads(self) -> int:
@@ -93,7 +97,9 @@ def train_shared(training: SharedTraining, workers: Workers) -> Path:
         raise BadInput(
             f"{workers.count} workers share a step's originals, of which there are {shared}; use fewer workers"
         )
-    each = {"CPU": workers.cpus, "GPU": workers.gpus} if workers.gpus else {"CPU": workers.cpus}
+    each = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
+    if workers.node is not None:
+        each[f"node:{workers.node}"] = 0.001
     with tempfile.TemporaryDirectory() as records:
         trainer = TorchTrainer(
             _work,

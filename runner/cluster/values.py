@@ -8,7 +8,7 @@ what does not fit, Ray moves to the node's disk.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from runner.cells import CellStage
@@ -32,7 +32,7 @@ class SharedValues:
     def expect(self, cells: Iterable[CellStage]) -> None:
         """Each of these cells will call :meth:`release` once."""
         for cell in cells:
-            self._users.update(cell.reads)
+            self._users.update(_needed(cell.reads))
 
     def references(self, stage: Stage) -> list[Any]:
         """References to what a stage reads, in order."""
@@ -40,7 +40,7 @@ class SharedValues:
 
     def release(self, cell: CellStage) -> None:
         """This cell is done; the values that it was the last to need are freed."""
-        for value in cell.reads:
+        for value in _needed(cell.reads):
             self._users[value] -= 1
             if self._users[value] <= 0:
                 self._refs.pop(value, None)
@@ -59,3 +59,10 @@ class SharedValues:
         if value.takes == "detector":
             return self._shares.of(stage)
         return Share(stage.resources.detector_cpus if value.takes == "cpu" else 0, 0)
+
+
+def _needed(values: Iterable[SharedValue]) -> Iterator[SharedValue]:
+    """Values, and what they are made of."""
+    for value in values:
+        yield value
+        yield from _needed(value.inputs)

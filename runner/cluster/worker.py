@@ -111,13 +111,14 @@ def _run(job: Job, site: Site, values: Sequence[Any], warm: Warm[Any], listener:
     if share.workers:
         from runner.cluster.together import Workers
 
-        context.train_together = Workers(share.workers, share.cpus, share.gpus).train
+        context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
     found = stage.run(context, job.wanted)
     finished.seconds = time.perf_counter() - began
     finished.outcome = _appended(stage, found, site.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
-    if kind is not None and memory is not None:
+    # Of several processes that train together this one only samples.
+    if kind is not None and memory is not None and not share.workers:
         finished.memory[kind] = memory
     return finished
 

@@ -60,7 +60,8 @@ class Plan:
 
     def merge(self, part: Plan) -> None:
         """Take in another plan's cells and stages."""
-        self.stages.update(part.stages)
+        for id_, stage in part.stages.items():
+            self.stages.setdefault(id_, stage)
         self.cells.update(part.cells)
         for study, fingerprints in part.cells_of.items():
             self.cells_of[study] = list(dict.fromkeys([*self.cells_of.get(study, []), *fingerprints]))

@@ -160,6 +160,7 @@ class StudyPlanner:
             if category.shard == key:
                 self.plan.stages[key] = ShardStage.of(category)
                 return
+        raise KeyError(f"{key}: is the input of a stage, and nothing has planned it")
 
 
 def _given(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> Given:

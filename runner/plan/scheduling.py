@@ -43,8 +43,8 @@ class Share:
         return max(1, int(self.cpus))
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """How many of it run at once on nodes with these ``CPU`` and ``GPU``: no process spans two nodes."""
-        return sum(self._on(node) for node in nodes) // (1 + self.workers)
+        """How many of it run at once on nodes with these ``CPU`` and ``GPU``: none spans two nodes."""
+        return sum(self._on(node) // (1 + self.workers) for node in nodes)
 
     def _on(self, node: Mapping[str, float]) -> int:
         by_cpu = node.get("CPU", 0) / self.cpus
@@ -75,9 +75,10 @@ class Shares:
         """What a stage takes, by the resources of its study."""
         resources = stage.resources
         if stage.takes == "generator":
-            workers = resources.generator_workers if resources.generator_workers > 1 else 0
+            workers = resources.generator_workers if stage.trains and resources.generator_workers > 1 else 0
             gpus = self._gpus(resources.generator_gpus, stage.memory_kind())
-            return Share(resources.generator_cpus, gpus, workers)
+            # Two processes of one group cannot share a GPU.
+            return Share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, workers)
         if stage.takes == "detector":
             return Share(resources.detector_cpus, self._gpus(resources.detector_gpus, stage.memory_kind()))
         return Share(1, 0)

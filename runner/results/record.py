@@ -26,7 +26,7 @@ from runner.study.study import Study
 class CellRecord:
     """A cell's fingerprint, its kind and arm, and the store keys behind it; None where its arm has no such stage.
 
-    stages: the keys of all artifacts that its row stands on.
+    stages: the keys of the artifacts that the cell reads.
     """
 
     fingerprint: str
@@ -102,11 +102,11 @@ class _Recorder:
         )
 
     def _stages(self, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
-        """The keys of all artifacts behind a cell, and of the training among them."""
+        """The keys of the artifacts that a cell reads, and of the training behind them."""
         if inputs not in self._behind:
-            found = self._plan.closure(inputs).values()
-            trainings = [stage.key for stage in found if not stage.is_artifact]
-            keys = tuple(stage.key for stage in found if stage.is_artifact)
+            trainings = [stage.key for stage in self._plan.closure(inputs).values() if stage.trains]
+            # Not what those stand on: of an image set that is in a shared store, nothing else need have been made.
+            keys = tuple(self._plan.stages[id_].key for id_ in inputs)
             self._behind[inputs] = keys, trainings[0] if trainings else None
         return self._behind[inputs]
 

@@ -28,12 +28,11 @@ def sharing(study: Study, plan: Plan, steps: Mapping[str, int], results: Results
     """
     cells = [plan.cells[f] for f in plan.cells_of[study.name]]
     stages = plan.closure(dict.fromkeys(id_ for cell in cells for id_ in cell.inputs))
-    trainings = {id_ for id_, stage in stages.items() if not stage.is_artifact}
     recorded = [
         json.loads(results.files.read(name))["generator_steps"] for name in results.files.names("runs", ".json")
     ]
     return Sharing(
-        this_run=sum(steps.get(id_, 0) for id_ in trainings),
-        all_runs=sum(run.get(id_, 0) for run in recorded for id_ in trainings),
+        this_run=sum(steps.get(id_, 0) for id_ in stages),
+        all_runs=sum(run.get(id_, 0) for run in recorded for id_ in stages),
         unshared=unshared_steps(plan, cells),
     )

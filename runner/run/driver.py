@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import ray
@@ -105,7 +105,7 @@ class _Driver:
 
     def _search(self, declared: Declared) -> None:
         study, points = declared.study, points_of(declared.study)
-        trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if not stage.is_artifact]
+        trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.trains]
         slots = min((self.shares.at_once(stage) for stage in trainings), default=1)
         # One more than what fills the cluster: its next training is there when a slot is free.
         concurrent = study.search.concurrent or math.ceil(slots / max(1, len(trainings))) + 1
@@ -148,10 +148,11 @@ def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:
     products = plan.products(cells.values())
     steps = {producer: plan.stages[producer].steps(wanted) for producer, wanted in products.items()}
 
-    def longest(fingerprint: str) -> int:
-        return max(steps.get(plan.stages[id_].producer, 0) for id_ in cells[fingerprint].inputs)
+    @cache
+    def longest(inputs: tuple[str, ...]) -> int:
+        return max(steps.get(id_, 0) for id_ in plan.closure(inputs))
 
-    return sorted(cells, key=longest, reverse=True)
+    return sorted(cells, key=lambda fingerprint: longest(cells[fingerprint].inputs), reverse=True)
 
 
 def _tracker(options: Options) -> TrackerHandle | None:

@@ -89,6 +89,8 @@ class Work:
             (self._trials[name, key],) = part.trials_of.pop(name)
             # Those that report are counted, not those that a scheduler never lets run.
             del part.cells_of[name]
+            # The broker knows the others, with the photographs of each category.
+            part.stages = {id_: stage for id_, stage in part.stages.items() if id_ not in self.plan.stages}
             self.plan.merge(part)
             self.run_in_driver(part.cells)
             if broker is not None:
@@ -99,8 +101,8 @@ class Work:
         """Make the stages of these cells that only this process can make, such as reading a folder of this machine."""
         ids = dict.fromkeys(id_ for f in fingerprints for id_ in self.plan.cells[f].inputs)
         executor = LocalExecutor(self.plan, Store(self.options.store_uri))
-        for id_ in ids:
-            if self.plan.stages[id_].takes == "driver":
+        for id_, stage in self.plan.closure(ids).items():
+            if stage.takes == "driver":
                 executor.make(id_)
 
     def count(self, study: Study, fingerprints: Sequence[str]) -> None:
@@ -132,7 +134,7 @@ class Work:
         )
 
     def _count_generators(self) -> int:
-        return sum(not stage.is_artifact for stage in self.plan.stages.values())
+        return sum(stage.trains for stage in self.plan.stages.values())
 
     def _recall(self) -> None:
         """Plan the points that guided searches have chosen in earlier runs."""

@@ -132,6 +132,8 @@ class Stage(ABC):
     takes: ClassVar[Takes] = "cpu"
     is_artifact: ClassVar[bool] = True
     """Whether its result is committed at its key; a training only commits below it."""
+    trains: ClassVar[bool] = False
+    """Whether it trains a network: several processes can share it, and plans count it as a training."""
     computes: ClassVar[bool] = True
     """Whether it needs torch, which takes a process seconds to import."""
 

@@ -36,6 +36,7 @@ class TrainingStage(Stage):
     version = 2
     takes = "generator"
     is_artifact = False
+    trains = True
 
     category: str
     support: Support
@@ -118,7 +119,9 @@ class TrainingStage(Stage):
         making.make()
         beside = time.perf_counter() - began - making.step_seconds
         context.warm.keep(self.key, making.generator)
-        context.measured(self.step_kind(context.device), making.step_seconds, making.steps)
+        if context.train_together is None:
+            # The seconds of several processes are no price of a step of one.
+            context.measured(self.step_kind(context.device), making.step_seconds, making.steps)
         context.measured(self.image_kind(context.device), beside, making.scored_images)
 
     def _scored(self, wanted: Sequence[Stage]) -> int:

@@ -81,7 +81,9 @@ class VQGANClipStage(Stage):
         fresh = sum(not store.has(self._part(m)) for m in range(self.copies))
         optimising = time.perf_counter()
         images = np.stack([self._image(context, generator.vqgan, encoder, text, m) for m in range(self.copies)])
-        context.measured(self._kind(context.device), time.perf_counter() - optimising, fresh * self.config.iterations)
+        if fresh:
+            seconds = time.perf_counter() - optimising
+            context.measured(self._kind(context.device), seconds, fresh * self.config.iterations)
         info = {
             "copies": self.copies,
             "iteration": self.updates + 1,
