@@ -29,7 +29,7 @@ from components.detectors.config import DetectorConfig
 from components.generator.config import GeneratorConfig
 from components.metrics.detection import MetricValue
 from runner.cells import CellStage, Measured
-from runner.cluster.broker import Broker, Start
+from runner.cluster.broker import Broker, BrokerOptions
 from runner.cluster.connection import cluster
 from runner.data.config import DatasetConfig
 from runner.plan.plan import Plan
@@ -139,7 +139,7 @@ def _run(plan: Plan, options: Options, available: dict[str, float]) -> tuple[int
     """Run all cells. Returns how many failed, when the first was finished, and the broker's peak memory in MB."""
     results = Results(options.out_uri)
     actor = ray.remote(num_cpus=0, max_concurrency=100_000)(WatchedBroker)
-    broker = actor.remote(Start(plan, options.store_uri, results, [available]))
+    broker = actor.remote(BrokerOptions(plan, options.store_uri, results, [available]))
     # The first cell pays for the broker's own start and for the shard.
     first, *rest = plan.cells
     failed = ray.get(broker.run.remote([first]))

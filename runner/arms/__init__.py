@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runner.arms.augmented import Augmented
-from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
 from runner.arms.external import External
 from runner.arms.generated import Generated
 from runner.arms.original import Original
@@ -12,11 +12,11 @@ from runner.arms.vqgan_clip import VQGANClip
 __all__ = [
     "ARMS",
     "ONCE_JUDGED",
-    "Added",
+    "AddedImages",
     "Arm",
     "Generation",
-    "Given",
     "Planner",
+    "SeededSupport",
     "Variant",
     "arm_of",
     "arm_of_row",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from runner.arms.base import Added, Arm, Given, Planner, Variant
+from runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
 from runner.stages.need import Need, quality_needs
@@ -36,14 +36,14 @@ class Augmented(Arm):
         """One for each number of copies."""
         yield from (Variant(self, point.copies) for point in study.points)
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """No stage: views cost less to make than to keep."""
         policy = planner.study.control_policy
-        identity = {"augmented": planner.policy(policy), "copies": variant.copies, "seed": given.seed}
-        return Added(identity, policy=policy, side=side)
+        identity = {"augmented": planner.policy(policy), "copies": variant.copies, "seed": seeded.seed}
+        return AddedImages(identity, policy=policy, side=side)
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Views uint8 (M, side, side, 3)."""
         from components.generator.augment import POLICIES, augmented_set

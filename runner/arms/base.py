@@ -64,7 +64,7 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class SeededSupport:
     """One support of a category, and the seed of its cells."""
 
     category: Category = field(compare=False)
@@ -74,7 +74,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
+class AddedImages:
     """The images that a variant adds to one support, as planned.
 
     identity: plain values for the fingerprint of what is trained on them.
@@ -140,7 +140,7 @@ class Arm(ABC):
     """Whether a training's similarity per iteration explains its images."""
     point_fields: ClassVar[tuple[str, ...]] = ()
     """The fields of a study's point that its rows differ by."""
-    usual: ClassVar[Mapping[str, Any]] = {}
+    column_defaults: ClassVar[Mapping[str, Any]] = {}
     """The columns by which its variants differ besides the point, each with the value that labels leave out."""
     searched: ClassVar[frozenset[str]] = frozenset({"copies", "detectors"})
     """The fields of a study that change its rows, by which a search can be judged."""
@@ -153,12 +153,12 @@ class Arm(ABC):
     def variants(self, study: Declaration) -> Iterator[Variant]:
         """The ways in which a study uses it."""
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """The stages and the identity of what it adds. ``side`` is the side at which a consumer reads images."""
-        return Added()
+        return AddedImages()
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """What it adds, uint8 RGB (M, H, W, 3) or None, and the values of its columns that depend on running."""
         return None, {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.arms.base import Added, Arm, Given, Planner, Variant
+from runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
 from runner.stages.external import ExternalFolders
@@ -35,15 +35,15 @@ class External(Arm):
         """One for each number of copies."""
         yield from (Variant(self, point.copies) for point in study.points)
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """The folder's first images, resized to the side at which they are read."""
         folders = planner.once(_folders)
-        stage = planner.add(folders.image_set(self.folder, given.category, variant.copies, side))
+        stage = planner.add(folders.image_set(self.folder, seeded.category, variant.copies, side))
         identity = {"image_set": stage.key, "post_augment": None, "seed": None}
-        return Added(identity, (stage.id,), stage.key)
+        return AddedImages(identity, (stage.id,), stage.key)
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The supplied images."""
         return context.store.get(str(added.image_set)).arrays("images.safetensors")["images"], {}

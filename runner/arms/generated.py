@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from runner.arms import text
-from runner.arms.base import Added, Generation, Given, Planner, Variant
+from runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
 
@@ -25,7 +25,7 @@ class Generated(text.TextArm):
     colour = "#009E73"
     has_trace = True
     point_fields = ("vq_weight", "copies", "iterations")
-    usual = MappingProxyType(
+    column_defaults = MappingProxyType(
         {
             "prompt_kind": "best",
             "select": "text",
@@ -64,21 +64,21 @@ class Generated(text.TextArm):
         )
         yield from (Variant(self, each[0].copies, Generation(*each)) for each in options)
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Prompt, training and image set."""
         generation = text.generation_of(variant)
-        prompt = text.plan_prompt(planner, given)
-        image_set = text.plan_image_set(planner, text.plan_training(planner, given, generation), generation, prompt)
+        prompt = text.plan_prompt(planner, seeded)
+        image_set = text.plan_image_set(planner, text.plan_training(planner, seeded, generation), generation, prompt)
         policy = generation.post_augment
         identity = {
             "image_set": image_set.key,
             "post_augment": planner.policy(policy) if policy != "none" else None,
-            "seed": given.seed if policy != "none" else None,
+            "seed": seeded.seed if policy != "none" else None,
         }
-        return Added(identity, (prompt.id, image_set.id), image_set.key, prompt.key, policy)
+        return AddedImages(identity, (prompt.id, image_set.id), image_set.key, prompt.key, policy)
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The chosen image set, with plain augmentation on top where the study asks for it."""
         images, facts = text.read_image_set(added, text.generation_of(variant).prompt_kind, context)

@@ -11,7 +11,7 @@ from components.encoders import encoder_identity
 from components.generator.config import Variance, detail_side
 from components.prompts import object_for, open_wordnet
 from components.prompts.wordnet import WordNet
-from runner.arms.base import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context
 from runner.stages.image_set import ImageSetStage
@@ -101,9 +101,9 @@ def encoder_of(planner: Planner) -> Canonical:
     return canonical(encoder_identity(planner.study.encoder, planner.study.encoder_precision), "encoder")
 
 
-def plan_prompt(planner: Planner, given: Given) -> PromptStage:
+def plan_prompt(planner: Planner, seeded: SeededSupport) -> PromptStage:
     """The stage that ranks the prompts of a support."""
-    return planner.once(_prompt, given.category.name, given.support)
+    return planner.once(_prompt, seeded.category.name, seeded.support)
 
 
 def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
@@ -131,34 +131,34 @@ def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
     )
 
 
-def plan_training(planner: Planner, given: Given, generation: Generation) -> TrainingStage:
+def plan_training(planner: Planner, seeded: SeededSupport, generation: Generation) -> TrainingStage:
     """The training that a generated image set needs."""
-    return planner.once(_training, given, generation.point.vq_weight, generation.variance)
+    return planner.once(_training, seeded, generation.point.vq_weight, generation.variance)
 
 
-def _training(planner: Planner, given: Given, vq_weight: float, variance: Variance) -> TrainingStage:
+def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, variance: Variance) -> TrainingStage:
     study = planner.study
     config = study.generator.model_copy(update={"variance": variance})
-    augmentation = study.augmentation_of(given.category.name)
-    options = {**config.identity(augmentation), "vq_weight": vq_weight, "seed": given.seed}
+    augmentation = study.augmentation_of(seeded.category.name)
+    options = {**config.identity(augmentation), "vq_weight": vq_weight, "seed": seeded.seed}
     variation: VariationStage | None = None
     if variance == "predicted":
         start_sha256 = options.get("init_sha256")
         variation = planner.add(
-            variation_stage(given.category, planner.sources, study.variation, config, augmentation, start_sha256)
+            variation_stage(seeded.category, planner.sources, study.variation, config, augmentation, start_sha256)
         )
         options["variation"] = variation.key
     scored = {"encoder": planner.once(encoder_of), "score_every": study.score_every}
-    inputs = {"support": list(given.support.content)}
+    inputs = {"support": list(seeded.support.content)}
     return planner.add(
         TrainingStage(
             key=f"generator/{fingerprint(TrainingStage.kind, TrainingStage.version, options, inputs)}",
             resources=study.resources,
-            category=given.category.name,
-            support=given.support,
+            category=seeded.category.name,
+            support=seeded.support,
             config=config,
             vq_weight=vq_weight,
-            seed=given.seed,
+            seed=seeded.seed,
             augmentation=augmentation,
             encoder=study.encoder,
             scoring=fingerprint("scoring", 1, scored, {})[:8],
@@ -206,7 +206,7 @@ def text_identity(planner: Planner, prompt: PromptStage, generation: Generation)
     return {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": planner.once(encoder_of)}
 
 
-def read_image_set(added: Added, prompt_kind: str, context: Context) -> tuple[np.ndarray, dict[str, Any]]:
+def read_image_set(added: AddedImages, prompt_kind: str, context: Context) -> tuple[np.ndarray, dict[str, Any]]:
     """The images of a set uint8 (M, R, R, 3), and what a row says of how they were chosen."""
     artifact = context.store.get(str(added.image_set))
     ranking = context.store.get(str(added.prompt)).info

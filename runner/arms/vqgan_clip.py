@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runner.arms import text
-from runner.arms.base import Added, Generation, Given, Planner, Variant
+from runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Support
 from runner.stages.vqgan_clip import VQGANClipStage
@@ -25,7 +25,7 @@ class VQGANClip(text.TextArm):
     name = label = "vqgan_clip"
     colour = "#D55E00"
     point_fields = ("vq_weight", "copies")
-    usual = MappingProxyType({"prompt_kind": "best", "variance": "estimated"})
+    column_defaults = MappingProxyType({"prompt_kind": "best", "variance": "estimated"})
     searched = frozenset(
         {
             *point_fields,
@@ -52,11 +52,11 @@ class VQGANClip(text.TextArm):
             generation = Generation(point, variance, kind, study.select[0], study.detail[0], "none")
             yield Variant(self, point.copies, generation)
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Prompt, training with one image set of it, and the optimised set."""
         generation = text.generation_of(variant)
-        prompt = text.plan_prompt(planner, given)
-        training = text.plan_training(planner, given, generation)
+        prompt = text.plan_prompt(planner, seeded)
+        training = text.plan_training(planner, seeded, generation)
         study = planner.study
         updates = generation.point.iterations - 1 if study.generator.init == "scratch" else 0
         trained = text.plan_image_set(planner, training, generation, prompt).id if updates else None
@@ -83,10 +83,10 @@ class VQGANClip(text.TextArm):
             )
         )
         identity = {"image_set": stage.key, "post_augment": None, "seed": None}
-        return Added(identity, (prompt.id, stage.id), stage.key, prompt.key)
+        return AddedImages(identity, (prompt.id, stage.id), stage.key, prompt.key)
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The optimised images."""
         return text.read_image_set(added, text.generation_of(variant).prompt_kind, context)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from components.metrics.detection import MetricValue
-from runner.arms import Added, Arm, Generation, Given, Planner, Variant
+from runner.arms import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
 from runner.declaration.fields import Declaration
 from runner.stages.base import Context, Stage, Support
 from runner.stages.need import Need
@@ -86,7 +86,7 @@ class CellStage(Stage):
     cell: Cell
     study: str
     support: Support
-    added: Added
+    added: AddedImages
     declared: Mapping[str, Any] = field(repr=False)
     keeps_pictures: bool = False
 
@@ -177,7 +177,9 @@ class CellKind(ABC):
         return iter(())
 
     @abstractmethod
-    def plan(self, planner: Planner, cell: Cell, given: Given, added: Added, declared: Mapping[str, Any]) -> CellStage:
+    def plan(
+        self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
+    ) -> CellStage:
         """The stage of a cell."""
 
     def __eq__(self, other: object) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from components.detectors.config import DetectorConfig
 from components.prompts import object_for
-from runner.arms import Added, Given, Planner
+from runner.arms import AddedImages, Planner, SeededSupport
 from runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
 from runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
 from runner.declaration.fields import Declaration
@@ -204,15 +204,15 @@ class Detection(CellKind):
             yield "has no metrics"
 
     def plan(
-        self, planner: Planner, cell: Cell, given: Given, added: Added, declared: Mapping[str, Any]
+        self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> DetectionStage:
         """The stage of a cell, identified by the detector, the training images, the test images and the seed."""
-        study, category = planner.study, given.category
+        study, category = planner.study, seeded.category
         detector: DetectorConfig = cell.subject
         object_name = object_for(cell.category, study.objects) if detector.uses_object_name() else None
-        planted = planner.once(_planted, given.category.name, given.support) if study.objective == "planted" else None
+        planted = planner.once(_planted, seeded.category.name, seeded.support) if study.objective == "planted" else None
         inputs: dict[str, Any] = {
-            "train": planner.once(train_identity, given.support),
+            "train": planner.once(train_identity, seeded.support),
             "added": added.identity,
             "test": category.test_identity,
         }
@@ -227,7 +227,7 @@ class Detection(CellKind):
             resources=study.resources,
             cell=cell,
             study=study.name,
-            support=given.support,
+            support=seeded.support,
             added=replace(added, identity={}),
             declared=declared,
             keeps_pictures=cell.support_seed in (None, study.support_seeds[0]),

@@ -15,10 +15,10 @@ from ray.exceptions import RayTaskError
 
 from components.errors import GoodshotError
 from runner.cells import CellStage
-from runner.cluster.leased import LeasedWork, UnderLease, beside
+from runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from runner.cluster.stages import StageMaker
 from runner.cluster.values import SharedValues
-from runner.cluster.worker import Site
+from runner.cluster.worker import Locations
 from runner.declaration.resources import Resources
 from runner.executor.failures import record_failure
 from runner.executor.progress import Progress
@@ -36,7 +36,7 @@ AHEAD_OF_QUICK, QUICK_SECONDS = 32, 0.1
 
 
 @dataclass(frozen=True)
-class Start:
+class BrokerOptions:
     """What a broker begins with.
 
     nodes: each node's ``CPU`` and ``GPU``. skipped: cells that are not to be tried; they count as failed.
@@ -75,20 +75,20 @@ class Admission:
 class Broker:
     """Runs cells: those that are asked for, each once, on the stages that :class:`StageMaker` makes."""
 
-    def __init__(self, start: Start) -> None:
-        self.plan, self.results = start.plan, start.results
-        self._fail_fast, self._halted, self._skipped = start.fail_fast, False, start.skipped
+    def __init__(self, options: BrokerOptions) -> None:
+        self.plan, self.results = options.plan, options.results
+        self._fail_fast, self._halted, self._skipped = options.fail_fast, False, options.skipped
         self.outcomes: dict[str, Mapping[str, Any]] = dict(self.results.rows(self.results.tables.outcome))
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
-        self.shares = Shares(start.nodes, dict(start.memory))
-        store = Store(start.store_uri)
-        self._values = SharedValues(start.store_uri, self.shares)
-        self._work = LeasedWork(start.store_uri, self.results.uri)
+        self.shares = Shares(options.nodes, dict(options.memory))
+        store = Store(options.store_uri)
+        self._values = SharedValues(options.store_uri, self.shares)
+        self._work = LeasedWork(options.store_uri, self.results.uri)
         self._compaction = Compaction(self.results)
-        site = Site(start.store_uri, self.results)
+        locations = Locations(options.store_uri, self.results)
         self._stages = StageMaker(
-            start.plan, store, site, self.shares, self._values, self._work, self.progress, start.costs
+            options.plan, store, locations, self.shares, self._values, self._work, self.progress, options.costs
         )
         self._asked: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
@@ -181,7 +181,7 @@ class Broker:
     async def _cell(self, fingerprint: str, is_ready: bool = False) -> Mapping[str, Any] | None:
         if fingerprint not in self.outcomes and fingerprint not in self._skipped:
             key = f"cell/{fingerprint}"
-            await self._stages.once(key, partial(self._run, self.plan.cells[fingerprint], is_ready))
+            await self._stages.make_once(key, partial(self._run, self.plan.cells[fingerprint], is_ready))
             if fingerprint in self.outcomes:
                 self._stages.forget(key)
         return self.outcomes.get(fingerprint)
@@ -189,11 +189,11 @@ class Broker:
     async def _run(self, cell: CellStage, is_ready: bool) -> None:
         outcome: dict[str, Any] | None = None
 
-        async def make(lease: UnderLease) -> None:
+        async def make(lease: LeasedJob) -> None:
             nonlocal outcome
-            finished = await self._stages.run(cell, lease, [cell])
-            outcome = finished.outcome
-            self.progress.cell_seconds += finished.seconds
+            report = await self._stages.run(cell, lease, [cell])
+            outcome = report.outcome
+            self.progress.cell_seconds += report.seconds
 
         try:
             if self._halted:
@@ -215,17 +215,17 @@ class Broker:
             self._values.release(cell)
         if cell.fingerprint in self._failed_before:
             with suppress(OSError, GoodshotError):
-                await beside(self.results.files.is_local, self.results.forget_failure, cell.fingerprint)
+                await in_thread_unless_local(self.results.files.is_local, self.results.forget_failure, cell.fingerprint)
         self.progress.cells_done += 1
         self._admission(cell).widen(self.progress.cell_seconds / self.progress.cells_done)
 
     async def _is_finished(self, cell: CellStage) -> bool:
-        return await beside(self.results.files.is_local, self.results.has, cell.fingerprint)
+        return await in_thread_unless_local(self.results.files.is_local, self.results.has, cell.fingerprint)
 
     async def _outcome(self, cell: CellStage) -> dict[str, Any]:
         """Of a cell that another driver has run."""
         columns = self.results.tables.outcome
-        return await beside(self.results.files.is_local, self.results.row, cell.fingerprint, columns)
+        return await in_thread_unless_local(self.results.files.is_local, self.results.row, cell.fingerprint, columns)
 
     def _halt(self) -> None:
         """The first failure ends the run: what is under way is stopped, what waits is not begun."""
@@ -235,7 +235,7 @@ class Broker:
     async def _record_failure(self, cell: CellStage, error: Exception) -> None:
         """One failing cell never stops the others: its error and traceback go to ``failures/``."""
         cause, log = (error.cause, str(error)) if isinstance(error, RayTaskError) else (error, "")
-        await beside(self.results.files.is_local, record_failure, self.results, cell, error, cause, log)
+        await in_thread_unless_local(self.results.files.is_local, record_failure, self.results, cell, error, cause, log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
 

@@ -20,14 +20,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def beside(is_local: bool, ask: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+async def in_thread_unless_local(is_local: bool, ask: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
     """What ``ask`` returns: at once of local files, in a thread beside the event loop of an object store."""
     if is_local:
         return ask(*arguments, **options)
     return await asyncio.to_thread(ask, *arguments, **options)
 
 
-class UnderLease:
+class LeasedJob:
     """Something that is made under a lease: told when it is lost, and how what is under way is stopped."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class LeasedWork:
 
     def __init__(self, store_uri: str, out: str) -> None:
         self.stages, self.cells = Leases(store_uri), Leases(out)
-        self._under_way: dict[tuple[Leases, str], UnderLease] = {}
+        self._under_way: dict[tuple[Leases, str], LeasedJob] = {}
         self._beating: asyncio.Task[None] | None = None
 
     def keep(self) -> None:
@@ -61,7 +61,7 @@ class LeasedWork:
         if self._beating is not None:
             self._beating.cancel()
         for leases in (self.stages, self.cells):
-            await beside(leases.is_local, leases.close)
+            await in_thread_unless_local(leases.is_local, leases.close)
 
     def stop(self) -> None:
         """Stop everything that is under way."""
@@ -73,11 +73,11 @@ class LeasedWork:
         leases: Leases,
         key: str,
         done: Callable[[], Awaitable[bool]],
-        make: Callable[[UnderLease], Awaitable[None]],
+        make: Callable[[LeasedJob], Awaitable[None]],
     ) -> None:
         """Make something under its lease, unless it is done by then: another driver has made it, or does now."""
         while True:
-            if not await beside(leases.is_local, leases.take, key):
+            if not await in_thread_unless_local(leases.is_local, leases.take, key):
                 if await done():
                     return
                 await asyncio.sleep(WAIT_SECONDS)
@@ -87,11 +87,11 @@ class LeasedWork:
                 if await done() or await self._is_made(leases, key, make):
                     return
             finally:
-                await beside(leases.is_local, leases.release, key)
+                await in_thread_unless_local(leases.is_local, leases.release, key)
 
-    async def _is_made(self, leases: Leases, key: str, make: Callable[[UnderLease], Awaitable[None]]) -> bool:
+    async def _is_made(self, leases: Leases, key: str, make: Callable[[LeasedJob], Awaitable[None]]) -> bool:
         """Make it; whether the lease was this driver's until then."""
-        mine = self._under_way[leases, key] = UnderLease()
+        mine = self._under_way[leases, key] = LeasedJob()
         work, lost = asyncio.ensure_future(make(mine)), asyncio.ensure_future(mine.lost.wait())
         try:
             await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from components.errors import GoodshotError
-from runner.cluster.worker import Finished, Job
+from runner.cluster.worker import Job, JobReport
 
 LINGER_SECONDS = 20.0
 """An actor without work stays, with all that it has imported and kept, as long as nothing needs its place."""
@@ -38,7 +38,7 @@ class Placement(Protocol):
         """Whether something waits for what an idle actor holds."""
 
     def run_in(self, actor: Any, job: Job) -> Any:
-        """A reference to the job's :class:`Finished`, while the actor works on it."""
+        """A reference to the job's :class:`JobReport`, while the actor works on it."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Waiting:
 
     job: Job
     seconds: float
-    done: asyncio.Future[Finished] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[JobReport] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def home(self) -> str:
@@ -84,7 +84,7 @@ class ActorPool:
         """CPUs that its actors hold, with the processes that train together."""
         return sum(self._cpus.values())
 
-    async def run(self, job: Job) -> Finished:
+    async def run(self, job: Job) -> JobReport:
         """Run one job. Raises what its stage raised."""
         waiting = Waiting(job, self._placement.seconds(job))
         queue = self._queues[waiting.home]
@@ -121,9 +121,9 @@ class ActorPool:
                     actor = self._placement.start(job, self._nodes.get(home))
                     self._cpus[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
                 self._busy[id(job)] = actor
-                finished: Finished = await self._placement.run_in(actor, job)
-                self._nodes[home] = finished.node
-                waiting.done.set_result(finished)
+                report: JobReport = await self._placement.run_in(actor, job)
+                self._nodes[home] = report.node
+                waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
                 if isinstance(error, RayActorError):

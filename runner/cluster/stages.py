@@ -14,10 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from runner.cells import CellStage
 from runner.cluster.handles import Listener
-from runner.cluster.leased import LeasedWork, UnderLease, beside
+from runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from runner.cluster.pool import ActorPool
 from runner.cluster.values import SharedValues
-from runner.cluster.worker import Finished, Job, Site, StageActor, run_job
+from runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
 from runner.declaration.resources import Resources
 from runner.executor.progress import Progress
 from runner.plan.plan import Plan
@@ -34,14 +34,14 @@ class StageMaker:
 
     Args:
         shares: what a stage takes of a node.
-        site: where workers keep things, in Ray's object store.
+        locations: where workers keep things, in Ray's object store.
     """
 
     def __init__(
         self,
         plan: Plan,
         store: Store,
-        site: Site,
+        locations: Locations,
         shares: Shares,
         values: SharedValues,
         work: LeasedWork,
@@ -49,21 +49,21 @@ class StageMaker:
         costs: Mapping[str, Cost],
     ) -> None:
         self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
-        self._site = ray.put(site)
+        self._locations = ray.put(locations)
         self._values, self._work, self._costs = values, work, costs
         self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
         """By what a study's stages take: an actor that was admitted for one share must not take up another."""
-        self.tasks = 0.0
+        self.cpus_of_tasks = 0.0
         """CPUs that the Ray tasks under way for stages and cells want."""
         self._running: dict[str, asyncio.Future[Any]] = {}
         self._wanted: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._there: set[str] = set()
+        self._in_store: set[str] = set()
         """Products that are in the store, as far as was looked: a look costs a request on an object store."""
-        self._expected: dict[str, int] = {}
+        self._steps_announced: dict[str, int] = {}
         self._committed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
 
-    async def once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
+    async def make_once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
         """What ``make`` returns, called once for a key."""
         if key not in self._running:
             self._running[key] = asyncio.ensure_future(make())
@@ -80,16 +80,16 @@ class StageMaker:
             known = self._wanted[producer]
             fresh[producer] = [stage for stage in products if stage.id not in known and stage.id != producer]
             known.update(dict.fromkeys(stage.id for stage in fresh[producer]))
-        await asyncio.gather(*(self._look(stage) for products in fresh.values() for stage in products))
+        await asyncio.gather(*(self._check_store(stage) for products in fresh.values() for stage in products))
         for producer in (producer for producer, products in fresh.items() if products):
-            missing = [stage for stage in self._products(producer) if stage.id not in self._there]
+            missing = [stage for stage in self._products(producer) if stage.id not in self._in_store]
             steps = self.plan.stages[producer].steps(missing)
-            self.progress.steps_total += max(0, steps - self._expected.get(producer, 0))
-            self._expected[producer] = max(steps, self._expected.get(producer, 0))
+            self.progress.steps_total += max(0, steps - self._steps_announced.get(producer, 0))
+            self._steps_announced[producer] = max(steps, self._steps_announced.get(producer, 0))
 
     def announce(self, key: str) -> None:
         """A product is in the store, whose producer may go on."""
-        self._there.add(key)
+        self._in_store.add(key)
         self._committed[key].set()
 
     async def before(self, stage: Stage) -> None:
@@ -102,46 +102,46 @@ class StageMaker:
         if stage.producer != stage.id:
             await self._product(stage)
         else:
-            await self.once(stage.id, lambda: self._own(stage))
+            await self.make_once(stage.id, lambda: self._make_directly(stage))
 
-    async def run(self, stage: Stage, lease: UnderLease, wanted: Iterable[Stage]) -> Finished:
+    async def run(self, stage: Stage, lease: LeasedJob, wanted: Iterable[Stage]) -> JobReport:
         """Run a stage under its lease: in the actor of its home, or as a Ray task."""
         job = Job(stage, tuple(wanted), self.shares.of(stage))
         if stage.home is not None:
             pool = self._pools[stage.resources]
             lease.stop = lambda: pool.stop(job)
-            finished = await pool.run(job)
+            report = await pool.run(job)
         else:
             # As long as a task waits for a place, idle actors give theirs away.
-            self.tasks += job.share.cpus
+            self.cpus_of_tasks += job.share.cpus
             try:
                 task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
-                finished = await lease.task(task.remote(job, self._site, *self._values.references(stage)))
+                report = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
             finally:
-                self.tasks -= job.share.cpus
-        self._account(stage, finished)
-        return finished
+                self.cpus_of_tasks -= job.share.cpus
+        self._account(stage, report)
+        return report
 
-    def _account(self, stage: Stage, finished: Finished) -> None:
+    def _account(self, stage: Stage, report: JobReport) -> None:
         self.progress.executed[stage.kind] += 1
-        for kind, cost in finished.costs.items():
+        for kind, cost in report.costs.items():
             self.progress.measured(kind, cost.seconds, cost.units)
-        for kind, memory in finished.memory.items():
+        for kind, memory in report.memory.items():
             self.shares.measured(kind, memory)
             self.progress.memory[kind] = self.shares.memory[kind]
 
     async def _has(self, stage: Stage) -> bool:
-        return await beside(self.store.is_local, stage.is_made, self.store)
+        return await in_thread_unless_local(self.store.is_local, stage.is_made, self.store)
 
-    async def _look(self, stage: Stage) -> None:
+    async def _check_store(self, stage: Stage) -> None:
         if await self._has(stage):
-            self._there.add(stage.id)
+            self._in_store.add(stage.id)
 
     def _products(self, producer: str) -> list[Stage]:
         """The products that are wanted of a producer by now."""
         return [self.plan.stages[id_] for id_ in self._wanted[producer]]
 
-    async def _own(self, stage: Stage) -> None:
+    async def _make_directly(self, stage: Stage) -> None:
         """A stage that makes its own artifact."""
         if await self._has(stage):
             return
@@ -153,13 +153,13 @@ class StageMaker:
 
         A producer that was under way before the product was wanted may stop short of it; then it is run again.
         """
-        if stage.id in self._there:
+        if stage.id in self._in_store:
             return
         for before in self.plan.before(stage):
             await self.make(before)
         producer = self.plan.producer(stage)
-        while stage.id not in self._there:
-            running = asyncio.ensure_future(self.once(producer.id, lambda: self._produce(producer)))
+        while stage.id not in self._in_store:
+            running = asyncio.ensure_future(self.make_once(producer.id, lambda: self._produce(producer)))
             committed = asyncio.ensure_future(self._committed[stage.id].wait())
             await asyncio.wait({running, committed}, return_when=asyncio.FIRST_COMPLETED)
             committed.cancel()
@@ -167,7 +167,7 @@ class StageMaker:
             if running.done() and (running.exception() is None or not await self._has(stage)):
                 running.result()
             elif running.done():
-                self._there.add(stage.id)
+                self._in_store.add(stage.id)
             running.cancel()
 
     async def _produce(self, producer: Stage) -> None:
@@ -183,11 +183,11 @@ class StageMaker:
             return all(await asyncio.gather(*map(self._has, products)))
 
         await self._leased(producer, products, all_made)
-        self._there.update(product.id for product in products)
+        self._in_store.update(product.id for product in products)
         del self._running[producer.id]
 
     async def _leased(self, stage: Stage, wanted: list[Stage], done: Callable[[], Awaitable[bool]]) -> None:
-        async def make(lease: UnderLease) -> None:
+        async def make(lease: LeasedJob) -> None:
             await self.run(stage, lease, wanted)
 
         # A store that others only read has no place for leases.
@@ -220,9 +220,9 @@ class StageMaker:
     def run_in(self, actor: Any, job: Job) -> Any:
         """A reference to the job's report, while the actor works on it."""
         listener = Listener(ray.get_runtime_context().current_actor)
-        return actor.run.remote(job, self._site, listener, *self._values.references(job.stage))
+        return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
         """Whether more tasks and actors want a CPU than there are."""
         actors = sum(pool.cpus for pool in self._pools.values())
-        return self.tasks + actors > sum(node.get("CPU", 0) for node in self.shares.nodes)
+        return self.cpus_of_tasks + actors > sum(node.get("CPU", 0) for node in self.shares.nodes)

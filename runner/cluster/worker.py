@@ -34,7 +34,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Site:
+class Locations:
     """Where a run keeps things: the store's URI, and the results."""
 
     store_uri: str
@@ -42,7 +42,7 @@ class Site:
 
 
 @dataclass
-class Finished:
+class JobReport:
     """What a worker tells of a finished job.
 
     node: Ray's id of the node. outcome: of a cell, what trials are judged by.
@@ -70,9 +70,9 @@ def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs:
 
 
 @ray.remote
-def run_job(job: Job, site: Site, *values: Any) -> Finished:
+def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
     """Run a stage that keeps nothing warm."""
-    return _run(job, site, values, Warm(), None)
+    return _run(job, locations, values, Warm(), None)
 
 
 @ray.remote(max_restarts=3, max_task_retries=3)
@@ -86,25 +86,27 @@ class StageActor:
     def __init__(self) -> None:
         self._warm: Warm[Any] = Warm()
 
-    def run(self, job: Job, site: Site, listener: Listener, *values: Any) -> Finished:
+    def run(self, job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
         """Commit what is wanted of the job's stage, telling the listener on the way."""
-        return _run(job, site, values, self._warm, listener)
+        return _run(job, locations, values, self._warm, listener)
 
 
-def _run(job: Job, site: Site, values: Sequence[Any], warm: Warm[Any], listener: Listener | None) -> Finished:
+def _run(
+    job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener | None
+) -> JobReport:
     stage, share = job.stage, job.share
     if stage.computes:
         start_worker(share.threads)
     else:
         quiet_worker()
-    store = Store(site.store_uri)
+    store = Store(locations.store_uri)
     loaded = dict(zip(stage.reads, values, strict=True))
 
     def read(value: SharedValue) -> Any:
         return loaded[value] if value in loaded else load_value(value, store, share.device, share.threads)
 
-    finished = Finished(ray.get_runtime_context().get_node_id())
-    context = Context(store, read, share.device, measured=finished.measured, warm=warm)
+    report = JobReport(ray.get_runtime_context().get_node_id())
+    context = Context(store, read, share.device, measured=report.measured, warm=warm)
     if listener is not None:
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
@@ -114,13 +116,13 @@ def _run(job: Job, site: Site, values: Sequence[Any], warm: Warm[Any], listener:
         context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
     found = stage.run(context, job.wanted)
-    finished.seconds = time.perf_counter() - began
-    finished.outcome = _appended(stage, found, site.results, share.device)
+    report.seconds = time.perf_counter() - began
+    report.outcome = _appended(stage, found, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
     # Of several processes that train together this one only samples.
     if kind is not None and memory is not None and not share.workers:
-        finished.memory[kind] = memory
-    return finished
+        report.memory[kind] = memory
+    return report
 
 
 def _appended(stage: Stage, found: Any, results: Results, device: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from components.data.support import select_support
 from components.encoders import check_encoder
 from components.errors import BadInput
 from components.generator.augment import POLICIES
-from runner.arms import Given
+from runner.arms import SeededSupport
 from runner.cells import Cell
 from runner.data.catalogue import Category
 from runner.declaration.points import Point
@@ -92,10 +92,10 @@ def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[P
         by_copies[point.copies].append(point)
     for cell, fingerprint_ in cells.items():
         if cell.generation is not None:
-            meets: Iterable[Point] = (cell.generation.point,)
+            points_of_cell: Iterable[Point] = (cell.generation.point,)
         else:
-            meets = by_copies[cell.copies] if cell.arm.point_fields else found
-        for point in meets:
+            points_of_cell = by_copies[cell.copies] if cell.arm.point_fields else found
+        for point in points_of_cell:
             found[point].append(fingerprint_)
     return {point: tuple(own) for point, own in found.items()}
 
@@ -148,10 +148,10 @@ class StudyPlanner:
         return self.once(_policy, name)
 
     def _add(self, cell: Cell) -> str:
-        given = self.once(_given, cell.category, cell.support_seed, cell.seed)
-        added = self.once(_added, cell.variant, given, cell.kind.side(cell.subject, self.study))
+        seeded = self.once(_seeded, cell.category, cell.support_seed, cell.seed)
+        added = self.once(_added, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
         declared = self.once(_declared_columns, cell.category, cell.arm)
-        stage = cell.kind.plan(self, cell, given, added, declared)
+        stage = cell.kind.plan(self, cell, seeded, added, declared)
         return self.plan.cells.setdefault(stage.fingerprint, stage).fingerprint
 
     def _add_shard(self, key: str) -> None:
@@ -163,15 +163,15 @@ class StudyPlanner:
         raise KeyError(f"{key}: is the input of a stage, and nothing has planned it")
 
 
-def _given(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> Given:
+def _seeded(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> SeededSupport:
     category = planner.categories[name]
     ids = select_support(category.train_ids, planner.study.shots_of(name), support_seed or 0)
     planner.plan.stages.setdefault(category.shard, ShardStage.of(category))
-    return Given(category, Support(category.shard, ids, tuple(category.content(ids))), support_seed, seed)
+    return SeededSupport(category, Support(category.shard, ids, tuple(category.content(ids))), support_seed, seed)
 
 
-def _added(planner: StudyPlanner, variant: Any, given: Given, side: int) -> Any:
-    return variant.arm.plan(planner, variant, given, side)
+def _added(planner: StudyPlanner, variant: Any, seeded: SeededSupport, side: int) -> Any:
+    return variant.arm.plan(planner, variant, seeded, side)
 
 
 def _policy(planner: StudyPlanner, name: str) -> Canonical:

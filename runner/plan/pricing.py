@@ -47,14 +47,14 @@ def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: C
     products = plan.products(plan.cells.values())
     stages = plan.closure(dict.fromkeys(id_ for cell in plan.cells.values() for id_ in cell.inputs))
     users = _users(plan, stages)
-    order = _Prices(shares, costs)
+    prices = _Prices(shares, costs)
     for id_, stage in stages.items():
         missing = [product for product in products.get(id_, ()) if product.id not in made]
         wanted = bool(missing) if id_ in products and not stage.is_artifact else id_ not in made
-        order.add(stage, missing if not stage.is_artifact else [stage], wanted, users[id_])
+        prices.add(stage, missing if not stage.is_artifact else [stage], wanted, users[id_])
     for fingerprint, cell in plan.cells.items():
-        order.add(cell, [cell], fingerprint not in finished, {fingerprint})
-    return order.prices()
+        prices.add(cell, [cell], fingerprint not in finished, {fingerprint})
+    return prices.prices()
 
 
 def _users(plan: Plan, stages: Mapping[str, Stage]) -> dict[str, set[str]]:

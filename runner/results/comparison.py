@@ -158,10 +158,12 @@ def variant_label(row: Row) -> str:
 
 def _unusual(row: Row) -> dict[str, Any]:
     """The columns in which a row differs from what its arm's labels leave out."""
-    usual = arm_of_row(row["arm"]).usual
-    return {column: row[column] for column, value in usual.items() if row[column] not in (None, value)}
+    defaults = arm_of_row(row["arm"]).column_defaults
+    return {column: row[column] for column, value in defaults.items() if row[column] not in (None, value)}
 
 
 def _variant_columns() -> tuple[str, ...]:
     """The columns that tell variants of one table apart."""
-    return tuple(dict.fromkeys(("arm", *(c for a in arms.ARMS for c in (*a.point_fields, *a.usual)), "augmentation")))
+    return tuple(
+        dict.fromkeys(("arm", *(c for a in arms.ARMS for c in (*a.point_fields, *a.column_defaults)), "augmentation"))
+    )

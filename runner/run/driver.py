@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from components.errors import BadInput
-from runner.cluster.broker import BrokerActor, Start
+from runner.cluster.broker import BrokerActor, BrokerOptions
 from runner.cluster.connection import cluster
 from runner.cluster.handles import BrokerHandle
 from runner.console.progress import shown
@@ -49,7 +49,7 @@ class _Driver:
         self.work, self.options = work, options
         self.cpus = sum(node.get("CPU", 0) for node in nodes)
         self.shares = Shares(nodes, read_memory())
-        start = Start(
+        start = BrokerOptions(
             work.plan,
             options.store_uri,
             work.results.at(options.out_uri),

@@ -117,12 +117,12 @@ class TrainingStage(Stage):
         began = time.perf_counter()
         making = ImageSets(self, [s for s in wanted if isinstance(s, ImageSetStage)], context)
         making.make()
-        beside = time.perf_counter() - began - making.step_seconds
+        other_seconds = time.perf_counter() - began - making.step_seconds
         context.warm.keep(self.key, making.generator)
         if context.train_together is None:
             # The seconds of several processes are no price of a step of one.
             context.measured(self.step_kind(context.device), making.step_seconds, making.steps)
-        context.measured(self.image_kind(context.device), beside, making.scored_images)
+        context.measured(self.image_kind(context.device), other_seconds, making.scored_images)
 
     def _scored(self, wanted: Sequence[Stage]) -> int:
         sets = [s for s in wanted if isinstance(s, ImageSetStage)]

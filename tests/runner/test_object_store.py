@@ -27,9 +27,9 @@ from components.data import read_split
 from components.errors import BadInput, GoodshotError
 from runner.cells import CellStage
 from runner.cli import main
-from runner.cluster.broker import Broker, Start
+from runner.cluster.broker import Broker, BrokerOptions
 from runner.cluster.stages import StageMaker
-from runner.cluster.worker import Finished
+from runner.cluster.worker import JobReport
 from runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
 from runner.executor.local import LocalExecutor
 from runner.results.compaction import tidy
@@ -238,7 +238,7 @@ def test_the_broker_asks_beside_its_event_loop(
         asked[_is_event_loop()].append(name)
         return reported(self, name)
 
-    def work(maker: StageMaker, stage: Stage, wanted: list[Stage]) -> Finished:
+    def work(maker: StageMaker, stage: Stage, wanted: list[Stage]) -> JobReport:
         """What a worker's process does, but that nothing is computed."""
         if isinstance(stage, CellStage):
             if stage.fingerprint == broken:
@@ -246,14 +246,14 @@ def test_the_broker_asks_beside_its_event_loop(
             results.append(stage.fingerprint, {"fingerprint": stage.fingerprint}, [], [])
         for product in wanted:
             maker.store.put(product.key, {}, {})
-        return Finished("this one", outcome={"image_auroc": 1.0} if isinstance(stage, CellStage) else None)
+        return JobReport("this one", outcome={"image_auroc": 1.0} if isinstance(stage, CellStage) else None)
 
-    async def run(maker: StageMaker, stage: Stage, lease: object, wanted: list[Stage]) -> Finished:
+    async def run(maker: StageMaker, stage: Stage, lease: object, wanted: list[Stage]) -> JobReport:
         return await asyncio.to_thread(work, maker, stage, wanted)
 
     monkeypatch.setattr("runner.cluster.stages.ray.put", lambda value: value)
     monkeypatch.setattr(StageMaker, "run", run)
-    broker = Broker(Start(plan, options.store_uri, results, [{"CPU": 2.0}]))
+    broker = Broker(BrokerOptions(plan, options.store_uri, results, [{"CPU": 2.0}]))
     # Another driver finishes a cell that this one does not know to be finished.
     results.append(elsewhere, {"fingerprint": elsewhere, "image_auroc": 0.5}, [], [])
 

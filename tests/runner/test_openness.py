@@ -27,7 +27,7 @@ from components.data.datasets.dataset import Dataset
 from components.metrics import declared
 from components.metrics.declared import Metric
 from components.metrics.detection import MetricValue
-from runner.arms import Added, Arm, Given, Planner, Variant
+from runner.arms import AddedImages, Arm, Planner, SeededSupport, Variant
 from runner.cells import Cell, CellKind, CellStage, Measured
 from runner.cells.base import cell_key, train_identity
 from runner.console.terminal import print_study
@@ -95,14 +95,14 @@ class Mirrored(Arm):
     def variants(self, study: Declaration) -> Iterator[Variant]:
         yield from (Variant(self, point.copies) for point in study.points)
 
-    def plan(self, planner: Planner, variant: Variant, given: Given, side: int) -> Added:
-        options, inputs = {"copies": variant.copies}, {"support": list(given.support.content)}
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
+        options, inputs = {"copies": variant.copies}, {"support": list(seeded.support.content)}
         key = f"image_set/{fingerprint(MirrorStage.kind, MirrorStage.version, options, inputs)}"
-        stage = planner.add(MirrorStage(key=key, support=given.support, copies=variant.copies))
-        return Added({"image_set": stage.key}, (stage.id,), stage.key)
+        stage = planner.add(MirrorStage(key=key, support=seeded.support, copies=variant.copies))
+        return AddedImages({"image_set": stage.key}, (stage.id,), stage.key)
 
     def images(
-        self, variant: Variant, added: Added, support: Support, seed: int, context: Context
+        self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         return context.store.get(str(added.image_set)).arrays("images.safetensors")["images"], {"mirror": "upright"}
 
@@ -139,13 +139,15 @@ class Brightness(CellKind):
         if not 0 <= row["brightness"] <= 1:
             yield "is brighter than white"
 
-    def plan(self, planner: Planner, cell: Cell, given: Given, added: Added, declared: Mapping[str, Any]) -> CellStage:
-        inputs = {"train": train_identity(planner, given.support), "added": added.identity}
+    def plan(
+        self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
+    ) -> CellStage:
+        inputs = {"train": train_identity(planner, seeded.support), "added": added.identity}
         return BrightnessStage(
             key=cell_key(self.name, BrightnessStage.version, canonical({}, self.name), inputs),
             cell=cell,
             study=planner.study.name,
-            support=given.support,
+            support=seeded.support,
             added=replace(added, identity={}),
             declared=declared,
         )

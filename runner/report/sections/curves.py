@@ -57,10 +57,10 @@ def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
 
 
 def _curve(study: StudyContext, cell: CellRecord) -> Curve:
-    row, usual = study.row(cell), study.arm(cell).usual
+    row, defaults = study.row(cell), study.arm(cell).column_defaults
     training = read_curve(study.output.store, str(cell.image_set), str(cell.prompt), str(row["prompt_kind"]))
     label = f"λ = {row['vq_weight']:g}" if study.is_sweep else support_label(row)
-    varied = "" if row["variance"] == usual["variance"] else f", variance {row['variance']}"
+    varied = "" if row["variance"] == defaults["variance"] else f", variance {row['variance']}"
     return Curve(cell.category, label + varied, training)
 
 
