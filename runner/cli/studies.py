@@ -44,7 +44,11 @@ def sweep(
     quick: Quick = False,
     local: Annotated[
         bool,
-        typer.Option("--local", help="Run in this process, on the CPU and without Ray: for small studies."),
+        typer.Option(
+            "--local",
+            help="Run in this process, on the CPU and without Ray: for small studies. No other run may use the same "
+            "--out or --store meanwhile.",
+        ),
     ] = False,
 ) -> None:
     """Run a study or an experiment: every cell that is not finished yet. The same command again continues."""

@@ -10,7 +10,6 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -41,7 +40,6 @@ class SchemaNode:
     definitions: Mapping[str, Any]
 
     @classmethod
-    @lru_cache
     def of(cls, model: type[BaseModel]) -> SchemaNode:
         """The root node, whose children are the model's own fields."""
         schema = model.model_json_schema()

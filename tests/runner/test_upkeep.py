@@ -78,6 +78,13 @@ def test_a_changed_row_and_lost_scores_are_named_and_made_again(
     }
 
 
+def test_rows_of_an_unknown_kind_are_no_agreement_and_are_kept(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(out, "results", lambda rows: [row | {"cell": "segmentation"} for row in rows])
+    assert main(["verify", str(out), "--forget"]) == 1
+    assert "cell kind segmentation: 3 rows cannot be checked" in said(capsys)
+    assert len(Results(str(out)).finished()) == 3
+
+
 def test_a_damaged_table_is_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part, *_ = (out / "metrics").iterdir()
     part.write_bytes(part.read_bytes()[:-9])
