@@ -50,22 +50,22 @@ class Work:
 
 
 class Warm(Generic[T]):
-    """The objects that a process keeps in memory from one stage to the next, for example trained generators."""
+    """At most ``most`` objects that a process keeps from one stage to the next, for example trained generators."""
 
     def __init__(self, most: int = WARM) -> None:
         self._most = most
-        self._held: OrderedDict[Hashable, T] = OrderedDict()
+        self._objects: OrderedDict[Hashable, T] = OrderedDict()
 
     def take(self, key: Hashable) -> T | None:
         """Remove and return the object; None if there is none."""
-        return self._held.pop(key, None)
+        return self._objects.pop(key, None)
 
     def keep(self, key: Hashable, value: T | None) -> None:
         """Keep an object until newer ones displace it. None is not kept."""
         if value is not None:
-            self._held[key] = value
-        while len(self._held) > self._most:
-            self._held.popitem(last=False)
+            self._objects[key] = value
+        while len(self._objects) > self._most:
+            self._objects.popitem(last=False)
 
 
 class SharedValue(ABC):

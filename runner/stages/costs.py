@@ -62,11 +62,11 @@ def read_costs() -> dict[str, Cost]:
 
 def remember_costs(measured: Costs) -> None:
     """Add the measurements of a run. Each run halves the weight of older ones, so that costs follow the machine."""
-    known = read_costs()
+    costs = read_costs()
     for kind, cost in measured.items():
-        before = known.get(kind, Cost())
-        known[kind] = Cost(before.seconds / 2, before.units / 2) + cost
-    _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in known.items()})
+        before = costs.get(kind, Cost())
+        costs[kind] = Cost(before.seconds / 2, before.units / 2) + cost
+    _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in costs.items()})
 
 
 def read_memory() -> dict[str, Memory]:
@@ -76,8 +76,8 @@ def read_memory() -> dict[str, Memory]:
 
 def remember_memory(measured: Mapping[str, Memory]) -> None:
     """Keep the measurements of the latest run, because another version of the code may need more or less memory."""
-    known = {**read_memory(), **measured}
-    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in known.items()})
+    memories = {**read_memory(), **measured}
+    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in memories.items()})
 
 
 def _read(name: str) -> dict[str, tuple[float, float]]:

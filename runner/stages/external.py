@@ -41,7 +41,7 @@ class ExternalSetStage(Stage):
 
 
 class ExternalFolders:
-    """Reads the folders of one study and category, each once.
+    """Reads the folders of one study. It reads the images of a category only once.
 
     Args:
         one_category: whether the study has only one category, whose images may then lie directly in the folder.

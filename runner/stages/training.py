@@ -84,14 +84,12 @@ class TrainingStage(Stage):
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Updates, and samples to decode, embed and compare."""
-        return Work(self.step_kind(device), self.steps(wanted)), Work(
-            self.image_kind(device), self._scored_samples(wanted)
-        )
+        return Work(self.step_kind(device), self.steps(wanted)), Work(self.image_kind(device), self._n_scored(wanted))
 
     def disk(self, wanted: Sequence[Stage]) -> int:
         """The bytes of a checkpoint at each L (weights and Adam's two moments in float32) and of the traces."""
         lengths = {s.iterations for s in wanted if isinstance(s, ImageSetStage)}
-        return 3 * 4 * _parameters(self.config) * len(lengths) + self._scored_samples(wanted) * EMBEDDING_BYTES
+        return 3 * 4 * _parameters(self.config) * len(lengths) + self._n_scored(wanted) * EMBEDDING_BYTES
 
     def memory_kind(self) -> str:
         """The kind of work of an update, which needs the most GPU memory."""
@@ -127,7 +125,7 @@ class TrainingStage(Stage):
             context.measured(self.step_kind(context.device), image_sets.step_seconds, image_sets.steps)
         context.measured(self.image_kind(context.device), sampling_seconds, image_sets.scored_images)
 
-    def _scored_samples(self, wanted: Sequence[Stage]) -> int:
+    def _n_scored(self, wanted: Sequence[Stage]) -> int:
         sets = [s for s in wanted if isinstance(s, ImageSetStage)]
         if not sets:
             return 0
