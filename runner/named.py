@@ -35,7 +35,7 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
         return read_study(name, settings)
     studies = study_names()
     if name not in studies:
-        raise BadInput(f"study {name!r}: there is none; {did_you_mean(name, studies)}")
+        raise BadInput(f"study {name!r}: does not exist; {did_you_mean(name, studies)}")
     return changed(studies[name], settings)
 
 
