@@ -1,4 +1,5 @@
-"""Experiments: one module for each table, figure or use, and its entry in :data:`EXPERIMENTS`."""
+"""The registry of experiments. Each is declared in a module for its table, figure or use case, and listed in
+:data:`EXPERIMENTS`."""
 
 from experiments.demo import DEMO, DEMO_SEARCH
 from experiments.few_shot import ONESHOT_LITE0

@@ -1,7 +1,7 @@
 """The demo: the whole pipeline on real photographs that ship with scikit-image, offline, on two CPU cores.
 
-Expected: about five minutes on 2 cores. The generators are small (0.8 million weights, 128 px, trained from one
-photograph): the demo shows that the whole pipeline runs, not that the generated arm wins.
+It needs about five minutes on 2 cores. The generators are small (0.8 million weights, 128 px, trained from one
+photograph): the demo shows that the whole pipeline runs, not that generated images help.
 
     make demo        or        goodshot demo --out runs/demo
 """
@@ -16,7 +16,7 @@ DETECTOR = DetectorConfig(image_size=128)
 
 
 def demo() -> Study:
-    """Three categories × three supports × three arms at one point: the demo's table."""
+    """The table of the demo: three categories × three supports × three arms at one grid point."""
     return Study(
         name="demo",
         title="One photograph per category: original, augmented, generated",
@@ -25,14 +25,14 @@ def demo() -> Study:
         preset="default",
         vq_weight=(1.0,),
         copies=(10,),
-        # At the photographs' own side.
+        # Residuals at the photographs' own side of 128 px, instead of the preset's 256 px.
         detail=("residual",),
         detectors=(DETECTOR,),
     )
 
 
 def demo_sweep() -> Study:
-    """A 2 × 2 × 2 sweep on one category and support: two trainings serve its eight points."""
+    """A 2 × 2 × 2 grid on one category and support, whose eight points need only two trainings."""
     return demo().model_copy(
         update={
             "name": "demo_sweep",
@@ -48,7 +48,9 @@ def demo_sweep() -> Study:
 
 
 def demo_search() -> Study:
-    """Optuna and ASHA over five fields on one category, judged by synthetic anomalies: about eight minutes on 2 cores.
+    """A search with Optuna and ASHA over four fields and L on one category, judged by synthetic anomalies.
+
+    It needs about eight minutes on 2 cores.
 
     goodshot sweep demo_search --out runs/search
     """

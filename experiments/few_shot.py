@@ -1,7 +1,8 @@
-"""One and few shots on MVTec AD: is a detector better with generated images than without, and than plain augmentation?
+"""One shot on MVTec AD: do generated images improve a detector, and more than plain augmentation does?
 
-Paper (fig. 5, PatchCore on a wide ResNet-50, one shot): a mean gain of 15.7 % over 15 categories. Here: the embedded
-EfficientNet-Lite0 backbone and the embedded ConSE encoder, which say so in their names; nothing is downloaded.
+The paper reports a mean gain of 15.7 % over 15 categories (fig. 5, PatchCore on a wide ResNet-50, one shot). This
+experiment uses the embedded EfficientNet-Lite0 backbone and the embedded ConSE encoder, as the names in its tables
+state. It downloads nothing.
 
     goodshot sweep oneshot_lite0 --set dataset.root=FOLDER --set categories=[bottle,pill] --out runs/oneshot
 """
@@ -32,14 +33,14 @@ ONE_SHOT = MappingProxyType(
         "zipper": 0.915,
     }
 )
-"""Image AUROC of PatchCore trained on one photograph and the images generated from it, by category."""
+"""Published image AUROC by category, in [0, 1]: PatchCore trained on one photograph and images generated from it."""
 
 
 def oneshot_lite0() -> Study:
     """One shot, three supports, three arms, PatchCore on EfficientNet-Lite0 at 256 px with the whole memory bank.
 
-    The generated arm comes twice from one training: decoded as it is, and as residual detail on the original; plain
-    augmentation is on top of both. About 3 minutes per category on 2 CPU cores.
+    One training makes two variants of the generated arm: decoded images, and decoded residuals on the original. Both
+    get plain augmentation as well. A category needs about 3 minutes on 2 CPU cores.
     """
     return Study(
         name="oneshot_lite0",
@@ -54,7 +55,7 @@ def oneshot_lite0() -> Study:
 
 
 def oneshot_quick() -> Study:
-    """The same question on one embedded category, one support and a short training: about a minute on 2 CPU cores."""
+    """The quick flavour: one embedded category, one support and a short training, about a minute on 2 CPU cores."""
     fields = {
         "name": "oneshot_quick",
         "title": "One shot, PatchCore on EfficientNet-Lite0, one embedded category",

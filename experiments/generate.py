@@ -5,8 +5,8 @@ from runner.study.study import Study
 
 
 def generate() -> Study:
-    """Make good images from a user's own photographs: for 'goodshot generate', not for 'goodshot sweep'."""
-    # Images are kept as generated: a detector's user rotates and mirrors them as the product allows.
+    """The study of 'goodshot generate', which takes a user's own photographs. 'goodshot sweep' does not run it."""
+    # The images are not augmented: only the user knows which rotations and reflections the product allows.
     return Study(
         name="generate",
         preset="default",

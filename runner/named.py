@@ -1,4 +1,4 @@
-"""Experiments and studies by name, or a study from a YAML file, with ``--set key=value`` applied."""
+"""Find experiments and studies by name, or read a study from a YAML file, and apply ``--set key=value``."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ from runner.study.study import Study
 
 
 def study_names() -> dict[str, Study]:
-    """Name → study, over the full-size studies of every experiment."""
-    return {study.name: study for each in experiments.EXPERIMENTS for study in each.studies()}
+    """The full-size studies of all experiments by name."""
+    return {study.name: study for experiment in experiments.EXPERIMENTS for study in experiment.studies()}
 
 
 def experiment_names() -> dict[str, Experiment]:
-    """Name → experiment."""
-    return {each.name: each for each in experiments.EXPERIMENTS}
+    """All experiments by name."""
+    return {experiment.name: experiment for experiment in experiments.EXPERIMENTS}
 
 
 def load_study(name: str, settings: Iterable[str] = ()) -> Study:
-    """The study called ``name`` in an experiment or read from a YAML file, with ``key=value`` settings applied.
+    """The study with this name in an experiment, or in the YAML file with this path, with settings applied.
+
+    Args:
+        settings: texts ``key=value``.
 
     Raises:
-        BadInput: no such study or file, a key that does not exist, or a value that is not allowed.
+        BadInput: the study, the file or a key does not exist, or a value is not allowed.
     """
     if is_file(name):
         return read_study(name, settings)
-    known = study_names()
-    if name not in known:
-        raise BadInput(f"study {name!r}: there is none; {did_you_mean(name, known)}")
-    return changed(known[name], settings)
+    studies = study_names()
+    if name not in studies:
+        raise BadInput(f"study {name!r}: does not exist; {did_you_mean(name, studies)}")
+    return changed(studies[name], settings)
 
 
 def load_studies(
     name: str, settings: Iterable[str] = (), quick: bool = False
 ) -> tuple[Experiment | None, tuple[Study, ...]]:
-    """All studies of the experiment called ``name``, or one study by its name or file, with settings applied to each.
+    """All studies of the experiment with this name, or one study by its name or path, with settings applied to each.
 
     Args:
-        quick: the experiment's quick flavour.
+        quick: load the quick studies of the experiment.
 
     Raises:
-        BadInput: as :func:`load_study`; ``quick`` for a study.
+        BadInput: as in :func:`load_study`, or ``quick`` is given for a study.
     """
     settings = list(settings)
     if (experiment := experiment_names().get(name)) is not None:

@@ -1,4 +1,4 @@
-"""The arms that there are. To add one: an object in a file of its own here, and its entry in :data:`ARMS`."""
+"""The registry of arms. To add an arm, define one object in a file of its own here and list it in :data:`ARMS`."""
 
 from __future__ import annotations
 
@@ -25,36 +25,40 @@ __all__ = [
 ]
 
 ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
-"""In the order of help and errors; a study's point is judged by the first that its search changes and that is no
-baseline."""
+"""All arms, in the order in which errors list them. If several arms of a study depend on equally many searched fields,
+the first of them that is no baseline judges the points. A baseline is compared only with the baselines before it."""
 
 
 ONCE_JUDGED = Generated.label
-"""The arm by which searches were judged whose trials name none: an earlier version knew no other."""
+"""The arm that judged stored trials without an arm's name, which an earlier version of goodshot wrote."""
 
 
 def arms() -> tuple[Arm, ...]:
-    """The arms that there are now."""
+    """The registered arms, read at each call because :data:`ARMS` can be extended."""
     return ARMS
 
 
 def arm_of(text: str) -> Arm:
-    """The arm that a study declares by this text. Raises ValueError, naming those there are, for any other text."""
+    """The arm that ``text``, an entry of a study's field ``arms``, names.
+
+    Raises:
+        ValueError: there is no such arm; the message lists all arms.
+    """
     for arm in ARMS:
-        if (found := arm.matches(text)) is not None:
-            return found
+        if (matched := arm.matches(text)) is not None:
+            return matched
     *names, last = (repr(arm.name) for arm in ARMS)
     raise ValueError(f"{text!r} is no arm; there are {', '.join(names)} and {last}")
 
 
 def arm_of_row(label: str) -> Arm:
-    """The arm that a row calls by this label. Raises ValueError for the label of no arm."""
+    """The arm with this label in the rows of ``results/``. Raises ValueError if there is none."""
     for arm in ARMS:
-        if (found := arm.matches_label(label)) is not None:
-            return found
+        if (matched := arm.matches_label(label)) is not None:
+            return matched
     raise ValueError(f"rows of arm {label!r} were made by another version of goodshot")
 
 
 def baselines() -> tuple[Arm, ...]:
-    """The arms that others are compared with."""
+    """The registered arms that other arms are compared with."""
     return tuple(arm for arm in ARMS if arm.is_baseline)

@@ -1,4 +1,4 @@
-"""The arm ``augmented``: plain augmentation of the originals, the control that the paper lacks."""
+"""The arm ``augmented``: plain augmentation of the originals, a control experiment that the paper lacks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Augmented(Arm):
-    """As many views of the originals as other arms add images, by the strongest policy that any arm of the study uses.
+    """Adds as many views of the originals as other arms add images, with the strongest policy that the study uses.
 
-    The views are made at the detector's resolution: plain augmentation needs no generator, so nothing has to blur it.
+    The views are made at the detector's resolution, and not at that of the generator, which may be lower.
     """
 
     name = label = "augmented"
@@ -33,11 +33,11 @@ class Augmented(Arm):
     columns = MappingProxyType({"augmentation": pa.string()})
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One for each number of copies."""
+        """One variant for each number of copies."""
         yield from (Variant(self, point.copies) for point in study.points)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
-        """No stage: views cost less to make than to keep."""
+        """Plan no stage: the cell makes the views, which costs less than to store them."""
         policy = planner.study.control_policy
         identity = {"augmented": planner.policy(policy), "copies": variant.copies, "seed": seeded.seed}
         return AddedImages(identity, policy=policy, side=side)
@@ -45,14 +45,14 @@ class Augmented(Arm):
     def images(
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """Views uint8 (M, side, side, 3)."""
+        """The views, uint8 RGB (M, side, side, 3)."""
         from components.generator.augment import POLICIES, augmented_set
 
         originals = read_support(support, context.store, added.side)
         return augmented_set(originals, POLICIES[added.policy], variant.copies, seed), {}
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """The policy."""
+        """The augmentation policy."""
         return {"augmentation": planner.study.control_policy}
 
     def needs(self, study: Declaration) -> Iterator[Need]:

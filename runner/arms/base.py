@@ -1,8 +1,8 @@
-"""What an arm is: where the images come from that a detector is trained on besides its originals.
+"""The interface of an arm: a source of images that a detector is trained on in addition to the originals.
 
-An :class:`Arm` is one object in one file, listed in :data:`runner.arms.ARMS`. It says which variants a study has of it,
-which stages they need, which images they add, and how rows, tables and figures show it. Nothing outside this room asks
-for an arm's name.
+An :class:`Arm` is one object in one file, listed in :data:`runner.arms.ARMS`. It defines its variants in a study, the
+stages that these need, the images that they add, and how rows, tables and figures show them. Code outside this package
+never compares the name of an arm.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How a generated image set is made and chosen: a point and the fields varied within the arm."""
+    """How a generated image set is made and chosen: a grid point, and one value of each field varied within the arm."""
 
     point: Point
     variance: Variance
@@ -44,8 +44,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way in which a study uses an arm. ``copies`` is the number of images it adds; ``generation`` is None unless
-    the arm stands on the study's generator."""
+    """One configuration of an arm in a study.
+
+    copies: the number of images that it adds.
+    generation: how they are generated; None if the arm does not use the study's generator.
+    """
 
     arm: Arm
     copies: int = 0
@@ -53,19 +56,23 @@ class Variant:
 
     @property
     def iterations(self) -> int:
-        """The L of its images; 0 without generated ones."""
+        """L, the number of iterations that its images may be chosen from; 0 without a generator."""
         return self.generation.point.iterations if self.generation else 0
 
     @property
     def label(self) -> str:
-        """The arm with its point, or with its copies."""
+        """The label of the arm followed by its grid point, or without a generator by its copies."""
         point = self.generation.point.label() if self.generation else f"copies={self.copies}"
         return f"{self.arm.label} {point}"
 
 
 @dataclass(frozen=True, slots=True)
 class SeededSupport:
-    """One support of a category, and the seed of its cells."""
+    """One support of a category, with the seed that drew it and the seed of its cells.
+
+    support_seed: None if the originals are all images or a given list.
+    seed: the seed of training and sampling.
+    """
 
     category: Category = field(compare=False)
     support: Support
@@ -75,13 +82,13 @@ class SeededSupport:
 
 @dataclass(frozen=True, slots=True)
 class AddedImages:
-    """The images that a variant adds to one support, as planned.
+    """The plan of the images that a variant adds to one support. The default adds none.
 
-    identity: plain values for the fingerprint of what is trained on them.
-    inputs: ids of the stages that they need.
-    image_set, prompt: keys in the store, where there are any.
-    policy: the augmentation that is applied to them; ``none`` for none.
-    side: the side in pixels at which they are made, for images that no stage keeps.
+    identity: the values that identify the images in the fingerprint of a detection.
+    inputs: ids of the stages that the images need.
+    image_set, prompt: keys of the image set and of its prompt ranking in the store; None without one.
+    policy: the augmentation policy that is applied to the images; ``none`` for no augmentation.
+    side: the side in pixels of images that are made in the cell and not by a stage; 0 otherwise.
     """
 
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -93,15 +100,15 @@ class AddedImages:
 
 
 class Planner(Protocol):
-    """What plans one study's cells, as an arm sees it."""
+    """The planner of one study, with the methods that arms and cell kinds may use."""
 
     @property
     def study(self) -> Declaration:
-        """The study."""
+        """The study that is planned."""
 
     @property
     def categories(self) -> Mapping[str, Category]:
-        """Its categories by name."""
+        """The categories of the study by name."""
 
     @property
     def sources(self) -> Sequence[Category]:
@@ -109,86 +116,97 @@ class Planner(Protocol):
 
     @property
     def samples(self) -> int:
-        """Samples of each scored iteration at least: a search may ask for more copies later."""
+        """Minimum number of samples of each scored iteration, because a search may request more copies later."""
 
     def add(self, stage: S) -> S:
-        """The plan's one stage of this id."""
+        """Add a stage, unless the plan has one with its id. Returns the stage that is in the plan."""
 
     def once(self, make: Callable[..., T], *arguments: Any) -> T:
-        """What ``make(planner, *arguments)`` returns, called once for these arguments."""
+        """The result of ``make(planner, *arguments)``, which is called only once for equal arguments."""
 
     def policy(self, name: str) -> Any:
-        """An augmentation policy in canonical form."""
+        """The augmentation policy with this name in canonical form, for fingerprints."""
 
 
 class Arm(ABC):
-    """Where images come from. Arms are compared and hashed by their name."""
+    """One source of added images. Arms are compared and hashed by their name."""
 
     label: str
     """Its name in rows and tables."""
     name: str
-    """Its name as a study declares it."""
+    """Its name in a study's field ``arms``."""
     colour: ClassVar[str]
-    """In figures; from the Okabe-Ito palette, which is told apart with any colour vision."""
+    """Its colour in figures, from the Okabe-Ito palette, which is distinguishable with any colour vision."""
     is_baseline: ClassVar[bool] = False
-    """Whether other arms are compared with it."""
+    """Whether tables compare other arms with it."""
     paired_by: ClassVar[tuple[str, ...]] = ()
-    """Of a baseline: the columns that it has in common with a variant that is compared with it."""
+    """For a baseline: the columns that must be equal in its row and in the row that is compared with it."""
     has_text: ClassVar[bool] = False
-    """Whether a prompt takes part in its images."""
+    """Whether its images depend on a prompt."""
     has_trace: ClassVar[bool] = False
-    """Whether a training's similarity per iteration explains its images."""
+    """Whether the similarity trace of a training explains the choice of its images."""
     point_fields: ClassVar[tuple[str, ...]] = ()
-    """The fields of a study's point that its rows differ by."""
+    """The fields of a grid point by which its rows differ."""
     column_defaults: ClassVar[Mapping[str, Any]] = {}
-    """The columns by which its variants differ besides the point, each with the value that labels leave out."""
+    """The other columns by which its variants differ, each with its default, which labels omit."""
     searched: ClassVar[frozenset[str]] = frozenset({"copies", "detectors"})
-    """The fields of a study that change its rows, by which a search can be judged."""
+    """The fields of a study on which its rows depend, so that it can judge a search over them."""
     images_are: ClassVar[str] = "added"
-    """What its images are called in captions: generated, supplied."""
+    """The adjective for its images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
-    """The columns of ``results/`` that it fills, besides those of every row."""
+    """The columns of ``results/`` that it fills, in addition to the columns of every row."""
 
     @abstractmethod
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """The ways in which a study uses it."""
+        """Its configurations in a study; each is measured on every support."""
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
-        """The stages and the identity of what it adds. ``side`` is the side at which a consumer reads images."""
+        """Plan the added images of a variant and add their stages to the plan.
+
+        side: the side in pixels to which the detector, or other reader of the images, resizes them.
+        """
         return AddedImages()
 
     def images(
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """What it adds, uint8 RGB (M, H, W, 3) or None, and the values of its columns that depend on running."""
+        """Make or read the added images. Runs inside a cell.
+
+        Returns the images, uint8 RGB (M, H, W, 3), or None if the arm adds none; and the values of those of its columns
+        that are only known then.
+        """
         return None, {}
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """The columns that all its rows of a category have in common."""
+        """The columns that are equal in all its rows of a category."""
         return {}
 
     def varied(self, variant: Variant) -> dict[str, Any]:
-        """The columns by which its variants differ, but the number of copies."""
+        """The columns by which its variants differ, without ``copies``."""
         return {}
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """What its stages need on a machine."""
+        """The files that its stages need on a machine."""
         return iter(())
 
     def sources(self, study: Declaration) -> bool:
-        """Whether a variance predicted from other categories takes part."""
+        """Whether it uses a variance that is predicted from other categories, which then have to be read."""
         return False
 
     def caption(self, row: Mapping[str, Any]) -> str:
-        """What the images of a row are, for the caption of a figure that shows some of them."""
+        """A description of the added images of a row, for the caption of a figure that shows some of them."""
         return f"{self.images_are} images"
 
     def matches(self, text: str) -> Arm | None:
-        """The arm that a study declares by this text, if it is this one. Raises ValueError for a wrong argument."""
+        """This arm, with its argument if it has one, if ``text`` in a study's ``arms`` names it; otherwise None.
+
+        Raises:
+            ValueError: the argument in ``text`` is wrong.
+        """
         return self if text == self.name else None
 
     def matches_label(self, label: str) -> Arm | None:
-        """The arm that rows call by this label, if it is this one."""
+        """This arm if ``label`` is its label in rows; otherwise None."""
         return self if label == self.label else None
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""The arms ``external:<folder>``: images that a user supplies, any number of such arms in one study (Table 1)."""
+"""The arms ``external:<folder>``: images that a user supplies (Table 1). A study may have several of these arms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFIX = "external:"
 
 
 class External(Arm):
-    """The images of one folder. Rows show the folder's own name, never the path to it."""
+    """Adds the images of one folder. Rows show the name of the folder, never its path."""
 
     colour = "#CC79A7"
     point_fields = ("copies",)
@@ -28,15 +28,15 @@ class External(Arm):
     def __init__(self, name: str = f"{PREFIX}<folder>") -> None:
         self.name = name
         self.folder = Path(name.removeprefix(PREFIX)).expanduser()
-        # A name such as "." has none of its own.
+        # A path such as "." has no last component; its absolute path has one.
         self.label = f"{PREFIX}{self.folder.name or self.folder.absolute().name}"
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One for each number of copies."""
+        """One variant for each number of copies."""
         yield from (Variant(self, point.copies) for point in study.points)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
-        """The folder's first images, resized to the side at which they are read."""
+        """Plan the first images of the folder, resized to ``side``."""
         folders = planner.once(_folders)
         stage = planner.add(folders.image_set(self.folder, seeded.category, variant.copies, side))
         identity = {"image_set": stage.key, "post_augment": None, "seed": None}
@@ -45,7 +45,7 @@ class External(Arm):
     def images(
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """The supplied images."""
+        """Read the supplied images from the store."""
         return context.store.get(str(added.image_set)).arrays("images.safetensors")["images"], {}
 
     def needs(self, study: Declaration) -> Iterator[Need]:
@@ -53,7 +53,7 @@ class External(Arm):
         return quality_needs()
 
     def matches(self, text: str) -> Arm | None:
-        """The arm of the folder that the text names."""
+        """An arm for the folder in ``text``; None if ``text`` names no folder after the prefix."""
         folder = text.removeprefix(PREFIX)
         if folder == text or not folder.strip():
             return None
@@ -62,7 +62,7 @@ class External(Arm):
         return External(text)
 
     def matches_label(self, label: str) -> Arm | None:
-        """Every external arm."""
+        """An external arm if ``label`` has the prefix; it only serves to describe rows."""
         return External(label) if label.startswith(PREFIX) else None
 
 

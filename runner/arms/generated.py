@@ -1,4 +1,4 @@
-"""The arm ``generated``: the variance-aware generator (§4.1.2), its image set chosen by the text (§4.2)."""
+"""The arm ``generated``: image sets of the variance-aware generator (§4.1.2), chosen by the text (§4.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Generated(text.TextArm):
-    """Image sets of the study's generators, at every point and for every value of the fields varied within the arm."""
+    """Adds image sets of the study's generators, for every grid point and value of the fields varied within the arm."""
 
     name = label = "generated"
     colour = "#009E73"
@@ -58,14 +58,14 @@ class Generated(text.TextArm):
     )
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One for each point and each value of the varied fields."""
-        options = itertools.product(
+        """One variant for each grid point and each combination of the varied fields."""
+        combinations = itertools.product(
             study.points, study.variance, study.prompt_kind, study.select, study.detail, study.post_augment
         )
-        yield from (Variant(self, each[0].copies, Generation(*each)) for each in options)
+        yield from (Variant(self, values[0].copies, Generation(*values)) for values in combinations)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
-        """Prompt, training and image set."""
+        """Plan the prompt, the training and the image set."""
         generation = text.generation_of(variant)
         prompt = text.plan_prompt(planner, seeded)
         image_set = text.plan_image_set(planner, text.plan_training(planner, seeded, generation), generation, prompt)
@@ -80,18 +80,18 @@ class Generated(text.TextArm):
     def images(
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """The chosen image set, with plain augmentation on top where the study asks for it."""
+        """Read the chosen image set, and apply the policy ``post_augment`` to it."""
         images, facts = text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
         return _post_augmented(images, added.policy, seed), facts
 
     def varied(self, variant: Variant) -> dict[str, Any]:
-        """The point and the varied fields."""
+        """The columns of the grid point and of the varied fields."""
         generation = text.generation_of(variant)
         names = ("select", "detail", "post_augment")
         return {**super().varied(variant), **{name: getattr(generation, name) for name in names}}
 
     def caption(self, row: Mapping[str, Any]) -> str:
-        """Which iteration was chosen, and by which prompt."""
+        """The chosen iteration, and the prompt that chose it."""
         chosen = "chosen by" if row["select"] == "text" else "the last; the prompt is"
         return (
             f"images of iteration α = {row['chosen_iteration']} of L = {row['iterations']}, {chosen} "
@@ -100,7 +100,7 @@ class Generated(text.TextArm):
 
 
 def _post_augmented(images: np.ndarray, policy: str, seed: int) -> np.ndarray:
-    """Plain augmentation on top of generated images, one view of each (METHOD's ``post_augment``)."""
+    """One augmented view of each generated image (METHOD's ``post_augment``); the images themselves for ``none``."""
     if policy == "none":
         return images
     import torch

@@ -9,7 +9,7 @@ from runner.declaration.fields import Declaration
 
 
 class Original(Arm):
-    """Adds nothing."""
+    """Adds no images."""
 
     name = label = "original"
     colour = "#0072B2"
@@ -17,5 +17,5 @@ class Original(Arm):
     searched = frozenset({"detectors"})
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One."""
+        """A single variant."""
         yield Variant(self)

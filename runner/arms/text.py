@@ -1,4 +1,4 @@
-"""What arms with a text have in common: columns and needs, and the stages prompt, training and image set."""
+"""The common base of arms with a prompt: their columns and needs, and how their stages are planned."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ COLUMNS: Mapping[str, pa.DataType] = {
 
 
 class TextArm(Arm):
-    """An arm whose images are made by a network that is trained on the support, towards a prompt."""
+    """An arm whose images come from the study's generator and depend on a prompt."""
 
     has_text = True
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """How the network is trained."""
+        """The columns that state how the network is trained."""
         study = planner.study
         return {
             "augmentation": study.augmentation_of(category),
@@ -65,7 +65,7 @@ class TextArm(Arm):
         }
 
     def varied(self, variant: Variant) -> dict[str, Any]:
-        """The point and the text."""
+        """The columns of the grid point and of the prompt."""
         generation = generation_of(variant)
         return {
             "prompt_kind": generation.prompt_kind,
@@ -75,18 +75,18 @@ class TextArm(Arm):
         }
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """Encoder and WordNet, start weights, and the networks of image quality."""
+        """The encoder, WordNet, the start weights, and the networks of image quality."""
         yield from prompt_needs(study.encoder, study.prompt)
         yield from training_needs(study.generator)
         yield from quality_needs()
 
     def sources(self, study: Declaration) -> bool:
-        """With a predicted variance."""
+        """True if the study has a predicted variance."""
         return "predicted" in study.variance
 
 
 def generation_of(variant: Variant) -> Generation:
-    """The variant's generation, which every variant of a `TextArm` has."""
+    """The generation of a variant of a :class:`TextArm`, which is never None."""
     assert variant.generation is not None  # noqa: S101
     return variant.generation
 
@@ -97,12 +97,12 @@ def wordnet_of(planner: Planner) -> WordNet:
 
 
 def encoder_of(planner: Planner) -> Canonical:
-    """The identity of the study's encoder."""
+    """The identity of the study's encoder in canonical form."""
     return canonical(encoder_identity(planner.study.encoder, planner.study.encoder_precision), "encoder")
 
 
 def plan_prompt(planner: Planner, seeded: SeededSupport) -> PromptStage:
-    """The stage that ranks the prompts of a support."""
+    """Add the stage that ranks the prompts of a support."""
     return planner.once(_prompt, seeded.category.name, seeded.support)
 
 
@@ -113,9 +113,9 @@ def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
     objects = (object_for(c.name, study.objects) for c in planner.categories.values())
     senses = wordnet.own_senses(object_name, config.senses, objects)
     words = wordnet.words(object_name, config.hops, config.relations, senses)
-    # Neither where the words come from nor which senses they are of: the words themselves count, below.
-    chosen = config.model_dump(mode="json", exclude={"wordnet", "senses"})
-    options = {**chosen, "encoder": planner.once(encoder_of)}
+    # The words themselves are part of the identity below, not their source and senses.
+    ranking = config.model_dump(mode="json", exclude={"wordnet", "senses"})
+    options = {**ranking, "encoder": planner.once(encoder_of)}
     inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
     return planner.add(
         PromptStage(
@@ -132,7 +132,7 @@ def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
 
 
 def plan_training(planner: Planner, seeded: SeededSupport, generation: Generation) -> TrainingStage:
-    """The training that a generated image set needs."""
+    """Add the training that makes a generation's image set."""
     return planner.once(_training, seeded, generation.point.vq_weight, generation.variance)
 
 
@@ -148,7 +148,7 @@ def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, varianc
             variation_stage(seeded.category, planner.sources, study.variation, config, augmentation, start_sha256)
         )
         options["variation"] = variation.key
-    scored = {"encoder": planner.once(encoder_of), "score_every": study.score_every}
+    scoring = {"encoder": planner.once(encoder_of), "score_every": study.score_every}
     inputs = {"support": list(seeded.support.content)}
     return planner.add(
         TrainingStage(
@@ -161,7 +161,7 @@ def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, varianc
             seed=seeded.seed,
             augmentation=augmentation,
             encoder=study.encoder,
-            scoring=fingerprint("scoring", 1, scored, {})[:8],
+            scoring=fingerprint("scoring", 1, scoring, {})[:8],
             score_every=study.score_every,
             start_sha256=options.get("init_sha256"),
             variation=variation.key if variation else None,
@@ -174,7 +174,7 @@ def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, varianc
 def plan_image_set(
     planner: Planner, training: TrainingStage, generation: Generation, prompt: PromptStage
 ) -> ImageSetStage:
-    """The image set of a generation, which its training makes."""
+    """Add the image set of a generation."""
     point = generation.point
     options: dict[str, Any] = {
         "copies": point.copies,
@@ -183,7 +183,7 @@ def plan_image_set(
         "select": generation.select,
         "detail": generation.detail,
     }
-    # The last set is the same whatever the text, but the similarity that is recorded of it is not.
+    # With ``select: last`` the images do not depend on the prompt, but the similarity recorded with them does.
     inputs = {"generator": training.key, **text_identity(planner, prompt, generation)}
     return planner.add(
         ImageSetStage(
@@ -202,12 +202,12 @@ def plan_image_set(
 
 
 def text_identity(planner: Planner, prompt: PromptStage, generation: Generation) -> dict[str, Any]:
-    """Which text takes part, for a fingerprint."""
+    """The prompt, its kind and the encoder, for a fingerprint."""
     return {"prompt": prompt.key, "kind": generation.prompt_kind, "encoder": planner.once(encoder_of)}
 
 
 def read_image_set(added: AddedImages, prompt_kind: str, context: Context) -> tuple[np.ndarray, dict[str, Any]]:
-    """The images of a set uint8 (M, R, R, 3), and what a row says of how they were chosen."""
+    """The images of a set, uint8 RGB (M, R, R, 3), and the columns that state how they were chosen."""
     artifact = context.store.get(str(added.image_set))
     ranking = context.store.get(str(added.prompt)).info
     return artifact.arrays("images.safetensors")["images"], {
@@ -220,5 +220,5 @@ def read_image_set(added: AddedImages, prompt_kind: str, context: Context) -> tu
 
 
 def similarity_note(row: Mapping[str, Any]) -> str:
-    """For example ``, similarity 0.412``; empty where no text took part."""
+    """The end of a caption, such as ``, similarity 0.412``; empty if the row has no similarity."""
     return "" if row["similarity"] is None else f", similarity {row['similarity']:.3f}"

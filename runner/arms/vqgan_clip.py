@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 
 class VQGANClip(text.TextArm):
-    """The network is that of the largest declared L, trained for each λ and ``variance``; a published one
-    (``generator.init``) is taken as it is. The latent is neither sampled nor selected."""
+    """Adds images whose latents are optimised towards the prompt.
+
+    The network is trained up to the largest declared L, once for each λ and ``variance``; a published network
+    (``generator.init``) is used as it is. No latent is sampled and no iteration is selected.
+    """
 
     name = label = "vqgan_clip"
     colour = "#D55E00"
@@ -45,15 +48,15 @@ class VQGANClip(text.TextArm):
     columns = text.COLUMNS
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One for each λ, number of copies, variance and kind of prompt."""
+        """One variant for each λ, number of copies, variance and kind of prompt."""
         last = [point for point in study.points if point.iterations == max(study.iterations)]
-        # The other fields are those of the generated arm's first variant, with which it shares its training.
+        # The other fields are set as in the first variant of the arm ``generated``, so that both share a training.
         for point, variance, kind in itertools.product(last, study.variance, study.prompt_kind):
             generation = Generation(point, variance, kind, study.select[0], study.detail[0], "none")
             yield Variant(self, point.copies, generation)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
-        """Prompt, training with one image set of it, and the optimised set."""
+        """Plan the prompt, the training with one of its image sets, and the optimised images."""
         generation = text.generation_of(variant)
         prompt = text.plan_prompt(planner, seeded)
         training = text.plan_training(planner, seeded, generation)
@@ -88,11 +91,11 @@ class VQGANClip(text.TextArm):
     def images(
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
-        """The optimised images."""
+        """Read the optimised images."""
         return text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
 
     def caption(self, row: Mapping[str, Any]) -> str:
-        """Which network, and which prompt."""
+        """The L of the network, and the prompt."""
         return (
             f"latents of the network of L = {row['iterations']}, optimised towards "
             f"“{row['prompt']}”{text.similarity_note(row)}"

@@ -1,4 +1,4 @@
-"""The kinds of cells that there are. To add one: an object in a file of its own here, and its entry in
+"""The registry of cell kinds. To add a kind, define one object in a file of its own here and list it in
 :data:`CELL_KINDS`."""
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ CELL_KINDS: tuple[CellKind, ...] = (Detection(),)
 
 
 def cell_kinds() -> tuple[CellKind, ...]:
-    """The kinds that there are now."""
+    """The registered kinds, read at each call because :data:`CELL_KINDS` can be extended."""
     return CELL_KINDS
 
 
 def cell_kind(name: str) -> CellKind:
-    """The kind of this name. Raises ValueError, naming those there are, for any other name."""
+    """The kind with this name. Raises ValueError, which lists the known names, if there is none."""
     for kind in CELL_KINDS:
         if kind.name == name:
             return kind
@@ -25,5 +25,6 @@ def cell_kind(name: str) -> CellKind:
 
 
 def kind_of_row(name: str | None) -> CellKind | None:
-    """The kind of a row; None of a kind that this version does not know. Early rows, all of detections, named none."""
+    """The kind of a row with ``name`` in its column ``cell``; None if it is unknown. None is a detection of an early
+    version, which wrote no name."""
     return next((kind for kind in CELL_KINDS if kind.name == (name or Detection.name)), None)

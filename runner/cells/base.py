@@ -1,8 +1,8 @@
-"""What a cell is: one measurement of one support and one variant of an arm, which is one row of results.
+"""The interface of a cell: one measurement of one support and one variant of an arm, stored as one row of results.
 
-A :class:`CellKind` is one object in one file, listed in :data:`runner.cells.CELL_KINDS`. It says what is measured for
-each support and variant of a study, what identifies it, and which columns its rows have. Its
-:class:`CellStage` runs it.
+A :class:`CellKind` is one object in one file, listed in :data:`runner.cells.CELL_KINDS`. It defines what is measured
+for each support and variant of a study, what identifies a measurement, and which columns its rows have. The
+:class:`CellStage` that it plans runs the measurement.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row of results. ``subject`` is what the kind measures with, for example a detector's configuration."""
+    """One cell of a study, which becomes one row of results.
+
+    subject: the object that the kind measures with, for example a detector's configuration; None if it needs none.
+    """
 
     kind: CellKind
     category: str
@@ -49,23 +52,23 @@ class Cell:
 
     @property
     def generation(self) -> Generation | None:
-        """How generated images are made; None of other arms."""
+        """How the generated images are made and chosen; None for an arm without a generator."""
         return self.variant.generation
 
     @property
     def label(self) -> str:
-        """In words: category, seed, arm with its point, and the subject."""
+        """Text for messages: category, seed, arm with its point, and subject."""
         subject = self.kind.label(self.subject)
         return " ".join(filter(None, [self.category, f"seed={self.seed}", self.variant.label, subject]))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What running a cell has found.
+    """The result of running a cell.
 
-    columns: values of the row's own columns.
+    columns: values of the row's columns that depend on running the cell.
     scores: rows of ``scores/``, without the fingerprint.
-    metrics: rows of ``metrics/``.
+    metrics: rows of ``metrics/``, without the fingerprint.
     """
 
     columns: Mapping[str, Any]
@@ -75,10 +78,12 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class CellStage(Stage):
-    """A planned cell. It commits no artifact: its executor appends what it measures to the results.
+    """A planned cell. It commits no artifact of its own; the executor appends its measurement to the results.
 
-    declared: the columns of its row that it has in common with others.
-    keeps_pictures: whether it leaves pictures in the store for the report.
+    support: the originals.
+    added: the planned images that the arm adds.
+    declared: the columns that all rows of the study with this category and arm have in common.
+    keeps_pictures: whether it also commits pictures for the report to the store.
     """
 
     takes = "detector"
@@ -92,17 +97,17 @@ class CellStage(Stage):
 
     @property
     def fingerprint(self) -> str:
-        """What identifies its row."""
+        """The fingerprint of its row, 64 hex digits."""
         return self.key.rpartition("/")[2]
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The support's shard, and the stages of the images that are added."""
+        """The support's shard, and the stages that the added images need."""
         return (self.support.shard, *self.added.inputs)
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns of its row that do not depend on running it; those of other arms and kinds are not there."""
+        """The columns of its row that do not depend on running it, without those of other arms and kinds."""
         cell = self.cell
         columns = {
             **self.declared,
@@ -120,67 +125,70 @@ class CellStage(Stage):
         return columns
 
     def is_made(self, store: Store) -> bool:
-        """Never by an artifact: a row says so."""
+        """Always False: a cell is finished when its row is in the results, not when an artifact is in the store."""
         return False
 
     def added_images(self, context: Context) -> tuple[Any, dict[str, Any]]:
-        """What the arm adds, uint8 (M, H, W, 3) or None, and what its row says of it."""
+        """The images that the arm adds, uint8 RGB (M, H, W, 3) or None, and the values of the arm's columns."""
         return self.cell.arm.images(self.cell.variant, self.added, self.support, self.cell.seed, context)
 
     @abstractmethod
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Measure it."""
+        """Run the measurement."""
 
 
 class CellKind(ABC):
-    """What is measured for each support and variant. Kinds are compared and hashed by their name."""
+    """One kind of measurement of a support and a variant. Kinds are compared and hashed by their name."""
 
     name: ClassVar[str]
-    """As a study declares it, and in fingerprints."""
+    """Its name in a study's field ``cells`` and in fingerprints."""
     title: ClassVar[str]
-    """In tables."""
+    """Its name in tables."""
     columns: ClassVar[Mapping[str, pa.DataType]]
-    """The columns of ``results/`` that it fills, besides those of every row."""
+    """The columns of ``results/`` that it fills, in addition to the columns of every row."""
     metrics: ClassVar[tuple[str, ...]]
-    """Those of them that are metrics (:mod:`components.metrics.declared`)."""
+    """The ``columns`` that are metrics (:mod:`components.metrics.declared`)."""
     checked: ClassVar[tuple[str, ...]] = ()
-    """The columns that :meth:`problems` looks at."""
+    """The columns that :meth:`problems` reads."""
 
     def subjects(self, study: Declaration) -> tuple[Any, ...]:
-        """What it measures with, each in a cell of its own."""
+        """The objects to measure with, such as the study's detectors; each has its own cells."""
         return (None,)
 
     def wants(self, variant: Variant) -> bool:
-        """Whether a variant is measured: a kind that measures added images has nothing to do for an arm without any."""
+        """Whether to plan a cell for the variant. A kind that measures added images refuses an arm without images."""
         return True
 
     def label(self, subject: Any) -> str:
-        """The subject in tables and messages."""
+        """The name of a subject in tables and messages."""
         return ""
 
     def subject_columns(self, subject: Any) -> dict[str, Any]:
-        """The columns that say what was measured with."""
+        """The columns that describe the subject."""
         return {}
 
     def side(self, subject: Any, study: Declaration) -> int:
-        """The side in pixels at which it reads images."""
+        """The side in pixels to which the subject resizes images."""
         return study.generator.resolution
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """What it needs on a machine."""
+        """The files that its cells need on a machine."""
         return iter(())
 
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
-        """What is wrong with a row: its columns ``checked`` against its rows of ``scores/``, (T,) each."""
+        """Compare the ``checked`` columns of a row with its rows of ``scores/`` (``labels`` and ``scores``, (T,) each).
+
+        Yields a message for each contradiction, which continues a sentence about the row.
+        """
         return iter(())
 
     @abstractmethod
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> CellStage:
-        """The stage of a cell."""
+        """Plan the stage of a cell: its key, and what it needs to run."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CellKind) and other.name == self.name
@@ -190,10 +198,10 @@ class CellKind(ABC):
 
 
 def train_identity(planner: Planner, support: Support) -> Canonical:
-    """The originals' content, for fingerprints."""
+    """The content of the originals in canonical form, for fingerprints."""
     return canonical(support.content, "train")
 
 
 def cell_key(kind: str, version: int, identity: Canonical, inputs: Mapping[str, Any]) -> str:
-    """Where a cell is in the plan: its fingerprint below ``cell/``."""
+    """The key of a cell in the plan: ``cell/`` and its fingerprint."""
     return f"cell/{fingerprint(kind, version, identity, inputs)}"

@@ -1,4 +1,4 @@
-"""The cell kind ``detection``: train a detector on a support and what an arm adds, and score the test images."""
+"""The cell kind ``detection``: train a detector on the originals and the added images, and score the test images."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ if TYPE_CHECKING:
     from components.detectors.base import Batch
 
 ROUNDING = 1e-9
-"""Two computations of one image AUROC differ by less."""
+"""Largest difference between two computations of one image AUROC."""
 PICTURES = 8
-"""Test images whose anomaly maps are kept for the report."""
+"""Maximum number of test images whose anomaly maps are committed for the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionStage(CellStage):
     """Train one detector and score the test images.
 
-    planted: the set of synthetic anomalies that it is judged by, with ``objective: planted``.
-    object_name: what the detector is told that the object is called; None for one that does not read it.
+    planted: the set of synthetic anomalies to score as well, with ``objective: planted``; None otherwise.
+    object_name: the object's name for a detector that reads it; None for other detectors.
+    n_test: the number of test images.
     """
 
     kind = "detection"
@@ -56,31 +57,34 @@ class DetectionStage(CellStage):
 
     @property
     def detector(self) -> DetectorConfig:
-        """The detector."""
+        """The configuration of the detector."""
         config: DetectorConfig = self.cell.subject
         return config
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The originals, the test images, and the features of both where the detector shares them."""
+        """The originals, the test images and, if the detector can share features, the features of both."""
         test = TestImages(self.support.shard, self.detector.image_size)
         return (Originals(self.support), test, *shared_features(self.support, self.detector))
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """Training images and test images."""
+        """Training by training image, and scoring by test image."""
         images = len(self.support.ids) + self.cell.copies
         return Work(self._fit_kind(device), images), Work(self._score_kind(device), self.n_test)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """Its row and metrics, and a score for each test image."""
+        """The bytes of its row and metrics, and of a score for each test image."""
         return 8192 + 100 * self.n_test
 
     def memory_kind(self) -> str:
-        """Training decides how much of a GPU is taken."""
+        """The kind of work of training, which needs the most GPU memory."""
         return self._fit_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Train, score, and measure. With shared features the numbers are the same; the seconds are without them."""
+        """Train, score, and compute the metrics.
+
+        Shared features change no number, but the seconds do not include their computation.
+        """
         import numpy as np
 
         from components.data.crop import centre_crop
@@ -98,19 +102,19 @@ class DetectionStage(CellStage):
         else:
             scores = detector.score(test.images)
         facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
-        self._tell(context, facts, len(test.image_ids))
-        test = centre_crop(test, self.detector.crop)  # as the detector did
-        # Some models of anomalib score images alone.
+        self._report_costs(context, facts, len(test.image_ids))
+        test = centre_crop(test, self.detector.crop)  # the detector has cropped the images in the same way
+        # Some models of anomalib return image scores only; then there is no map to compare with the masks.
         masks = None if np.isnan(scores.maps).all() else test.masks
         metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
         values = list(metrics.values)
         if extra is not None:
             values += quality_values(extra, originals, context.store)
         if self.planted is not None:
-            read = partial(_read_others, self.support, self.detector.image_size, context.store)
-            synthetic = planted_values(self.planted, detector, read, self.support.ids)
-            values += synthetic
-            facts["planted"] = planted_auroc(synthetic)
+            read = partial(_read_training_images, self.support, self.detector.image_size, context.store)
+            synthetic_values = planted_values(self.planted, detector, read, self.support.ids)
+            values += synthetic_values
+            facts["planted"] = planted_auroc(synthetic_values)
         if self.keeps_pictures:
             _keep_maps(self.fingerprint, test, scores, context.store)
         columns = {
@@ -122,18 +126,18 @@ class DetectionStage(CellStage):
         }
         return Measured(columns, list(_score_rows(test, scores)), values)
 
-    def _tell(self, context: Context, facts: Mapping[str, Any], n_test: int) -> None:
+    def _report_costs(self, context: Context, facts: Mapping[str, Any], n_test: int) -> None:
         images = len(self.support.ids) + self.cell.copies
         context.measured(self._fit_kind(context.device), facts["seconds_fit"], images)
         context.measured(self._score_kind(context.device), facts["seconds_score"], n_test)
 
     def _fit_kind(self, device: str) -> str:
-        """Training, by training image; a budget of steps counts in the label's own configuration."""
+        """The kind of work of training. Steps and epochs are part of it, because its cost may depend on them."""
         d = self.detector
         return f"fit|{d.label}|{d.resolution}|{d.steps}|{d.epochs}|{device}"
 
     def _score_kind(self, device: str) -> str:
-        """Scoring, by test image."""
+        """The kind of work of scoring."""
         return f"score|{self.detector.label}|{self.detector.resolution}|{device}"
 
 
@@ -179,7 +183,7 @@ class Detection(CellKind):
         }
 
     def side(self, subject: DetectorConfig, study: Declaration) -> int:
-        """The detector's."""
+        """The side to which the detector resizes images."""
         return subject.image_size
 
     def needs(self, study: Declaration) -> Iterator[Need]:
@@ -190,23 +194,23 @@ class Detection(CellKind):
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
-        """Whether there is a score of each test image, and whether they give the row's image AUROC."""
+        """Check that each test image has a score, and that the scores reproduce the image AUROC of the row."""
         from components.metrics.detection import image_auroc
 
         if len(scores) != row["n_test"]:
             yield f"has {len(scores)} scores of {row['n_test']} test images"
             return
-        found = image_auroc(scores, labels)
+        recomputed = image_auroc(scores, labels)
         stated = math.nan if row["image_auroc"] is None else row["image_auroc"]
-        if not (abs(found - stated) <= ROUNDING or (math.isnan(found) and math.isnan(stated))):
-            yield f"says image AUROC {stated:.6f}, and its scores give {found:.6f}"
+        if not (abs(recomputed - stated) <= ROUNDING or (math.isnan(recomputed) and math.isnan(stated))):
+            yield f"says image AUROC {stated:.6f}, and its scores give {recomputed:.6f}"
         if not has_metrics:
             yield "has no metrics"
 
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> DetectionStage:
-        """The stage of a cell, identified by the detector, the training images, the test images and the seed."""
+        """Plan a cell. The detector, the training images, the test images and the seed identify it."""
         study, category = planner.study, seeded.category
         detector: DetectorConfig = cell.subject
         object_name = object_for(cell.category, study.objects) if detector.uses_object_name() else None
@@ -219,7 +223,7 @@ class Detection(CellKind):
         if planted is not None:
             inputs["planted"] = planted[1]
         if study.oracle:
-            # A fair study never takes over a row of this one, nor this one an unmarked row.
+            # An oracle study chooses by a test metric: it must not share rows with studies that are not marked so.
             inputs["oracle"] = study.objective
         identity = planner.once(_identity, detector, cell.seed, object_name)
         return DetectionStage(
@@ -263,8 +267,8 @@ def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, featur
         detector.fit([*originals, *added])
 
 
-def _read_others(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
-    """Training images of the support's category, (S, S, 3)."""
+def _read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+    """Training images of the support's category, a list of uint8 RGB (size, size, 3)."""
     return read_support(replace(support, ids=tuple(ids)), store, size)
 
 
@@ -276,7 +280,10 @@ def _score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
 
 
 def _keep_maps(fingerprint: str, test: Split, scores: Scores, store: Store) -> None:
-    """The first test image of each defect type, good ones first: chosen by name, never by how well they score."""
+    """Commit image, mask and anomaly map of the first test image of each defect type, ``good`` first.
+
+    The choice never depends on the scores.
+    """
     import numpy as np
 
     types = sorted(set(test.defect_types), key=lambda t: (t != "good", t))[:PICTURES]

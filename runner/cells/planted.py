@@ -1,7 +1,7 @@
-"""The objective ``planted``: what a cell's detector makes of defects planted on normal images (METHOD A4, Labels).
+"""The objective ``planted``: how well a detector separates normal images from synthetic anomalies (METHOD A4, Labels).
 
-No test image and no test label takes part. The normal images are training photographs outside of the cell's support;
-where there are none (``full``), augmented views of the support.
+It uses no test image and no test label. The normal images are training photographs outside the cell's support; if there
+are none, as with ``shots: full``, they are augmented views of the support.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ if TYPE_CHECKING:
 PLANTED_VERSION = 1
 SUBSET = "planted"
 VIEWS_SEED = 2**32
-"""Of the augmented views: one that no cell can have, whose views the arm ``augmented`` trains on."""
+"""Seed of the augmented views. No cell can have it, so they differ from the views that the arm ``augmented`` adds."""
 
 
 @dataclass(frozen=True)
 class PlantedSet:
-    """What a cell's planted set is made of: ids and content of the normal images, none for views of the support."""
+    """The planned set of synthetic anomalies of one support.
+
+    config: its numbers of normal and anomalous images.
+    ids, content: ids and SHA-256 of the normal images; empty if they are augmented views of the support.
+    """
 
     config: PlantedConfig
     ids: tuple[str, ...]
     content: tuple[str, ...]
 
     def identity(self) -> dict[str, Any]:
-        """Plain values for a fingerprint."""
+        """The values that identify the set in a fingerprint."""
         return {
             "version": PLANTED_VERSION,
             "config": self.config.model_dump(mode="json"),
@@ -45,12 +49,12 @@ class PlantedSet:
 
 
 def plan_planted(samples: Sequence[Sample], support: Sequence[str], config: PlantedConfig) -> PlantedSet:
-    """The set of one support: the first ``normals`` other training images, in the order of their SHA-256.
+    """Plan the set of one support: its normal images are the first ``normals`` other training images by SHA-256.
 
-    An image of the support's own content stands under another name in some folders; it is no other image.
+    Some folders hold a copy of an original under another name; images are compared by content to exclude it.
     """
-    own = {s.sha256 for s in samples if s.image_id in support}
-    others = {s.sha256: s.image_id for s in samples if s.split == "train" and s.sha256 not in own}
+    support_content = {s.sha256 for s in samples if s.image_id in support}
+    others = {s.sha256: s.image_id for s in samples if s.split == "train" and s.sha256 not in support_content}
     chosen = sorted(others)[: config.normals]
     return PlantedSet(config, tuple(others[sha256] for sha256 in chosen), tuple(chosen))
 
@@ -58,11 +62,13 @@ def plan_planted(samples: Sequence[Sample], support: Sequence[str], config: Plan
 def planted_values(
     stage: PlantedSet, detector: Detector, read: Callable[[Sequence[str]], list[RGB]], support: Sequence[str]
 ) -> tuple[MetricValue, ...]:
-    """Score the planted set. Returns every metric of it, its subsets called ``planted`` and ``planted/<kind>``.
+    """Make the set of synthetic anomalies, score it, and return its metrics.
+
+    The subset of each value is ``planted`` for the whole set, or ``planted/<kind>`` for one kind of anomaly.
 
     Args:
-        detector: fitted.
-        read: ids → images uint8 (S, S, 3) at the detector's size.
+        detector: a fitted detector.
+        read: reads training images by id, uint8 RGB (S, S, 3) at the detector's size.
         support: ids of the cell's originals.
     """
     from components.generator.augment import POLICIES, augmented_set
@@ -72,15 +78,15 @@ def planted_values(
         normals = read(stage.ids)
     else:
         normals = list(augmented_set(read(support), POLICIES["mild"], stage.config.normals, VIEWS_SEED))
-    made = planted_set(normals, stage.config, seed=0)
-    scores = detector.score(made.images)
-    start, side = margin(made.masks.shape[1], scores.maps.shape[1]), scores.maps.shape[1]
-    middle = slice(start, start + side)
-    masks = None if np.isnan(scores.maps).all() else made.masks[:, middle, middle]
-    metrics = evaluate(scores, made.labels, masks, made.defect_types)
+    labelled = planted_set(normals, stage.config, seed=0)
+    scores = detector.score(labelled.images)
+    start, side = margin(labelled.masks.shape[1], scores.maps.shape[1]), scores.maps.shape[1]
+    crop = slice(start, start + side)
+    masks = None if np.isnan(scores.maps).all() else labelled.masks[:, crop, crop]
+    metrics = evaluate(scores, labelled.labels, masks, labelled.defect_types)
     return tuple(replace(v, subset=SUBSET if v.subset == ALL else f"{SUBSET}/{v.subset}") for v in metrics.values)
 
 
 def planted_auroc(values: Sequence[MetricValue]) -> float | None:
-    """The row's column: image AUROC of the planted set; None where none was made."""
+    """The image AUROC of the set of synthetic anomalies, for the row's column ``planted``; None without such a set."""
     return next((v.value for v in values if (v.subset, v.metric) == (SUBSET, "image_auroc")), None)

@@ -1,1 +1,1 @@
-"""What is computed once and kept in the store."""
+"""Stages: computations whose results are made once and kept in the store."""

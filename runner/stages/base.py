@@ -1,12 +1,12 @@
-"""What a stage is: a step with a key, versions and inputs, which any executor can run.
+"""The interface of a stage: one step of a plan, with a key, a version and inputs, which any executor can run.
 
-A :class:`Stage` is plain data that can be sent to another process, and a ``run`` method. The plan holds stages by
-their ``id``; an executor (:mod:`runner.executor.local` or :mod:`runner.cluster`) makes a stage's inputs and then
-the stage, once.
+A :class:`Stage` is frozen data that can be sent to another process, with a ``run`` method. The plan holds stages by
+their ``id``; an executor (:mod:`runner.executor.local` or :mod:`runner.cluster`) runs the inputs of a stage and then
+the stage itself, once.
 
-A stage whose artifact is made by another stage names that one as its ``producer``. A training, for example, is the
-producer of its image sets: it is run with all image sets that are wanted of it, and announces each as soon as it is in
-the store, while it goes on to the next.
+A stage whose artifact is made by another stage names that other stage as its ``producer``. A training, for example, is
+the producer of its image sets: one run of the training makes all requested image sets. It announces each image set as
+soon as that is committed to the store, while it trains on towards the next.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Takes = Literal["driver", "cpu", "generator", "detector"]
-"""Where a stage runs and what it takes: ``driver`` runs in the driver's process and takes nothing of a node, ``cpu``
-takes one CPU, ``generator`` and ``detector`` take what the study's resources say."""
+"""The resources that a stage needs. ``driver``: none of a node, because the stage runs in the driver's process;
+``cpu``: one CPU; ``generator`` and ``detector``: the CPUs and GPUs that the study's resources declare for them."""
 WARM = 2
-"""Objects that a process keeps from one stage to the next; the least recently used one goes first."""
+"""Number of objects that a process keeps from one stage to the next; the least recently used is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +43,67 @@ class Support:
 
 @dataclass(frozen=True)
 class Work:
-    """So many units of one kind of work; seconds a unit are measured by kind (:mod:`runner.stages.costs`)."""
+    """A number of units of one kind of work. :mod:`runner.stages.costs` keeps the measured seconds per unit by kind."""
 
     kind: str
     units: float
 
 
 class Warm(Generic[T]):
-    """The objects that a process keeps in memory from one stage to the next, for example trained generators."""
+    """At most ``most`` objects that a process keeps from one stage to the next, for example trained generators."""
 
     def __init__(self, most: int = WARM) -> None:
         self._most = most
-        self._held: OrderedDict[Hashable, T] = OrderedDict()
+        self._objects: OrderedDict[Hashable, T] = OrderedDict()
 
     def take(self, key: Hashable) -> T | None:
         """Remove and return the object; None if there is none."""
-        return self._held.pop(key, None)
+        return self._objects.pop(key, None)
 
     def keep(self, key: Hashable, value: T | None) -> None:
-        """Keep an object until others are used more recently."""
+        """Keep an object until newer ones displace it. None is not kept."""
         if value is not None:
-            self._held[key] = value
-        while len(self._held) > self._most:
-            self._held.popitem(last=False)
+            self._objects[key] = value
+        while len(self._objects) > self._most:
+            self._objects.popitem(last=False)
 
 
 class SharedValue(ABC):
-    """Something decoded or embedded that several stages read, loaded once: on Ray once for a node.
+    """Decoded or embedded data that several stages read. It is loaded once; with Ray once per node.
 
-    Values are compared and hashed: equal values are loaded once.
+    Shared values are compared and hashed, so that equal values are loaded once.
     """
 
     takes: ClassVar[Literal["nothing", "cpu", "detector"]] = "nothing"
-    """What loading it takes of a node: ``detector`` takes as much as the stage that reads it."""
+    """The resources that loading needs: ``detector`` means those of the stage that reads the value."""
 
     @property
     def inputs(self) -> tuple[SharedValue, ...]:
-        """The values that it is made of."""
+        """The shared values that this one is computed from."""
         return ()
 
     @abstractmethod
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> Any:
-        """Load it. ``inputs`` are the loaded values of :attr:`inputs`, in order."""
+        """Load the value with ``threads`` threads. ``inputs`` are the loaded values of :attr:`inputs`, in order."""
 
 
 def _ignore(*_: Any) -> None:
-    """What nobody wants to be told."""
+    """Discard a report: the default callback of a :class:`Context`."""
 
 
 @dataclass
 class Context:
-    """What an executor gives to a running stage.
+    """The services that an executor offers to a running stage.
 
-    store: where artifacts go.
-    read: a shared value → its content.
+    store: the store that artifacts are read from and committed to.
+    read: loads a shared value, or returns the one already loaded.
     device: ``cpu`` or ``cuda``.
-    announce: told the key of each artifact that is in the store while the stage goes on.
-    stepped: told of the updates that a training has made by now, of those just made, and of their seconds.
-    measured: told the kind, the seconds and the units of work done, for prices.
-    train_together: brings a generator to a number of updates by several processes; None to train in this one alone.
-    warm: what this process keeps for the next stage.
+    announce: callback (key), called for each artifact that is committed before the stage has finished.
+    stepped: callback (updates so far, new updates, their seconds), called by a training every few updates.
+    measured: callback (kind of work, seconds, units), called for the cost estimates of later plans.
+    train_together: trains a generator up to a number of updates in several processes, given the generator's spec, the
+        generator and that number; None to train in this process alone.
+    warm: objects that this process keeps for the next stage.
     """
 
     store: Store
@@ -117,25 +118,25 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(ABC):
-    """One step of the plan, whose result is an artifact of the store.
+    """One step of the plan, whose result is an artifact in the store.
 
-    key: where its artifact lies in the store.
-    resources: those of the study that asked for it first; never part of an identity.
+    key: the key of its artifact in the store.
+    resources: the resources of the first study that planned the stage; they are never part of an identity.
     """
 
     kind: ClassVar[str]
-    """Its name in fingerprints and in the account of executed stages."""
+    """Its name in fingerprints and in the counts of executed stages."""
     title: ClassVar[str]
     """Its name in tables."""
     version: ClassVar[int]
-    """Raised whenever its code changes what it returns."""
+    """Increased whenever a change of the code changes the result."""
     takes: ClassVar[Takes] = "cpu"
     is_artifact: ClassVar[bool] = True
-    """Whether its result is committed at its key; a training only commits below it."""
+    """Whether the stage commits an artifact at its key; a training commits only below its key."""
     trains: ClassVar[bool] = False
-    """Whether it trains a network: several processes can share it, and plans count it as a training."""
+    """Whether it trains a network. Several processes can share such a stage, and a plan counts it as a training."""
     computes: ClassVar[bool] = True
-    """Whether it needs torch, which takes a process seconds to import."""
+    """Whether it needs torch, whose import takes seconds."""
 
     key: str
     resources: Resources = field(default=Resources(), compare=False, repr=False)
@@ -147,12 +148,12 @@ class Stage(ABC):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Ids of the stages that have to be made before it."""
+        """Ids of the stages that have to run before it."""
         return ()
 
     @property
     def producer(self) -> str:
-        """Id of the stage that makes its artifact: by default its own."""
+        """Id of the stage that makes its artifact; by default the stage itself."""
         return self.id
 
     @property
@@ -162,7 +163,7 @@ class Stage(ABC):
 
     @property
     def home(self) -> str | None:
-        """Stages with one home run in one process, which keeps objects warm for them; None for any process."""
+        """Stages with the same home run in one process, which keeps objects for them; None: any process may run it."""
         return None
 
     def is_made(self, store: Store) -> bool:
@@ -170,27 +171,27 @@ class Stage(ABC):
         return store.has(self.key)
 
     def steps(self, wanted: Sequence[Stage]) -> int:
-        """Training steps that it takes to make these products from the beginning."""
+        """The number of training steps that making the products ``wanted`` needs from scratch."""
         return 0
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """What it takes to make these products: its cost model."""
+        """The work that making the products ``wanted`` needs on ``device``: the cost model of the stage."""
         return ()
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """Bytes that making these products adds to the store, about."""
+        """Approximate number of bytes that making the products ``wanted`` adds to the store."""
         return 0
 
     def memory_kind(self) -> str | None:
-        """The kind of work by which its peak of GPU memory is measured; None if it uses no GPU."""
+        """The kind of work under which its peak GPU memory is recorded; None if the stage uses no GPU."""
         return None
 
     @abstractmethod
     def run(self, context: Context, wanted: Sequence[Stage]) -> Any:
-        """Commit the artifacts of ``wanted``: its own, or those of which it is the producer."""
+        """Commit the artifacts of ``wanted``: the stage itself, or stages of which it is the producer."""
 
 
 def load_value(value: SharedValue, store: Store, device: str = "cpu", threads: int = 1) -> Any:
-    """Load a shared value and what it is made of, in this process."""
-    inputs = [load_value(each, store, device, threads) for each in value.inputs]
+    """Load a shared value and its inputs in this process."""
+    inputs = [load_value(input_, store, device, threads) for input_ in value.inputs]
     return value.load(store, inputs, device, threads)

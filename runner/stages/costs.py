@@ -1,7 +1,7 @@
-"""What stages have cost on this machine: seconds a unit, measured by every run, kept in the user's cache.
+"""The measured costs of stages on this machine: seconds per unit of work, kept in the user's cache directory.
 
-A kind of work is known by what decides its cost: the network and its resolution, the detector and its image size, the
-device. `goodshot plan` prices what is left by it.
+The name of a kind of work states all that decides its cost, such as the network and its resolution, the detector and
+its image size, and the device. Every run measures; `goodshot plan` estimates the remaining time from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEMORY_FILE = "gpu_memory.json"
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that so many units have taken."""
+    """The seconds that a number of units took."""
 
     seconds: float = 0.0
     units: float = 0.0
@@ -31,7 +31,7 @@ class Cost:
 
     @property
     def each(self) -> float | None:
-        """Seconds a unit; None if none was measured."""
+        """Seconds per unit; None if no unit was measured."""
         return self.seconds / self.units if self.units else None
 
 
@@ -40,54 +40,54 @@ Costs = Mapping[str, Cost]
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a stage has taken of a GPU at most, and all that it has."""
+    """The peak GPU memory of a stage and the total memory of that GPU, in bytes."""
 
     peak: float
     total: float
 
     def largest(self, other: Memory) -> Memory:
-        """What is safe where either was seen: the larger need on the smaller GPU."""
+        """The safe combination of two measurements: the larger peak on the smaller GPU."""
         return Memory(max(self.peak, other.peak), min(self.total, other.total))
 
 
 def device_of(gpus: float) -> str:
-    """What a stage with so many GPUs runs on."""
+    """The device of a stage with this number of GPUs: ``cuda`` for any, ``cpu`` for 0."""
     return "cuda" if gpus else "cpu"
 
 
 def read_costs() -> dict[str, Cost]:
-    """What is known on this machine; nothing, where nothing was run or the file is damaged."""
+    """The costs measured on this machine by kind of work; empty before the first run or if the file is damaged."""
     return {kind: Cost(*pair) for kind, pair in _read(FILE).items()}
 
 
 def remember_costs(measured: Costs) -> None:
-    """Add a run's measurements. Older ones count half as much with each run, so that a machine's change is seen."""
-    known = read_costs()
+    """Add the measurements of a run. Each run halves the weight of older ones, so that costs follow the machine."""
+    costs = read_costs()
     for kind, cost in measured.items():
-        before = known.get(kind, Cost())
-        known[kind] = Cost(before.seconds / 2, before.units / 2) + cost
-    _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in known.items()})
+        before = costs.get(kind, Cost())
+        costs[kind] = Cost(before.seconds / 2, before.units / 2) + cost
+    _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in costs.items()})
 
 
 def read_memory() -> dict[str, Memory]:
-    """What stages have taken of this user's GPUs."""
+    """The GPU memory measured on this machine by kind of work; empty if nothing was measured."""
     return {kind: Memory(*pair) for kind, pair in _read(MEMORY_FILE).items()}
 
 
 def remember_memory(measured: Mapping[str, Memory]) -> None:
-    """Keep the latest run's: another version may need more or less."""
-    known = {**read_memory(), **measured}
-    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in known.items()})
+    """Keep the measurements of the latest run, because another version of the code may need more or less memory."""
+    memories = {**read_memory(), **measured}
+    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in memories.items()})
 
 
 def _read(name: str) -> dict[str, tuple[float, float]]:
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        kept = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
-        return {str(kind): (float(one), float(other)) for kind, (one, other) in kept.items()}
+        pairs = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
+        return {str(kind): (float(first), float(second)) for kind, (first, second) in pairs.items()}
     return {}
 
 
 def _write(name: str, values: Mapping[str, tuple[float, float]]) -> None:
-    # Where the cache cannot be written, the next run knows less.
+    # A cache that cannot be written must not fail the run: the next run only knows fewer costs.
     with suppress(OSError, GoodshotError):
         Files(str(cache_dir())).write(name, json.dumps(dict(sorted(values.items())), indent=1).encode())

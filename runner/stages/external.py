@@ -1,7 +1,7 @@
-"""The arm ``external:<folder>``: a user's images as content-addressed image sets.
+"""The stage of the arm ``external:<folder>``: a user's images as content-addressed image sets.
 
-The driver reads the folder, at plan time to identify its images and before a run to put them into the store; workers
-see the store only, so the folder may lie on a laptop.
+The driver reads the folder: during planning to identify the images, and before a run to commit them to the store.
+Workers read only the store, so the folder needs to exist only on the driver's machine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from runner.store.fingerprint import fingerprint
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalSetStage(Stage):
-    """Put supplied images into the store as one image set, uint8 RGB (M, size, size, 3).
+    """Commit supplied images to the store as one image set, uint8 RGB (M, size, size, 3).
 
-    ``key`` is a function of their content, order and ``size`` alone. It runs in the driver, which sees the folder.
+    ``key`` depends only on the images' content, their order and ``size``. The stage runs in the driver, which can read
+    the folder.
     """
 
     kind = "external"
@@ -40,26 +41,26 @@ class ExternalSetStage(Stage):
 
 
 class ExternalFolders:
-    """Reads the folders of one study, each once.
+    """Reads the folders of one study. It reads the images of a category only once.
 
     Args:
-        one_category: whether the study has one category only, whose images may then lie in the folder itself.
+        one_category: whether the study has only one category, whose images may then lie directly in the folder.
     """
 
     def __init__(self, one_category: bool) -> None:
         self._one_category = one_category
-        self._read: dict[tuple[Path, int], tuple[Supplied, ...]] = {}
+        self._images: dict[tuple[Path, int], tuple[Supplied, ...]] = {}
 
     def image_set(self, folder: Path, category: Category, copies: int, size: int) -> ExternalSetStage:
-        """The first ``copies`` images of the category, to be resized to ``size`` (that of the detector).
+        """The stage for the first ``copies`` images of the category, resized to ``size`` pixels (the detector's).
 
         Raises:
-            BadInput: no such folder, too few images, a broken one, or one of the category's own test images.
+            BadInput: the folder does not exist, has too few images, a broken one, or one of the category's test images.
         """
-        place = folder_of(folder, category.name, self._one_category)
-        if (place, copies) not in self._read:
-            self._read[place, copies] = read_supplied(place, copies)
-        images = self._read[place, copies]
+        image_folder = folder_of(folder, category.name, self._one_category)
+        if (image_folder, copies) not in self._images:
+            self._images[image_folder, copies] = read_supplied(image_folder, copies)
+        images = self._images[image_folder, copies]
         _refuse_test_images(images, category)
         identity = fingerprint(
             "external", ExternalSetStage.version, {"size": size}, {"images": [i.sha256 for i in images]}
@@ -68,7 +69,7 @@ class ExternalFolders:
 
 
 def _refuse_test_images(images: tuple[Supplied, ...], category: Category) -> None:
-    tested = {s.sha256: s.image_id for s in category.samples if s.split == "test"}
+    test_ids = {s.sha256: s.image_id for s in category.samples if s.split == "test"}
     for image in images:
-        if image.sha256 in tested:
-            raise BadInput(f"{image.path}: is the test image {tested[image.sha256]} of {category.name}; remove it")
+        if image.sha256 in test_ids:
+            raise BadInput(f"{image.path}: is the test image {test_ids[image.sha256]} of {category.name}; remove it")

@@ -1,4 +1,4 @@
-"""What a generator is built of, the same in every process that trains it."""
+"""The specification of a generator, equal in all processes that train it together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """Everything that a fresh generator is built of: ``originals`` are K arrays uint8 (H, W, 3)."""
+    """All that is needed to build an untrained generator. ``originals`` are K arrays uint8 RGB (H, W, 3)."""
 
     originals: Sequence[np.ndarray]
     config: GeneratorConfig
@@ -26,10 +26,10 @@ class GeneratorSpec:
     augmentation: str = "mild"
     variance_head: VarianceHead | None = None
     start_sha256: str | None = None
-    """Of the start weights, which every node has to have; None where the training starts from scratch."""
+    """SHA-256 of the start weights, which every node must have; None if the training starts from scratch."""
 
     def build(self, device: str) -> Generator:
-        """The generator before its first update. Raises BadInput if this node's start weights are others."""
+        """The generator before its first update. Raises BadInput if the start weights of this node differ."""
         from components.generator.generator import Generator
         from components.generator.start import check_start
 

@@ -1,4 +1,4 @@
-"""The image set stage: what a training owes, chosen among its scored iterations (§4.2)."""
+"""The image set stage: samples of one scored iteration of a training (§4.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from runner.stages.base import Context, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSetStage(Stage):
-    """One image set, chosen among the scored iterations of a training up to ``iterations``."""
+    """One image set: ``copies`` samples of an iteration chosen among the scored ones up to ``iterations`` (L).
+
+    The training makes it, so :meth:`run` is never called.
+    """
 
     kind = "image_set"
     title = "image set"
@@ -20,7 +23,7 @@ class ImageSetStage(Stage):
     takes = "generator"
 
     training: str
-    """Id of the training that makes it."""
+    """Id of the training that makes the set."""
     prompt: str
     prompt_kind: str
     select: Select
@@ -28,11 +31,11 @@ class ImageSetStage(Stage):
     copies: int
     iterations: int
     side: int
-    """Of its images, in pixels."""
+    """Side of the images in pixels."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The prompt that it is scored by."""
+        """The prompt that the iterations are scored against."""
         return (self.prompt,)
 
     @property
@@ -41,7 +44,7 @@ class ImageSetStage(Stage):
         return self.training
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """Its pixels."""
+        """The bytes of its pixels."""
         return self.copies * self.side**2 * 3
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:

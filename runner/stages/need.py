@@ -1,7 +1,7 @@
-"""What stages need on a machine besides photographs: pretrained weights by name, a user's own files, WordNet.
+"""Files that stages need on a machine besides photographs: pretrained weights by name, a user's own files, WordNet.
 
-It is asked before anything is scanned or started, and by 'goodshot doctor' and 'goodshot fetch'. Nothing here imports
-torch or a hub's client.
+A run checks these needs before it scans or starts anything; 'goodshot doctor' and 'goodshot fetch' list them too. This
+module imports neither torch nor the client of a hub.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from components.weights.registry import TORCHVISION, WORDNET
 
 @dataclass(frozen=True)
 class Need:
-    """A weight of the registry by name, or a file of the user's, and what asks for it.
+    """A file that a study needs: a weight of the registry by name, or a user's own file.
 
-    instead: what is used without it; empty where the study cannot run without.
-    check_file: for a user's file, raises :class:`MissingWeights` unless it is there.
+    name: name in the registry, or the user's file.
+    of: the field or metric that needs it.
+    instead: the substitute that is used if it is missing; empty if the study cannot run without it.
+    check_file: only for a user's file; raises :class:`MissingWeights` if the file is missing.
     """
 
     name: str
@@ -35,11 +37,11 @@ class Need:
 
     @property
     def registered(self) -> bool:
-        """Whether it is a weight of the registry."""
+        """Whether the file is a weight of the registry."""
         return self.check_file is None
 
     def check(self) -> None:
-        """Raise :class:`MissingWeights` unless it is here: at once, with what, where and the remedy."""
+        """Raise :class:`MissingWeights`, naming the file, its place and the remedy, if it is not on this machine."""
         if self.check_file is None:
             require(self.name, self.of)
         else:
@@ -47,7 +49,7 @@ class Need:
 
     @property
     def present(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether the file is on this machine."""
         try:
             self.check()
         except MissingWeights:
@@ -56,7 +58,7 @@ class Need:
 
 
 def prompt_needs(encoder: str, config: PromptConfig) -> Iterator[Need]:
-    """Of the prompt stage: the encoder's weights, and WordNet."""
+    """The needs of the prompt stage: the encoder's weights, and WordNet."""
     names = encoder_weights(encoder)
     yield from (Need(name, "encoder") for name in names)
     if not names:
@@ -64,13 +66,13 @@ def prompt_needs(encoder: str, config: PromptConfig) -> Iterator[Need]:
     try:
         if open_wordnet(config.wordnet).source.startswith("extract"):
             yield Need(WORDNET, "prompt.wordnet", "the embedded extract is read")
-    except BadInput:  # the one that is named is not here
+    except BadInput:  # the configured WordNet is not on this machine
         if config.wordnet == "nltk":
             yield Need(WORDNET, "prompt.wordnet")
 
 
 def training_needs(config: GeneratorConfig) -> Iterator[Need]:
-    """Of a training: the start weights, and the network of its perceptual loss."""
+    """The needs of a training: the start weights, and the network of its perceptual loss."""
     name = start_weights(config.init)
     if name is not None:
         yield Need(name, f"generator.init = {config.init}")
@@ -81,11 +83,11 @@ def training_needs(config: GeneratorConfig) -> Iterator[Need]:
 
 
 def detector_needs(detector: DetectorConfig) -> Iterator[Need]:
-    """Of a detector: its pretrained weights."""
+    """The needs of a detector: its pretrained weights."""
     yield from (Need(name, f"detector {detector.label}") for name in weight_names(detector))
 
 
 def quality_needs() -> Iterator[Need]:
-    """Of image quality: the standard networks, which have embedded substitutes."""
+    """The needs of image quality: the standard networks, which have embedded substitutes."""
     for network, metric in (("vgg16", "lpips"), ("inception_v3", "is")):
         yield Need(f"{TORCHVISION}{network}", f"metric {metric}", f"{metric}_lite0 is measured instead")

@@ -26,7 +26,7 @@ EMBEDDINGS = "embeddings.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class PromptStage(Stage):
-    """Rank the candidate prompts of one support; the ranking and the embedding of each kind's prompt are kept."""
+    """Rank the candidate prompts of one support; commit the ranking and the embedding of each kind of prompt."""
 
     kind = "prompt"
     title = "prompt"
@@ -54,11 +54,11 @@ class PromptStage(Stage):
         return (Work(f"prompt|{self.encoder}", 1),)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """A ranking and four embeddings."""
+        """The bytes of a ranking and of one embedding for each kind of prompt."""
         return 4096
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
-        """Rank the candidates against the originals' embedding (eq. 1); keep the ranking and each kind's z_t."""
+        """Rank the candidates against the originals' embedding (eq. 1); commit the ranking and z_t of each kind."""
         import torch
 
         from components.prompts import candidates, rank
@@ -67,8 +67,8 @@ class PromptStage(Stage):
         encoder = cached_encoder(self.encoder, context.device, self.precision)
         originals = context.read(Originals(self.support))
         images = torch.from_numpy(np.concatenate([embed(encoder, image[None]) for image in originals]))
-        found = candidates(self.object_name, self.words, self.config.template)
-        ranking = rank(images, found, encoder, self.object_name, self.config)
+        candidate_prompts = candidates(self.object_name, self.words, self.config.template)
+        ranking = rank(images, candidate_prompts, encoder, self.object_name, self.config)
         prompts = {kind: ranking.prompt(kind) for kind in get_args(PromptKind)}
         texts = encoder.encode_texts(list(prompts.values())).float().cpu().numpy()
         files = {
@@ -81,20 +81,20 @@ class PromptStage(Stage):
 
 
 def text_embedding(store: Store, prompt: str, prompt_kind: str) -> np.ndarray:
-    """z_t (d,) of one kind of prompt, as a prompt stage left it under the key ``prompt``."""
+    """z_t (d,) of one kind of prompt, as the prompt stage with the key ``prompt`` committed it."""
     return store.get(prompt).arrays(EMBEDDINGS)[prompt_kind]
 
 
 @lru_cache(maxsize=2)
 def cached_encoder(name: str, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
-    """One encoder for a process; building one costs seconds."""
+    """Build an encoder, or return the one that this process has built: building takes seconds."""
     from components.encoders import build_encoder
 
     return build_encoder(name, device, precision=precision)
 
 
 def embed(encoder: Encoder, images: np.ndarray) -> np.ndarray:
-    """uint8 images (M, H, W, 3) → unit embeddings float32 (M, d); the encoder batches them itself."""
+    """Embed uint8 images (M, H, W, 3) as unit vectors float32 (M, d). The encoder splits them into batches itself."""
     import torch
 
     tensor = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() / 255

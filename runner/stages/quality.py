@@ -1,4 +1,4 @@
-"""What an image set is worth without a detector (Table 2), measured once whatever the number of detectors."""
+"""Image quality without a detector (Table 2), measured once for each image set, not once for each detector."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ QUALITY_VERSION = 1
 
 
 def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> tuple[MetricValue, ...]:
-    """Image quality of what an arm adds, uint8 (M, H, W, 3), against its originals: measured, or read from the store.
+    """Measure the quality of added images, uint8 (M, H, W, 3), against their originals, or read it from the store.
 
-    Two cells of one image set may measure it at the same time, which gives the same values twice.
+    Two cells that measure one image set at the same time commit the same values twice, which does no harm.
     """
     from components.metrics.quality import image_quality, network_names
 

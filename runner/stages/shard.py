@@ -1,6 +1,6 @@
-"""The shard stage: a category's splits as Arrow files in the store, made once, and what other stages read of them.
+"""The shard stage: write a category's splits to the store as Arrow files, and read images from them.
 
-Nothing here needs torch: a process that only decodes photographs starts at once.
+This module does not import torch, so a process that only decodes photographs starts quickly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runner.store.artifacts import Store
 
 @dataclass(frozen=True, kw_only=True)
 class ShardStage(Stage):
-    """Write a category's splits. ``source`` is where `goodshot shard` wrote them, if they were read from there."""
+    """Write a category's splits. ``source`` is the URI of shards that `goodshot shard` wrote; None for a folder."""
 
     kind = "shard"
     title = "shard"
@@ -38,7 +38,7 @@ class ShardStage(Stage):
         return cls(key=category.shard, samples=category.samples, source=category.source)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """The photographs' own bytes."""
+        """The bytes of the photographs' files."""
         return sum(s.image_path.stat().st_size for s in self.samples if s.image_path.is_file())
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
@@ -47,7 +47,7 @@ class ShardStage(Stage):
 
 
 def make_shards(samples: Sequence[Sample], key: str, store: Store, source: str | None = None) -> None:
-    """Write a category's splits, those that it has, as Arrow shards and commit them; copied if ``source`` has them."""
+    """Commit the non-empty splits of a category as Arrow shards, copied from ``source`` if one is given."""
     first = samples[0]
     counts = {split: sum(s.split == split for s in samples) for split in SPLITS}
     present = [split for split in SPLITS if counts[split]]
@@ -64,7 +64,7 @@ def _write_shard(samples: Sequence[Sample], split: SplitName, sink: pa.NativeFil
 
 
 def read_support(support: Support, store: Store, size: int | None = None) -> list[np.ndarray]:
-    """The originals as uint8 (H, W, 3), in the support's order; square-resized if ``size`` is given."""
+    """The originals as uint8 RGB (H, W, 3), in the support's order; resized to (size, size, 3) if ``size`` is given."""
     shard = store.get(support.shard)
     path = shard.path(f"train{SUFFIX}")
     table = read_split(path, columns=["image"], image_ids=support.ids, filesystem=shard.filesystem)
@@ -72,6 +72,6 @@ def read_support(support: Support, store: Store, size: int | None = None) -> lis
 
 
 def read_test(store: Store, shard: str, size: int, threads: int = 1) -> Split:
-    """A category's test images, square-resized, decoded by so many threads."""
+    """A category's test images, resized to ``size`` × ``size`` pixels, decoded by ``threads`` threads."""
     artifact = store.get(shard)
     return decode(read_split(artifact.path(f"test{SUFFIX}"), filesystem=artifact.filesystem), size, threads)

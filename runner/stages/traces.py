@@ -1,4 +1,4 @@
-"""Reading what a training left in the store: the similarity of every scored iteration and the losses."""
+"""Read the curves of a training from the store: the similarity of every scored iteration, and the losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from runner.store.artifacts import Store
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """cos(z_t, z_v^l) over the scored iterations (S,), the chosen iteration, and the losses of each update by name."""
+    """The scored ``iterations`` (S,), their ``similarity`` cos(z_t, z_v^l) (S,), the ``chosen`` iteration, and for each
+    name the losses of all updates."""
 
     iterations: np.ndarray
     similarity: np.ndarray
@@ -22,7 +23,7 @@ class TrainingCurve:
 
 
 def read_curve(store: Store, image_set: str, prompt: str, prompt_kind: str) -> TrainingCurve:
-    """The curve that explains an image set's choice. Raises :class:`GoodshotError` if an artifact is gone."""
+    """The curve by which an image set was chosen. Raises :class:`GoodshotError` if an artifact is missing."""
     info = store.get(image_set).info
     arrays = store.get(f"{info['generator']}/{info['trace']}").arrays("trace.safetensors")
     text = store.get(prompt).arrays("embeddings.safetensors")[prompt_kind]

@@ -1,7 +1,8 @@
 """The generator stage: one training of a variance-aware VQGAN (§4.1.2, §4.2).
 
-The training is the producer of its image sets. ``copies`` and ``iterations`` are prefixes of one training, so they are
-no part of its identity, and one training serves every ``copies``, every ``iterations`` and every prompt.
+The training is the producer of its image sets. A set with fewer ``copies`` uses the first samples, and one
+with fewer ``iterations`` the first updates. Neither is part of the training's identity, so that one training serves
+every number of copies, every number of iterations and every prompt.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from runner.stages.values import Originals
 from runner.stages.variation import read_variation
 
 EMBEDDING_BYTES = 4 * 512
-"""Of one embedding in a trace, about."""
+"""Approximate bytes of one embedding in a trace."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage(Stage):
-    """Train one variance-aware VQGAN and commit the image sets that are wanted of it.
+    """Train one variance-aware VQGAN and commit the requested image sets.
 
-    ``key`` identifies the training; checkpoints and traces lie below it.
+    ``key`` identifies the training; its checkpoints and traces lie below that key.
     """
 
     kind = "generator"
@@ -46,25 +47,25 @@ class TrainingStage(Stage):
     augmentation: str
     encoder: str
     scoring: str
-    """Digest of what a trace's embeddings depend on: the encoder's identity and which iterations are scored."""
+    """Digest of what a trace depends on: the encoder's identity and ``score_every``."""
     score_every: int
     start_sha256: str | None = None
-    """Of the weights that the training starts from; every node has to have them."""
+    """SHA-256 of the start weights, which every node must have; None if the training starts from scratch."""
     variation: str | None = None
-    """Key of the variance head, for ``variance: predicted``."""
+    """Key of the variance head with ``variance: predicted``; None otherwise."""
     precision: Precision = "fp32"
-    """What the encoder computes in."""
+    """Numeric precision of the encoder."""
     samples: int = 0
-    """Samples of each scored iteration at least, because a search may ask for more copies later."""
+    """Minimum number of samples of each scored iteration, because a search may request more copies later."""
 
     @property
     def id(self) -> str:
-        """One training scored in one way: two studies may score it with different encoders."""
+        """The key and the scoring, because two studies may score one training with different encoders."""
         return f"{self.key}?scoring={self.scoring}"
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The support's shard, and the variance head where Σ is predicted."""
+        """The support's shard, and with a predicted Σ the variance head."""
         return (self.support.shard, *([self.variation] if self.variation else []))
 
     @property
@@ -74,24 +75,24 @@ class TrainingStage(Stage):
 
     @property
     def home(self) -> str:
-        """The category: one process keeps its originals, its encoder and its generators."""
+        """The category's shard: one process keeps the originals, the encoder and the generators of a category."""
         return self.support.shard
 
     def steps(self, wanted: Sequence[Stage]) -> int:
-        """Updates: the image set of L is sampled after L − 1 of them."""
+        """The number of updates: the last image set, at L, is sampled after L − 1 updates."""
         return max((s.iterations for s in wanted if isinstance(s, ImageSetStage)), default=1) - 1
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """Updates, and samples that are decoded, embedded and compared."""
-        return Work(self.step_kind(device), self.steps(wanted)), Work(self.image_kind(device), self._scored(wanted))
+        """Updates, and samples to decode, embed and compare."""
+        return Work(self.step_kind(device), self.steps(wanted)), Work(self.image_kind(device), self._n_scored(wanted))
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """A checkpoint at each L (weights and Adam's two moments in float32), and the traces."""
+        """The bytes of a checkpoint at each L (weights and Adam's two moments in float32) and of the traces."""
         lengths = {s.iterations for s in wanted if isinstance(s, ImageSetStage)}
-        return 3 * 4 * _parameters(self.config) * len(lengths) + self._scored(wanted) * EMBEDDING_BYTES
+        return 3 * 4 * _parameters(self.config) * len(lengths) + self._n_scored(wanted) * EMBEDDING_BYTES
 
     def memory_kind(self) -> str:
-        """An update decides how much of a GPU is taken."""
+        """The kind of work of an update, which needs the most GPU memory."""
         return self.step_kind("cuda")
 
     def step_kind(self, device: str) -> str:
@@ -105,7 +106,7 @@ class TrainingStage(Stage):
         return f"image|{_network(self.config)}|{self.config.resolution}|{self.encoder}|{self.precision}|{device}"
 
     def spec(self, context: Context) -> GeneratorSpec:
-        """What its generator is built of."""
+        """The specification of its generator; reads the originals and the variance head."""
         head = read_variation(self.variation, context.store) if self.variation else None
         originals = context.read(Originals(self.support))
         return GeneratorSpec(
@@ -113,18 +114,18 @@ class TrainingStage(Stage):
         )
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
-        """Commit the image sets that the store does not hold yet, each announced as soon as it is there."""
+        """Commit the image sets that the store does not hold yet, and announce each when it is committed."""
         began = time.perf_counter()
-        making = ImageSets(self, [s for s in wanted if isinstance(s, ImageSetStage)], context)
-        making.make()
-        other_seconds = time.perf_counter() - began - making.step_seconds
-        context.warm.keep(self.key, making.generator)
+        image_sets = ImageSets(self, [s for s in wanted if isinstance(s, ImageSetStage)], context)
+        image_sets.make()
+        sampling_seconds = time.perf_counter() - began - image_sets.step_seconds
+        context.warm.keep(self.key, image_sets.generator)
         if context.train_together is None:
-            # The seconds of several processes are no price of a step of one.
-            context.measured(self.step_kind(context.device), making.step_seconds, making.steps)
-        context.measured(self.image_kind(context.device), other_seconds, making.scored_images)
+            # With several processes, the seconds say nothing about the cost of a step in one process.
+            context.measured(self.step_kind(context.device), image_sets.step_seconds, image_sets.steps)
+        context.measured(self.image_kind(context.device), sampling_seconds, image_sets.scored_images)
 
-    def _scored(self, wanted: Sequence[Stage]) -> int:
+    def _n_scored(self, wanted: Sequence[Stage]) -> int:
         sets = [s for s in wanted if isinstance(s, ImageSetStage)]
         if not sets:
             return 0

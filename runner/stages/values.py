@@ -1,4 +1,4 @@
-"""Decoded photographs and their features: values that several stages read, loaded once."""
+"""The shared values: decoded photographs and their features, which several stages read."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
     from components.detectors import Features
 
 LARGEST_FEATURES = 2 << 30
-"""Bytes of the features of one test split that are kept: 1,000 images of PatchCore's on WideResNet-50 at 224 px take
-4.8 GB."""
+"""Largest size in bytes of the shared features of one split. For comparison: PatchCore's features of 1,000 images on
+WideResNet-50 at 224 px have 4.8 GB."""
 
 
 @dataclass(frozen=True)
 class Originals(SharedValue):
-    """A support's originals: a list of uint8 (H, W, 3), each of its own size."""
+    """A support's originals: a list of uint8 RGB arrays (H, W, 3), whose sizes may differ."""
 
     support: Support
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> list[np.ndarray]:
-        """Decode them. This takes no CPU of Ray's count: a generator actor that holds the last CPU waits for it."""
+        """Decode the originals. Loading reserves no CPU in Ray, because a generator actor may hold the last one."""
         return read_support(self.support, store)
 
 
 @dataclass(frozen=True)
 class TestImages(SharedValue):
-    """A category's test images as a :class:`Split`, square-resized to ``size`` pixels."""
+    """A category's test images as a :class:`Split`, resized to ``size`` × ``size`` pixels."""
 
-    __test__ = False  # pytest takes every class called Test… for a test
+    __test__ = False  # pytest would collect a class whose name starts with Test
     takes = "cpu"
     shard: str
     size: int
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> Split:
-        """Decode them by so many threads."""
+        """Decode the test images by ``threads`` threads."""
         return read_test(store, self.shard, self.size, threads)
 
 
 @dataclass(frozen=True)
 class ImageFeatures(SharedValue):
-    """A detector's features of some images; None instead of features of more than ``LARGEST_FEATURES`` bytes.
+    """A detector's features of the images ``of``; None if they have more than ``LARGEST_FEATURES`` bytes.
 
-    ``reading`` identifies what the features depend on: detectors that read images alike share them.
+    ``reading`` is the fingerprint of all options that the features depend on: detectors with the same one share them.
     """
 
     takes = "detector"
@@ -63,11 +63,11 @@ class ImageFeatures(SharedValue):
 
     @property
     def inputs(self) -> tuple[SharedValue, ...]:
-        """The images."""
+        """The images whose features are computed."""
         return (self.of,)
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> Features | None:
-        """Embed the images."""
+        """Compute the features of the images."""
         from components.data.shards import Split
 
         (images,) = inputs
@@ -75,8 +75,8 @@ class ImageFeatures(SharedValue):
 
 
 def shared_features(support: Support, detector: DetectorConfig) -> tuple[ImageFeatures, ...]:
-    """The features of a support's originals and of its category's test images; none if the detector shares none."""
-    reading = _reading(detector)
+    """The features of a support's originals and of its category's test images; empty if the detector shares none."""
+    reading = _features_fingerprint(detector)
     if reading is None:
         return ()
     images = (Originals(support), TestImages(support.shard, detector.image_size))
@@ -84,7 +84,7 @@ def shared_features(support: Support, detector: DetectorConfig) -> tuple[ImageFe
 
 
 def embed_images(detector: DetectorConfig, images: Any, device: str = "cpu") -> Features | None:
-    """Features of images (N, H, W, 3), or of N images of their own sizes; None above ``LARGEST_FEATURES`` bytes."""
+    """Features (N, …) of uint8 images (N, H, W, 3) or of a list of N images; None above ``LARGEST_FEATURES`` bytes."""
     import numpy as np
 
     from components.detectors import SharesFeatures, build_detector
@@ -93,13 +93,13 @@ def embed_images(detector: DetectorConfig, images: Any, device: str = "cpu") -> 
     reader = build_detector(detector, 0, device)
     if not isinstance(reader, SharesFeatures):
         raise BadInput(f"{detector.label} has no features to share")
-    each = [reader.embed(image[None]) for image in images[:1]]
-    if not each or each[0].nbytes * len(images) > LARGEST_FEATURES:
+    first = [reader.embed(image[None]) for image in images[:1]]
+    if not first or first[0].nbytes * len(images) > LARGEST_FEATURES:
         return None
-    return np.concatenate(each + [reader.embed(image[None]) for image in images[1:]])
+    return np.concatenate(first + [reader.embed(image[None]) for image in images[1:]])
 
 
 @lru_cache
-def _reading(detector: DetectorConfig) -> str | None:
+def _features_fingerprint(detector: DetectorConfig) -> str | None:
     identity = detector.features_identity()
     return None if identity is None else fingerprint("features", 1, identity, {})

@@ -1,6 +1,6 @@
-"""The stage behind ``variance: predicted``: a variance head trained on the normal images of other categories.
+"""The stage of ``variance: predicted``: a variance head trained on the normal images of other categories.
 
-One head serves every generator of a category with these start weights, whatever the support, seed or λ.
+All generators of a category with the same start weights share one head, whatever their support, seed and λ.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 HEAD = "head.safetensors"
 SEED = 0
-"""Of the head's first weights and its pairs: it is no part of a support's draw."""
+"""Seed of the head's initial weights and of its pairs, which do not depend on the seed of a support."""
 
 
 @dataclass(frozen=True)
 class SourceImages:
-    """The images of one other category: its shard in the store, their ids there and their content hashes."""
+    """The images of one other category: the key of its shard, their ids in it and their SHA-256."""
 
     shard: str
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class SourceImages:
 
 @dataclass(frozen=True, kw_only=True)
 class VariationStage(Stage):
-    """Train one variance head on the normal images of other categories."""
+    """Train one variance head on the normal images of other categories, encoded with the start weights."""
 
     kind = "variation"
     title = "variance head"
@@ -71,18 +71,19 @@ def variation_stage(
     augmentation: str,
     start_sha256: str | None,
 ) -> VariationStage:
-    """The stage of one category: of every other one the first normal training images by content.
+    """The stage of one category. It uses ``config.images`` normal training images of every other category, the first
+    in the order of their SHA-256.
 
-    An image that is one of the category's own, of its test too, is left out wherever it lies, and so is a category of
-    its name.
+    Images that the category itself contains, also as test images, are excluded in whatever category they occur.
+    Categories of another dataset with the same name are excluded too.
 
     Raises:
         BadInput: no other category has two images.
     """
-    own = {s.sha256 for s in category.samples}
+    excluded = {s.sha256 for s in category.samples}
     sources = []
     for other in sorted(others, key=lambda c: (c.dataset, c.name, c.shard)):
-        chosen = _first(other.samples, own, config.images) if other.name != category.name else []
+        chosen = _first_by_hash(other.samples, excluded, config.images) if other.name != category.name else []
         if len(chosen) > 1:
             ids, content = tuple(s.image_id for s in chosen), tuple(s.sha256 for s in chosen)
             sources.append(SourceImages(other.shard, ids, content))
@@ -111,9 +112,9 @@ def variation_stage(
     )
 
 
-def _first(samples: Sequence[Sample], own: set[str], count: int) -> list[Sample]:
-    different = {s.sha256: s for s in samples if s.split == "train" and s.sha256 not in own}
-    return [different[sha256] for sha256 in sorted(different)[:count]]
+def _first_by_hash(samples: Sequence[Sample], excluded: set[str], count: int) -> list[Sample]:
+    by_hash = {s.sha256: s for s in samples if s.split == "train" and s.sha256 not in excluded}
+    return [by_hash[sha256] for sha256 in sorted(by_hash)[:count]]
 
 
 def make_variation(stage: VariationStage, store: Store) -> None:
@@ -144,7 +145,7 @@ def make_variation(stage: VariationStage, store: Store) -> None:
 
 
 def read_variation(key: str, store: Store) -> VarianceHead:
-    """The head that :func:`make_variation` committed."""
+    """The variance head that :func:`make_variation` committed at ``key``."""
     from components.generator.variation import load_head
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
-"""The VQGAN-CLIP stage: images of the study's own VQGAN, optimised towards the prompt one by one (Table 1).
+"""The VQGAN-CLIP stage: images of the study's own VQGAN, each optimised towards the prompt (Table 1).
 
-In the store, every image lies on its own below ``vqgan_clip/<fingerprint>/`` as soon as it is made: a stopped run goes
-on with the next image, and more copies later make only the new ones. An image set is the first of them.
+Each image is committed alone below ``vqgan_clip/<fingerprint>/`` when it is finished. A stopped run therefore continues
+with the next image, and a later study with more copies makes only the new ones. An image set holds the first
+``copies`` of these images.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VQGANClipStage(Stage):
-    """Optimise the latent of a training's network, as it is after ``updates``, towards a prompt, once for each copy.
+    """Optimise latents of the network of ``training`` after ``updates`` updates towards a prompt, one for each copy.
 
-    ``key`` is the image set's; ``images`` is the key below which the single images lie, whatever ``copies`` is.
-    ``trained`` is the image set by which the network gets its updates; None where the published network is used.
+    ``key`` is the key of the image set; ``images`` is the key below which the single images lie for every ``copies``.
+    ``trained`` is the id of an image set whose training makes these updates; None if ``updates`` is 0, as it is for a
+    published network.
     """
 
     kind = "vqgan_clip"
@@ -50,7 +52,7 @@ class VQGANClipStage(Stage):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The prompt, and either the trained network or what a fresh one is built of."""
+        """The prompt, and either the image set that trains the network or the inputs of an untrained one."""
         return (self.prompt, *((self.trained,) if self.trained else self.training.inputs))
 
     @property
@@ -60,15 +62,15 @@ class VQGANClipStage(Stage):
 
     @property
     def home(self) -> str:
-        """That of the training, whose process may still hold the network."""
+        """The home of the training, whose process may still hold the network."""
         return self.training.home
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """Steps of the optimisation."""
-        return (Work(self._kind(device), self.copies * self.config.iterations),)
+        """The steps of the optimisation, over all copies."""
+        return (Work(self._work_kind(device), self.copies * self.config.iterations),)
 
     def memory_kind(self) -> str:
-        """That of the training: an update of the network takes more than a step of its latent."""
+        """The kind of a training step, which needs more memory than an optimisation step of a latent."""
         return self.training.step_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
@@ -77,13 +79,13 @@ class VQGANClipStage(Stage):
         began = time.perf_counter()
         text = text_embedding(store, self.prompt, self.prompt_kind)
         encoder = cached_encoder(training.encoder, context.device, training.precision)
-        generator = self._trained(context)
-        fresh = sum(not store.has(self._part(m)) for m in range(self.copies))
-        optimising = time.perf_counter()
+        generator = self._trained_generator(context)
+        missing = sum(not store.has(self._image_key(m)) for m in range(self.copies))
+        optimisation_began = time.perf_counter()
         images = np.stack([self._image(context, generator.vqgan, encoder, text, m) for m in range(self.copies)])
-        if fresh:
-            seconds = time.perf_counter() - optimising
-            context.measured(self._kind(context.device), seconds, fresh * self.config.iterations)
+        if missing:
+            seconds = time.perf_counter() - optimisation_began
+            context.measured(self._work_kind(context.device), seconds, missing * self.config.iterations)
         info = {
             "copies": self.copies,
             "iteration": self.updates + 1,
@@ -95,11 +97,11 @@ class VQGANClipStage(Stage):
         store.put(self.key, {"images.safetensors": arrays_bytes({"images": images})}, info)
         context.warm.keep(training.key, generator)
 
-    def _kind(self, device: str) -> str:
+    def _work_kind(self, device: str) -> str:
         return f"vqgan_clip|{self.config.cutouts}|{self.training.image_kind(device)}"
 
-    def _trained(self, context: Context) -> Generator:
-        """The generator after exactly ``updates`` updates: in memory, or from the nearest checkpoint before."""
+    def _trained_generator(self, context: Context) -> Generator:
+        """The generator after exactly ``updates`` updates: from memory, or trained on from an earlier checkpoint."""
         from runner.stages.image_sets import checkpoints, restored
 
         store, key = context.store, self.training.key
@@ -124,16 +126,16 @@ class VQGANClipStage(Stage):
         trace = Trace(np.array([self.updates + 1]), embeddings[None])
         return float(similarities(trace, text, self.copies)[0])
 
-    def _part(self, m: int) -> str:
+    def _image_key(self, m: int) -> str:
         return f"{self.images}/image-{m:05d}"
 
     def _image(self, context: Context, vqgan: VQGAN, encoder: Encoder, text: np.ndarray, m: int) -> np.ndarray:
-        """Image m uint8 (R, R, 3), read or made."""
+        """Image ``m``, uint8 (R, R, 3), read from the store or optimised and committed."""
         from components.generator.vqgan_clip import optimise
 
-        store, part = context.store, self._part(m)
-        if not store.has(part):
+        store, key = context.store, self._image_key(m)
+        if not store.has(key):
             config, seed = self.training.config, self.training.seed
             made = optimise(vqgan, encoder, text, self.config, config.resolution // config.vqgan.downsampling, seed, m)
-            store.put(part, {"image.safetensors": arrays_bytes(made._asdict())}, {"loss": float(made.losses[-1])})
-        return store.get(part).arrays("image.safetensors")["image"]
+            store.put(key, {"image.safetensors": arrays_bytes(made._asdict())}, {"loss": float(made.losses[-1])})
+        return store.get(key).arrays("image.safetensors")["image"]
