@@ -57,7 +57,7 @@ class BrokerOptions:
 
 
 class Admission:
-    """Limits the cells in progress that declare the same resources.
+    """Limits how many cells with the same declared resources are in progress.
 
     ``running`` limits the leased cells: all others are free for another driver. ``begun`` limits the cells that have a
     task in the event loop: all others only need memory for their entry in the plan.
@@ -160,7 +160,7 @@ class Broker:
 
     async def _run_group(self, group: Iterable[CellStage]) -> None:
         """Run the cells of one producer, the smallest L first, each as soon as its stages are made."""
-        begun: set[asyncio.Task[Any]] = set()
+        tasks: set[asyncio.Task[Any]] = set()
         ready: set[tuple[str, ...]] = set()
         for cell in sorted(group, key=lambda stage: stage.cell.variant.iterations):
             if cell.inputs not in ready and not self._halted:
@@ -171,11 +171,11 @@ class Broker:
             admission = self._admission(cell)
             await admission.begun.acquire()
             task = asyncio.create_task(self._cell(cell.fingerprint, cell.inputs in ready))
-            begun.add(task)
-            task.add_done_callback(begun.discard)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
             task.add_done_callback(lambda _, begun=admission.begun: begun.release())  # type: ignore[misc]
-        if begun:
-            await asyncio.wait(begun)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _admission(self, cell: CellStage) -> Admission:
         resources = cell.resources

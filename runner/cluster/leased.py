@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def in_thread_unless_local(is_local: bool, call: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Return the result of ``call``, which runs in a thread unless files are local: a network blocks the event loop."""
+    """Call a function, in a thread unless files are local, because network requests would block the event loop."""
     if is_local:
         return call(*arguments, **options)
     return await asyncio.to_thread(call, *arguments, **options)
