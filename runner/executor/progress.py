@@ -30,7 +30,7 @@ class Progress:
     memory: dict[str, Memory] = field(default_factory=dict)
 
     def seconds_left(self, parallel: float) -> float | None:
-        """Expected seconds to the end on ``parallel`` CPUs; None before the first step (or cell, without steps)."""
+        """Expected seconds to the end on ``parallel`` CPUs; None until a step, or without steps a cell, was timed."""
         finished = self.cells_done - self.cells_failed
         if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
             return None
