@@ -110,7 +110,7 @@ def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[P
 
 
 def _samples(study: Study) -> int:
-    """The least samples of each scored iteration: the most copies that a guided search may choose, otherwise 0.
+    """The minimum samples of each scored iteration: the most copies that a guided search may choose, otherwise 0.
 
     Points that share a training may need more copies than the first of them, so all are sampled from the start. With a
     range of ``vq_weight`` no two points share a training.
@@ -127,7 +127,7 @@ class StudyPlanner:
     A study has thousands of cells with a few supports, trainings and detectors. Each of these is planned, and written
     in canonical form for fingerprints, only once (:meth:`once`).
 
-    samples: the least samples of each scored iteration.
+    samples: the minimum number of samples of each scored iteration.
     """
 
     def __init__(self, study: Study, plan: Plan, declared: Declared, samples: int = 0) -> None:

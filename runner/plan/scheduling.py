@@ -21,7 +21,7 @@ CONTEXT_BYTES = 600 * 2**20
 SPARE = 1.2
 """Factor on the measured memory: the next stage may need a little more, and all stages on a full GPU fail."""
 STEPS_OF_A_GPU = 20
-"""A share is rounded up to a twentieth, so that equal ones fill a GPU."""
+"""A fraction of a GPU is rounded up to a multiple of 1/20, so that equal fractions fill a GPU."""
 UNKNOWN_UNIT_SECONDS = 0.1
 """The assumed seconds of a unit of work that was never measured."""
 
@@ -48,7 +48,7 @@ class Share:
         return max(1, int(self.cpus))
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """How many such stages run at once on nodes with these ``CPU`` and ``GPU``; no process spans two nodes."""
+        """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
         return sum(self._on(node) // (1 + self.workers) for node in nodes)
 
     def _on(self, node: Mapping[str, float]) -> int:
