@@ -163,8 +163,8 @@ class StudyPlanner:
         return self.once(_policy, name)
 
     def _add(self, cell: Cell) -> str:
-        seeded = self.once(_seeded, cell.category, cell.support_seed, cell.seed)
-        added = self.once(_added, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
+        seeded = self.once(_seeded_support, cell.category, cell.support_seed, cell.seed)
+        added = self.once(_added_images, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
         declared = self.once(_declared_columns, cell.category, cell.arm)
         stage = cell.kind.plan(self, cell, seeded, added, declared)
         return self.plan.cells.setdefault(stage.fingerprint, stage).fingerprint
@@ -178,14 +178,14 @@ class StudyPlanner:
         raise KeyError(f"{key}: a stage has this input, but no stage with this id was planned")
 
 
-def _seeded(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> SeededSupport:
+def _seeded_support(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> SeededSupport:
     category = planner.categories[name]
     ids = select_support(category.train_ids, planner.study.shots_of(name), support_seed or 0)
     planner.plan.stages.setdefault(category.shard, ShardStage.of(category))
     return SeededSupport(category, Support(category.shard, ids, tuple(category.content(ids))), support_seed, seed)
 
 
-def _added(planner: StudyPlanner, variant: Any, seeded: SeededSupport, side: int) -> Any:
+def _added_images(planner: StudyPlanner, variant: Any, seeded: SeededSupport, side: int) -> Any:
     return variant.arm.plan(planner, variant, seeded, side)
 
 

@@ -49,9 +49,9 @@ class Share:
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
         """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
-        return sum(self._on(node) // (1 + self.workers) for node in nodes)
+        return sum(self._fit_on(node) // (1 + self.workers) for node in nodes)
 
-    def _on(self, node: Mapping[str, float]) -> int:
+    def _fit_on(self, node: Mapping[str, float]) -> int:
         by_cpu = node.get("CPU", 0) / self.cpus
         by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
         if 0 < self.gpus < 1:
