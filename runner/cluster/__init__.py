@@ -1,1 +1,1 @@
-"""Stages and cells on a Ray cluster."""
+"""Run stages and cells on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The broker: each cell runs once however many trials and studies want it, and each stage before it once."""
+"""The broker runs each requested cell once, however many trials and studies request it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,20 @@ from runner.stages.costs import Cost, Memory
 from runner.store.artifacts import Store
 
 AHEAD = 4
-"""Cells under way for each that can run at once: the next ones are there when a worker is free."""
+"""Cells in progress for each cell that can run at once: a worker that becomes free finds the next one submitted."""
 AHEAD_OF_QUICK, QUICK_SECONDS = 32, 0.1
-"""So many where they take no longer than that on average, so that workers never wait for this process."""
+"""The limit that replaces ``AHEAD`` if cells take less than ``QUICK_SECONDS`` on average: with fewer cells in progress,
+workers would wait for this process."""
 
 
 @dataclass(frozen=True)
 class BrokerOptions:
-    """What a broker begins with.
+    """The arguments of a :class:`Broker`.
 
-    nodes: each node's ``CPU`` and ``GPU``. skipped: cells that are not to be tried; they count as failed.
-    costs, memory: what stages have taken on this machine, by kind of work.
+    nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+    fail_fast: whether the first failed cell ends the run.
+    skipped: fingerprints of cells that are not run; their outcome is None, as of failed cells.
+    costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
     """
 
     plan: Plan
@@ -54,10 +57,10 @@ class BrokerOptions:
 
 
 class Admission:
-    """How many cells of one study's resources are under way.
+    """Limits how many cells with the same declared resources are in progress.
 
-    Only so many are leased at a time: the others are free for another driver. As many are begun as keep the workers
-    busy; the others take no memory but their place in the plan.
+    ``running`` limits the leased cells: all others are free for another driver. ``begun`` limits the cells that have a
+    task in the event loop: all others only need memory for their entry in the plan.
     """
 
     def __init__(self, resources: Resources, at_once: int) -> None:
@@ -66,14 +69,14 @@ class Admission:
         self._more_if_quick = 0 if resources.detections else (AHEAD_OF_QUICK - AHEAD) * at_once
 
     def widen(self, seconds_each: float) -> None:
-        """One more cell at a time where cells are quick."""
+        """Let one more cell run at once if cells take less than ``QUICK_SECONDS`` on average, up to a limit."""
         if self._more_if_quick and seconds_each < QUICK_SECONDS:
             self._more_if_quick -= 1
             self.running.release()
 
 
 class Broker:
-    """Runs cells: those that are asked for, each once, on the stages that :class:`StageMaker` makes."""
+    """Runs each requested cell once, after a :class:`StageMaker` has made the stages that the cell depends on."""
 
     def __init__(self, options: BrokerOptions) -> None:
         self.plan, self.results = options.plan, options.results
@@ -84,92 +87,95 @@ class Broker:
         self.shares = Shares(options.nodes, dict(options.memory))
         store = Store(options.store_uri)
         self._values = SharedValues(options.store_uri, self.shares)
-        self._work = LeasedWork(options.store_uri, self.results.uri)
+        self._leased_work = LeasedWork(options.store_uri, self.results.uri)
         self._compaction = Compaction(self.results)
         locations = Locations(options.store_uri, self.results)
         self._stages = StageMaker(
-            options.plan, store, locations, self.shares, self._values, self._work, self.progress, options.costs
+            options.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs
         )
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         self._admissions: dict[tuple[Any, ...], Admission] = {}
 
     async def run(self, fingerprints: list[str]) -> int:
-        """Run these cells, all at once as far as the cluster goes. Returns how many of them failed."""
+        """Run these cells, in parallel as far as resources allow. Returns the number of failed and skipped cells."""
         return sum(row is None for row in await self.cells(fingerprints))
 
     async def cells(self, fingerprints: list[str]) -> list[Mapping[str, Any] | None]:
-        """Several cells' outcomes, in order: read, waited for, or made. None where one failed or is skipped."""
-        self._work.keep()
+        """Return the outcomes of cells, in order; None for a cell that failed or is skipped.
+
+        A cell that has a row is not run again. If a cell is already running, its outcome is waited for.
+        """
+        self._leased_work.keep()
         self._compaction.keep()
-        fresh = [f for f in fingerprints if not (f in self.outcomes or f in self._asked or f in self._skipped)]
-        planned = [self.plan.cells[f] for f in fresh]
-        self._asked.update(fresh)
-        self.progress.cells_total += len(fresh)
+        new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]
+        planned = [self.plan.cells[f] for f in new]
+        self._requested.update(new)
+        self.progress.cells_total += len(new)
         self._values.expect(planned)
         await self._stages.want(planned)
         await self._run_groups(planned)
         return [await self._cell(f) for f in fingerprints]
 
     async def learn(self, part: Plan) -> None:
-        """More cells and stages, of a point that was chosen just now."""
+        """Add the cells and stages of a point that a search has just chosen to the plan."""
         self.plan.merge(part)
 
     async def begin(self, trial: Trial) -> None:
-        """Ray Tune has begun a trial of this point, all of whose cells are known."""
+        """Publish the cells of a trial that Ray Tune has begun, for :meth:`trial`."""
         if self._trials[trial.key].done():
             self._trials[trial.key] = asyncio.get_running_loop().create_future()
         self._trials[trial.key].set_result(trial.cells)
 
     async def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
-        """The cells of a trial by L, as soon as they are known; none of a point that cannot be."""
+        """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
         return await asyncio.shield(self._trials[key])
 
     async def stepped(self, stage: str, steps: int, seconds: float) -> None:
-        """Told by stages while they train, so that steps of a failed or stopped training count too."""
+        """Count training steps. Stages call this during training, so that the steps of a failed training count too."""
         self.progress.stepped(stage, steps, seconds)
 
     async def announce(self, key: str) -> None:
-        """Told by stages that go on: cells of an earlier product need not wait for the last."""
+        """Note a committed artifact of a stage that continues: cells that need only this artifact can run."""
         self._stages.announce(key)
 
     async def snapshot(self) -> Progress:
-        """Where the run is."""
+        """Return the progress of the run."""
         return self.progress
 
     async def close(self) -> None:
-        """Give every lease back: nothing that is under way will be finished."""
-        await self._work.close()
+        """Release all leases and end the compaction of results; jobs in progress are abandoned."""
+        await self._leased_work.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._compaction.end(), LAST_SECONDS)
 
     async def _run_groups(self, cells: Iterable[CellStage]) -> None:
-        """Run cells as what they stand on is there: of thousands that wait for a training, one waits for all."""
+        """Run cells in groups with a common producer: one task for each group, not for each cell, waits for stages."""
         groups: defaultdict[str, list[CellStage]] = defaultdict(list)
         for cell in cells:
             last = self.plan.stages[cell.inputs[-1]]
-            # A training commits its own products on the way; other stages are waited for one by one.
+            # A training is the producer of many image sets; most other stages are their own producers.
             groups[last.producer].append(cell)
         await asyncio.gather(*map(self._run_group, groups.values()))
 
     async def _run_group(self, group: Iterable[CellStage]) -> None:
-        """Begin the cells that stand on one stage, the smallest L first."""
-        begun: set[asyncio.Task[Any]] = set()
+        """Run the cells of one producer, the smallest L first, each as soon as its stages are made."""
+        tasks: set[asyncio.Task[Any]] = set()
         ready: set[tuple[str, ...]] = set()
-        for cell in sorted(group, key=lambda each: each.cell.variant.iterations):
+        for cell in sorted(group, key=lambda stage: stage.cell.variant.iterations):
             if cell.inputs not in ready and not self._halted:
-                # The cell meets a failure of its stages too, and records it.
+                # A failed stage raises again when the cell requests it, and the cell records the failure.
                 with suppress(Exception):
                     await self._stages.before(cell)
                     ready.add(cell.inputs)
             admission = self._admission(cell)
             await admission.begun.acquire()
             task = asyncio.create_task(self._cell(cell.fingerprint, cell.inputs in ready))
-            begun.add(task)
-            task.add_done_callback(begun.discard)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
             task.add_done_callback(lambda _, begun=admission.begun: begun.release())  # type: ignore[misc]
-        if begun:
-            await asyncio.wait(begun)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _admission(self, cell: CellStage) -> Admission:
         resources = cell.resources
@@ -203,7 +209,9 @@ class Broker:
             async with self._admission(cell).running:
                 if self._halted:
                     return
-                await self._work.make(self._work.cells, cell.fingerprint, lambda: self._is_finished(cell), make)
+                await self._leased_work.make(
+                    self._leased_work.cells, cell.fingerprint, lambda: self._is_finished(cell), make
+                )
             self.outcomes[cell.fingerprint] = outcome or await self._outcome(cell)
         except Exception as error:
             if not self._halted:
@@ -223,17 +231,17 @@ class Broker:
         return await in_thread_unless_local(self.results.files.is_local, self.results.has, cell.fingerprint)
 
     async def _outcome(self, cell: CellStage) -> dict[str, Any]:
-        """Of a cell that another driver has run."""
+        """Read the outcome of a cell that another driver has run."""
         columns = self.results.tables.outcome
         return await in_thread_unless_local(self.results.files.is_local, self.results.row, cell.fingerprint, columns)
 
     def _halt(self) -> None:
-        """The first failure ends the run: what is under way is stopped, what waits is not begun."""
+        """End the run: cancel all running jobs and begin no more cells."""
         self._halted = True
-        self._work.stop()
+        self._leased_work.stop()
 
     async def _record_failure(self, cell: CellStage, error: Exception) -> None:
-        """One failing cell never stops the others: its error and traceback go to ``failures/``."""
+        """Record a failed cell's error and traceback and count the cell; the other cells continue."""
         cause, log = (error.cause, str(error)) if isinstance(error, RayTaskError) else (error, "")
         await in_thread_unless_local(self.results.files.is_local, record_failure, self.results, cell, error, cause, log)
         self.progress.cells_done += 1
@@ -241,5 +249,5 @@ class Broker:
 
 
 BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker)
-"""It and whoever waits for it take no resources: a trial that held a CPU while waiting for a stage that needs one would
-wait for ever."""
+"""Neither the broker nor the trials that wait for it reserve a CPU: a trial that reserved the last CPU would wait for
+ever for a stage that needs it."""

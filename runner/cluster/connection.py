@@ -1,4 +1,4 @@
-"""Starting or joining Ray, quietly; and what a worker process does first."""
+"""Start or join a Ray cluster, and prepare its worker processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ WORKER_BYTES = 2 * 2**30
 
 @contextmanager
 def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, float]]:
-    """A Ray connection for the time of a ``with``; yields the cluster's resources by name (``CPU``, ``GPU`` …).
+    """Connect to Ray during a ``with`` block; yields the cluster's resources by name (``CPU``, ``GPU`` …).
 
-    A process that is connected already, such as a notebook's, keeps its connection: it is used as it is.
+    If the process is already connected, for example in a notebook, that connection is used and stays open.
 
     Args:
-        address: a running cluster's address; None starts one on this machine alone and stops it afterwards.
-        cpus: logical CPUs of the local one (default: :func:`usable_cpus`).
+        address: the address of a running cluster; None starts a cluster on this machine and stops it afterwards.
+        cpus: logical CPUs of the local cluster (default: :func:`usable_cpus`).
+
+    Raises:
+        GoodshotError: no cluster answers at ``address``.
     """
     quiet_environment()
     if address is None:
@@ -59,23 +62,23 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
 
 
 def usable_cpus() -> int:
-    """This process's CPUs, but no more than the machine has memory for: a worker takes up to 2 GB (measured 1.6)."""
+    """The CPUs of this process, at most one for every 2 GB of memory: a worker was measured to need 1.6 GB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
 
 
 def usable_gpus() -> int:
-    """GPUs that torch can use."""
+    """The number of GPUs that torch can use."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def require_token() -> None:
-    """A cluster of this process alone answers only who knows its token: Ray runs commands for whoever reaches it.
+    """Protect a local cluster by a random token, because Ray runs any command that it receives over the network.
 
-    The token lives in this process's environment, which its workers inherit, and is written nowhere. Ray reads it
-    when it is imported, so a process that has imported Ray before keeps the mode that it chose then.
+    The token is in this process's environment, which local workers inherit, and in no file. Ray reads it when it is
+    imported, so this has no effect in a process that has already imported Ray.
     """
     if "ray" in sys.modules:
         return
@@ -84,7 +87,7 @@ def require_token() -> None:
 
 
 def quiet_environment() -> None:
-    """Third parties' chatter off and offline decided, before they are imported; inherited by local workers."""
+    """Silence third-party libraries and forbid downloads, before they are imported; local workers inherit this."""
     forbid_downloads()
     quiet = {
         "RAY_AIR_NEW_OUTPUT": "0",
@@ -105,16 +108,16 @@ def quiet_environment() -> None:
 
 
 def quiet_worker() -> None:
-    """First thing in a process of a stage that computes nothing with torch: no downloads, no warnings."""
+    """Prepare a worker process for a stage that does not use torch: no downloads, no warnings."""
     quiet_environment()
     warnings.filterwarnings("ignore")
 
 
 def start_worker(threads: int) -> None:
-    """First thing in any other stage's process: fixed thread count (bit-exact training), no downloads, no warnings.
+    """Prepare a worker process for a stage that uses torch: no downloads, no warnings, a fixed number of threads.
 
-    The thread count is part of what makes CPU training repeat bit for bit, so it is the stage's CPUs, never the
-    machine's.
+    Training on a CPU repeats bit for bit only with the same number of threads, so this number follows the stage's CPUs
+    and not the machine's.
     """
     import torch
 
@@ -123,7 +126,7 @@ def start_worker(threads: int) -> None:
 
 
 def taken_of_gpu(device: str) -> Memory | None:
-    """What this process has taken of its GPU at most since the last call; None on a CPU."""
+    """The peak of GPU memory that torch has reserved in this process since the last call; None on a CPU."""
     if device != "cuda":
         return None
     import torch

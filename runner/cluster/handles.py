@@ -1,7 +1,7 @@
-"""The seam to Ray: actors as typed objects.
+"""Typed handles of Ray actors.
 
-What is called on a handle runs in another process. A method that returns nothing only sends a message; one that returns
-a value waits for it.
+The methods of a handle run in the actor's process. A method that returns nothing or a reference only sends a message;
+any other method waits for its result.
 """
 
 from __future__ import annotations
@@ -17,77 +17,78 @@ from runner.executor.progress import Progress
 from runner.plan.plan import Plan, Trial
 
 CLOSE_SECONDS = 5.0
+"""The time that the broker has to release its leases."""
 Outcome = Mapping[str, Any] | None
-"""What trials are judged by of one cell; None of a cell that failed."""
+"""The columns of a cell's row that the value of a trial is computed from; None for a failed or skipped cell."""
 
 
 class Listener:
-    """What a running stage tells the broker."""
+    """Sends the reports of a running stage to the broker."""
 
     def __init__(self, broker: Any) -> None:
         self._broker = broker
 
     def announce(self, key: str) -> None:
-        """An artifact is in the store, though the stage that makes it goes on."""
+        """Report an artifact that is committed while its stage continues."""
         self._broker.announce.remote(key)
 
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
-        """A stage has made training steps."""
+        """Report training steps of a stage, and the seconds that they took."""
         self._broker.stepped.remote(stage, steps, seconds)
 
 
 class Running:
-    """Cells that the broker runs meanwhile."""
+    """Cells that the broker runs in the background."""
 
     def __init__(self, reference: Any) -> None:
         self._reference = reference
 
     def wait(self) -> None:
-        """Wait for all of them."""
+        """Wait until all cells have ended."""
         ray.get(self._reference)
 
 
 class BrokerHandle:
-    """The broker, as the driver and trials see it. It can be sent to other processes."""
+    """A handle of the broker for the driver and for trials. It can be sent to other processes."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     def run(self, fingerprints: Sequence[str]) -> Running:
-        """Begin to run these cells."""
+        """Start running these cells in the background."""
         return Running(self._actor.run.remote(list(fingerprints)))
 
     def cells(self, fingerprints: Sequence[str]) -> list[Outcome]:
-        """The outcomes of cells, in order, as soon as all are finished."""
-        found: list[Outcome] = ray.get(self._actor.cells.remote(list(fingerprints)))
-        return found
+        """Wait until these cells have ended and return their outcomes, in order."""
+        outcomes: list[Outcome] = ray.get(self._actor.cells.remote(list(fingerprints)))
+        return outcomes
 
     def outcomes(self, fingerprints: Sequence[str]) -> Any:
-        """A reference to what :meth:`cells` returns, for an actor that is given it."""
+        """Return a Ray reference to the result of :meth:`cells`, to be passed to another actor."""
         return self._actor.cells.remote(list(fingerprints))
 
     def learn(self, part: Plan) -> None:
-        """More cells and stages, of a point that was chosen just now."""
+        """Add the cells and stages of a point that a search has just chosen to the broker's plan."""
         self._actor.learn.remote(part)
 
     def begin(self, trial: Trial) -> None:
-        """Ray Tune has begun a trial of this point, all of whose cells are known."""
+        """Publish the cells of a trial that Ray Tune has begun, for :meth:`trial`."""
         self._actor.begin.remote(trial)
 
     def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
-        """The cells of a trial by L, as soon as they are known; none of a point that cannot be."""
+        """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
         cells: Mapping[int, tuple[str, ...]] = ray.get(self._actor.trial.remote(key))
         return cells
 
     def progress(self, timeout: float | None = None) -> Progress:
-        """Where the run is. Raises RayError if the cluster is gone."""
+        """Return the progress of the run. Raises RayError if the cluster is gone or ``timeout`` seconds have passed."""
         progress: Progress = ray.get(self._actor.snapshot.remote(), timeout=timeout)
         return progress
 
     def close(self) -> None:
-        """Give every lease back, now and not when it looks dead, and end the actor."""
+        """End the actor. Its leases are released first, so that no other driver waits until they expire."""
         with suppress(RayError):
             ray.get(self._actor.close.remote(), timeout=CLOSE_SECONDS)
-        # Where the cluster stays, what it has started goes with it.
+        # On a cluster that stays up, this also ends the tasks and actors that the broker has started.
         with suppress(RayError):
             ray.kill(self._actor)

@@ -1,4 +1,7 @@
-"""The actors of a run that keep objects warm: as many as the nodes have room for, each on one home at a time."""
+"""A pool of Ray actors that keep objects in memory between jobs.
+
+The pool has as many actors as the nodes have room for. Each actor runs the stages of one ``home`` (a category).
+"""
 
 from __future__ import annotations
 
@@ -15,35 +18,36 @@ from components.errors import GoodshotError
 from runner.cluster.worker import Job, JobReport
 
 LINGER_SECONDS = 20.0
-"""An actor without work stays, with all that it has imported and kept, as long as nothing needs its place."""
+"""An idle actor stays alive this long, with its imports and objects, unless other work waits for its CPUs."""
 LOOK_SECONDS = 0.5
+"""Pause between two checks whether other work waits for the CPUs of an idle actor."""
 
 
 class Placement(Protocol):
-    """How the pool's actors come to be, and when they have to go."""
+    """Starts the pool's actors, and decides how many there are and when an idle one ends."""
 
     def start(self, job: Job, node: str | None) -> Any:
-        """A fresh actor for a job; on that node if it has room."""
+        """Start a new actor for a job, on the node with this Ray id if it has room."""
 
     def suits(self, actor: Any, job: Job) -> bool:
-        """Whether an actor that worked on something else holds what this job needs."""
+        """Whether an existing actor reserves the CPUs and GPUs that this job needs."""
 
     def slots(self, job: Job) -> int:
-        """How many actors work on jobs like this one at once."""
+        """The number of actors that may run jobs like this one at once."""
 
     def seconds(self, job: Job) -> float:
-        """What a job is expected to take."""
+        """The expected duration of a job in seconds."""
 
     def is_wanted(self) -> bool:
-        """Whether something waits for what an idle actor holds."""
+        """Whether other work waits for the CPUs of an idle actor."""
 
     def run_in(self, actor: Any, job: Job) -> Any:
-        """A reference to the job's :class:`JobReport`, while the actor works on it."""
+        """Start a job in an actor. Returns a Ray reference to the job's :class:`JobReport`."""
 
 
 @dataclass
 class Waiting:
-    """A job that waits for an actor."""
+    """A queued job: its expected seconds, and the future of its report."""
 
     job: Job
     seconds: float
@@ -51,65 +55,65 @@ class Waiting:
 
     @property
     def home(self) -> str:
-        """The home of its stage."""
+        """The home of the job's stage."""
         return str(self.job.stage.home)
 
 
 class ActorPool:
-    """Hands jobs to actors, the longest first.
+    """Runs jobs in actors, those with the longest expected duration first.
 
-    A slot stays with one home (a category) while that has jobs, because its actor has the originals and the encoder at
-    hand; then it takes over the home with the most work, with a fresh actor, on the node that had the home before. A
-    slot without work gives its actor, and with it the CPU, back to the stages that wait for one: all its state is in
-    the store.
+    A slot runs jobs one after another in its actor. It stays with one home (a category) while this home has jobs,
+    because its actor has the originals and the encoder in memory. Then it takes over the home with the most queued work
+    and starts a new actor, if possible on the node that served this home before. An idle slot ends its actor when other
+    stages wait for its CPUs; nothing is lost, because all results are in the store.
     """
 
     def __init__(self, placement: Placement, linger_seconds: float = LINGER_SECONDS) -> None:
         self._placement, self._linger_seconds = placement, linger_seconds
         self._queues: defaultdict[str, list[Waiting]] = defaultdict(list)
-        self._working: set[asyncio.Task[None] | None] = set()
-        self._idle: set[asyncio.Task[None] | None] = set()
-        self._busy: dict[int, Any] = {}
-        self._cpus: dict[asyncio.Task[None] | None, float] = {}
-        self._nodes: dict[str, str] = {}
-        self._arrived = asyncio.Event()
+        self._slots: set[asyncio.Task[None] | None] = set()
+        self._idle_slots: set[asyncio.Task[None] | None] = set()
+        self._actor_of_job: dict[int, Any] = {}
+        self._cpus_of_slot: dict[asyncio.Task[None] | None, float] = {}
+        self._node_of_home: dict[str, str] = {}
+        self._job_arrived = asyncio.Event()
 
     @property
     def size(self) -> int:
-        """Actors that hold a place now, idle ones too."""
-        return len(self._working)
+        """The number of slots, idle ones included."""
+        return len(self._slots)
 
     @property
     def cpus(self) -> float:
-        """CPUs that its actors hold, with the processes that train together."""
-        return sum(self._cpus.values())
+        """The CPUs that the actors and their training workers reserve."""
+        return sum(self._cpus_of_slot.values())
 
     async def run(self, job: Job) -> JobReport:
-        """Run one job. Raises what its stage raised."""
+        """Run one job and return its report. Raises the stage's error, or RayActorError if its actor died."""
         waiting = Waiting(job, self._placement.seconds(job))
         queue = self._queues[waiting.home]
         queue.append(waiting)
-        queue.sort(key=lambda each: each.seconds, reverse=True)
-        self._arrived.set()
-        # Idle slots take up one each.
-        waiting_now = sum(map(len, self._queues.values()))
-        if waiting_now > len(self._idle) and len(self._working) < self._placement.slots(job):
-            self._working.add(asyncio.create_task(self._work()))
+        queue.sort(key=lambda waiting: waiting.seconds, reverse=True)
+        self._job_arrived.set()
+        # Each idle slot will run one of the queued jobs.
+        queued = sum(map(len, self._queues.values()))
+        if queued > len(self._idle_slots) and len(self._slots) < self._placement.slots(job):
+            self._slots.add(asyncio.create_task(self._run_slot()))
         return await waiting.done
 
     def stop(self, job: Job) -> None:
-        """Stop working on a job: the actor that does is killed, a job that waits is not begun."""
-        if (actor := self._busy.get(id(job))) is not None:
+        """Stop a job: kill the actor that runs it, or remove it from its queue. Its :meth:`run` then raises."""
+        if (actor := self._actor_of_job.get(id(job))) is not None:
             _stop(actor)
         for queue in self._queues.values():
             for waiting in [w for w in queue if w.job is job]:
                 queue.remove(waiting)
                 waiting.done.set_exception(GoodshotError("stopped before it began"))
 
-    async def _work(self) -> None:
-        """One slot: job after job until no queue has any."""
+    async def _run_slot(self) -> None:
+        """Run queued jobs, one after another, until the slot has been idle for too long."""
         actor, home = None, ""
-        while (queue := self._next_queue(home)) or await self._lingered(actor):
+        while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
             if not (queue := queue or self._next_queue(home)):
                 continue
             waiting = queue.pop(0)
@@ -118,45 +122,46 @@ class ActorPool:
                 if actor is None or waiting.home != home or not self._placement.suits(actor, job):
                     _stop(actor)
                     actor, home = None, waiting.home
-                    actor = self._placement.start(job, self._nodes.get(home))
-                    self._cpus[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
-                self._busy[id(job)] = actor
+                    actor = self._placement.start(job, self._node_of_home.get(home))
+                    self._cpus_of_slot[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
+                self._actor_of_job[id(job)] = actor
                 report: JobReport = await self._placement.run_in(actor, job)
-                self._nodes[home] = report.node
+                self._node_of_home[home] = report.node
                 waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
                 if isinstance(error, RayActorError):
-                    # Gone for good: the next job must not fail for this one's sake.
+                    # The actor is dead: the next job needs a new one.
                     actor = None
             finally:
-                self._busy.pop(id(job), None)
-        # In the same breath as finding nothing to do: a job that comes later must find the slot free.
-        self._working.discard(asyncio.current_task())
-        self._cpus.pop(asyncio.current_task(), None)
+                self._actor_of_job.pop(id(job), None)
+        # Nothing is awaited since the queues were found empty, so a job that arrives later starts a new slot.
+        self._slots.discard(asyncio.current_task())
+        self._cpus_of_slot.pop(asyncio.current_task(), None)
         _stop(actor)
 
-    async def _lingered(self, actor: Any) -> bool:
-        """Wait with an idle actor for more work. False once there is none for long, or its place is wanted."""
+    async def _wait_for_job(self, actor: Any) -> bool:
+        """Wait with an idle actor for a job. False if none arrives in time, or other work needs the actor's CPUs."""
         if actor is None:
             return False
-        ends = asyncio.get_running_loop().time() + self._linger_seconds
-        self._idle.add(asyncio.current_task())
+        deadline = asyncio.get_running_loop().time() + self._linger_seconds
+        self._idle_slots.add(asyncio.current_task())
         try:
-            while asyncio.get_running_loop().time() < ends and not self._placement.is_wanted():
+            while asyncio.get_running_loop().time() < deadline and not self._placement.is_wanted():
                 if any(self._queues.values()):
                     return True
-                self._arrived.clear()
+                self._job_arrived.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(self._job_arrived.wait(), LOOK_SECONDS)
         finally:
-            self._idle.discard(asyncio.current_task())
+            self._idle_slots.discard(asyncio.current_task())
         return any(self._queues.values())
 
     def _next_queue(self, home: str) -> list[Waiting] | None:
+        """The queue of this home, or if it is empty the queue with the most expected seconds; None if all are empty."""
         if self._queues[home]:
             return self._queues[home]
-        return max(self._queues.values(), key=lambda queue: sum(each.seconds for each in queue)) or None
+        return max(self._queues.values(), key=lambda queue: sum(waiting.seconds for waiting in queue)) or None
 
 
 def _stop(actor: Any) -> None:

@@ -1,4 +1,7 @@
-"""Makes the stages that cells stand on, each once: whoever asks for a stage that is under way waits for it."""
+"""Make the stages that cells depend on, each once.
+
+If a stage is already being made, later requests wait for that result.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,15 @@ from runner.store.artifacts import Store
 class StageMaker:
     """Makes the stages of a plan that the store does not hold yet.
 
-    A stage that failed stays failed for the run: the cells that stand on it fail at once.
+    A stage that failed is not tried again in the same run: all cells that depend on it fail at once.
 
     Args:
-        shares: what a stage takes of a node.
-        locations: where workers keep things, in Ray's object store.
+        locations: where workers read and write.
+        shares: the CPUs and GPUs that each stage needs.
+        values: the shared values that stages read.
+        work: runs stages under leases.
+        progress: the counts of the run, which are updated.
+        costs: the seconds that stages needed in earlier runs, by kind of work.
     """
 
     def __init__(
@@ -50,69 +57,69 @@ class StageMaker:
     ) -> None:
         self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
         self._locations = ray.put(locations)
-        self._values, self._work, self._costs = values, work, costs
+        self._values, self._leased_work, self._costs = values, work, costs
         self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
-        """By what a study's stages take: an actor that was admitted for one share must not take up another."""
+        """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
         self.cpus_of_tasks = 0.0
-        """CPUs that the Ray tasks under way for stages and cells want."""
-        self._running: dict[str, asyncio.Future[Any]] = {}
-        self._wanted: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """The CPUs that submitted Ray tasks request, running or queued."""
+        self._futures: dict[str, asyncio.Future[Any]] = {}
+        self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
-        """Products that are in the store, as far as was looked: a look costs a request on an object store."""
-        self._steps_announced: dict[str, int] = {}
+        """Ids of products known to be in the store: looking one up again would cost a request on an object store."""
+        self._counted_steps: dict[str, int] = {}
         self._committed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._held: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
+        self._share_of_actor: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
 
     async def make_once(self, key: str, make: Callable[[], Awaitable[Any]]) -> Any:
-        """What ``make`` returns, called once for a key."""
-        if key not in self._running:
-            self._running[key] = asyncio.ensure_future(make())
-        return await asyncio.shield(self._running[key])
+        """Call ``make`` once for a key, and return its result to every caller that passes this key."""
+        if key not in self._futures:
+            self._futures[key] = asyncio.ensure_future(make())
+        return await asyncio.shield(self._futures[key])
 
     def forget(self, key: str) -> None:
-        """What was made is known elsewhere; it takes no place here any more."""
-        self._running.pop(key, None)
+        """Forget the result of :meth:`make_once`, to free its memory once it is kept elsewhere."""
+        self._futures.pop(key, None)
 
     async def want(self, cells: Iterable[CellStage]) -> None:
-        """These cells will be asked for: a training goes on to the furthest product among theirs, and no further."""
-        fresh: dict[str, list[Stage]] = {}
+        """Request the products that these cells need. A training ends at the last requested product."""
+        new: dict[str, list[Stage]] = {}
         for producer, products in self.plan.products(cells).items():
-            known = self._wanted[producer]
-            fresh[producer] = [stage for stage in products if stage.id not in known and stage.id != producer]
-            known.update(dict.fromkeys(stage.id for stage in fresh[producer]))
-        await asyncio.gather(*(self._check_store(stage) for products in fresh.values() for stage in products))
-        for producer in (producer for producer, products in fresh.items() if products):
+            requested = self._requested[producer]
+            new[producer] = [stage for stage in products if stage.id not in requested and stage.id != producer]
+            requested.update(dict.fromkeys(stage.id for stage in new[producer]))
+        await asyncio.gather(*(self._check_store(stage) for products in new.values() for stage in products))
+        for producer in (producer for producer, products in new.items() if products):
             missing = [stage for stage in self._products(producer) if stage.id not in self._in_store]
             steps = self.plan.stages[producer].steps(missing)
-            self.progress.steps_total += max(0, steps - self._steps_announced.get(producer, 0))
-            self._steps_announced[producer] = max(steps, self._steps_announced.get(producer, 0))
+            self.progress.steps_total += max(0, steps - self._counted_steps.get(producer, 0))
+            self._counted_steps[producer] = max(steps, self._counted_steps.get(producer, 0))
 
     def announce(self, key: str) -> None:
-        """A product is in the store, whose producer may go on."""
+        """Note that a product is committed; its producer may continue."""
         self._in_store.add(key)
         self._committed[key].set()
 
     async def before(self, stage: Stage) -> None:
-        """Make the stages that a stage stands on, in order."""
+        """Make the inputs of a stage, in order."""
         for id_ in stage.inputs:
             await self.make(self.plan.stages[id_])
 
     async def make(self, stage: Stage) -> None:
-        """Make one stage, and before it what it stands on, unless the store holds it."""
+        """Make one stage, after the stages that it depends on, unless the store holds it."""
         if stage.producer != stage.id:
-            await self._product(stage)
+            await self._await_product(stage)
         else:
             await self.make_once(stage.id, lambda: self._make_directly(stage))
 
     async def run(self, stage: Stage, lease: LeasedJob, wanted: Iterable[Stage]) -> JobReport:
-        """Run a stage under its lease: in the actor of its home, or as a Ray task."""
+        """Run a stage under its lease: in an actor of the pool if it has a home, otherwise as a Ray task."""
         job = Job(stage, tuple(wanted), self.shares.of(stage))
         if stage.home is not None:
             pool = self._pools[stage.resources]
             lease.stop = lambda: pool.stop(job)
             report = await pool.run(job)
         else:
-            # As long as a task waits for a place, idle actors give theirs away.
+            # Queued tasks count too: they make idle actors free their CPUs.
             self.cpus_of_tasks += job.share.cpus
             try:
                 task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
@@ -138,32 +145,32 @@ class StageMaker:
             self._in_store.add(stage.id)
 
     def _products(self, producer: str) -> list[Stage]:
-        """The products that are wanted of a producer by now."""
-        return [self.plan.stages[id_] for id_ in self._wanted[producer]]
+        """The products that have been requested from a producer so far."""
+        return [self.plan.stages[id_] for id_ in self._requested[producer]]
 
     async def _make_directly(self, stage: Stage) -> None:
-        """A stage that makes its own artifact."""
+        """Make a stage that is its own producer."""
         if await self._has(stage):
             return
-        await asyncio.gather(*(self.make(each) for each in self.plan.before(stage)))
-        await self._leased(stage, [stage], lambda: self._has(stage))
+        await asyncio.gather(*(self.make(input_) for input_ in self.plan.before(stage)))
+        await self._run_leased(stage, [stage], lambda: self._has(stage))
 
-    async def _product(self, stage: Stage) -> None:
-        """A product, as soon as it is there: its producer may go on to others.
+    async def _await_product(self, stage: Stage) -> None:
+        """Run a product's producer and wait until the product is committed; the producer may continue with others.
 
-        A producer that was under way before the product was wanted may stop short of it; then it is run again.
+        A producer that was started before this product was requested may end without it; then it is run again.
         """
         if stage.id in self._in_store:
             return
-        for before in self.plan.before(stage):
-            await self.make(before)
+        for input_ in self.plan.before(stage):
+            await self.make(input_)
         producer = self.plan.producer(stage)
         while stage.id not in self._in_store:
             running = asyncio.ensure_future(self.make_once(producer.id, lambda: self._produce(producer)))
             committed = asyncio.ensure_future(self._committed[stage.id].wait())
             await asyncio.wait({running, committed}, return_when=asyncio.FIRST_COMPLETED)
             committed.cancel()
-            # What was committed before its producer failed is good, though the message may still be on its way.
+            # A product that was committed before its producer failed is valid; its announcement may arrive later.
             if running.done() and (running.exception() is None or not await self._has(stage)):
                 running.result()
             elif running.done():
@@ -171,58 +178,58 @@ class StageMaker:
             running.cancel()
 
     async def _produce(self, producer: Stage) -> None:
-        """Make all products that are wanted of a producer by now; when more are, it is run again."""
+        """Run a producer for all products requested so far. If more are requested later, it is run again."""
         products = []
         for product in self._products(producer.id):
-            with suppress(Exception):  # the cells of that product meet the failure too, and record it
-                for before in self.plan.before(product):
-                    await self.make(before)
+            with suppress(Exception):  # the cells that need this product fail with the same error, and record it
+                for input_ in self.plan.before(product):
+                    await self.make(input_)
                 products.append(product)
 
         async def all_made() -> bool:
             return all(await asyncio.gather(*map(self._has, products)))
 
-        await self._leased(producer, products, all_made)
+        await self._run_leased(producer, products, all_made)
         self._in_store.update(product.id for product in products)
-        del self._running[producer.id]
+        del self._futures[producer.id]
 
-    async def _leased(self, stage: Stage, wanted: list[Stage], done: Callable[[], Awaitable[bool]]) -> None:
+    async def _run_leased(self, stage: Stage, wanted: list[Stage], done: Callable[[], Awaitable[bool]]) -> None:
         async def make(lease: LeasedJob) -> None:
             await self.run(stage, lease, wanted)
 
-        # A store that others only read has no place for leases.
+        # Nothing is leased if everything is made, because the store may be read-only.
         if not await done():
-            await self._work.make(self._work.stages, stage.id, done, make)
+            await self._leased_work.make(self._leased_work.stages, stage.id, done, make)
 
-    # How the pool's actors come to be, and when they have to go (`runner.cluster.pool.Placement`).
+    # The methods of `runner.cluster.pool.Placement`.
 
     def start(self, job: Job, node: str | None) -> Any:
-        """A fresh actor with the stage's share of a node, where its home was before if there is room."""
-        where = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
-        options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": where}
+        """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
+        strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
+        options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
         actor = StageActor.options(**options).remote()
-        self._held[actor] = job.share
+        self._share_of_actor[actor] = job.share
         return actor
 
     def suits(self, actor: Any, job: Job) -> bool:
-        """Whether the actor's share of a node is enough."""
-        held = self._held[actor]
-        return held.gpus >= job.share.gpus and held.cpus == job.share.cpus
+        """Whether the actor reserves as many CPUs as the job needs, and at least as much of a GPU."""
+        share = self._share_of_actor[actor]
+        return share.gpus >= job.share.gpus and share.cpus == job.share.cpus
 
     def slots(self, job: Job) -> int:
-        """How many jobs like this run at once."""
+        """The number of jobs like this one that may run at once."""
         return self.shares.at_once(job.stage)
 
     def seconds(self, job: Job) -> float:
-        """What the job is expected to take."""
+        """The expected duration of the job in seconds."""
         return expected_seconds(job.stage, job.wanted, job.share.device, {**self._costs, **self.progress.costs})
 
     def run_in(self, actor: Any, job: Job) -> Any:
-        """A reference to the job's report, while the actor works on it."""
+        """Start the job in an actor. Returns a Ray reference to its report."""
         listener = Listener(ray.get_runtime_context().current_actor)
         return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
-        """Whether more tasks and actors want a CPU than there are."""
-        actors = sum(pool.cpus for pool in self._pools.values())
-        return self.cpus_of_tasks + actors > sum(node.get("CPU", 0) for node in self.shares.nodes)
+        """Whether tasks and actors together request more CPUs than the cluster has."""
+        cpus_of_actors = sum(pool.cpus for pool in self._pools.values())
+        return self.cpus_of_tasks + cpus_of_actors > sum(node.get("CPU", 0) for node in self.shares.nodes)

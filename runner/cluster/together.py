@@ -1,11 +1,12 @@
-"""One generator trained by several processes: the same loop under Ray Train, a step's originals shared among them.
+"""Train one generator in several processes with Ray Train: the originals of each training step are divided among them.
 
-Worker r of W takes the originals at positions r, r + W, … of each step; Accelerate averages gradients in the process
-group that Ray Train sets up (gloo on CPUs, nccl on GPUs). Every worker holds the same weights; the first writes them.
+Worker r of W processes the originals at positions r, r + W, … of each step. Accelerate averages the gradients in the
+process group that Ray Train sets up (gloo on CPUs, nccl on GPUs). All workers hold the same weights; worker 0 writes
+them.
 
-It pays where a support has many originals (``shots: full``): one original cannot be shared, because eq. 3 needs all its
-views. The gradient is that of one worker with the whole step up to rounding, without a discriminator; with one, batch
-normalisation and the adaptive weight look at each worker's part alone.
+This is worthwhile for supports with many originals (``shots: full``). One original cannot be divided, because eq. 3
+needs all its views. Without a discriminator, the gradient equals that of a single process up to rounding. With a
+discriminator, batch normalisation and the adaptive weight are computed from each worker's part alone.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class SharedTraining:
     """A training for several workers.
 
     Args:
-        spec: what the generator is built of.
-        folder: where the first worker writes the checkpoint; the same for all workers.
-        keep_gradients: write the gradients of the step that would come next too.
-        start: a checkpoint in ``folder`` to go on from.
+        spec: the originals, configuration and seed that the generator is built from.
+        iterations: the number of updates after which the training ends.
+        folder: a folder that all workers can read and to which worker 0 writes the checkpoint.
+        keep_gradients: whether to write the gradients of the next step too.
+        start: the name of a checkpoint in ``folder`` to continue from; None starts from the beginning.
     """
 
     spec: GeneratorSpec
@@ -49,9 +51,10 @@ class SharedTraining:
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes that train one generator together: how many, and what each takes of a node.
+    """The processes that train one generator together.
 
-    node: the address of the node that they run on, which is the one of the process that asks: they exchange files.
+    cpus, gpus: the CPUs and GPUs that each process reserves.
+    node: the IP address of the node to run on, which has to be the caller's because they exchange files; None for any.
     """
 
     count: int
@@ -61,14 +64,14 @@ class Workers:
 
     @property
     def threads(self) -> int:
-        """What each computes with on the CPU."""
+        """The number of CPU threads of each process."""
         return max(1, int(self.cpus))
 
     def train(self, spec: GeneratorSpec, generator: Generator, to: int) -> list[StepLosses]:
-        """Bring ``generator`` to ``to`` updates; returns the losses of its steps.
+        """Train ``generator`` up to ``to`` updates in total; returns the losses of the new steps.
 
-        The workers go on from the generator's own state and it takes over theirs. Starting them costs seconds, so it
-        pays for many steps at a time.
+        The workers continue from the generator's state, and the generator then takes over theirs. Starting the workers
+        takes seconds, so one call should train many steps.
         """
         from components.generator.training import StepLosses
 
@@ -78,47 +81,51 @@ class Workers:
             generator.save(Path(folder) / START)
             checkpoint = train_shared(SharedTraining(spec, to, folder, start=START), self)
             generator.restore(checkpoint)
-            found = json.loads((Path(folder) / LOSSES).read_text())
-        return [StepLosses(**dict(zip(found, row, strict=True))) for row in zip(*found.values(), strict=True)]
+            losses = json.loads((Path(folder) / LOSSES).read_text())
+        return [StepLosses(**dict(zip(losses, row, strict=True))) for row in zip(*losses.values(), strict=True)]
 
 
 def train_shared(training: SharedTraining, workers: Workers) -> Path:
-    """Train until ``iterations`` updates on the running Ray cluster. Returns the checkpoint (``Generator.restore``).
+    """Train up to ``iterations`` updates on the running Ray cluster.
+
+    Returns:
+        The path of the checkpoint, for ``Generator.restore``.
 
     Raises:
-        BadInput: more workers than a step has originals.
-        GoodshotError: a worker failed; the message is its last line.
+        BadInput: a training step has fewer originals than there are workers.
+        GoodshotError: a worker failed; the message ends with the last line of its error.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    shared = min(len(training.spec.originals), training.spec.config.originals_per_step)
-    if workers.count > shared:
+    originals = min(len(training.spec.originals), training.spec.config.originals_per_step)
+    if workers.count > originals:
         raise BadInput(
-            f"{workers.count} workers share a step's originals, of which there are {shared}; use fewer workers"
+            f"{workers.count} workers share a step's originals, of which there are {originals}; use fewer workers"
         )
-    each = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
+    per_worker = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
     if workers.node is not None:
-        each[f"node:{workers.node}"] = 0.001
-    with tempfile.TemporaryDirectory() as records:
+        per_worker[f"node:{workers.node}"] = 0.001
+    with tempfile.TemporaryDirectory() as ray_folder:
         trainer = TorchTrainer(
-            _work,
+            _train_worker,
             train_loop_config={"training": training, "gpus": bool(workers.gpus), "threads": workers.threads},
             torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=each
+                num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=per_worker
             ),
-            run_config=RunConfig(storage_path=records, name="generator"),
+            run_config=RunConfig(storage_path=ray_folder, name="generator"),
         )
         try:
             trainer.fit()
         except Exception as error:
-            raise GoodshotError(f"a worker of {workers.count} failed: {str(error).strip().splitlines()[-1]}") from error
+            line = str(error).strip().splitlines()[-1]
+            raise GoodshotError(f"one of {workers.count} training workers failed: {line}") from error
     return Path(training.folder) / CHECKPOINT
 
 
-def _work(arguments: dict[str, Any]) -> None:
-    """A worker: the process group is there already, and Accelerate finds it."""
+def _train_worker(arguments: dict[str, Any]) -> None:
+    """The training loop of one worker; Accelerate uses the process group that Ray Train has set up."""
     from safetensors.torch import save_file
 
     from components.generator.training import columns
@@ -132,7 +139,8 @@ def _work(arguments: dict[str, Any]) -> None:
     losses = generator.advance(training.iterations)
     if generator.is_first:
         (Path(training.folder) / LOSSES).write_text(json.dumps(columns(losses)))
-    # By all of them: saving looks at the next step's gradients, which they compute together. The first one writes.
+    # Every worker calls this, because saving checks the next step's gradients, which they compute together. Worker 0
+    # writes the file.
     generator.save(Path(training.folder) / CHECKPOINT)
     if training.keep_gradients and generator.is_first:
         save_file(generator.gradients(), Path(training.folder) / GRADIENTS)

@@ -1,8 +1,8 @@
 """Shared values in Ray's object store: numpy arrays that all processes of a node read without a copy.
 
-A test split is decoded once, and embedded once for all detectors that read the same features, whatever the number of
-cells that are scored on it; it is copied at most once to each node. A value that no unfinished cell needs is freed;
-what does not fit, Ray moves to the node's disk.
+A test split is decoded once, and embedded once for all detectors that use the same features, however many cells are
+scored on it. It is copied at most once to each node. A value that no unfinished cell needs is freed; values that do not
+fit into memory are moved to the node's disk by Ray.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from runner.stages.base import SharedValue, Stage
 
 
 class SharedValues:
-    """References to the values that a run's stages read, each loaded when it is first asked for.
+    """Ray references to the values that a run's stages read. Each value is loaded at its first request.
 
     Args:
-        shares: what loading a value takes of a node.
+        shares: the CPUs and GPUs of each stage, which also decide those for loading a value.
     """
 
     def __init__(self, store_uri: str, shares: Shares) -> None:
@@ -30,17 +30,17 @@ class SharedValues:
         self._refs: dict[SharedValue, Any] = {}
 
     def expect(self, cells: Iterable[CellStage]) -> None:
-        """Each of these cells will call :meth:`release` once."""
+        """Keep the values that these cells need until :meth:`release` has been called once for each cell."""
         for cell in cells:
-            self._users.update(_needed(cell.reads))
+            self._users.update(_with_inputs(cell.reads))
 
     def references(self, stage: Stage) -> list[Any]:
-        """References to what a stage reads, in order."""
+        """Ray references to the values that a stage reads, in order."""
         return [self._reference(value, stage) for value in stage.reads]
 
     def release(self, cell: CellStage) -> None:
-        """This cell is done; the values that it was the last to need are freed."""
-        for value in _needed(cell.reads):
+        """Free the values that only this cell still needed."""
+        for value in _with_inputs(cell.reads):
             self._users[value] -= 1
             if self._users[value] <= 0:
                 self._refs.pop(value, None)
@@ -48,21 +48,21 @@ class SharedValues:
 
     def _reference(self, value: SharedValue, stage: Stage) -> Any:
         if value not in self._refs:
-            inputs = [self._reference(each, stage) for each in value.inputs]
+            inputs = [self._reference(input_, stage) for input_ in value.inputs]
             share = self._share(value, stage)
             task = load.options(num_cpus=share.cpus, num_gpus=share.gpus)
             self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, *inputs)
         return self._refs[value]
 
     def _share(self, value: SharedValue, stage: Stage) -> Share:
-        """Embedding takes what the stage that reads it takes; decoding the test images takes no GPU."""
+        """Embedding needs the same CPUs and GPUs as the stage that reads it; decoding the test images needs no GPU."""
         if value.takes == "detector":
             return self._shares.of(stage)
         return Share(stage.resources.detector_cpus if value.takes == "cpu" else 0, 0)
 
 
-def _needed(values: Iterable[SharedValue]) -> Iterator[SharedValue]:
-    """Values, and what they are made of."""
+def _with_inputs(values: Iterable[SharedValue]) -> Iterator[SharedValue]:
+    """These values, and recursively the values that they are made from."""
     for value in values:
         yield value
-        yield from _needed(value.inputs)
+        yield from _with_inputs(value.inputs)

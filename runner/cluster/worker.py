@@ -1,7 +1,7 @@
-"""The processes that run stages: a Ray task for any stage, an actor for stages that keep objects warm.
+"""The Ray task and the Ray actor that run stages; the actor keeps objects in memory from one stage to the next.
 
-What a stage computes with is imported where it runs: the driver and the broker only send stages off, and start in a
-second and 80 MB instead of five seconds and 700 MB.
+Libraries such as torch are imported by the process that runs a stage. The driver and the broker only submit stages, so
+without these imports they start in one second with 80 MB instead of five seconds with 700 MB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a stage: the products that are wanted of it, and what it takes of a node."""
+    """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves."""
 
     stage: Stage
     wanted: tuple[Stage, ...]
@@ -35,7 +35,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Locations:
-    """Where a run keeps things: the store's URI, and the results."""
+    """The places to which a run writes: the store, by its URI, and the results."""
 
     store_uri: str
     results: Results
@@ -43,9 +43,12 @@ class Locations:
 
 @dataclass
 class JobReport:
-    """What a worker tells of a finished job.
+    """The report that a worker returns for a finished job.
 
-    node: Ray's id of the node. outcome: of a cell, what trials are judged by.
+    node: Ray's id of the worker's node.
+    seconds: the duration of the stage.
+    costs, memory: the measured seconds and GPU memory, by kind of work.
+    outcome: the columns of a cell's row that the value of a trial is computed from; None for other stages.
     """
 
     node: str
@@ -55,13 +58,13 @@ class JobReport:
     outcome: dict[str, Any] | None = None
 
     def measured(self, kind: str, seconds: float, units: float) -> None:
-        """Some units of a kind of work have taken so many seconds."""
+        """Add the seconds that some units of a kind of work took."""
         self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)
 
 
 @ray.remote
 def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs: Any) -> Any:
-    """A shared value, in Ray's object store: all processes of a node read one copy."""
+    """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
     if value.takes == "detector":
         start_worker(threads)
     else:
@@ -71,23 +74,22 @@ def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs:
 
 @ray.remote
 def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
-    """Run a stage that keeps nothing warm."""
+    """Run a stage that keeps no objects in memory for later stages."""
     return _run(job, locations, values, Warm(), None)
 
 
 @ray.remote(max_restarts=3, max_task_retries=3)
 class StageActor:
-    """Runs the stages of one category that keep objects warm, such as its generators.
+    """Runs the stages of one category and keeps objects in memory between them, such as generators.
 
-    All state that must survive is in the store, so a killed actor restarts, finds the last checkpoint there and goes
-    on.
+    All state that must survive is in the store: an actor that died is restarted and continues from the last checkpoint.
     """
 
     def __init__(self) -> None:
         self._warm: Warm[Any] = Warm()
 
     def run(self, job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
-        """Commit what is wanted of the job's stage, telling the listener on the way."""
+        """Make the products of a job, and report each commit and each training step to the listener."""
         return _run(job, locations, values, self._warm, listener)
 
 
@@ -115,21 +117,21 @@ def _run(
 
         context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
-    found = stage.run(context, job.wanted)
+    result = stage.run(context, job.wanted)
     report.seconds = time.perf_counter() - began
-    report.outcome = _appended(stage, found, locations.results, share.device)
+    report.outcome = _append_row(stage, result, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
-    # Of several processes that train together this one only samples.
+    # With training workers, this process only samples, so its memory is not that of a training.
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
 
 
-def _appended(stage: Stage, found: Any, results: Results, device: str) -> dict[str, Any] | None:
-    """Append a cell's row to the results; None for a stage that is no cell."""
+def _append_row(stage: Stage, measured: Any, results: Results, device: str) -> dict[str, Any] | None:
+    """Append a cell's row to the results and return its outcome; None for a stage that is not a cell."""
     from runner.cells import CellStage
 
     if not isinstance(stage, CellStage):
         return None
-    row = results.append_cell(stage, found, device)
+    row = results.append_cell(stage, measured, device)
     return {name: row.get(name) for name in results.tables.outcome}

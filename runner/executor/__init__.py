@@ -1,1 +1,1 @@
-"""Running stages and cells: what every executor keeps account of, and the executor of this process."""
+"""Run stages and cells in this process, and count the progress of a run for every executor."""

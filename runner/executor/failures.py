@@ -1,4 +1,4 @@
-"""What is kept of a failed cell: its error in one line, and the traceback."""
+"""Record failed cells: the error in one line, and the traceback."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def record_failure(results: Results, stage: CellStage, error: Exception, cause: 
     """Write a failed cell's error and traceback to ``failures/`` and ``logs/``.
 
     Args:
-        error: what the executor caught. cause: what the stage raised.
-        log: the traceback of another process, where the stage ran in one.
+        error: the error that the executor caught.
+        cause: the error that the stage raised; on Ray, ``error`` wraps it.
+        log: the traceback as text if the stage ran in another process; otherwise that of ``error`` is recorded.
     """
     kind = "" if isinstance(cause, GoodshotError) else f"{type(cause).__name__}: "
     lines = str(cause).strip().splitlines() or ["no message"]
     text = COLOUR.sub("", log) if log else "".join(traceback.format_exception(error))
-    # Where even this cannot be written, the count still says that the cell failed, and the others go on.
+    # If the record cannot be written, the cell still counts as failed and the other cells continue.
     with suppress(OSError, GoodshotError):
         results.append_failure(stage.fingerprint, stage.study, stage.cell.label, f"{kind}{lines[0]}", text)

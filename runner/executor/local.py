@@ -1,7 +1,7 @@
-"""The executor of this process: stages and cells one after the other, without Ray.
+"""The local executor: runs stages and cells one after another in this process, without Ray.
 
-It follows the rules of the plan that the Ray executor follows: what a stage stands on comes first, a training is run
-once with all image sets that are wanted of it, and a stage that failed stays failed for the run.
+It follows the same rules as the Ray executor: the stages that a stage depends on are made first, a training is run once
+for all image sets that are requested from it, and a stage that failed is not tried again in the same run.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from runner.stages.base import Context, SharedValue, Stage, Warm
 from runner.store.artifacts import Store
 
 VALUES = 6
-"""Shared values that are kept in memory: those of a category's cells."""
+"""The number of shared values that are kept in memory; the cells of one category need no more."""
 
 
 class LocalExecutor:
-    """Makes the stages of a plan, and runs its cells.
+    """Makes the stages of a plan and runs its cells.
 
     Args:
-        results: where rows go; None to make stages alone.
+        results: where the rows of cells are appended; None if only stages are made.
         device: ``cpu`` or ``cuda``, for every stage.
         train_together: see :class:`Context`.
-        on_step: told of the updates that a training has made by now.
-        threads: what a stage computes with; None leaves that to torch.
+        on_step: called with the number of updates that a training has made so far.
+        threads: maps a stage to its number of torch threads; None leaves torch's own number.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LocalExecutor:
         results: Results | None = None,
         device: str = "cpu",
         train_together: Any = None,
-        on_step: Callable[[int], object] = lambda made: None,
+        on_step: Callable[[int], object] = lambda updates: None,
         threads: Callable[[Stage], int] | None = None,
     ) -> None:
         self.plan, self.store, self.results = plan, store, results
@@ -52,13 +52,17 @@ class LocalExecutor:
         self._warm: Warm[Any] = Warm()
         self._values: Warm[Any] = Warm(VALUES)
         self._failed: dict[str, Exception] = {}
-        self._wanted: dict[str, dict[str, Stage]] = {}
-        self._expected: set[str] = set()
+        self._requested: dict[str, dict[str, Stage]] = {}
+        self._requested_cells: set[str] = set()
         self._outcomes = results.rows(results.tables.outcome) if results is not None else {}
         self._tried: set[str] = set()
 
     def run(self, fingerprints: Sequence[str], fail_fast: bool = False) -> list[dict[str, Any] | None]:
-        """Run cells, each unless it is finished. Returns each cell's outcome, None where it failed."""
+        """Run those of the cells that are not finished. Returns all outcomes in order, None for a cell without a row.
+
+        Args:
+            fail_fast: whether to stop at the first cell that fails.
+        """
         missing = [self.plan.cells[f] for f in dict.fromkeys(fingerprints) if f not in self._outcomes]
         missing = [cell for cell in missing if cell.fingerprint not in self._tried]
         self.want(missing)
@@ -68,51 +72,52 @@ class LocalExecutor:
         return [self._outcomes.get(f) for f in fingerprints]
 
     def want(self, cells: Iterable[CellStage]) -> None:
-        """These cells will be run: a training goes on to the furthest image set that one of them needs."""
-        fresh = {cell.fingerprint: cell for cell in cells if cell.fingerprint not in self._expected}
-        self._expected |= fresh.keys()
-        self.progress.cells_total += len(fresh)
-        for producer, products in self.plan.products(fresh.values()).items():
-            wanted = self._wanted.setdefault(producer, {})
-            before = self.plan.stages[producer].steps([*wanted.values()])
-            new = (stage for stage in products if stage.id not in wanted)
-            wanted |= {stage.id: stage for stage in new if not stage.is_made(self.store)}
-            self.progress.steps_total += self.plan.stages[producer].steps([*wanted.values()]) - before
+        """Request the products that these cells need. A training ends at the last requested image set."""
+        new_cells = {cell.fingerprint: cell for cell in cells if cell.fingerprint not in self._requested_cells}
+        self._requested_cells |= new_cells.keys()
+        self.progress.cells_total += len(new_cells)
+        for producer, products in self.plan.products(new_cells.values()).items():
+            requested = self._requested.setdefault(producer, {})
+            steps_before = self.plan.stages[producer].steps([*requested.values()])
+            new = (stage for stage in products if stage.id not in requested)
+            requested |= {stage.id: stage for stage in new if not stage.is_made(self.store)}
+            self.progress.steps_total += self.plan.stages[producer].steps([*requested.values()]) - steps_before
 
     def make(self, id_: str) -> None:
-        """Make a stage and all that it stands on, unless it is made. Raises what a stage raises."""
+        """Make a stage, after all stages that it depends on, unless the store holds it. Raises the error of a stage."""
         stage = self.plan.stages[id_]
         if stage.is_made(self.store):
             return
         self._make_before(stage)
         producer = self.plan.producer(stage)
         if producer.id in self._failed:
-            # Without the frames of its first raising, which grow with every raising and hold a generator.
+            # Each raise adds frames to the traceback, and these frames keep a generator in memory.
             raise self._failed[producer.id].with_traceback(None)
         try:
-            producer.run(self._context(producer), self._ready(producer, stage))
+            producer.run(self._context(producer), self._products_to_make(producer, stage))
         except Exception as error:
             self._failed[producer.id] = error
-            # The products that it has committed before it failed are good.
+            # A product that was committed before its producer failed is valid.
             if not stage.is_made(self.store):
                 raise
         self.progress.executed[producer.kind] += 1
 
     def _make_before(self, stage: Stage) -> None:
-        for before in self.plan.before(stage):
-            self.make(before.id)
+        for input_ in self.plan.before(stage):
+            self.make(input_.id)
 
-    def _ready(self, producer: Stage, asked: Stage) -> list[Stage]:
-        """The products that are wanted of a producer, but those that stand on a stage that failed."""
-        ready = {asked.id: asked}
-        for product in self._wanted.get(producer.id, {}).values():
-            with suppress(Exception):  # the cells of that product meet the failure too, and record it
+    def _products_to_make(self, producer: Stage, needed_now: Stage) -> list[Stage]:
+        """One product and the other requested products of its producer, without those that depend on a failed stage."""
+        products = {needed_now.id: needed_now}
+        for product in self._requested.get(producer.id, {}).values():
+            with suppress(Exception):  # the cells that need this product fail with the same error, and record it
                 if not product.is_made(self.store):
                     self._make_before(product)
-                    ready[product.id] = product
-        return [*ready.values()]
+                    products[product.id] = product
+        return [*products.values()]
 
     def _run_cell(self, cell: CellStage) -> bool:
+        """Run a cell and append its row, or record its failure. Returns whether the cell has finished."""
         results = self._results()
         self._tried.add(cell.fingerprint)
         try:
@@ -150,18 +155,18 @@ class LocalExecutor:
             warm=self._warm,
         )
 
-    def _stepped(self, stage: str, made: int, steps: int, seconds: float) -> None:
+    def _stepped(self, stage: str, updates: int, steps: int, seconds: float) -> None:
         self.progress.stepped(stage, steps, seconds)
-        self._on_step(made)
+        self._on_step(updates)
 
     def _read(self, value: SharedValue) -> Any:
-        held = self._values.take(value)
-        if held is None:
-            inputs = [self._read(each) for each in value.inputs]
-            # In a tuple, because a value may be None: features that are too large.
-            held = (value.load(self.store, inputs, self._device, 1),)
-        self._values.keep(value, held)
-        return held[0]
+        loaded = self._values.take(value)
+        if loaded is None:
+            inputs = [self._read(input_) for input_ in value.inputs]
+            # Wrapped in a tuple, because a value may itself be None (features that are too large).
+            loaded = (value.load(self.store, inputs, self._device, 1),)
+        self._values.keep(value, loaded)
+        return loaded[0]
 
     def _results(self) -> Results:
         if self.results is None:

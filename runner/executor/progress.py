@@ -1,4 +1,4 @@
-"""Where a run is: its counts so far and in all, and what its stages have taken."""
+"""The progress of a run: counts of cells and training steps, and the measured costs of stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from runner.stages.costs import Cost, Memory
 
 @dataclass
 class Progress:
-    """Where a run is: counts so far and in all, and measured costs in seconds."""
+    """The progress of a run: counts so far and in total, and measured costs.
+
+    executed: executed stages, by kind.
+    steps_of: training steps, by the stage's id.
+    costs, memory: measured seconds and GPU memory, by kind of work.
+    """
 
     cells_total: int = 0
     cells_done: int = 0
@@ -25,22 +30,22 @@ class Progress:
     memory: dict[str, Memory] = field(default_factory=dict)
 
     def seconds_left(self, parallel: float) -> float | None:
-        """Expected seconds to the end on ``parallel`` CPUs; None before every cost was measured."""
+        """Expected seconds to the end on ``parallel`` CPUs; None until a step, or without steps a cell, was timed."""
         finished = self.cells_done - self.cells_failed
         if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
             return None
         per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
         per_cell = self.cell_seconds / finished if finished else 2.0
-        left = max(0, self.steps_total - self.steps_done) * per_step
-        left += (self.cells_total - self.cells_done) * per_cell
-        return left / parallel
+        remaining = max(0, self.steps_total - self.steps_done) * per_step
+        remaining += (self.cells_total - self.cells_done) * per_cell
+        return remaining / parallel
 
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
-        """A stage has made training steps; those of a failed or stopped stage count too."""
+        """Count training steps of a stage, which count even if the stage fails later."""
         self.steps_of[stage] = self.steps_of.get(stage, 0) + steps
         self.steps_done += steps
         self.step_seconds += seconds
 
     def measured(self, kind: str, seconds: float, units: float) -> None:
-        """Some units of a kind of work have taken so many seconds."""
+        """Add the seconds that some units of a kind of work took."""
         self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)

@@ -1,1 +1,1 @@
-"""Which cells and stages a study is, what identifies them, and what they cost."""
+"""Plan studies: their cells and stages, the identity and cost of these, and how many run at once."""

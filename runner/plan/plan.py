@@ -1,4 +1,4 @@
-"""A plan: the stages and cells of some studies by their ids, and what each stage has to wait for."""
+"""The plan: the stages and cells of studies by their ids, and the stages that each stage depends on."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ S = TypeVar("S", bound=Stage)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One point of a study: its values by field, and at each L the fingerprints of the cells that it is judged by."""
+    """One point of a study: its values by field, and for each L the fingerprints of the cells that judge it."""
 
     values: Mapping[str, Any]
     cells: Mapping[int, tuple[str, ...]]
 
     @property
     def key(self) -> str:
-        """The same for the same point."""
+        """The point as text, for look-ups; equal points have equal keys."""
         return point_key(self.values)
 
     @property
     def label(self) -> str:
-        """For example ``vq_weight=1 copies=10 iterations=60``."""
+        """The point for people, for example ``vq_weight=1 copies=10 iterations=60``."""
         return point_label(self.values)
 
 
 def point_key(values: Mapping[str, Any]) -> str:
-    """A point of a search as text, the same whatever the order of its fields."""
+    """A point as JSON with sorted fields: equal points have equal keys, whatever the order of their fields."""
     return json.dumps(dict(values), sort_keys=True)
 
 
 def point_label(values: Mapping[str, Any]) -> str:
-    """A point of a search for people."""
+    """A point for people, for example ``vq_weight=1 copies=10 iterations=60``."""
     shown = ((name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in values.items())
     return " ".join(f"{name}={text}" for name, text in shown)
 
 
 @dataclass
 class Plan:
-    """All cells of some studies, keyed by fingerprint, and the stages that they share, keyed by id.
+    """All cells of some studies by fingerprint, and the stages that the cells share by id.
 
-    A stage is in the plan after the stages that it needs.
+    Each stage comes after the stages that it depends on.
+
+    cells_of, trials_of: fingerprints and trials of a study, by the study's name.
     """
 
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Plan:
         return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
     def merge(self, part: Plan) -> None:
-        """Take in another plan's cells and stages."""
+        """Add the cells, stages and trials of another plan."""
         for id_, stage in part.stages.items():
             self.stages.setdefault(id_, stage)
         self.cells.update(part.cells)
@@ -69,44 +71,44 @@ class Plan:
             self.trials_of.setdefault(study, []).extend(trials)
 
     def producer(self, stage: Stage) -> Stage:
-        """The stage that makes a stage's artifact: itself, or the training of an image set."""
+        """The stage that makes a stage's artifact: the stage itself, or for an image set its training."""
         return stage if stage.producer == stage.id else self.stages[stage.producer]
 
     def before(self, stage: Stage) -> tuple[Stage, ...]:
-        """The stages that have to be made before it: its own inputs, and its producer's."""
+        """The stages that have to be made first: the inputs of the stage and of its producer."""
         ids = dict.fromkeys((*stage.inputs, *self.producer(stage).inputs))
         return tuple(self.stages[id_] for id_ in ids)
 
     def closure(self, ids: Iterable[str]) -> dict[str, Stage]:
-        """These stages, their producers, and all that they stand on, each after what it stands on."""
-        found: dict[str, Stage] = {}
+        """These stages, their producers and all stages that they depend on, each after its own dependencies."""
+        stages: dict[str, Stage] = {}
 
         def visit(stage: Stage) -> None:
-            if stage.id in found:
+            if stage.id in stages:
                 return
             for input_ in self.before(stage):
                 visit(input_)
             producer = self.producer(stage)
-            found.setdefault(producer.id, producer)
-            found[stage.id] = stage
+            stages.setdefault(producer.id, producer)
+            stages[stage.id] = stage
 
         for id_ in ids:
             visit(self.stages[id_])
-        return found
+        return stages
 
     def products(self, cells: Iterable[CellStage]) -> dict[str, list[Stage]]:
-        """Producer → the stages that it has to make for these cells; a stage without another producer makes itself."""
-        found: dict[str, list[Stage]] = {}
+        """The artifacts that these cells need, as lists by the id of the stage that produces them."""
+        products: dict[str, list[Stage]] = {}
         for stage in self.closure(dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)).values():
             if stage.is_artifact:
-                found.setdefault(stage.producer, []).append(stage)
-        return found
+                products.setdefault(stage.producer, []).append(stage)
+        return products
 
 
 def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
-    """Training steps if every image set trained a generator of its own from scratch, as a plain sweep does.
+    """The number of training steps if each image set trained its own generator from scratch, as a plain sweep does.
 
-    Cells that differ only in what is trained on an image set share it even then.
+    Cells that differ only in the detector share an image set even then.
     """
     ids = dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)
     stages: Iterator[Stage] = (plan.stages[id_] for id_ in ids)
@@ -114,7 +116,7 @@ def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
 
 
 def planned_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
-    """Training steps with everything shared."""
+    """The number of training steps if all image sets of a training share its generator."""
     return sum(_steps(plan, producer, wanted) for producer, wanted in plan.products(cells).items())
 
 

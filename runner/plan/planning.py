@@ -1,4 +1,4 @@
-"""From studies to work: every cell with its fingerprint, and the stages that it needs."""
+"""Expand studies into a plan: every cell with its fingerprint, and the stages that the cells need."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Declared:
-    """A study with its data: its categories, and those that a predicted variance is learned from."""
+    """A study with its data.
+
+    categories: the study's categories by name.
+    sources: the categories from which a predicted variance is learned.
+    """
 
     study: Study
     categories: Mapping[str, Category]
@@ -43,23 +47,27 @@ def make_plan(declared: Iterable[Declared], guided: bool = False) -> Plan:
     """Expand studies over their categories. Cells and stages that several studies share are planned once.
 
     Args:
-        guided: plan a draw of points for searches that choose theirs as they go; without, these have none yet.
+        guided: whether to plan randomly drawn points for guided searches, to estimate their cost; otherwise a guided
+            search has no points yet.
+
+    Raises:
+        BadInput: a study does not fit its data, or a weight is missing.
     """
     plan = Plan()
-    for each in declared:
-        study = each.study
-        _check(study, each.categories)
+    for study_with_data in declared:
+        study = study_with_data.study
+        _check(study, study_with_data.categories)
         plan.cells_of[study.name], plan.trials_of[study.name] = [], []
         if is_search(study):
             for values in points_of(study) if guided or not study.search.is_guided else ():
-                plan.merge(plan_point(each, values))
+                plan.merge(plan_point(study_with_data, values))
         else:
-            _plan_grid(each, plan)
+            _plan_grid(study_with_data, plan)
     return plan
 
 
 def plan_point(declared: Declared, values: Values) -> Plan:
-    """One point of a search: its trial, cells and stages. Raises :class:`BadInput` if the study cannot have it."""
+    """Plan the trial, cells and stages of one point of a search. Raises :class:`BadInput` if the point is invalid."""
     study = declared.study
     try:
         at_point = study.at(values)
@@ -68,40 +76,45 @@ def plan_point(declared: Declared, values: Values) -> Plan:
     plan = Plan()
     cells = StudyPlanner(at_point, plan, declared, _samples(study)).add_all()
     plan.cells_of[study.name] = list(dict.fromkeys(cells.values()))
-    judged = cells_by_point(cells, at_point.points)
-    plan.trials_of[study.name] = [Trial(values, {point.iterations: own for point, own in judged.items()})]
+    by_point = cells_by_point(cells, at_point.points)
+    by_iterations = {point.iterations: fingerprints for point, fingerprints in by_point.items()}
+    plan.trials_of[study.name] = [Trial(values, by_iterations)]
     return plan
 
 
 def _plan_grid(declared: Declared, plan: Plan) -> None:
-    """All cells at once: of thousands, a training is looked up and not planned again."""
+    """Plan all points with one planner, so that the stages and identities that cells share are computed once."""
     study = declared.study
     cells = StudyPlanner(study, plan, declared).add_all()
     plan.cells_of[study.name] = list(cells.values())
-    judged = cells_by_point(cells, study.points)
+    by_point = cells_by_point(cells, study.points)
     for point in study.points:
-        plan.trials_of[study.name].append(Trial(asdict(point), {point.iterations: judged[point]}))
+        plan.trials_of[study.name].append(Trial(asdict(point), {point.iterations: by_point[point]}))
 
 
 def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[Point, tuple[str, ...]]:
-    """The fingerprints of each point's own cells and of the baselines that they meet, in declared order."""
+    """The fingerprints of each point's generated cells and of the baselines compared with them, in declared order."""
     by_copies: defaultdict[int, list[Point]] = defaultdict(list)
-    found: dict[Point, list[str]] = {}
+    by_point: dict[Point, list[str]] = {}
     for point in points:
-        found[point] = []
+        by_point[point] = []
         by_copies[point.copies].append(point)
     for cell, fingerprint_ in cells.items():
         if cell.generation is not None:
             points_of_cell: Iterable[Point] = (cell.generation.point,)
         else:
-            points_of_cell = by_copies[cell.copies] if cell.arm.point_fields else found
+            points_of_cell = by_copies[cell.copies] if cell.arm.point_fields else by_point
         for point in points_of_cell:
-            found[point].append(fingerprint_)
-    return {point: tuple(own) for point, own in found.items()}
+            by_point[point].append(fingerprint_)
+    return {point: tuple(fingerprints) for point, fingerprints in by_point.items()}
 
 
 def _samples(study: Study) -> int:
-    """Points that share a training may ask for more copies than the first did: all are sampled from the start."""
+    """The minimum samples of each scored iteration: the most copies that a guided search may choose, otherwise 0.
+
+    Points that share a training may need more copies than the first of them, so all are sampled from the start. With a
+    range of ``vq_weight`` no two points share a training.
+    """
     space = space_of(study)
     shared = study.search.is_guided and not isinstance(space["vq_weight"], Range)
     copies = space["copies"]
@@ -109,26 +122,28 @@ def _samples(study: Study) -> int:
 
 
 class StudyPlanner:
-    """Adds one study's cells to a plan: the :class:`runner.arms.Planner` of its arms and cell kinds.
+    """Adds one study's cells to a plan; it is the :class:`runner.arms.Planner` of its arms and cell kinds.
 
-    A study has thousands of cells on a few supports, trainings and detectors: what those have in common is looked up,
-    and written down for fingerprints, once.
+    A study has thousands of cells with a few supports, trainings and detectors. Each of these is planned, and written
+    in canonical form for fingerprints, only once (:meth:`once`).
+
+    samples: the minimum number of samples of each scored iteration.
     """
 
     def __init__(self, study: Study, plan: Plan, declared: Declared, samples: int = 0) -> None:
         self.study, self.plan, self.samples = study, plan, samples
         self.categories, self.sources = declared.categories, declared.sources
-        self._made: dict[tuple[Any, ...], Any] = {}
+        self._results: dict[tuple[Any, ...], Any] = {}
 
     def add_all(self) -> dict[Cell, str]:
-        """All cells of the study, with their fingerprints."""
+        """Add all cells of the study to the plan and return their fingerprints."""
         return {cell: self._add(cell) for cell in self.study.expanded(tuple(self.categories))}
 
     def add(self, stage: S) -> S:
-        """The plan's one stage of this id."""
-        known = self.plan.stages.get(stage.id)
-        if isinstance(known, type(stage)):
-            return known
+        """Add a stage, unless the plan has one with this id; returns the plan's stage."""
+        planned = self.plan.stages.get(stage.id)
+        if isinstance(planned, type(stage)):
+            return planned
         for id_ in stage.inputs:
             if id_ not in self.plan.stages:
                 self._add_shard(id_)
@@ -136,41 +151,41 @@ class StudyPlanner:
         return stage
 
     def once(self, make: Callable[..., T], *arguments: Any) -> T:
-        """What ``make(planner, *arguments)`` returns, called once for these arguments."""
+        """The result of ``make(planner, *arguments)``, which is called once for the same arguments."""
         key = (make, *arguments)
-        if key not in self._made:
-            self._made[key] = make(self, *arguments)
-        made: T = self._made[key]
-        return made
+        if key not in self._results:
+            self._results[key] = make(self, *arguments)
+        result: T = self._results[key]
+        return result
 
     def policy(self, name: str) -> Canonical:
         """An augmentation policy in canonical form."""
         return self.once(_policy, name)
 
     def _add(self, cell: Cell) -> str:
-        seeded = self.once(_seeded, cell.category, cell.support_seed, cell.seed)
-        added = self.once(_added, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
+        seeded = self.once(_seeded_support, cell.category, cell.support_seed, cell.seed)
+        added = self.once(_added_images, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
         declared = self.once(_declared_columns, cell.category, cell.arm)
         stage = cell.kind.plan(self, cell, seeded, added, declared)
         return self.plan.cells.setdefault(stage.fingerprint, stage).fingerprint
 
     def _add_shard(self, key: str) -> None:
-        """The shard of a category of the study, or of one that a variance is learned from."""
+        """Add the shard of a category of the study, or of a category from which a variance is learned."""
         for category in (*self.categories.values(), *self.sources):
             if category.shard == key:
                 self.plan.stages[key] = ShardStage.of(category)
                 return
-        raise KeyError(f"{key}: is the input of a stage, and nothing has planned it")
+        raise KeyError(f"{key}: a stage has this input, but no stage with this id was planned")
 
 
-def _seeded(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> SeededSupport:
+def _seeded_support(planner: StudyPlanner, name: str, support_seed: int | None, seed: int) -> SeededSupport:
     category = planner.categories[name]
     ids = select_support(category.train_ids, planner.study.shots_of(name), support_seed or 0)
     planner.plan.stages.setdefault(category.shard, ShardStage.of(category))
     return SeededSupport(category, Support(category.shard, ids, tuple(category.content(ids))), support_seed, seed)
 
 
-def _added(planner: StudyPlanner, variant: Any, seeded: SeededSupport, side: int) -> Any:
+def _added_images(planner: StudyPlanner, variant: Any, seeded: SeededSupport, side: int) -> Any:
     return variant.arm.plan(planner, variant, seeded, side)
 
 
@@ -179,7 +194,7 @@ def _policy(planner: StudyPlanner, name: str) -> Canonical:
 
 
 def _declared_columns(planner: StudyPlanner, name: str, arm: Any) -> dict[str, Any]:
-    """The columns that all rows of a category and an arm have in common; those of other arms stay null."""
+    """The columns that all rows of a category and an arm have in common; the columns of other arms stay null."""
     study = planner.study
     return {
         "study": study.name,
@@ -193,14 +208,17 @@ def _declared_columns(planner: StudyPlanner, name: str, arm: Any) -> dict[str, A
 
 
 def _check(study: Study, categories: Mapping[str, Category]) -> None:
-    """Refuse at the door what would fail in a stage: unknown or missing encoders, random weights."""
+    """Raise :class:`BadInput` for fields of unknown categories and for an unknown or missing encoder.
+
+    A stage would fail for the same reasons, but only during the run.
+    """
     by_category: dict[str, Mapping[str, Any]] = {
         "support": study.support,
         "objects": study.objects,
         "category_augmentation": study.category_augmentation,
     }
-    for name, named in by_category.items():
-        if unknown := sorted({*named} - {*categories}):
-            raise BadInput(f"{name}: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
+    for field, values in by_category.items():
+        if unknown := sorted({*values} - {*categories}):
+            raise BadInput(f"{field}: {unknown[0]} is no category of the study; there are: {', '.join(categories)}")
     if study.uses_text:
         check_encoder(study.encoder)

@@ -1,6 +1,6 @@
-"""What a study is made of, what of it is done already, and what the rest will take.
+"""Price a plan: count its stages, those that are already made, and the hours and disk space that the others need.
 
-Nothing is run or written; seconds are those that stages have taken on this machine (`runner.stages.costs`).
+Nothing is run or written. Prices come from the seconds that stages took on this machine (`runner.stages.costs`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from runner.stages.costs import Costs
 from runner.store.artifacts import Store
 
 Hours = tuple[float | None, float | None]
-"""Of CPUs and of GPUs; None where something was never measured."""
+"""CPU hours and GPU hours; both are None if the work of some stage was never measured."""
 
 
 @dataclass(frozen=True)
 class StagePrice:
-    """One kind of stage.
+    """The price of all stages of one kind in a plan.
 
-    wanted: stages; asked: cells that need one; done: those in the store (or rows in --out).
-    cpu_hours, gpu_hours: of the remaining stages; None where nothing of the kind was measured yet.
+    kind: the title of the stages.
+    wanted: the number of planned stages.
+    asked: the number of cells that need one of them.
+    done: the number of stages that are in the store; for cells, the number of rows in ``--out``.
+    cpu_hours, gpu_hours: hours that the remaining stages need; None if their work was never measured.
+    disk: bytes that the remaining stages add to the store.
     """
 
     kind: str
@@ -37,12 +41,16 @@ class StagePrice:
 
     @property
     def remaining(self) -> int:
-        """Stages that will be run."""
+        """The number of stages that have to be run."""
         return self.wanted - self.done
 
 
 def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: Costs) -> list[StagePrice]:
-    """Every kind of stage of a plan, in the order of the stage graph."""
+    """The prices of all kinds of stages in a plan, in the order of the stage graph.
+
+    Args:
+        finished: fingerprints of the cells that have a row.
+    """
     made = {id_ for id_, stage in plan.stages.items() if stage.is_artifact and stage.is_made(store)}
     products = plan.products(plan.cells.values())
     stages = plan.closure(dict.fromkeys(id_ for cell in plan.cells.values() for id_ in cell.inputs))
@@ -50,73 +58,76 @@ def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: C
     prices = _Prices(shares, costs)
     for id_, stage in stages.items():
         missing = [product for product in products.get(id_, ()) if product.id not in made]
-        wanted = bool(missing) if id_ in products and not stage.is_artifact else id_ not in made
-        prices.add(stage, missing if not stage.is_artifact else [stage], wanted, users[id_])
+        is_remaining = bool(missing) if id_ in products and not stage.is_artifact else id_ not in made
+        prices.add(stage, missing if not stage.is_artifact else [stage], is_remaining, users[id_])
     for fingerprint, cell in plan.cells.items():
         prices.add(cell, [cell], fingerprint not in finished, {fingerprint})
     return prices.prices()
 
 
 def _users(plan: Plan, stages: Mapping[str, Stage]) -> dict[str, set[str]]:
-    """Stage → the cells that need it, directly or not."""
-    found: dict[str, set[str]] = {id_: set() for id_ in stages}
+    """The fingerprints of the cells that depend on each stage, directly or indirectly, by the stage's id."""
+    users: dict[str, set[str]] = {id_: set() for id_ in stages}
     groups: dict[tuple[str, ...], set[str]] = {}
     for fingerprint, cell in plan.cells.items():
         groups.setdefault(cell.inputs, set()).add(fingerprint)
     for inputs, cells in groups.items():
         for id_ in plan.closure(inputs):
-            found[id_] |= cells
-    return found
+            users[id_] |= cells
+    return users
 
 
 class _Prices:
-    """Adds up stages by kind, the kinds in the order of the graph: a kind stands after what it needs."""
+    """Adds up stages by kind, and keeps the kinds in the order in which they are added."""
 
     def __init__(self, shares: Shares, costs: Costs) -> None:
         self._shares, self._costs = shares, costs
         self._by_kind: dict[str, list[tuple[Stage, Sequence[Stage], bool, set[str]]]] = {}
 
-    def add(self, stage: Stage, products: Sequence[Stage], wanted: bool, users: set[str]) -> None:
-        """One stage, the products that are priced with it, whether it has to be run, and the cells that need it."""
-        self._by_kind.setdefault(stage.title, []).append((stage, products, wanted, users))
+    def add(self, stage: Stage, products: Sequence[Stage], is_remaining: bool, users: set[str]) -> None:
+        """Add a stage with the products that it has to make, whether it has to be run, and the cells that need it."""
+        self._by_kind.setdefault(stage.title, []).append((stage, products, is_remaining, users))
 
     def prices(self) -> list[StagePrice]:
-        """A price for each kind."""
+        """The price of each kind."""
         return [self._price(title, entries) for title, entries in self._by_kind.items()]
 
     def _price(self, title: str, entries: Sequence[tuple[Stage, Sequence[Stage], bool, set[str]]]) -> StagePrice:
-        left = [(stage, products) for stage, products, wanted, _ in entries if wanted]
-        cpus, gpus = _total(self._hours(stage, products) for stage, products in left)
+        remaining = [(stage, products) for stage, products, is_remaining, _ in entries if is_remaining]
+        cpu_hours, gpu_hours = _total(self._hours(stage, products) for stage, products in remaining)
         asked = len(set().union(*(users for *_, users in entries)))
-        disk = sum(stage.disk(products) for stage, products in left)
-        return StagePrice(title, len(entries), asked, len(entries) - len(left), cpus, gpus, disk)
+        disk = sum(stage.disk(products) for stage, products in remaining)
+        return StagePrice(title, len(entries), asked, len(entries) - len(remaining), cpu_hours, gpu_hours, disk)
 
     def _hours(self, stage: Stage, products: Sequence[Stage]) -> Hours:
-        """Hours of work as hours of each resource that it holds; None if a part was never measured."""
+        """The CPU hours and GPU hours that a stage reserves; None if a part of its work was never measured."""
         share = self._shares.of(stage)
         seconds = 0.0
         for work in stage.work(products, share.device):
-            known = self._costs.get(work.kind)
-            if work.units and (known is None or known.each is None):
+            cost = self._costs.get(work.kind)
+            if work.units and (cost is None or cost.each is None):
                 return None, None
-            seconds += work.units * (known.each or 0.0 if known else 0.0)
+            seconds += work.units * (cost.each or 0.0 if cost else 0.0)
         processes = 1 + share.workers
         return seconds * share.cpus * processes / 3600, seconds * share.gpus * processes / 3600
 
 
 def _total(hours: Iterable[Hours]) -> Hours:
-    """Of CPUs and of GPUs; None if one was never measured."""
-    every = list(hours)
-    if any(cpus is None for cpus, _ in every):
+    """The sums of the CPU hours and of the GPU hours; None if some of them were never measured."""
+    pairs = list(hours)
+    if any(cpu_hours is None for cpu_hours, _ in pairs):
         return None, None
-    return sum(cpus or 0.0 for cpus, _ in every), sum(gpus or 0.0 for _, gpus in every)
+    return sum(cpu_hours or 0.0 for cpu_hours, _ in pairs), sum(gpu_hours or 0.0 for _, gpu_hours in pairs)
 
 
 def wall_hours(prices: Iterable[StagePrice], cpus: float, gpus: float) -> float | None:
-    """The time on so many CPUs and GPUs, all of them busy; None where something was never measured."""
-    every = list(prices)
-    if any(each.cpu_hours is None or each.gpu_hours is None for each in every):
+    """The wall-clock hours if this many CPUs and GPUs are always busy; None if some work was never measured.
+
+    Infinite if the work needs GPUs and there are none.
+    """
+    kinds = list(prices)
+    if any(kind.cpu_hours is None or kind.gpu_hours is None for kind in kinds):
         return None
-    on_cpus = sum(each.cpu_hours or 0.0 for each in every) / cpus
-    used = sum(each.gpu_hours or 0.0 for each in every)
-    return max(on_cpus, used / gpus if gpus else (math.inf if used else 0.0))
+    on_cpus = sum(kind.cpu_hours or 0.0 for kind in kinds) / cpus
+    gpu_hours = sum(kind.gpu_hours or 0.0 for kind in kinds)
+    return max(on_cpus, gpu_hours / gpus if gpus else (math.inf if gpu_hours else 0.0))

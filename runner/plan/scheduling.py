@@ -1,7 +1,8 @@
-"""How many stages run at once and what each takes of a node: declared, or of a GPU what has been measured.
+"""Decide the CPUs and GPUs of each stage, and how many stages run at once.
 
-A GPU is shared by as many stages as its memory holds. What a kind of stage needs is what such a stage has taken
-before, on this machine or earlier in the same run; the first of its kind gets a GPU of its own.
+CPUs are declared by the study. GPUs are declared too, or follow from measured memory: as many stages share a GPU as fit
+into its memory. A stage is expected to need the memory that stages with the same kind of work needed before, on this
+machine or earlier in the same run. The first stage of a kind reserves a whole GPU.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from runner.stages.base import Stage
 from runner.stages.costs import Costs, Memory, device_of
 
 CONTEXT_BYTES = 600 * 2**20
-"""Of a process on a GPU, besides what torch reserves."""
+"""The GPU memory that a process needs in addition to torch's reservation."""
 SPARE = 1.2
-"""A little more than was measured: the next stage may differ, and a full GPU ends all that are on it."""
+"""Factor on the measured memory: the next stage may need a little more, and all stages on a full GPU fail."""
 STEPS_OF_A_GPU = 20
-"""A share is rounded up to a twentieth, so that equal ones fill a GPU."""
+"""A fraction of a GPU is rounded up to a multiple of 1/20, so that equal fractions fill a GPU."""
 UNKNOWN_UNIT_SECONDS = 0.1
+"""The assumed seconds of a unit of work that was never measured."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one stage takes of a node. ``workers`` processes beside it, which train together, take as much each."""
+    """The CPUs and GPUs that one stage reserves on a node.
+
+    workers: the number of additional processes that train together, each of which reserves the same again.
+    """
 
     cpus: float
     gpus: float
@@ -39,28 +44,29 @@ class Share:
 
     @property
     def threads(self) -> int:
-        """What each process computes with on the CPU."""
+        """The number of CPU threads of each process."""
         return max(1, int(self.cpus))
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """How many of it run at once on nodes with these ``CPU`` and ``GPU``: none spans two nodes."""
-        return sum(self._on(node) // (1 + self.workers) for node in nodes)
+        """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
+        return sum(self._fit_on(node) // (1 + self.workers) for node in nodes)
 
-    def _on(self, node: Mapping[str, float]) -> int:
+    def _fit_on(self, node: Mapping[str, float]) -> int:
         by_cpu = node.get("CPU", 0) / self.cpus
         by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
         if 0 < self.gpus < 1:
-            # Shares of different GPUs are not added up to one.
+            # A process cannot combine fractions of different GPUs.
             by_gpu = node.get("GPU", 0) * int(1 / self.gpus + 1e-9)
         return int(min(by_cpu, by_gpu) + 1e-9)
 
 
 @dataclass
 class Shares:
-    """What each stage takes of the nodes that there are.
+    """Computes the share of a node that each stage reserves.
 
     Args:
-        memory: by kind of work, what such a stage has taken of a GPU.
+        nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+        memory: the measured GPU memory, by kind of work.
     """
 
     nodes: list[dict[str, float]]
@@ -68,16 +74,16 @@ class Shares:
 
     @property
     def has_gpus(self) -> bool:
-        """Whether any node has one."""
+        """Whether any node has a GPU."""
         return any(node.get("GPU", 0) for node in self.nodes)
 
     def of(self, stage: Stage) -> Share:
-        """What a stage takes, by the resources of its study."""
+        """The share that a stage reserves according to its study's resources."""
         resources = stage.resources
         if stage.takes == "generator":
             workers = resources.generator_workers if stage.trains and resources.generator_workers > 1 else 0
             gpus = self._gpus(resources.generator_gpus, stage.memory_kind())
-            # Two processes of one group cannot share a GPU.
+            # Two processes of one process group cannot share a GPU.
             return Share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, workers)
         if stage.takes == "detector":
             return Share(resources.detector_cpus, self._gpus(resources.detector_gpus, stage.memory_kind()))
@@ -90,32 +96,36 @@ class Shares:
         return max(1, min(room, limit or room))
 
     def detections(self, resources: Resources) -> int:
-        """How many detections run at once, of detectors that were never measured; at least one."""
+        """How many detections run at once if their GPU memory was never measured; at least one."""
         declared = resources.detector_gpus
         gpus = float(self.has_gpus) if declared == "auto" else declared
         return max(1, Share(resources.detector_cpus, gpus).fits(self.nodes))
 
     def measured(self, kind: str, memory: Memory) -> None:
-        """A stage of this kind of work has taken so much of a GPU."""
-        known = self.memory.get(kind)
-        self.memory[kind] = memory if known is None else known.largest(memory)
+        """Note the GPU memory that a stage with this kind of work needed."""
+        earlier = self.memory.get(kind)
+        self.memory[kind] = memory if earlier is None else earlier.largest(memory)
 
     def _gpus(self, declared: Any, kind: str | None) -> float:
         if declared != "auto":
             return float(declared)
         if not self.has_gpus or kind is None:
             return 0.0
-        known = self.memory.get(kind)
-        if known is None:
+        memory = self.memory.get(kind)
+        if memory is None:
             return 1.0
-        share = (known.peak * SPARE + CONTEXT_BYTES) / known.total
-        return min(1.0, math.ceil(share * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
+        fraction = (memory.peak * SPARE + CONTEXT_BYTES) / memory.total
+        return min(1.0, math.ceil(fraction * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
 
 
 def expected_seconds(stage: Stage, wanted: Sequence[Stage], device: str, costs: Costs) -> float:
-    """What a stage will take, by what such work has taken; of unknown work more units take longer."""
+    """The expected seconds of a stage from measured costs, or ``UNKNOWN_UNIT_SECONDS`` for each unmeasured unit.
+
+    Args:
+        wanted: the products that the stage has to make.
+    """
     seconds = 0.0
     for work in stage.work(wanted, device):
-        known = costs.get(work.kind)
-        seconds += work.units * ((known.each if known else None) or UNKNOWN_UNIT_SECONDS)
+        cost = costs.get(work.kind)
+        seconds += work.units * ((cost.each if cost else None) or UNKNOWN_UNIT_SECONDS)
     return seconds

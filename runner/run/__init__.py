@@ -1,1 +1,1 @@
-"""A whole run: what is left, who works on it, what it did."""
+"""Run studies: find the remaining work, execute it on Ray or in this process, and record what was done."""

@@ -1,4 +1,4 @@
-"""What the driver does while the cluster works: the broker, Ray Tune, the tracker and the progress bars."""
+"""Run on Ray: the driver starts the broker and the tracker, runs Ray Tune and shows the progress."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from runner.study.search import points_of
 from runner.study.study import Study
 
 SNAPSHOT_SECONDS = 5.0
+"""How long the driver waits for the broker's final counts."""
 
 
 def execute(work: Work, options: Options, console: Console) -> Run:
-    """Run what remains on a cluster. Raises :class:`Stopped` if that ends early."""
+    """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
     with cluster(options.address, options.cpus):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -43,13 +44,16 @@ def execute(work: Work, options: Options, console: Console) -> Run:
 
 
 class _Driver:
-    """One run on one cluster."""
+    """One run on a cluster.
+
+    logged: the numbers of W&B runs written and failed, and the first error.
+    """
 
     def __init__(self, work: Work, options: Options, nodes: list[dict[str, float]]) -> None:
         self.work, self.options = work, options
         self.cpus = sum(node.get("CPU", 0) for node in nodes)
         self.shares = Shares(nodes, read_memory())
-        start = BrokerOptions(
+        broker_options = BrokerOptions(
             work.plan,
             options.store_uri,
             work.results.at(options.out_uri),
@@ -59,55 +63,56 @@ class _Driver:
             read_costs(),
             self.shares.memory,
         )
-        self.broker = BrokerHandle(BrokerActor.remote(start))
+        self.broker = BrokerHandle(BrokerActor.remote(broker_options))
         self.tracker = _tracker(options)
         self.logged: tuple[int, int, str] = (0, 0, "")
 
     def run(self, console: Console) -> Run:
-        everything = self.broker.run(_longest_first(self.work.plan, self.work.missing))
+        running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
         try:
             with shown(console, self.broker.progress, self.cpus):
-                for each in self.work.declared:
-                    self._study(each)
-                everything.wait()
+                for declared in self.work.declared:
+                    self._run_study(declared)
+                running.wait()
                 if self.tracker is not None:
                     self.logged = self.tracker.finish()
-            return self._done()
+            return self._counted_run()
         except BaseException as reason:
-            raise Stopped(self._done(), reason) from reason
+            raise Stopped(self._counted_run(), reason) from reason
         finally:
             self.broker.close()
 
-    def _done(self) -> Run:
+    def _counted_run(self) -> Run:
         run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
-        # Where the cluster is what failed, its counts went with it.
+        # If the cluster itself failed, its counts are lost.
         with suppress(RayError):
             run = run.counted(self.broker.progress(SNAPSHOT_SECONDS), self.options.fail_fast)
         return run
 
-    def _study(self, declared: Declared) -> None:
-        """Several points: Ray Tune. One: wait for the rows without Tune's cost, and log them as one run."""
+    def _run_study(self, declared: Declared) -> None:
+        """Run a study with several points through Ray Tune; wait directly for the cells of a study with one point."""
         study, plan = declared.study, self.work.plan
         fingerprints = plan.cells_of[study.name]
         if study.search.is_guided:
             if study.name in self.work.open_searches:
-                self._search(declared)
+                self._run_search(declared)
         elif not {*fingerprints} & {*self.work.missing}:
             return
         elif len(plan.trials_of[study.name]) > 1:
-            known = {trial.key: trial for trial in plan.trials_of[study.name]}
-            self._tune(study, plan.trials_of[study.name], lambda values: known[point_key(values)])
+            trials = {trial.key: trial for trial in plan.trials_of[study.name]}
+            self._tune(study, plan.trials_of[study.name], lambda values: trials[point_key(values)])
         else:
             rows = self.broker.cells(fingerprints)
             if self.tracker is not None:
                 cells, (trial,) = [plan.cells[f] for f in fingerprints], plan.trials_of[study.name]
                 self.tracker.log(study.name, trial.values, cells, rows)
 
-    def _search(self, declared: Declared) -> None:
+    def _run_search(self, declared: Declared) -> None:
+        """Run a guided search through Ray Tune, with as many trials at once as fill the cluster."""
         study, points = declared.study, points_of(declared.study)
         trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.trains]
         slots = min((self.shares.at_once(stage) for stage in trainings), default=1)
-        # One more than what fills the cluster: its next training is there when a slot is free.
+        # One more than fills the cluster, so that its training is queued when a slot becomes free.
         concurrent = study.search.concurrent or math.ceil(slots / max(1, len(trainings))) + 1
         trials = [] if study.search.algorithm == "optuna" else [Trial(values, {}) for values in points]
         self._tune(study, trials, partial(self.work.trial, declared, broker=self.broker), concurrent)
@@ -119,31 +124,31 @@ class _Driver:
         plan_trial: Callable[[Mapping[str, Any]], Trial],
         concurrent: int | None = None,
     ) -> None:
-        # Tune takes a second to import; a study of one point does without.
+        # Imported here, because Ray Tune takes a second to import and studies with one point do not need it.
         from runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
 
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
 
 
 def _check_room(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """A stage that no node has room for would wait for ever. Raises :class:`BadInput`."""
+    """Raise :class:`BadInput` if no node has room for a stage, because such a stage would wait for ever."""
     for kind in ("generator", "detector"):
         cpus, declared = getattr(resources, f"{kind}_cpus"), getattr(resources, f"{kind}_gpus")
         gpus = 0 if declared == "auto" else declared
         workers = resources.generator_workers if kind == "generator" and resources.generator_workers > 1 else 0
         if not Share(cpus, gpus, workers).fits(nodes):
-            most = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
-            together = f" for each of {workers + 1} processes ({workers} workers and the one that samples)" * bool(
+            sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+            per_process = f" for each of {workers + 1} processes ({workers} workers and the one that samples)" * bool(
                 workers
             )
             raise BadInput(
-                f"resources: a {kind} asks for {cpus:g} CPUs and {gpus:g} GPUs{together}, and the nodes have {most}; "
-                f"lower resources.{kind}_cpus or resources.{kind}_gpus"
+                f"resources: a {kind} asks for {cpus:g} CPUs and {gpus:g} GPUs{per_process}, "
+                f"and the nodes have {sizes}; lower resources.{kind}_cpus or resources.{kind}_gpus"
             )
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:
-    """Cells whose generator trains longest come first: they decide when the study ends."""
+    """Sort cells so that those with the longest training come first, because these decide when the study ends."""
     cells = {f: plan.cells[f] for f in fingerprints}
     products = plan.products(cells.values())
     steps = {producer: plan.stages[producer].steps(wanted) for producer, wanted in products.items()}

@@ -1,4 +1,4 @@
-"""Run studies: plan, execute what is not finished yet, account for it."""
+"""Run studies: plan them, execute the unfinished cells, and record the run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from runner.study.study import Study
 
 
 def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
-    """Scan the data and expand the studies, guided searches over a draw of points; writes nothing.
+    """Scan the data and plan the studies, guided searches with randomly drawn points. Writes nothing.
 
     Raises:
         BadInput: the first problem of the studies, their data or weights.
@@ -39,7 +39,7 @@ def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
 
 
 def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
-    """The studies with their data, which is scanned; writes nothing but photographs that ship with the installation.
+    """Scan the data of the studies. Writes nothing, except the demo photographs that an installed package contains.
 
     Raises:
         BadInput: the first problem of the studies, their data or weights.
@@ -57,24 +57,30 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
             catalogues[key] = read_catalogue(dataset, categories, demo_root, tested)
         return catalogues[key]
 
-    found = []
+    declared = []
     for study in studies:
-        own = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
-        sources = [c for d in own.values() for c in read(d, (), False).values()]
-        found.append(Declared(study, read(study.dataset, study.categories, True), sources))
-    return found
+        source_datasets = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
+        sources = [c for d in source_datasets.values() for c in read(d, (), False).values()]
+        declared.append(Declared(study, read(study.dataset, study.categories, True), sources))
+    return declared
 
 
 def run_studies(
     studies: Sequence[Study], options: Options, console: Console, experiment: Experiment | None = None
 ) -> tuple[Plan, Run]:
-    """Execute every cell that is not finished, sharing stages among all the studies given.
+    """Execute every cell that is not finished; all studies share their stages.
 
-    A study with more than one point runs through Ray Tune, one trial a point. Rerunning executes what is missing; a
-    search goes on with the points that it has chosen.
+    A study with more than one point runs through Ray Tune, with one trial for each point. Running the same studies
+    again executes only the missing cells, and a search continues with the points that it has chosen.
 
     Args:
-        experiment: whose published numbers the report shows beside the studies' own.
+        experiment: the experiment of these studies, whose published numbers the report shows.
+
+    Returns:
+        The plan, and the counts of the run.
+
+    Raises:
+        BadInput: the first problem of the studies, their data or weights, or a search with Ray Tune and ``--local``.
     """
     began = time.perf_counter()
     declared = declare(studies, options)
@@ -87,16 +93,16 @@ def run_studies(
         write_experiment(experiment, studies, results)
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
-    is_whole = False
+    has_ended = False
     try:
         if work.is_open:
             try:
-                done = _execute(work, options, console)
+                executed = _execute(work, options, console)
             except Stopped as stopped:
                 run = stopped.run
                 raise stopped.reason from None
-            run = replace(done, skipped=run.skipped, reused=work.reused, cells=len(work.asked))
-        is_whole = True
+            run = replace(executed, skipped=run.skipped, reused=work.reused, cells=len(work.asked))
+        has_ended = True
     finally:
         run = replace(run, seconds=time.perf_counter() - began)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
@@ -105,13 +111,16 @@ def run_studies(
         remember_memory(run.memory)
         with suppress(GoodshotError):
             work.write_records()
-        if why := tidy(results, PATIENCE_SECONDS) if is_whole else tidy(results, seconds=LAST_SECONDS):
-            console.print(f"some finished cells are in no table yet ({why}); the next run moves them", highlight=False)
+        if reason := tidy(results, PATIENCE_SECONDS) if has_ended else tidy(results, seconds=LAST_SECONDS):
+            console.print(
+                f"some finished cells are not in the Parquet tables yet ({reason}); the next run moves them",
+                highlight=False,
+            )
     return work.plan, run
 
 
 def _execute(work: Work, options: Options, console: Console) -> Run:
-    """Run what remains, by Ray or in this process. What is finished is reported without importing Ray."""
+    """Run the remaining work, on Ray or in this process. Ray is imported only here, so never for finished studies."""
     if options.local:
         from runner.run.locally import execute_locally
 

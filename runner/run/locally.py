@@ -1,4 +1,4 @@
-"""A run in this process, without Ray: the studies one after the other, each point as soon as its cells are finished."""
+"""Run in this process, without Ray: one study after another, and the points of a study one after another."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from runner.study.study import Study
 
 
 def execute_locally(work: Work, options: Options, console: Console) -> Run:
-    """Run what remains, on the CPU. Raises :class:`Stopped` if that ends early."""
+    """Run the remaining work, on the CPU. Raises :class:`Stopped` if the run ends early."""
     quiet_environment()
-    return _Local(work, options).run(console)
+    return _LocalRun(work, options).run(console)
 
 
 Outcomes = Sequence[Mapping[str, Any] | None]
-"""Of cells, in order: what trials are judged by; None of a cell that failed."""
+"""The outcomes of cells, in order: the columns that the value of a trial is computed from; None for a failed cell."""
 
 
-class _Local:
+class _LocalRun:
     def __init__(self, work: Work, options: Options) -> None:
         self.work, self.options = work, options
         results = work.results.at(options.out_uri)
@@ -46,55 +46,56 @@ class _Local:
             with shown(console, lambda: progress, 1):
                 self.executor.want([self.work.plan.cells[f] for f in self.work.missing])
                 for declared in self.work.declared:
-                    self._study(declared.study)
+                    self._run_study(declared.study)
         except BaseException as reason:
-            raise Stopped(self._done(), reason) from reason
-        return self._done()
+            raise Stopped(self._counted_run(), reason) from reason
+        return self._counted_run()
 
-    def _done(self) -> Run:
+    def _counted_run(self) -> Run:
         run = Run(cells=len(self.work.asked), reused=self.work.reused)
         if self.tracker is not None:
             run = run.logged(self.tracker.finish())
         return run.counted(self.executor.progress, self.options.fail_fast)
 
     @property
-    def _ended(self) -> bool:
+    def _has_ended(self) -> bool:
         """Whether the first failure has ended the run."""
         return self.options.fail_fast and self.executor.progress.cells_failed > 0
 
-    def _study(self, study: Study) -> None:
+    def _run_study(self, study: Study) -> None:
         trials = self.work.plan.trials_of[study.name]
         if {*self.work.missing}.isdisjoint(self.work.plan.cells_of[study.name]):
             return
         ledger = self.work.ledger(study)
         records = {point_key(record.values): record for record in ledger.read()} if len(trials) > 1 else {}
         for trial in trials:
-            outcomes = [self._cells(fingerprints) for fingerprints in trial.cells.values()]
-            if self._ended:
-                return  # the run ended, not the point: the next run goes on with it
+            outcomes = [self._run_cells(fingerprints) for fingerprints in trial.cells.values()]
+            if self._has_ended:
+                return  # nothing is recorded for this point, so that the next run continues it
             if len(trials) > 1:
-                self._keep(ledger, records.get(trial.key), trial, outcomes)
+                self._record(ledger, records.get(trial.key), trial, outcomes)
             if self.tracker is not None and outcomes:
                 cells = [self.work.plan.cells[f] for f in list(trial.cells.values())[-1]]
                 self.tracker.log(study.name, trial.values, cells, outcomes[-1], self.options.store_uri)
 
-    def _cells(self, fingerprints: Sequence[str]) -> list[Mapping[str, Any] | None]:
-        runnable = [f for f in fingerprints if f not in self.work.skipped and not self._ended]
-        found = dict(zip(runnable, self.executor.run(runnable, self.options.fail_fast), strict=True))
-        return [found.get(f) for f in fingerprints]
+    def _run_cells(self, fingerprints: Sequence[str]) -> list[Mapping[str, Any] | None]:
+        runnable = [f for f in fingerprints if f not in self.work.skipped and not self._has_ended]
+        outcomes = dict(zip(runnable, self.executor.run(runnable, self.options.fail_fast), strict=True))
+        return [outcomes.get(f) for f in fingerprints]
 
-    def _keep(self, ledger: Ledger, known: TrialRecord | None, trial: Trial, outcomes: Sequence[Outcomes]) -> None:
-        """Keep the result of a point, as Ray Tune's callback does."""
-        record, study = known or ledger.begin(trial.values), ledger.study
+    def _record(self, ledger: Ledger, earlier: TrialRecord | None, trial: Trial, outcomes: Sequence[Outcomes]) -> None:
+        """Record the result of a point as Ray Tune's callback does."""
+        record, study = earlier or ledger.begin(trial.values), ledger.study
         arm = study.judged_arm.label
-        for (iterations, fingerprints), found in zip(trial.cells.items(), outcomes, strict=True):
-            record = reported(record, Report(iterations, objective_of(found, study.objective, arm), fingerprints))
+        for (iterations, fingerprints), at_iterations in zip(trial.cells.items(), outcomes, strict=True):
+            value = objective_of(at_iterations, study.objective, arm)
+            record = reported(record, Report(iterations, value, fingerprints))
         failed = not record.reports or math.isnan(record.reports[-1].value)
         ledger.write(record.ended("failed" if failed else "complete"))
 
 
 def _threads(stage: Stage) -> int:
-    """As many as on Ray: the number of threads decides the order of sums, and so the last bits."""
+    """The same number of threads as on Ray, because it decides the order of summation and so the last bits of a sum."""
     return Shares([{"CPU": 1}]).of(stage).threads
 
 

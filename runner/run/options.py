@@ -1,4 +1,4 @@
-"""How a run is executed, and what it did."""
+"""The options of a run, and its counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from runner.store.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Run:
-    """What one call of :func:`run_studies` did."""
+    """The counts of one call of :func:`run_studies`.
+
+    executed: executed stages, by kind. generator_steps: executed training steps, by the training's id.
+    cells: requested cells; of these, ``reused`` were finished before, ``failed`` failed now, and ``skipped`` had failed
+    too often.
+    halted: whether ``--fail-fast`` ended the run.
+    tracked, untracked: W&B runs that were written, and that could not be; ``tracking_error`` is the first error.
+    costs, memory: the measured seconds and GPU memory, by kind of work.
+    """
 
     executed: Mapping[str, int] = field(default_factory=dict)
     generator_steps: Mapping[str, int] = field(default_factory=dict)
@@ -33,11 +41,11 @@ class Run:
 
     @property
     def stages(self) -> int:
-        """Stages executed, of all kinds."""
+        """The number of executed stages of all kinds."""
         return sum(self.executed.values())
 
     def counted(self, progress: Progress, fail_fast: bool) -> Run:
-        """With what an executor has counted."""
+        """A copy with the counts of an executor."""
         return replace(
             self,
             executed=dict(progress.executed),
@@ -49,13 +57,13 @@ class Run:
         )
 
     def logged(self, counts: tuple[int, int, str]) -> Run:
-        """With the W&B runs that were written, those that could not be, and the first error."""
+        """A copy with the result of the tracker: W&B runs written, runs that could not be written, the first error."""
         tracked, untracked, error = counts
         return replace(self, tracked=tracked, untracked=untracked, tracking_error=error)
 
 
 class Stopped(Exception):
-    """An execution that ended early, with what it had done: its generator steps count as much as any others."""
+    """Raised when a run ends early. ``run`` holds its counts so far, ``reason`` the original error."""
 
     def __init__(self, run: Run, reason: BaseException) -> None:
         super().__init__(str(reason))
@@ -64,14 +72,19 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is executed; nothing of it changes a number."""
+    """The options of a run. None of them changes a result.
+
+    out, store: the path or URI of the results, and of the store (None: below ``out``).
+    address: the address of a running Ray cluster; None starts one on this machine.
+    cpus: logical CPUs of the cluster on this machine; None for as many as its memory allows.
+    """
 
     out: str
     store: str | None = None
     address: str | None = None
     cpus: int | None = None
     retry: bool = False
-    """Whether cells that have failed `MOST_TRIES` times are tried once more."""
+    """Whether cells that have failed `MOST_TRIES` times are run again."""
     fail_fast: bool = False
     """Whether the first failed cell ends the run."""
     local: bool = False
@@ -79,17 +92,17 @@ class Options:
 
     @property
     def out_uri(self) -> str:
-        """``--out`` as every process of a cluster can read it."""
+        """``--out`` as an absolute path or a URI, which does not depend on a process's working directory."""
         return absolute(self.out)
 
     @property
     def store_uri(self) -> str:
-        """Where artifacts go: ``--store``, or ``store`` below ``--out``."""
+        """The URI of the store: ``--store``, or ``store`` below ``--out``."""
         return absolute(self.store) if self.store else below(self.out_uri, "store")
 
     @property
     def local_folder(self) -> Path:
-        """A local folder for what needs one (Tune's and W&B's own files, the demo's photographs)."""
+        """A local folder for files that cannot lie on an object store: those of Ray Tune, of W&B and of the demo."""
         if "://" not in self.out:
             return Path(self.out).expanduser()
         return cache_dir() / "runs" / fingerprint("out", 1, {"uri": public(self.out)}, {})[:16]

@@ -1,7 +1,7 @@
-"""Ray Tune over the points of a study. A trial is one point over all categories, seeds and detectors of the study.
+"""Run the points of a study through Ray Tune. A trial is one point, for all categories, seeds and detectors of a study.
 
-Tune decides what is tried next and what is given up; the broker runs the cells; what became of each trial is kept in
-``OUT/trials`` by a callback, from which a killed search goes on.
+Ray Tune decides which point is tried next and which trial is stopped early. The broker runs the cells. A callback
+records each trial in ``OUT/trials``, from where a search that was killed continues.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from runner.study.search import is_whole, space_of
 from runner.study.study import Study
 
 GRID_CONCURRENT = 2
-"""Trials of a grid under way at once: they only wait, the broker works on all of their cells anyway."""
-# A trial only waits, so it takes no CPU and no GPU: one that did would starve the stages it waits for. Tune wants
-# some resource all the same; memory is what a waiting process really holds.
+"""Trials of a grid that run at once; few suffice, because trials only wait and the broker runs all cells anyway."""
 TRIAL_MEMORY = 256 * 2**20
+"""Bytes that a trial requests. A trial that reserved a CPU or GPU would block the stages that it waits for. Ray Tune
+refuses an empty request, so a trial requests the memory that a waiting process needs."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What Ray Tune is to do, and whom to ask.
+    """The arguments of :func:`run_sweep`.
 
     Args:
-        trials: all points, unless Optuna chooses them.
-        plan_trial: values → the trial, whose cells the broker knows then.
-        tracker: the W&B actor, or None.
-        concurrent: trials under way at once.
+        trials: all trials, unless Optuna chooses the points.
+        plan_trial: returns the trial with these values, after its cells are in the broker's plan.
+        tracker: the W&B tracker, or None.
+        concurrent: the number of trials that run at once.
     """
 
     study: Study
@@ -53,19 +53,22 @@ class Sweep:
 
 
 def run_sweep(sweep: Sweep) -> int:
-    """Try every point of a study, or as many as its search says. Returns the number of trials.
+    """Try every point of a study, or as many as its search declares. Returns the number of trials.
 
-    Trials report the mean of the study's objective over the cells of its judged arm; test labels choose nothing,
+    Trials report the mean of the study's objective over the cells of its judged arm. Test labels influence no choice,
     except in an oracle study.
+
+    Raises:
+        GoodshotError: a trial failed in Ray Tune itself; a failed cell is no such failure.
     """
     study, search = sweep.study, sweep.study.search
     trainable = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
-    known = sweep.work.ledger(study).read()
-    recorder = _Recorder(sweep, known)
+    earlier = sweep.work.ledger(study).read()
+    recorder = _Recorder(sweep, earlier)
     points: dict[str, Any] = {}
     algorithm = None
     if search.algorithm == "optuna":
-        algorithm = _optuna(study, [record.values for record in known])
+        algorithm = _optuna(study, [record.values for record in earlier])
     else:
         points = {"point": tune.grid_search([dict(trial.values) for trial in sweep.trials])}
     tuner = tune.Tuner(
@@ -85,7 +88,7 @@ def run_sweep(sweep: Sweep) -> int:
             storage_path=str((sweep.work.options.local_folder / "tune").absolute()),
             verbose=0,
             callbacks=[recorder],
-            stop=_AtOnce(recorder) if sweep.work.options.fail_fast else None,
+            stop=_StopAtFirstFailure(recorder) if sweep.work.options.fail_fast else None,
         ),
     )
     grid = tuner.fit()
@@ -96,17 +99,17 @@ def run_sweep(sweep: Sweep) -> int:
 
 
 def _trial(config: dict[str, Any], objective: str, arm: str, broker: BrokerHandle) -> None:
-    """One trial: at each L wait, without resources, for the point's rows; report them."""
+    """One trial, as Ray Tune runs it: at each L wait for the point's cells, then report their objective and metrics."""
     values = config.get("point", config)
     for iterations, fingerprints in broker.trial(point_key(values)).items():
-        found = broker.cells(fingerprints)
-        rows = [row for row in found if row is not None]
-        value = objective_of(found, objective, arm)
+        outcomes = broker.cells(fingerprints)
+        rows = [row for row in outcomes if row is not None]
+        value = objective_of(outcomes, objective, arm)
         tune.report({**summarise(rows), objective: value, "iterations": iterations, "rows": len(rows)})
 
 
 def _optuna(study: Study, begun: Sequence[Mapping[str, Any]]) -> Any:
-    """Optuna's sampler (TPE) over the study's space; what an earlier run began comes first."""
+    """Optuna's sampler (TPE) over the study's space; the points that an earlier run began are suggested first."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
@@ -124,7 +127,7 @@ def _optuna(study: Study, begun: Sequence[Mapping[str, Any]]) -> Any:
         space={field: distribution(field, values) for field, values in space_of(study).items()},
         metric=study.objective,
         mode="max",
-        # A sampler that starts again with the same seed would suggest the same points again.
+        # With the same seed, the sampler would repeat the suggestions of the earlier run.
         sampler=optuna.samplers.TPESampler(seed=study.search.seed + len(begun)),
         points_to_evaluate=[dict(values) for values in begun] or None,
     )
@@ -141,8 +144,11 @@ def _scheduler(study: Study) -> Any:
     )
 
 
-class _OfThisProcess:
-    """Tune pickles what it is given into its folder, where nobody reads it: a store's credentials must not go there."""
+class _NotPickled:
+    """Keeps objects out of the files to which Ray Tune pickles its arguments, because a URI may contain credentials.
+
+    goodshot never reads these files.
+    """
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return object, ()
@@ -154,71 +160,74 @@ class _OfThisProcess:
         return self
 
 
-class _Recorder(_OfThisProcess, tune.Callback):
-    """Plans each trial as it starts and keeps what it reports; in the driver, where the photographs are known."""
+class _Recorder(_NotPickled, tune.Callback):
+    """Plans each trial when it starts and records its reports. It runs in the driver, which has the photographs.
 
-    def __init__(self, sweep: Sweep, known: Sequence[TrialRecord]) -> None:
+    has_failed: whether a trial has a cell without a row.
+    """
+
+    def __init__(self, sweep: Sweep, earlier: Sequence[TrialRecord]) -> None:
         self.sweep, self.ledger = sweep, sweep.work.ledger(sweep.study)
-        # Of an earlier run. A point that was tried twice stands there twice.
-        self._known: dict[str, list[TrialRecord]] = {}
-        for record in known:
-            self._known.setdefault(point_key(record.values), []).append(record)
-        self._begun: dict[str, TrialRecord] = {}
+        # Records of earlier runs by point; a point that was tried twice has two.
+        self._earlier: dict[str, list[TrialRecord]] = {}
+        for record in earlier:
+            self._earlier.setdefault(point_key(record.values), []).append(record)
+        # Records of this run by Ray Tune's trial id.
+        self._records: dict[str, TrialRecord] = {}
         self.has_failed = False
-        """Whether a point lacks a cell."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial waits for the broker to learn of its cells."""
-        if trial.trial_id in self._begun:
+        """Plan the trial and publish its cells at the broker, for which the trial waits."""
+        if trial.trial_id in self._records:
             return
         values = trial.config.get("point", trial.config)
-        earlier = self._known.get(point_key(values))
+        earlier = self._earlier.get(point_key(values))
         record = earlier.pop(0) if earlier else self.ledger.begin(values)
-        self._begun[trial.trial_id] = record
+        self._records[trial.trial_id] = record
         try:
             planned = self.sweep.plan_trial(values)
         except GoodshotError as error:
-            self._begun[trial.trial_id] = self.ledger.write(replace(record, error=str(error)))
+            self._records[trial.trial_id] = self.ledger.write(replace(record, error=str(error)))
             planned = Trial(values, {})
-        if record.state == "stopped":  # then, for good: the decision stands
+        if record.state == "stopped":  # by the scheduler in an earlier run, whose decision is final
             planned = replace(planned, cells={r.iterations: planned.cells[r.iterations] for r in record.reports})
         self.sweep.broker.begin(planned)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Keep the report with the cells that it is the mean of."""
-        record = self._begun[trial.trial_id]
+        """Record the report with the fingerprints of the cells that it is the mean of."""
+        record = self._records[trial.trial_id]
         iterations = int(result["iterations"])
         fingerprints = self.sweep.plan_trial(record.values).cells[iterations]
         self.sweep.work.count(self.sweep.study, fingerprints)
         self.has_failed = self.has_failed or math.isnan(result[self.sweep.study.objective])
-        self._keep(trial, reported(record, Report(iterations, result[self.sweep.study.objective], fingerprints)))
+        self._write(trial, reported(record, Report(iterations, result[self.sweep.study.objective], fingerprints)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep how it ended, and log it."""
-        record = self._begun[trial.trial_id]
+        """Record how the trial ended, and log it to W&B."""
+        record = self._records[trial.trial_id]
         reports = record.reports
         state: State
         if self.sweep.work.options.fail_fast and self.has_failed:
-            return  # the run ended, not the point: the next one goes on with it
+            return  # the trial stays "running", so that the next run continues it
         if not reports or math.isnan(reports[-1].value):
             state = "failed"
         else:
-            state = "complete" if reports[-1].iterations == self._last(record) else "stopped"
-        self._keep(trial, replace(record, state=state))
-        self._log(self._begun[trial.trial_id])
+            state = "complete" if reports[-1].iterations == self._last_iterations(record) else "stopped"
+        self._write(trial, replace(record, state=state))
+        self._log(self._records[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Keep that it failed."""
-        self._keep(trial, replace(self._begun[trial.trial_id], state="failed"))
+        """Record that the trial failed."""
+        self._write(trial, replace(self._records[trial.trial_id], state="failed"))
 
-    def _last(self, record: TrialRecord) -> int:
+    def _last_iterations(self, record: TrialRecord) -> int:
         return max(self.sweep.plan_trial(record.values).cells)
 
-    def _keep(self, trial: Any, record: TrialRecord) -> None:
-        if record != self._begun[trial.trial_id]:
-            self._begun[trial.trial_id] = self.ledger.write(record)
+    def _write(self, trial: Any, record: TrialRecord) -> None:
+        if record != self._records[trial.trial_id]:
+            self._records[trial.trial_id] = self.ledger.write(record)
 
     def _log(self, record: TrialRecord) -> None:
         if self.sweep.tracker is None or not record.reports:
@@ -229,16 +238,16 @@ class _Recorder(_OfThisProcess, tune.Callback):
         self.sweep.tracker.log(self.sweep.study.name, record.point, planned, rows)
 
 
-class _AtOnce(_OfThisProcess, tune.Stopper):
-    """Ends the search at the first point that lacks a cell (``--fail-fast``)."""
+class _StopAtFirstFailure(_NotPickled, tune.Stopper):
+    """Ends the search when the first cell has failed (``--fail-fast``)."""
 
     def __init__(self, recorder: _Recorder) -> None:
         self._recorder = recorder
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No point ends by itself."""
+        """False: no single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all do."""
+        """Whether all trials are stopped."""
         return self._recorder.has_failed

@@ -1,4 +1,4 @@
-"""The W&B tracker as one Ray actor for all trials: an actor or a process for each trial costs seconds."""
+"""The W&B tracker as one Ray actor for all trials, because an actor for each trial would cost seconds."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _TrackerActor = ray.remote(num_cpus=0)(Tracker)
 
 
 class TrackerHandle:
-    """The tracker, as the driver sees it."""
+    """The driver's handle of the tracker actor."""
 
     def __init__(self, folder: Path, mode: str, store_uri: str) -> None:
         self._actor = _TrackerActor.remote(str(folder), mode)
         self._store_uri = store_uri
 
     def log(self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Any) -> None:
-        """Log a point. ``rows`` are its outcomes, or a reference to them."""
+        """Log a point, without waiting. ``rows`` are the outcomes of its cells, or a Ray reference to them."""
         self._actor.log.remote(study, values, cells, rows, self._store_uri)
 
     def finish(self) -> tuple[int, int, str]:
-        """Runs logged, runs that failed and the first one's error, after everything sent before; the last call."""
+        """Wait until everything is logged; returns the numbers of runs logged and failed, and the first error."""
         logged: tuple[int, int, str] = ray.get(self._actor.finish.remote())
         return logged

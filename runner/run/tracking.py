@@ -1,4 +1,4 @@
-"""W&B: one run per trial, all written by one logging actor (an actor or a process per trial costs seconds each)."""
+"""Log trials to W&B, one W&B run for each."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runner.stages.traces import read_curve
 from runner.store.artifacts import Store
 
 ENVIRONMENT = ("WANDB_MODE", "WANDB_DIR", "TMPDIR")
-"""What W&B is told by the environment of its process while a :class:`Tracker` is at work."""
+"""The environment variables that a :class:`Tracker` sets for W&B and restores when it finishes."""
 Rows = Sequence[Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What one W&B run shows: a name, its configuration, summary values, and curves over iterations l."""
+    """The content of one W&B run: its group (``study``), name, configuration, summary, and curves over iterations l."""
 
     study: str
     name: str
@@ -35,7 +35,7 @@ class Tracked:
 
 
 def tracked(study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Rows, store: Store) -> Tracked:
-    """The W&B run of one point: its mean values, and each training's similarity over the scored iterations."""
+    """The W&B run of one point: mean metrics, and the similarity trace of each training over the scored iterations."""
     curves = {}
     for stage, row in zip(cells, rows, strict=True):
         cell, added = stage.cell, stage.added
@@ -44,7 +44,7 @@ def tracked(study: str, values: Mapping[str, Any], cells: Sequence[CellStage], r
         try:
             curve = read_curve(store, added.image_set, added.prompt, cell.generation.prompt_kind)
         except (GoodshotError, OSError):
-            # A row may outlive the artifacts it was made from; it is worth logging all the same.
+            # The artifacts of a row may have been deleted; the row is logged without its curve.
             continue
         similarities = zip(curve.iterations, curve.similarity, strict=True)
         name = f"{cell.category}/support_{cell.support_seed}/similarity"
@@ -54,7 +54,7 @@ def tracked(study: str, values: Mapping[str, Any], cells: Sequence[CellStage], r
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of every metric per category and arm."""
+    """The means of all finite float columns, by ``category/arm/column``."""
     groups: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.items():
@@ -64,23 +64,23 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 class Tracker:
-    """Writes W&B runs one after the other. A failure to log is counted, never a reason to lose a result."""
+    """Writes W&B runs one after another. Errors of W&B are counted and never stop a study."""
 
     def __init__(self, folder: str, mode: str) -> None:
-        # Without Ray this is the process of the run itself, which goes on afterwards.
-        self._before = tempfile.tempdir, {name: os.environ.get(name) for name in ENVIRONMENT}
-        # The environment variable decides, not wandb.init's argument: without a key any other state fails.
+        # Without Ray this is the process of the run itself, so the environment is restored in `finish`.
+        self._original = tempfile.tempdir, {name: os.environ.get(name) for name in ENVIRONMENT}
+        # Without a key, W&B fails if the mode is only an argument of wandb.init.
         os.environ["WANDB_MODE"] = mode
         os.environ["WANDB_DIR"] = folder
-        # wandb empties its temporary folders when its process exits by itself, which an actor's does not. The system's
-        # own folder, because a socket goes there too, whose path must be short.
+        # wandb deletes its temporary files when its process exits normally, which an actor does not: `finish` deletes
+        # them. They are in the system's temporary folder, because the path of wandb's socket must be short.
         self._temporary = os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="goodshot-")
         self.folder, self.logged, self.failed, self.error = folder, 0, 0, ""
 
     def log(
         self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Rows, store_uri: str
     ) -> None:
-        """One run of a point: configuration, curves, summary."""
+        """Write the W&B run of one point: configuration, curves and summary."""
         import wandb
 
         try:
@@ -103,12 +103,12 @@ class Tracker:
             self.error = self.error or f"{type(error).__name__}: {error}".splitlines()[0]
 
     def finish(self) -> tuple[int, int, str]:
-        """Runs logged, runs that failed and the first one's error, after everything sent before; the last call."""
+        """End W&B and restore the environment; returns the numbers of runs logged and failed, and the first error."""
         if "wandb" in sys.modules:
             with suppress(Exception):
                 sys.modules["wandb"].teardown()
         shutil.rmtree(self._temporary, ignore_errors=True)
-        tempfile.tempdir, environment = self._before
+        tempfile.tempdir, environment = self._original
         for name, value in environment.items():
             if value is None:
                 os.environ.pop(name, None)

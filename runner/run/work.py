@@ -1,4 +1,4 @@
-"""What a run has to do: the cells that are not finished, and the points that searches have still to choose."""
+"""Determine the work of a run: the unfinished cells, and the searches that have not tried all their points."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from runner.cluster.handles import BrokerHandle
 
 MOST_TRIES = 3
-"""A cell that failed so often is left alone: it would fail for ever, and take its time each time."""
+"""A cell that failed this many times is skipped, because it would probably fail again in every run."""
 
 
 @dataclass
 class Work:
-    """The plan of a run, and what of it remains to be done.
+    """The plan of a run, and the part of it that remains to be done.
 
-    missing: cells known beforehand that are to run; those of guided searches come as their points are chosen.
-    skipped: cells that failed too often.
-    open_searches: names of guided searches that are not at their end.
+    missing: fingerprints of the cells to run, without those of guided searches, whose points are chosen during the run.
+    skipped: fingerprints of the cells that failed too often.
+    reused: the number of requested cells that are finished.
+    open_searches: names of the studies whose guided search has not ended.
     """
 
     declared: Sequence[Declared]
@@ -48,48 +49,49 @@ class Work:
 
     @classmethod
     def planned(cls, declared: Sequence[Declared], options: Options) -> Work:
-        """Plan all studies, tidy up after a run that was killed, and look at what is finished."""
+        """Plan all studies, compact the results of a run that was killed, and find the finished cells."""
         work = cls(declared, make_plan(declared), Results(options.out), options)
         work.results.files.check_writable()
         tidy(work.results)
-        work._recall()
+        work._plan_earlier_points()
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()
-        work.skipped = frozenset(f for f, tried in tries.items() if tried >= MOST_TRIES and f not in finished)
-        known = {f: None for each in declared if each not in work.guided for f in work.plan.cells_of[each.study.name]}
-        work.missing = [f for f in known if f not in finished and f not in work.skipped]
+        work.skipped = frozenset(f for f, count in tries.items() if count >= MOST_TRIES and f not in finished)
+        names = [d.study.name for d in declared if d not in work.guided]
+        planned = dict.fromkeys(f for name in names for f in work.plan.cells_of[name])
+        work.missing = [f for f in planned if f not in finished and f not in work.skipped]
         work.reused = len(finished & work.asked)
-        work.open_searches = frozenset(e.study.name for e in work.guided if work._is_open(e.study, finished))
+        work.open_searches = frozenset(d.study.name for d in work.guided if work._is_open(d.study, finished))
         return work
 
     @property
     def guided(self) -> list[Declared]:
-        """The searches that choose as they go."""
-        return [each for each in self.declared if each.study.search.is_guided]
+        """The studies with a guided search."""
+        return [declared for declared in self.declared if declared.study.search.is_guided]
 
     @property
     def asked(self) -> set[str]:
-        """All cells that have been asked for; of a guided search not those that it may never get to."""
+        """Fingerprints of all requested cells; of a guided search, those that its trials have reported on."""
         return {f for fingerprints in self.plan.cells_of.values() for f in fingerprints}
 
     @property
     def is_open(self) -> bool:
-        """Whether anything is to be run."""
+        """Whether anything has to be run."""
         return bool(self.missing or self.open_searches)
 
     def ledger(self, study: Study) -> Ledger:
-        """The study's trials below ``--out``."""
+        """The ledger of the study's trials below ``--out``."""
         return Ledger(self.results, study)
 
     def trial(self, declared: Declared, values: Mapping[str, Any], broker: BrokerHandle | None = None) -> Trial:
-        """One point of a guided search, planned when it is first asked for; then the broker learns of its cells."""
+        """The trial of one point of a guided search. At its first request it is planned and sent to the broker."""
         name, key = declared.study.name, point_key(values)
         if (name, key) not in self._trials:
             part = plan_point(declared, values)
             (self._trials[name, key],) = part.trials_of.pop(name)
-            # Those that report are counted, not those that a scheduler never lets run.
+            # The cells are counted when the trial reports on them, because a scheduler may stop it before it does.
             del part.cells_of[name]
-            # The broker knows the others, with the photographs of each category.
+            # The broker has all other stages already, and a shard's lists the photographs of its category.
             part.stages = {id_: stage for id_, stage in part.stages.items() if id_ not in self.plan.stages}
             self.plan.merge(part)
             self.run_in_driver(part.cells)
@@ -106,20 +108,21 @@ class Work:
                 executor.make(id_)
 
     def count(self, study: Study, fingerprints: Sequence[str]) -> None:
-        """These cells of a guided search have been asked for."""
+        """Count these cells of a guided search as requested."""
         self.plan.cells_of[study.name] = list(dict.fromkeys([*self.plan.cells_of[study.name], *fingerprints]))
 
     def write_records(self) -> None:
-        """Leave each study and its cells beside the rows."""
-        for each in self.declared:
-            write_record(each.study, self.plan, self.results)
+        """Write the record of each study and its cells below ``--out``."""
+        for declared in self.declared:
+            write_record(declared.study, self.plan, self.results)
 
     def announce(self, console: Console) -> None:
-        """What is finished and what is to run."""
-        for each in self.guided:
-            begun = len(self.ledger(each.study).read())
+        """Print how much of the work is finished and how much will be run."""
+        for declared in self.guided:
+            study = declared.study
+            begun = len(self.ledger(study).read())
             console.print(
-                f"{each.study.name}: a search of {_wanted(each.study)} points, {begun} of them begun", highlight=False
+                f"{study.name}: a search of {_count_points(study)} points, {begun} of them begun", highlight=False
             )
         asked = self.asked
         skipped = len(self.skipped & asked)
@@ -136,22 +139,22 @@ class Work:
     def _count_generators(self) -> int:
         return sum(stage.trains for stage in self.plan.stages.values())
 
-    def _recall(self) -> None:
-        """Plan the points that guided searches have chosen in earlier runs."""
-        for each in self.guided:
-            for record in self.ledger(each.study).read():
+    def _plan_earlier_points(self) -> None:
+        """Plan the points that guided searches chose in earlier runs, and count the cells of their reports."""
+        for declared in self.guided:
+            for record in self.ledger(declared.study).read():
                 if not record.error:
-                    self.trial(each, record.values)
-                self.count(each.study, [f for report in record.reports for f in report.fingerprints])
+                    self.trial(declared, record.values)
+                self.count(declared.study, [f for report in record.reports for f in report.fingerprints])
 
     def _is_open(self, study: Study, finished: set[str]) -> bool:
-        """Whether points are still to be chosen, or cells of the chosen ones to be run."""
+        """Whether a guided search has points to choose, or reports with cells that have to be run."""
         records = self.ledger(study).read()
         ended = [record for record in records if record.state != "running"]
-        asked = {f for record in records for report in record.reports for f in report.fingerprints}
-        return len(ended) < _wanted(study) or bool(asked - finished - self.skipped)
+        reported = {f for record in records for report in record.reports for f in report.fingerprints}
+        return len(ended) < _count_points(study) or bool(reported - finished - self.skipped)
 
 
-def _wanted(study: Study) -> int:
-    """How many points the search tries."""
+def _count_points(study: Study) -> int:
+    """The number of points that the search tries."""
     return study.search.trials if study.search.algorithm == "optuna" else len(points_of(study))
