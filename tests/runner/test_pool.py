@@ -17,7 +17,7 @@ from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
 from runner.cluster.pool import ActorPool
-from runner.cluster.worker import Finished, Job
+from runner.cluster.worker import JobReport, Job
 from runner.plan.scheduling import Share
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options
@@ -36,11 +36,11 @@ def seed_of(job: Job) -> int:
 class Worker:
     """Does nothing but say who it is; a seed of 666 ends its process."""
 
-    def run(self, job: Job) -> Finished:
+    def run(self, job: Job) -> JobReport:
         if seed_of(job) == 666:
             os._exit(1)
         time.sleep(0.1)
-        return Finished(ray.get_runtime_context().get_node_id(), outcome={"process": os.getpid()})
+        return JobReport(ray.get_runtime_context().get_node_id(), outcome={"process": os.getpid()})
 
 
 @dataclass
@@ -84,7 +84,7 @@ def job(stage: TrainingStage, seed: int) -> Job:
 async def all_of(pool: ActorPool, stage: TrainingStage, *seeds: int) -> list[Any]:
     """What each training ended with: the process that ran it, or its error."""
     found = await asyncio.gather(*(pool.run(job(stage, seed)) for seed in seeds), return_exceptions=True)
-    return [(each.outcome or {})["process"] if isinstance(each, Finished) else each for each in found]
+    return [(each.outcome or {})["process"] if isinstance(each, JobReport) else each for each in found]
 
 
 def on_an_event_loop(test: Callable[[TrainingStage], Coroutine[Any, Any, None]]) -> Callable[[TrainingStage], None]:
