@@ -97,7 +97,7 @@ class Photographs(Config):
         return inside if not images_in(self.folder) and is_folder(inside) else self.folder
 
     def read(self) -> tuple[Supplied, ...]:
-        """Return all photographs by name. Raises :class:`BadInput` without a folder or an image, or for a damaged one."""
+        """Return all photographs by name. Raises :class:`BadInput` if one is damaged, or if there is none."""
         if not (files := images_in(self.image_folder)):
             kinds = ", ".join(sorted(EXTENSIONS))
             raise BadInput(f"{self.image_folder}: holds no images ({kinds}); put a photograph of a good product there")

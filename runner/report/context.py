@@ -158,7 +158,7 @@ class StudyContext:
 
     @cached_property
     def point_cells(self) -> list[CellRecord]:
-        """The finished cells at the chosen point; if a sweep has none, at its last declared point."""
+        """The finished cells at the chosen point; without a chosen point at the last declared one, of a search none."""
         return [cell for cell in self.cells if self._is_of_point(cell)]
 
     @cached_property
