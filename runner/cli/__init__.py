@@ -1,4 +1,4 @@
-"""The command line: errors are one line on stderr; exit code 2 for bad input, 1 for failure."""
+"""The command line of goodshot."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: errors are one line on stderr; exit code 2 for bad input, 1 for failure."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    """Run a command and return its exit code: 0, 1 for a failure, 2 for bad input, 130 for Ctrl-C.
+
+    An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
     try:
-        code = app([a for a in given if a != "--debug"], standalone_mode=False)
+        code = app([word for word in words if word != "--debug"], standalone_mode=False)
         return int(code or 0)
     except typer.Abort:
         return 130
@@ -43,17 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         # Ray puts the failed process's traceback into the exception's text; its cause has the one-line message.
-        return _complain(str(getattr(error, "cause", error)), 2 if isinstance(error, BadInput) else 1)
+        return _print_error(str(getattr(error, "cause", error)), 2 if isinstance(error, BadInput) else 1)
     except Exception as error:
         # Typer contains its own copy of click, which has no public name for usage errors.
         if hasattr(error, "format_message"):
-            return _complain(error.format_message(), 2)
+            return _print_error(error.format_message(), 2)
         if debug:
             raise
-        return _complain(f"{type(error).__name__}: {error}; --debug shows where", 1)
+        return _print_error(f"{type(error).__name__}: {error}; --debug shows where", 1)
 
 
-def _complain(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
+    """Print the message as one line without credentials, and return the exit code."""
     from runner.store.files import public
 
     typer.echo("goodshot: " + " ".join(public(message).split()), err=True)

@@ -1,4 +1,4 @@
-"""Commands about this machine and its data: weights, datasets, shards, unneeded files of a store."""
+"""Commands for this machine and its data: weights, datasets, shards, and unneeded files of a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.cli.options import Settings, stdout
 
 
 def doctor(
-    study: Annotated[str | None, typer.Argument(help="A study whose needs to check (default: everything).")] = None,
+    study: Annotated[str | None, typer.Argument(help="Check only what this study needs (default: everything).")] = None,
     settings: Settings = None,
 ) -> None:
     """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
@@ -39,13 +39,13 @@ def fetch(
     optional: Annotated[bool, typer.Option("--optional", help="Also fetch a study's optional weights.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Download once, into caches that nodes share: shows size and licence, verifies the hash, resumes."""
+    """Download into caches that nodes may share: shows size and licence, verifies the hash, resumes after a break."""
     from pathlib import Path
 
     from runner.machine.fetching import Wanted
-    from runner.machine.fetching import fetch as bring
+    from runner.machine.fetching import fetch as fetch_by_name
 
-    wanted = Wanted(
+    options = Wanted(
         Path(root).expanduser() if root else None,
         Path(archive).expanduser() if archive else None,
         keep_archive,
@@ -53,7 +53,7 @@ def fetch(
         settings or [],
     )
     try:
-        bring(what, wanted, typer.echo)
+        fetch_by_name(what, options, typer.echo)
     except KeyboardInterrupt:
         typer.echo("stopped; downloaded parts are kept, the same command continues")
         raise typer.Exit(130) from None
@@ -105,11 +105,11 @@ def gc(
 
     files = Files(absolute(store))
     total = 0
-    for found in superfluous(files, timedelta(hours=hours), checkpoints):
-        typer.echo(f"{readable(found.size)} in {len(found.names)} files {found.why}" + " are deleted" * yes)
-        total += found.size
+    for group in superfluous(files, timedelta(hours=hours), checkpoints):
+        typer.echo(f"{readable(group.size)} in {len(group.names)} files {group.why}" + " are deleted" * yes)
+        total += group.size
         if yes:
-            remove(files, found)
+            remove(files, group)
     if not total:
         typer.echo("nothing can be deleted" + f": no such file is older than {hours:g} hours" * (hours > 0))
     elif not yes:

@@ -36,7 +36,10 @@ def generate(
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda (default: cuda where there is one).")] = None,
     workers: Annotated[
-        int, typer.Option(help="Processes or GPUs that divide each step's photographs; pays for dozens of them.", min=1)
+        int,
+        typer.Option(
+            help="Processes or GPUs that divide each step's photographs; faster with dozens of photographs.", min=1
+        ),
     ] = 1,
 ) -> None:
     """Make good images from your own photographs: no dataset, no cluster, one command."""
@@ -47,9 +50,9 @@ def generate(
     from runner.photographs.generate import preview as write_preview
 
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
-    given = [f"{name}={value}" for name, value in point.items() if value is not None]
+    point_settings = [f"{name}={value}" for name, value in point.items() if value is not None]
     check_settings(settings or [])
-    study = load_study("generate", [*given, *(settings or [])])
+    study = load_study("generate", [*point_settings, *(settings or [])])
     photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
     folder = Path(out).expanduser()
     if note := photographs.passed_over():
@@ -96,26 +99,26 @@ def prompts(
     from pathlib import Path
 
     from components.prompts import open_wordnet
-    from runner.photographs import prompts as ranked
+    from runner.photographs import prompts as commands
 
     console = stdout()
     folder, json_file, chart_file = (Path(p).expanduser() if p else None for p in (images, json, chart))
-    ranked.check_files(folder, json_file, chart_file)
+    commands.check_files(folder, json_file, chart_file)
     fields = {"hops": hops, "relations": relation, "senses": sense, "template": template}
-    config = ranked.prompt_config(**fields, threshold=threshold, keep=keep, wordnet=wordnet)
-    opened = open_wordnet(config.wordnet)
-    asks = sys.stdin.isatty() and sys.stdout.isatty()
-    name = ranked.known(object_name, opened, partial(ranked.pick, console=console) if asks else None)
+    config = commands.prompt_config(**fields, threshold=threshold, keep=keep, wordnet=wordnet)
+    database = open_wordnet(config.wordnet)
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    name = commands.known(object_name, database, partial(commands.pick, console=console) if interactive else None)
     if senses:
-        ranked.print_senses(console, name, opened)
+        commands.print_senses(console, name, database)
         return
-    words = ranked.words_of(name, config, opened)
+    words = commands.words_of(name, config, database)
     if folder is None:
-        ranked.print_words(console, words, top)
+        commands.print_words(console, words, top)
         return
-    ranking, photographs = ranked.rank_photographs(words, folder, encoder or "conse-lite0-minilm", config)
-    ranked.print_ranking(console, ranking, words, photographs, top)
-    ranked.write_files(ranking, folder.name, json_file, chart_file)
+    ranking, photographs = commands.rank_photographs(words, folder, encoder or "conse-lite0-minilm", config)
+    commands.print_ranking(console, ranking, words, photographs, top)
+    commands.write_files(ranking, folder.name, json_file, chart_file)
     for written in filter(None, (json_file, chart_file)):
         typer.echo(f"written: {written}")
 
@@ -128,7 +131,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     from components.weights import forbid_downloads
     from runner.console.bars import bar
     from runner.console.progress import duration
-    from runner.photographs.generate import generate as make
+    from runner.photographs.generate import generate as generate_images
 
     forbid_downloads()
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -137,28 +140,30 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     if chosen == "cuda" and not torch.cuda.is_available():
         raise BadInput("--device cuda: this machine has no GPU that torch can use; leave the option out")
     console = stdout()
-    together: AbstractContextManager[object] = nullcontext()
+    connection: AbstractContextManager[object] = nullcontext()
     if workers > 1:
         from runner.cluster.connection import cluster
 
         if chosen == "cuda" and workers > torch.cuda.device_count():
             raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")
-        together = cluster(None, workers + 1)
+        connection = cluster(None, workers + 1)
     try:
-        with together, bar("training", console) as report:
-            made = make(photographs, study, folder, chosen, report, workers)
+        with connection, bar("training", console) as report:
+            generated = generate_images(photographs, study, folder, chosen, report, workers)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues")
         raise typer.Exit(130) from None
-    table = Table(title=f"{len(made.images)} images, compared with the photographs", title_justify="left")
-    for name in made.quality:
+    table = Table(title=f"{len(generated.images)} images, compared with the photographs", title_justify="left")
+    for name in generated.quality:
         table.add_column(name.replace("_", " ", 1) if name.startswith("diversity") else name, justify="right")
-    table.add_row(*(f"{value:.3g}" for value in made.quality.values()))
+    table.add_row(*(f"{value:.3g}" for value in generated.quality.values()))
     console.print(table)
     console.print(
-        f"iteration {made.iteration}, the most similar to “{made.prompt}” ({made.similarity:.3f})"
+        f"iteration {generated.iteration}, the most similar to “{generated.prompt}” ({generated.similarity:.3f})"
         if study.select[0] == "text"
-        else f"iteration {made.iteration}, the last",
+        else f"iteration {generated.iteration}, the last",
         highlight=False,
     )
-    console.print(f"images: {made.folder}\nsheet:  {made.sheet}\nin {duration(made.seconds)}", highlight=False)
+    console.print(
+        f"images: {generated.folder}\nsheet:  {generated.sheet}\nin {duration(generated.seconds)}", highlight=False
+    )

@@ -1,4 +1,4 @@
-"""The application, options that several commands have, and their console.
+"""The application object, the options that several commands share, and their console.
 
 Commands import heavy packages inside their functions, so that ``goodshot --help`` answers at once.
 """
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# A log file has no width of its own; this width fits the tables.
+# The width in characters of output that is no terminal, such as a log file; the tables fit into it.
 PLAIN_WIDTH = 200
 
 Named = Annotated[
@@ -44,8 +44,8 @@ Oracle = Annotated[
 
 
 def stdout() -> Console:
-    """Standard output, wide enough for the tables where it is not a terminal."""
+    """Return a console on standard output, wide enough for the tables if it is no terminal."""
     from rich.console import Console
 
-    found = Console()
-    return found if found.is_terminal else Console(width=PLAIN_WIDTH)
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)

@@ -59,7 +59,7 @@ def sweep(
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
     experiment, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
-    # Checked before half a second of imports, so that a missing weight is reported at once.
+    # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
     from runner.run.options import Options
@@ -96,14 +96,17 @@ def plan(
     options = Options(out or str(cache_dir() / "plan"), store)
     planned = plan_studies(declared, options)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
-    on = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
-    shares = Shares([on], read_memory())
+    resources = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
+    shares = Shares([resources], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
-    for each in declared:
-        if each.search.is_guided:
-            console.print(f"{each.name} chooses its points as it runs: priced by as many random ones", highlight=False)
-    print_plan(console, planned, prices, len(finished), on["CPU"], on["GPU"])
+    for declared_study in declared:
+        if declared_study.search.is_guided:
+            console.print(
+                f"{declared_study.name} chooses its points during the run: priced by as many random points",
+                highlight=False,
+            )
+    print_plan(console, planned, prices, len(finished), resources["CPU"], resources["GPU"])
 
 
 def studies() -> None:
@@ -111,11 +114,12 @@ def studies() -> None:
     from runner.named import experiment_names
 
     for name, experiment in experiment_names().items():
-        own = experiment.studies()
+        declared = experiment.studies()
         quick = ", --quick" if experiment.quick else ""
-        typer.echo(f"{name:<20} {experiment.title} ({len(own)} {'study' if len(own) == 1 else 'studies'}{quick})")
-        for study in own:
-            if study.name != name or len(own) > 1:
+        count = f"{len(declared)} {'study' if len(declared) == 1 else 'studies'}"
+        typer.echo(f"{name:<20} {experiment.title} ({count}{quick})")
+        for study in declared:
+            if study.name != name or len(declared) > 1:
                 typer.echo(f"  {study.name:<18} {study.title}")
 
 
@@ -165,9 +169,9 @@ def _forget(results: Results) -> set[str]:
     from runner.results.compaction import forget as forget_rows
     from runner.results.verifying import verify_rows
 
-    with compacting(results, PATIENCE_SECONDS) as mine:
-        if not mine:
-            raise GoodshotError(f"{results.files.shown}: a run is moving its rows; run the command again")
+    with compacting(results, PATIENCE_SECONDS) as is_leased:
+        if not is_leased:
+            raise GoodshotError(f"{results.files.shown}: another process is moving rows there; run the command again")
         problems = list(verify_rows(results))
         wrong = {str(problem.fingerprint) for problem in problems}
         forget_rows(results, wrong)
@@ -191,7 +195,11 @@ def _run(studies: Sequence[Study], options: Options, experiment: Experiment | No
 
 
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
-    """Print the tables, a summary of the shared work, and the location of the report."""
+    """Print the tables, the training steps, the report's location and the failures of a run.
+
+    Raises:
+        GoodshotError: cells failed or were skipped.
+    """
     from runner.console.progress import duration
     from runner.console.terminal import print_failures, print_search, print_sharing, print_study
     from runner.report import write_report
@@ -226,18 +234,18 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             highlight=False,
         )
     console.print(f"report: {write_report(options)}", highlight=False)
-    asked = {f for fingerprints in plan.cells_of.values() for f in fingerprints}
-    print_failures(console, [row for row in results.read("failures").to_pylist() if row["fingerprint"] in asked])
-    where = below(options.out, "logs")
+    planned = {f for fingerprints in plan.cells_of.values() for f in fingerprints}
+    print_failures(console, [row for row in results.read("failures").to_pylist() if row["fingerprint"] in planned])
+    logs = below(options.out, "logs")
     if run.halted:
-        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and traceback are in {where}")
+        raise GoodshotError(f"ended at the first failed cell (--fail-fast); its error and traceback are in {logs}")
     if run.failed:
         raise GoodshotError(
-            f"{run.failed} of {run.cells} cells failed; their errors and tracebacks are in {where}, "
+            f"{run.failed} of {run.cells} cells failed; their errors and tracebacks are in {logs}, "
             "the same command tries them again"
         )
     if run.skipped:
         raise GoodshotError(
             f"{run.skipped} of {run.cells} cells are skipped, having failed {MOST_TRIES} times; their errors and "
-            f"tracebacks are in {where}, --retry tries them once more"
+            f"tracebacks are in {logs}, --retry tries them once more"
         )

@@ -1,1 +1,1 @@
-"""What a terminal shows."""
+"""The output of a run, a plan and a download on a terminal."""

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, and how their other information is laid out."""
+"""Progress bars on a terminal."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from rich.progress import (
 )
 
 Report = Callable[[int, int | None], None]
-"""Called with what is done and what there is in all (None where that is not known)."""
+"""Called with the amount that is done and the total amount (None if it is not known)."""
 
 
 def bars(console: Console, *columns: ProgressColumn) -> Progress:
-    """Bars with a description before and ``columns`` behind each, gone when they end; nothing but on a terminal."""
+    """Return a display of bars, each between its description and ``columns``.
+
+    The bars disappear at their end. If the console is no terminal, nothing is shown.
+    """
     before = (TextColumn("{task.description:<16}"), BarColumn())
     return Progress(*before, *columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
 def bar(doing: str, console: Console, in_bytes: bool = False) -> Iterator[Report]:
-    """One bar with the remaining time, of counted things or of bytes (then with the speed too)."""
-    counted = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
-    with bars(console, *counted, TimeRemainingColumn()) as shown:
-        task = shown.add_task(doing, total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    """Show one bar with the remaining time, for a count or for bytes (then also with the speed)."""
+    columns = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    with bars(console, *columns, TimeRemainingColumn()) as display:
+        task = display.add_task(doing, total=None)
+        yield lambda done, total: display.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""What ``goodshot plan`` prints: the table of stages, what sharing saves, and the expected time."""
+"""The output of ``goodshot plan``: the table of stages, the steps that sharing saves, and the expected time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COLUMNS: Mapping[str, Callable[[StagePrice], str]] = {
     "cells that ask": lambda p: f"{p.asked:,}",
     "done": lambda p: f"{p.done:,}",
     "left": lambda p: f"{p.remaining:,}",
-    "CPU hours": lambda p: _shown(p.cpu_hours),
-    "GPU hours": lambda p: _shown(p.gpu_hours),
+    "CPU hours": lambda p: _hours_text(p.cpu_hours),
+    "GPU hours": lambda p: _hours_text(p.gpu_hours),
     "disk": lambda p: readable(p.disk) if p.remaining and p.disk else "",
 }
 
@@ -29,37 +29,43 @@ COLUMNS: Mapping[str, Callable[[StagePrice], str]] = {
 def print_plan(
     console: Console, plan: Plan, prices: Sequence[StagePrice], finished: int, cpus: float, gpus: float
 ) -> None:
-    """The table of stages, what sharing saves, and the expected time."""
+    """Print the table of stages, the training steps with and without sharing, and the expected time.
+
+    Args:
+        prices: the price of each kind of stage.
+        finished: cells whose rows exist.
+        cpus, gpus: the resources of the planned run.
+    """
     cells = len(plan.cells)
     console.print(f"{cells:,} cells: {finished:,} finished, {cells - finished:,} left", highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in COLUMNS:
         table.add_column(title, justify="left" if title == "stage" else "right", no_wrap=True)
-    for each in prices:
-        table.add_row(*(text(each) for text in COLUMNS.values()))
+    for stage_price in prices:
+        table.add_row(*(text(stage_price) for text in COLUMNS.values()))
     console.print(table)
     steps = planned_steps(plan, plan.cells.values())
-    alone = unshared_steps(plan, plan.cells.values())
+    unshared = unshared_steps(plan, plan.cells.values())
     if steps:
         console.print(
-            f"generator steps: {steps:,}; a training for each image set would take {alone:,} "
-            f"({alone / steps:.1f} times as many)",
+            f"generator steps: {steps:,}; a training for each image set would take {unshared:,} "
+            f"({unshared / steps:.1f} times as many)",
             highlight=False,
         )
-    if not any(each.remaining for each in prices):
+    if not any(p.remaining for p in prices):
         console.print("nothing is left to run", highlight=False)
         return
-    disk = sum(each.disk for each in prices if each.remaining)
+    disk = sum(p.disk for p in prices if p.remaining)
     hours = wall_hours(prices, cpus, gpus)
-    on = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    resources = f"{cpus:g} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
     if hours is None:
-        time = "time: some of this was never run on this machine; run one support of it first, then plan again"
+        time = "time: unknown, as some stages were never run on this machine; run one support first, then plan again"
     elif hours == math.inf:
-        time = f"time: it asks for GPUs, and there are none on {on}; say how many with --gpus"
+        time = f"time: some stages need GPUs, and the plan is for {resources}; give the number of GPUs with --gpus"
     else:
-        time = f"time: about {duration(hours * 3600)} on {on}, from what such stages have taken on this machine"
+        time = f"time: about {duration(hours * 3600)} on {resources}, from what such stages have taken on this machine"
     console.print(f"{time}\ndisk: about {readable(disk)} more in the store and --out", highlight=False)
 
 
-def _shown(hours: float | None) -> str:
+def _hours_text(hours: float | None) -> str:
     return "not measured" if hours is None else (f"{hours:.2f}" if hours else "")

@@ -1,4 +1,4 @@
-"""The progress of a run: bars on a terminal, plain lines elsewhere, both with the study's expected end."""
+"""The progress of a run with its expected remaining time: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ LINE_EVERY_SECONDS = 15.0
 
 @contextmanager
 def shown(console: Console, poll: Callable[[], Progress], parallel: float) -> Iterator[None]:
-    """Show the progress that ``poll`` returns until the ``with`` ends.
+    """Show the progress that ``poll`` returns, until the ``with`` block ends.
 
     Args:
-        parallel: CPUs that work at once, for the expected end.
+        poll: returns the current progress.
+        parallel: the number of CPUs that work in parallel, from which the remaining time is estimated.
     """
     display: _Bars | _Lines = _Bars(console) if console.is_terminal else _Lines(console)
     stop = threading.Event()
@@ -31,7 +32,7 @@ def shown(console: Console, poll: Callable[[], Progress], parallel: float) -> It
         while not stop.wait(POLL_SECONDS):
             try:
                 progress = poll()
-            except Exception:  # the cluster is going away; the run itself reports why
+            except Exception:  # the cluster is shutting down; the run itself reports the reason
                 return
             display.update(progress, progress.seconds_left(parallel))
 
@@ -46,7 +47,7 @@ def shown(console: Console, poll: Callable[[], Progress], parallel: float) -> It
 
 
 def duration(seconds: float) -> str:
-    """For example ``45 s``, ``3 min``, ``2 h 05 min``."""
+    """Format seconds, for example as ``45 s``, ``3 min`` or ``2 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -54,31 +55,33 @@ def duration(seconds: float) -> str:
 
 
 class _Bars:
+    """Shows a bar for the training steps and one for the cells."""
+
     def __init__(self, console: Console) -> None:
-        self._bars = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
-        self._steps = self._bars.add_task("generator steps", left="", total=None)
-        self._cells = self._bars.add_task("cells", left="", total=None)
+        self._bars = bars(console, MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[remaining]}"))
+        self._steps = self._bars.add_task("generator steps", remaining="", total=None)
+        self._cells = self._bars.add_task("cells", remaining="", total=None)
         self._bars.start()
 
     def update(self, progress: Progress, seconds_left: float | None) -> None:
-        left = "estimating the end" if seconds_left is None else f"about {duration(seconds_left)} left"
+        remaining = "estimating the end" if seconds_left is None else f"about {duration(seconds_left)} left"
         self._set(self._steps, progress.steps_done, progress.steps_total, "")
-        self._set(self._cells, progress.cells_done, progress.cells_total, left)
+        self._set(self._cells, progress.cells_done, progress.cells_total, remaining)
 
     def close(self) -> None:
         self._bars.stop()
 
-    def _set(self, task: TaskID, done: int, total: int, left: str) -> None:
-        self._bars.update(task, completed=done, total=max(total, done), left=left)
+    def _set(self, task: TaskID, done: int, total: int, remaining: str) -> None:
+        self._bars.update(task, completed=done, total=max(total, done), remaining=remaining)
 
 
 class _Lines:
-    """One line every few seconds, and only when something has moved."""
+    """Prints a line every few seconds, but only if a count has changed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = ""
-        self._next = 0.0
+        self._last_counts = ""
+        self._next_line = 0.0
 
     def update(self, progress: Progress, seconds_left: float | None) -> None:
         now = time.monotonic()
@@ -86,11 +89,11 @@ class _Lines:
             f"cells {progress.cells_done}/{progress.cells_total} · "
             f"generator steps {progress.steps_done}/{progress.steps_total}"
         )
-        if now < self._next or counts == self._last or not progress.cells_total:
+        if now < self._next_line or counts == self._last_counts or not progress.cells_total:
             return
-        left = "" if seconds_left is None else f" · about {duration(seconds_left)} left"
-        self._console.print(f"{counts}{left}", highlight=False)
-        self._last, self._next = counts, now + LINE_EVERY_SECONDS
+        remaining = "" if seconds_left is None else f" · about {duration(seconds_left)} left"
+        self._console.print(f"{counts}{remaining}", highlight=False)
+        self._last_counts, self._next_line = counts, now + LINE_EVERY_SECONDS
 
     def close(self) -> None:
         pass

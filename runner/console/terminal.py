@@ -1,4 +1,4 @@
-"""What a run prints at its end: the table and the account of shared work."""
+"""The output at the end of a run: tables of results, failures, the chosen point, and the training steps saved."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from runner.study.study import Study
 
 SHOWN_FAILURES, ERROR_WIDTH = 5, 160
 SHOWN_TRIALS = 10
-"""Of a search, the best; all are in ``OUT/trials``."""
+"""The table of a search lists at most this many points, the best ones; all of them are in ``OUT/trials``."""
 
 
 def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The study's table: a line per category, detector and variant."""
+    """Print a study's table, with a line for each category, detector and variant; a narrow terminal drops columns."""
     comparisons = compare(rows)
     if not comparisons:
         return
     columns = [c for c in _columns(comparisons) if any(c.text(row) for row in comparisons)]
     table = _table(title, columns, comparisons)
-    for title_dropped in _dropped_first(comparisons):
-        # Measured as if there were room for everything: the console's own width would cap the answer.
+    for dropped in _dropped_first(comparisons):
+        # Measured for a very wide console, because a measurement never exceeds the width that it is made for.
         if console.measure(table, options=console.options.update(max_width=1000)).maximum <= console.width:
             break
-        columns = [c for c in columns if c.title != title_dropped]
+        columns = [c for c in columns if c.title != dropped]
         table = _table(title, columns, comparisons)
     console.print(table)
-    shown = any(column.title == "verdict" for column in columns)
-    for note in (seeds_note(comparisons), verdicts_note() if shown else "", tags_note(comparisons)):
+    has_verdicts = any(column.title == "verdict" for column in columns)
+    for note in (seeds_note(comparisons), verdicts_note() if has_verdicts else "", tags_note(comparisons)):
         if note:
             console.print(note, style="dim", highlight=False, soft_wrap=True)
 
@@ -51,20 +51,20 @@ def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparis
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column.title, justify=column.justify, no_wrap=True)
-    last = None
+    previous = None
     for comparison in comparisons:
         category = comparison.category
-        if last not in (None, category):
+        if previous not in (None, category):
             table.add_section()
         cells = [column.text(comparison) for column in columns]
-        table.add_row(category if category != last else "", *cells[1:])
-        last = category
+        table.add_row(category if category != previous else "", *cells[1:])
+        previous = category
     return table
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: shown only if some row has a text for it."""
+    """A column of the table, which is shown only if some line has a text in it."""
 
     title: str
     text: Callable[[Comparison], str]
@@ -72,7 +72,7 @@ class Column:
 
 
 def _columns(comparisons: Sequence[Comparison]) -> Iterator[Column]:
-    """All that the table may have."""
+    """Yield all columns that the table may have."""
     tested, fair = results_metrics(comparisons)
     yield Column("category", lambda c: c.category, "left")
     yield Column("arm", lambda c: c.label, "left")
@@ -82,9 +82,9 @@ def _columns(comparisons: Sequence[Comparison]) -> Iterator[Column]:
     yield Column("L", lambda c: _or_blank(c.variant["iterations"]))
     yield from (Column(metric.title, partial(_mean, metric)) for metric in tested)
     for label in baseline_labels(comparisons):
-        yield Column(f"− {label}", partial(_against, difference, label))
-        yield Column("won:lost", partial(_against, record, label))
-        yield Column("verdict", partial(_against, verdict, label), "left")
+        yield Column(f"− {label}", partial(_compared_with, difference, label))
+        yield Column("won:lost", partial(_compared_with, record, label))
+        yield Column("verdict", partial(_compared_with, verdict, label), "left")
     yield from (Column(metric.title, partial(_mean, metric)) for metric in fair)
 
 
@@ -92,18 +92,19 @@ def _mean(metric: Metric, comparison: Comparison) -> str:
     return mean_std_text(comparison.mean(metric))
 
 
-def _against(text: Callable[[PairedDifference | None], str], label: str, comparison: Comparison) -> str:
+def _compared_with(text: Callable[[PairedDifference | None], str], label: str, comparison: Comparison) -> str:
+    """Return the text of a variant's difference to the baseline with that label."""
     return text(comparison.against.get(label))
 
 
 def _dropped_first(comparisons: Sequence[Comparison]) -> list[str]:
-    """What a narrow terminal does without, metrics from the last one on; the report has it all."""
+    """Return the titles of columns in the order in which a narrow terminal drops them; the report has all columns."""
     tested, fair = results_metrics(comparisons)
     return [*(metric.title for metric in reversed([*tested[1:], *fair])), "won:lost", "L", "λ", "verdict"]
 
 
 def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:
-    """What failed, and where its traceback is: one line a cell, of many the first."""
+    """Print the error of each failed cell and the file of its traceback, for the first ``SHOWN_FAILURES`` cells."""
     for row in failures[:SHOWN_FAILURES]:
         error = row["error"] if len(row["error"]) <= ERROR_WIDTH else f"{row['error'][:ERROR_WIDTH]}…"
         console.print(
@@ -114,19 +115,23 @@ def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> N
 
 
 def print_search(console: Console, study: Study, records: Sequence[TrialRecord], file: str) -> None:
-    """The best points of a study by its objective, and the chosen one; nothing before a point has a value."""
+    """Print the chosen point, and of a search its best points; nothing if no point has a value.
+
+    Args:
+        file: where the study at the chosen point is stored.
+    """
     best = chosen(records)
     if best is None or best.best is None:
         return
-    tried = sorted(records, key=lambda r: r.best.value if r.best else -math.inf, reverse=True)
+    ordered = sorted(records, key=lambda r: r.best.value if r.best else -math.inf, reverse=True)
     varied = [f for f in best.point if len({point_key({f: r.point.get(f)}) for r in records}) > 1]
     if is_search(study):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="The best points", title_justify="left")
         for title in (*varied, study.objective, "state"):
             table.add_column(title, justify="left" if title == "state" else "right", no_wrap=True)
-        for record in tried[:SHOWN_TRIALS]:
-            value = f"{record.best.value:.4f}" if record.best else "–"
-            table.add_row(*(_value(record.point.get(field)) for field in varied), value, record.state)
+        for trial in ordered[:SHOWN_TRIALS]:
+            objective = f"{trial.best.value:.4f}" if trial.best else "–"
+            table.add_row(*(_value_text(trial.point.get(field)) for field in varied), objective, trial.state)
         console.print(table)
     cells = f"{len(best.best.fingerprints)} cell{'s' * (len(best.best.fingerprints) != 1)}"
     console.print(
@@ -137,12 +142,12 @@ def print_search(console: Console, study: Study, records: Sequence[TrialRecord],
     )
 
 
-def _value(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
-    """How many generator steps the sweep took, against one training per point."""
+    """Print how many generator steps the sweep executed, compared with a training for each of its points."""
     ratio = f" ({counted.unshared / counted.all_runs:.1f} times as many)" if counted.all_runs else ""
     console.print(
         f"generator steps: {counted.this_run} in this run, {counted.all_runs} in all; "
@@ -152,7 +157,7 @@ def print_sharing(console: Console, counted: Sharing) -> None:
 
 
 def mean_std_text(value: MeanStd | None) -> str:
-    """``0.737 ± 0.005``; a dash where undefined, and nothing where not measured."""
+    """``0.737 ± 0.005``; a dash for an undefined mean, an empty text for None (not measured)."""
     if value is None:
         return ""
     if math.isnan(value.mean):
@@ -170,19 +175,19 @@ def difference(value: PairedDifference | None) -> str:
 
 
 def record(value: PairedDifference | None) -> str:
-    """``9:4``: in how many of the pairs the variant was better and worse; blank for less than two pairs."""
+    """``9:4``: in how many pairs the variant was better, and in how many worse; empty for fewer than two pairs."""
     return "" if value is None or value.n < 2 else f"{value.wins}:{value.losses}"
 
 
 def verdict(value: PairedDifference | None) -> str:
-    """``gain``, ``no harm``, ``harm`` or ``open``; with too few pairs how many there are: ``open (n=3)``."""
+    """``gain``, ``no harm``, ``harm`` or ``open``; with too few pairs also their number: ``open (n=3)``."""
     if value is None or value.n < 2:
         return ""
     return value.verdict if value.n >= CLAIM_SEEDS else f"open (n={value.n})"
 
 
 def verdicts_note() -> str:
-    """What the verdicts mean."""
+    """Explain the verdicts."""
     return (
         f"verdict, from {CLAIM_SEEDS} supports on: gain, the interval lies above 0; no harm, above −{TOLERANCE:g}; "
         f"harm, below 0 and down to −{TOLERANCE:g} or further; open, none of these"
@@ -190,7 +195,7 @@ def verdicts_note() -> str:
 
 
 def tags_note(comparisons: Sequence[Comparison]) -> str:
-    """What the tags behind a category mean; blank where there are none."""
+    """Explain the tags after the categories' names; empty if there are none."""
     meanings = {
         "dev": "dev: a development category, on which defaults were chosen",
         "oracle": "oracle: test labels took part in a choice, no fair result",
@@ -199,7 +204,7 @@ def tags_note(comparisons: Sequence[Comparison]) -> str:
 
 
 def seeds_note(comparisons: Sequence[Comparison]) -> str:
-    """What the number of supports allows one to say."""
+    """State the number of supports, explain the column of differences, and warn about too few supports."""
     seeds = max(len(c.rows) for c in comparisons)
     note = f"mean ± std over {seeds} support{'s' * (seeds != 1)}"
     titles = dict.fromkeys(c.compared.title for c in comparisons if c.compared)
@@ -209,7 +214,7 @@ def seeds_note(comparisons: Sequence[Comparison]) -> str:
 
 
 def _signed(value: float) -> str:
-    # "z" turns a rounded −0 into 0.
+    # "z" formats a value that rounds to −0 as 0.
     return f"{value:+z.3f}".replace("-", "−")
 
 

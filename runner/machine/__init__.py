@@ -1,1 +1,1 @@
-"""What a machine has and lacks for a study, and downloading what is missing."""
+"""Check whether a machine has everything that a study needs, and download the missing parts."""

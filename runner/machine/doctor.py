@@ -1,6 +1,7 @@
-"""``goodshot doctor``: lists what this machine has and lacks, with a remedy for each; nothing is started.
+"""``goodshot doctor``: check this machine and list what it has and what it lacks, with a remedy for each.
 
-# One finding a line: a machine's parts, Ray, caches, weights, WordNet, photographs, W&B.
+Each finding is one line, by area: machine, packages, Ray, caches, weights, WordNet, photographs, W&B. Nothing is
+started or downloaded.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ class Finding:
 
 
 def examine(study: Study | None = None) -> Iterator[Finding]:
-    """Check area by area; of the weights those that the study needs, or all that have a name."""
+    """Check the machine area by area: for the needs of a study, or else for all weights and datasets with a name."""
     yield from _machine()
     yield from _packages()
     yield from _ray()
     yield from _caches()
     if study is not None:
-        yield from _needs(study)
+        yield from _study_weights(study)
     else:
-        # A separate area shows which WordNet is used.
-        yield from (_weight(name) for name in LISTED if name != WORDNET)
+        # WordNet has an area of its own.
+        yield from (_weight_finding(name) for name in LISTED if name != WORDNET)
         yield Finding(
             "weights", "open_clip:, timm:", "note", "a study's encoder and backbones", "goodshot doctor STUDY"
         )
-    photographs, categories = _photographs(study) if study else (map(_dataset, datasets.DATASETS), ())
+    photographs, categories = _photographs(study) if study else (map(_dataset_finding, datasets.DATASETS), ())
     yield from _wordnet(study, categories)
     yield from photographs
     yield _wandb()
@@ -76,7 +77,11 @@ def _machine() -> Iterator[Finding]:
     yield Finding("machine", "CPU", "here", f"{cpus} cores, {readable(memory)} of memory")
     if not torch.cuda.is_available():
         yield Finding(
-            "machine", "GPU", "note", "none that torch can use", "small studies run on CPUs; preset: paper wants a GPU"
+            "machine",
+            "GPU",
+            "note",
+            "none that torch can use",
+            "small studies run on CPUs; preset: paper is meant for a GPU",
         )
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
@@ -96,7 +101,7 @@ def _packages() -> Iterator[Finding]:
 def _ray() -> Iterator[Finding]:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        yield Finding("Ray", "cluster", "here", "this machine alone, started for each run", "another: --address A")
+        yield Finding("Ray", "cluster", "here", "on this machine, started for each run", "for another: --address A")
         return
     secret = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     yield Finding("Ray", "cluster", "here", f"RAY_ADDRESS {public(address)}")
@@ -117,30 +122,33 @@ def _caches() -> Iterator[Finding]:
         if os.access(existing, os.W_OK):
             yield Finding("caches", name, "here", f"{folder}, {free}")
         else:
-            yield Finding("caches", name, "note", f"{folder} cannot be written", f"to fetch, set {variable}")
+            yield Finding("caches", name, "note", f"{folder} cannot be written", f"to fetch weights, set {variable}")
 
 
-def _weight(name: str) -> Finding:
-    found = weight(name)
-    if not found.missing():
-        return Finding("weights", name, "here", str(found.path))
-    if isinstance(found.files[0], InPackage):
-        return Finding("weights", name, "missing", found.what, found.remedy)
-    size = readable(found.size) if found.size else "size unknown"
-    return Finding("weights", name, "optional", f"{found.what}; {size}, {found.licence}", found.remedy)
+def _weight_finding(name: str) -> Finding:
+    """Check a weight of the registry when no study is given."""
+    pretrained = weight(name)
+    if not pretrained.missing():
+        return Finding("weights", name, "here", str(pretrained.path))
+    if isinstance(pretrained.files[0], InPackage):
+        return Finding("weights", name, "missing", pretrained.what, pretrained.remedy)
+    size = readable(pretrained.size) if pretrained.size else "size unknown"
+    detail = f"{pretrained.what}; {size}, {pretrained.licence}"
+    return Finding("weights", name, "optional", detail, pretrained.remedy)
 
 
-def _needs(study: Study) -> Iterator[Finding]:
+def _study_weights(study: Study) -> Iterator[Finding]:
+    """Check the weights that a study needs."""
     try:
-        found = needs_of(study)
+        needs = needs_of(study)
     except BadInput as error:  # a detector that cannot be used
         yield Finding("weights", "the study", "missing", str(error), "correct the study")
         return
-    # A separate area shows which WordNet is used.
-    yield from (_need(need) for need in found if need.name != WORDNET)
+    # WordNet has an area of its own.
+    yield from (_need_finding(need) for need in needs if need.name != WORDNET)
 
 
-def _need(need: Need) -> Finding:
+def _need_finding(need: Need) -> Finding:
     if not need.registered:
         try:
             need.check()
@@ -148,27 +156,28 @@ def _need(need: Need) -> Finding:
             return Finding("weights", need.name, "missing", str(error))
         return Finding("weights", need.name, "here", need.of)
     try:
-        found = weight(need.name)
+        pretrained = weight(need.name)
     except BadInput as error:  # a name without a published weight
         return Finding("weights", need.name, "missing", str(error), "correct the study")
-    if not found.missing():
-        return Finding("weights", need.name, "here", str(found.path))
-    size = readable(found.size) if found.size else "size unknown"
-    detail = f"{need.of}; {size}, {found.licence}" + (f"; {need.instead}" if need.instead else "")
-    return Finding("weights", need.name, "optional" if need.instead else "missing", detail, found.remedy)
+    if not pretrained.missing():
+        return Finding("weights", need.name, "here", str(pretrained.path))
+    size = readable(pretrained.size) if pretrained.size else "size unknown"
+    detail = f"{need.of}; {size}, {pretrained.licence}" + (f"; {need.instead}" if need.instead else "")
+    return Finding("weights", need.name, "optional" if need.instead else "missing", detail, pretrained.remedy)
 
 
 def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding]:
-    source = study.prompt.wordnet if study else "auto"
+    """Check which WordNet is used, and whether it has the objects of the study's categories."""
+    declared_source = study.prompt.wordnet if study else "auto"
     try:
-        wordnet = open_wordnet(source)
-        found = wordnet.source
+        wordnet = open_wordnet(declared_source)
+        source = wordnet.source
     except GoodshotError as error:
-        yield Finding("WordNet", source, "missing", str(error), "goodshot fetch wordnet")
+        yield Finding("WordNet", declared_source, "missing", str(error), "goodshot fetch wordnet")
         return
-    whole = not found.startswith("extract")
-    detail = "the whole of it" if whole else "the embedded extract around the named categories"
-    yield Finding("WordNet", found, "here", detail, "" if whole else "for other objects: goodshot fetch wordnet")
+    complete = not source.startswith("extract")
+    detail = "the complete database" if complete else "the embedded extract around the named categories"
+    yield Finding("WordNet", source, "here", detail, "" if complete else "for other objects: goodshot fetch wordnet")
     if study is None or not study.uses_text:
         return
     names = [object_for(category, study.objects) for category in categories]
@@ -177,18 +186,20 @@ def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding
             senses = wordnet.own_senses(name, study.prompt.senses, names)
             wordnet.words(name, study.prompt.hops, study.prompt.relations, senses)
         except GoodshotError as error:
-            yield Finding("WordNet", name, "missing", str(error), "another noun: --set objects, or prompt.senses")
+            yield Finding(
+                "WordNet", name, "missing", str(error), "use another noun: --set objects=…, or --set prompt.senses=…"
+            )
 
 
-def _dataset(dataset: Dataset) -> Finding:
-    """The state of a dataset if no study gives its folder."""
+def _dataset_finding(dataset: Dataset) -> Finding:
+    """Return the state of a dataset when no study names its folder."""
     state: State = "here" if dataset.write else "optional" if dataset.publisher else "note"
     remedy = f"goodshot fetch {dataset.name} --root DIR" if dataset.publisher else dataset.nothing_to_fetch
     return Finding("photographs", dataset.name, state, f"{dataset.title}; {dataset.licence}", remedy)
 
 
 def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
-    """The state of the study's photographs, and its categories as far as they are known."""
+    """Check the study's photographs; return the findings, and the study's categories as far as they are known."""
     from runner.data.catalogue import read_catalogue
 
     config, categories = study.dataset, study.categories
@@ -196,16 +207,16 @@ def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
     if config.is_written_here:
         return [Finding("photographs", dataset.name, "here", dataset.source)], categories or dataset.categories
     if config.root is None:
-        fetched = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.publisher else ""
-        remedy = f"{fetched}--set dataset.root=DIR"
+        fetch_first = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.publisher else ""
+        remedy = f"{fetch_first}--set dataset.root=DIR"
         return [Finding("photographs", dataset.name, "missing", "dataset.root is not set", remedy)], categories
     try:
-        found = read_catalogue(config, categories, Path())
+        catalogue = read_catalogue(config, categories, Path())
     except GoodshotError as error:
         return [Finding("photographs", dataset.name, "missing", str(error))], categories
-    images = sum(len(category.samples) for category in found.values())
-    detail = f"{len(found)} categories, {images} images"
-    return [Finding("photographs", dataset.name, "here", detail)], tuple(found)
+    images = sum(len(category.samples) for category in catalogue.values())
+    detail = f"{len(catalogue)} categories, {images} images"
+    return [Finding("photographs", dataset.name, "here", detail)], tuple(catalogue)
 
 
 def _wandb() -> Finding:
@@ -214,14 +225,12 @@ def _wandb() -> Finding:
     mode = tracking_mode()
     if mode == "online":
         has_key = bool(os.environ.get("WANDB_API_KEY"))
-        return Finding(
-            "W&B", mode, "here", "a key is set" if has_key else "no WANDB_API_KEY: W&B's own login has to do"
-        )
+        return Finding("W&B", mode, "here", "a key is set" if has_key else "no WANDB_API_KEY: W&B's own login is used")
     return Finding("W&B", mode, "note", "runs are written locally" if mode == "offline" else mode, "set WANDB_API_KEY")
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> int:
-    """Print the findings as a table; returns the number of missing things."""
+    """Print the findings as a table, and return the number of missing items."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "", "", "what", "remedy"):
         table.add_column(column, no_wrap=column == "", overflow="fold")

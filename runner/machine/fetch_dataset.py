@@ -28,9 +28,9 @@ def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: 
     """Put the dataset's categories into ``root``, from ``archive`` if it is given, else from its publisher.
 
     Raises:
-        BadInput: nobody publishes it, ``root`` cannot be written or contains other categories, or the given archive
-            is not the published one.
-        GoodshotError: it cannot be downloaded, or there is no room for it.
+        BadInput: the dataset has no publisher, ``root`` cannot be written or contains categories of another dataset,
+            or the given archive is not the published one.
+        GoodshotError: the archive cannot be downloaded, or the disk is full.
     """
     dataset = dataset_of(name)
     publisher = dataset.published()
@@ -40,35 +40,39 @@ def fetch_dataset(name: str, root: Path, archive: Path | None, keep: bool, say: 
     unpacked = root / DOWNLOADS / f"{name}-{publisher.sha256[:12]}"
     with locked(lock, lambda: say(f"{root}: another process is fetching {name}; waiting for it")):
         complete = _present(dataset, root) == set(dataset.categories)
-        # If the unpacked folder still exists, an earlier process was stopped in its last lines.
+        # If the unpacked folder still exists, an earlier process was stopped before it finished.
         if complete and not unpacked.exists():
-            return say(_already(name, root, publisher))
+            return say(_complete_message(name, root, publisher))
         if not complete:
             for line in _introduction(dataset.title, publisher):
                 say(line)
             if not unpacked.exists():
-                source = _given(archive, publisher, say) if archive else _downloaded(name, root, publisher, say)
+                source = _verified(archive, publisher, say) if archive else _downloaded(name, root, publisher, say)
                 _unpack(source, unpacked, say)
-            _move(_with_categories(dataset, unpacked, publisher.file), root, say)
+            _move(_category_parent(dataset, unpacked, publisher.file), root, say)
         _finish(name, root, publisher, archive, keep)
     say(f"{root}: {len(dataset.categories)} categories of {name}; next: {_command('shard', name, root)} --out SHARDS")
 
 
 def _present(dataset: Dataset, root: Path) -> set[str]:
+    """Return the dataset's categories in ``root``. Raises :class:`BadInput` if it contains any other category."""
     present = set(dataset.list_categories(root))
     others = ", ".join(sorted(present - set(dataset.categories))[:3])
     if others:
-        raise BadInput(f"{root}: holds {others}, not of {dataset.name}; choose a folder of its own with --root")
+        raise BadInput(
+            f"{root}: holds categories that are not of {dataset.name} ({others}); choose another folder with --root"
+        )
     return present
 
 
-def _already(name: str, root: Path, publisher: Publisher) -> str:
+def _complete_message(name: str, root: Path, publisher: Publisher) -> str:
+    """Report that ``root`` already has every category, and whether they come from the published archive."""
     try:
-        known = json.loads((root / DOWNLOADS / f"{name}.json").read_text())["sha256"]
+        recorded = json.loads((root / DOWNLOADS / f"{name}.json").read_text())["sha256"]
     except (OSError, KeyError, TypeError, ValueError):
-        known = None
-    if known == publisher.sha256:
-        return f"{root}: {name} is fetched already, from the archive with SHA-256 {known}"
+        recorded = None
+    if recorded == publisher.sha256:
+        return f"{root}: {name} is fetched already, from the archive with SHA-256 {recorded}"
     return f"{root}: holds every category of {name} already, of unknown origin; 'goodshot shard' verifies them"
 
 
@@ -82,12 +86,13 @@ def _introduction(title: str, publisher: Publisher) -> Iterator[str]:
     yield f"  cite         {publisher.citation}"
 
 
-def _given(archive: Path, publisher: Publisher, say: Say) -> Path:
+def _verified(archive: Path, publisher: Publisher, say: Say) -> Path:
+    """Return the user's archive. Raises :class:`BadInput` if it is not the published file."""
     say(f"verifying {archive}")
-    found = file_digest(archive)
-    if found != publisher.sha256:
+    digest = file_digest(archive)
+    if digest != publisher.sha256:
         raise BadInput(
-            f"{archive}: has SHA-256 {found}, not the published {publisher.sha256}; "
+            f"{archive}: has SHA-256 {digest}, not the published {publisher.sha256}; "
             f"download {publisher.file} again from {publisher.page}"
         )
     return archive
@@ -97,7 +102,7 @@ def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
     target = root / DOWNLOADS / publisher.file
     try:
         with transfer(f"downloading {publisher.file}", say) as report:
-            # The size comes from third parties; the hash decides.
+            # The size is not checked, because it comes from third parties; the hash is.
             download(publisher.url, target, publisher.sha256, None, report)
     except Unavailable as error:
         by_hand = f"{_command('fetch', name, root)} --archive {publisher.file}"
@@ -108,15 +113,15 @@ def _downloaded(name: str, root: Path, publisher: Publisher, say: Say) -> Path:
 
 
 def _unpack(archive: Path, unpacked: Path, say: Say) -> None:
-    # The lock excludes other processes, so existing folders are those of killed ones.
-    for killed in unpacked.parent.glob(f".{unpacked.name}.unpacking-*"):
-        shutil.rmtree(killed, ignore_errors=True)
+    # The lock excludes other processes, so an existing partial folder is that of a killed process.
+    for partial in unpacked.parent.glob(f".{unpacked.name}.unpacking-*"):
+        shutil.rmtree(partial, ignore_errors=True)
     with transfer(f"unpacking {archive.name}", say) as report:
         unpack(archive, unpacked, report)
 
 
-def _with_categories(dataset: Dataset, unpacked: Path, archive: str) -> Path:
-    """The folder that contains the categories: the archive's top, or a folder directly below it."""
+def _category_parent(dataset: Dataset, unpacked: Path, archive: str) -> Path:
+    """Return the folder that contains the categories: the archive's top level, or a folder directly below it."""
     for folder in (unpacked, *sorted(p for p in unpacked.iterdir() if p.is_dir())):
         if {*dataset.categories} & {*dataset.list_categories(folder)}:
             return folder
@@ -124,11 +129,11 @@ def _with_categories(dataset: Dataset, unpacked: Path, archive: str) -> Path:
 
 
 def _move(unpacked: Path, root: Path, say: Say) -> None:
-    """Put the parts in place, the licence's file before the first category; existing files are not changed."""
+    """Move files, such as the licence, and then category folders to ``root``; existing ones there are not changed."""
     for part in sorted(unpacked.iterdir(), key=lambda path: (path.is_dir(), path.name)):
         target = root / part.name
         if target.exists():
-            say(f"{target}: is there already and is left as it is")
+            say(f"{target}: exists already and is not changed")
         else:
             with writing(target):
                 part.rename(target)
@@ -137,15 +142,16 @@ def _move(unpacked: Path, root: Path, say: Say) -> None:
 def _finish(name: str, root: Path, publisher: Publisher, archive: Path | None, keep: bool) -> None:
     from runner.store.files import Files
 
+    """Record the origin of the categories, and delete the unpacked folder and a downloaded archive."""
     downloads = root / DOWNLOADS
-    marker = {
+    record = {
         "dataset": name,
         "sha256": publisher.sha256,
         "source": str(archive.name) if archive else publisher.url,
         "licence": f"{publisher.licence.name}, {publisher.licence.deed}",
         "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    Files(str(downloads)).write(f"{name}.json", json.dumps(marker, indent=1, ensure_ascii=False).encode())
+    Files(str(downloads)).write(f"{name}.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
     shutil.rmtree(downloads / f"{name}-{publisher.sha256[:12]}", ignore_errors=True)
     if not keep and not archive:
         (downloads / publisher.file).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Everything that a study needs on a machine besides its photographs."""
+"""The files that a study needs on a machine besides its photographs: pretrained weights and WordNet."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from runner.study.study import Study
 
 
 def needs_of(study: Study) -> tuple[Need, ...]:
-    """All pretrained weights that a study loads, each once, in the order of its stages; optional ones last.
+    """Return the weights and other files that a study's stages load, each once, in the order of the stages.
 
     Raises :class:`BadInput` for a name without a published weight.
     """
-    found: dict[str, Need] = {}
+    needs: dict[str, Need] = {}
     for point in extreme_points(study):
         for need in point.needs():
-            found.setdefault(need.name, need)
-    return tuple(found.values())
+            needs.setdefault(need.name, need)
+    return tuple(needs.values())
 
 
 def require_all(studies: Iterable[Study]) -> None:
-    """Raise :class:`MissingWeights` for the first needed weight that is not on this machine."""
+    """Raise :class:`MissingWeights` for the first required weight that is not on this machine."""
     for study in studies:
         for need in needs_of(study):
             if not need.instead:

@@ -8,9 +8,9 @@ from components.errors import BadInput
 
 
 def tracking_mode() -> str:
-    """``WANDB_MODE`` if set; else ``online`` with a key and ``offline`` without one. Decided before a run starts.
+    """Return ``WANDB_MODE`` if it is set, else ``online`` with a key in ``WANDB_API_KEY`` and ``offline`` without one.
 
-    Raises BadInput for a mode other than online, offline and disabled.
+    Raises :class:`BadInput` for a mode other than ``online``, ``offline`` and ``disabled``, before a run starts.
     """
     mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode not in ("online", "offline", "disabled"):

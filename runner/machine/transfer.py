@@ -1,4 +1,4 @@
-"""The progress of a download or of unpacking: a bar on a terminal, plain lines otherwise."""
+"""The progress of downloading or unpacking: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Say = Callable[[str], None]
 
 
 def transfer(doing: str, say: Say) -> AbstractContextManager[Report]:
-    """A bar with speed and remaining time on a terminal, else a line whenever another tenth is done."""
+    """Report the progress of ``doing``: a bar with speed and remaining time on a terminal, else a line at each tenth.
+
+    If the total is unknown, a line appears every 268 MB (2²⁸ bytes) instead.
+    """
     console = Console(stderr=True)
     return bar(doing, console, in_bytes=True) if console.is_terminal else nullcontext(_lines(doing, say))
 

@@ -1,1 +1,1 @@
-"""Commands for a user's own photographs, without a study."""
+"""The commands ``generate`` and ``prompts``, which work on a user's own photographs without a study."""

@@ -1,4 +1,4 @@
-"""Labelled rows of images as one PNG: photographs, training views, generated images."""
+"""A contact sheet: labelled rows of photographs, training views and generated images, as one PNG."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ BACKGROUND, INK = (255, 255, 255), (40, 40, 40)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], side: int = SIDE) -> bytes:
-    """Draw the rows, each under its label, as PNG bytes.
+    """Draw the rows, each below its label, and return the sheet as PNG bytes.
 
     Args:
-        rows: (label, images uint8 (H, W, 3)); a row without a label continues the one above it.
-        side: of each image on the sheet, pixels.
+        rows: (label, images uint8 (H, W, 3)); a row with an empty label continues the row above it.
+        side: the side of each image on the sheet, in pixels.
     """
     columns = max((len(images) for _, images in rows), default=1)
     heights = [side + GAP + (LABEL_HEIGHT if label else 0) for label, _ in rows]
@@ -28,8 +28,8 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], side: int = 
             draw.text((GAP, top), label, fill=INK, font=font)
         y = top + height - side - GAP
         for column, image in enumerate(images):
-            shown = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(shown, (GAP + column * (side + GAP), y))
+            resized = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(resized, (GAP + column * (side + GAP), y))
         top += height
     data = io.BytesIO()
     sheet.save(data, "PNG")

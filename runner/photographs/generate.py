@@ -1,9 +1,7 @@
 """``goodshot generate``: generate good images from a user's own photographs, in this process and without Ray.
 
-It runs a study's prompt and generator stages on a store below ``--out``, so an interrupted call continues, and a call
-that asks for more iterations extends the same training.
-
-# K photographs, M generated images
+It runs a study's prompt, training and image set stages with a store below ``--out``. So an interrupted call continues,
+and a call with more iterations extends the same training.
 """
 
 from __future__ import annotations
@@ -45,8 +43,10 @@ from runner.study.study import Policy, Study
 
 IMAGES = "images"
 MANIFEST = "manifest.json"
-"""A file in the images' folder with their names and SHA-256, by which a later call recognises its own images."""
+"""A file in the images' folder with their names and SHA-256, by which a later call recognises the images as written by
+this command."""
 DECIDED = ("arms", "categories", "category_augmentation", "dataset", "detectors", "objects", "shots", "support")
+"""The fields of a study that the command sets itself."""
 SHEET = "contact_sheet.png"
 PREVIEW = "preview.png"
 RECORD = "generated.json"
@@ -56,7 +56,13 @@ PREVIEW_SIDE = 256
 
 @dataclass(frozen=True)
 class Generated:
-    """The result of a call: folder and files, the chosen prompt and iteration, and the image quality."""
+    """The result of a call.
+
+    folder, images, sheet: the image folder, its files, and the contact sheet.
+    prompt, iteration, similarity: the prompt, the chosen iteration, and the similarity of its images to the prompt.
+    quality: metric → value, of the images compared with the photographs.
+    seconds: the duration of the call.
+    """
 
     folder: Path
     sheet: Path
@@ -69,7 +75,7 @@ class Generated:
 
 
 def check_settings(settings: Iterable[str]) -> None:
-    """Raise :class:`BadInput` for a ``--set`` of a field that this command sets itself, instead of ignoring it."""
+    """Raise :class:`BadInput` for a ``--set`` of a field that the command sets itself; it would have no effect."""
     for setting in settings:
         name = setting.partition("=")[0].partition(".")[0]
         if name in DECIDED:
@@ -91,28 +97,28 @@ class Photographs(Config):
         return inside if not images_in(self.folder) and is_folder(inside) else self.folder
 
     def read(self) -> tuple[Supplied, ...]:
-        """All photographs by name, each intact. Raises :class:`BadInput` for no folder, no image, or a broken one."""
-        if not (found := images_in(self.image_folder)):
+        """Return all photographs by name. Raises :class:`BadInput` if one is damaged, or if there is none."""
+        if not (files := images_in(self.image_folder)):
             kinds = ", ".join(sorted(EXTENSIONS))
             raise BadInput(f"{self.image_folder}: holds no images ({kinds}); put a photograph of a good product there")
-        return read_supplied(self.image_folder, len(found))
+        return read_supplied(self.image_folder, len(files))
 
     def passed_over(self) -> str:
-        """A line about the folder's other files; empty if there are none."""
+        """Return a line that names the folder's files that are no images; empty if there are none."""
         folder = self.image_folder
         others = [p for p in listed(folder) if not is_folder(p) and p not in set(images_in(folder))]
         if not others:
             return ""
-        return f"passed over in {folder}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+        return f"ignored in {folder}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
 
     def check_apart(self, out: Path) -> None:
         """Raise :class:`BadInput` if ``out`` is the photographs' folder, or writing to it would replace them."""
-        place, target = self.image_folder.resolve(), out.resolve()
-        if target in (place, self.folder.resolve()) or place.is_relative_to(target / IMAGES):
-            raise BadInput(f"--out {out}: the photographs are there; choose a folder of its own")
+        source, target = self.image_folder.resolve(), out.resolve()
+        if target in (source, self.folder.resolve()) or source.is_relative_to(target / IMAGES):
+            raise BadInput(f"--out {out}: the photographs are there; choose another folder")
 
     def category(self, read: Sequence[Supplied]) -> Category:
-        """The photographs as a category of training images without a test, named after the object."""
+        """Return the photographs as a category of training images without test images, named after the object."""
         name = self.object_name.replace(" ", "_")
         samples = []
         for photo in read:
@@ -124,9 +130,9 @@ class Photographs(Config):
 
 
 def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> Path:
-    """Write ``OUT/preview.png``: each photograph with views of it by the policy and by every other one, in order.
+    """Write ``OUT/preview.png``: each photograph with its views by ``policy``, then by every other policy.
 
-    Nothing is trained, so that the training views of a generator can be inspected in a second.
+    Nothing is trained, so the training views of a generator can be inspected in a second.
     """
     photographs.check_apart(out)
     originals = [decode_rgb(p.path.read_bytes(), PREVIEW_SIDE) for p in photographs.read()]
@@ -137,7 +143,7 @@ def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> P
             label = f"{number}, {name}" + " (used)" * (name == policy)
             rows.append((label, [original, *augmented_set([original], POLICIES[name], SHOWN_VIEWS, seed)]))
     Files(absolute(str(out))).check_writable()
-    return _written(out, PREVIEW, contact_sheet(rows))
+    return _write(out, PREVIEW, contact_sheet(rows))
 
 
 def generate(
@@ -151,53 +157,54 @@ def generate(
     """Train on the photographs and write ``OUT/images/*.png``, a contact sheet and a record of all settings.
 
     Args:
-        study: one point, one support seed; fields in ``DECIDED`` are ignored.
-        on_step: called with the number of updates made so far and their total.
+        study: a study with one point and one support seed; its fields in ``DECIDED`` are ignored.
+        on_step: called with the number of training steps so far and their total.
         workers: processes that divide each step's photographs, on the Ray cluster that the caller has started.
 
     Raises:
-        BadInput: nothing usable in the folder, a study of several points, missing weights, an unknown object.
+        BadInput: no usable photograph, a study with several points, missing weights, or an unknown object.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     photographs.check_apart(out)
-    _check_own(out / IMAGES)
-    read = photographs.read()
-    category = photographs.category(read)
-    plan, cell = _planned(study, category, photographs.object_name, out / "photographs")
+    _check_replaceable(out / IMAGES)
+    photos = photographs.read()
+    category = photographs.category(photos)
+    plan, cell = _plan_cell(study, category, photographs.object_name, out / "photographs")
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
-    _make(plan, cell, store, device, on_step, workers)
-    images, facts = cell.added_images(Context(store, partial(load_value, store=store)))
-    originals = [decode_rgb(p.path.read_bytes(), images.shape[1]) for p in read]
+    _execute_stages(plan, cell, store, device, on_step, workers)
+    images, columns = cell.added_images(Context(store, partial(load_value, store=store)))
+    originals = [decode_rgb(photo.path.read_bytes(), images.shape[1]) for photo in photos]
     quality = {v.metric: v.value for v in _quality(images, originals, store)}
     paths = _write_images(images, out)
     policy = study.augmentation_of(category.name)
-    sheet = _written(out, SHEET, contact_sheet(_sheet(originals, images, policy, study)))
+    sheet = _write(out, SHEET, contact_sheet(_sheet_rows(originals, images, policy, study)))
     record = {
         "object": photographs.object_name,
-        "photographs": {p.path.name: p.sha256 for p in read},
-        "prompt": facts["prompt"],
-        "chosen_iteration": facts["chosen_iteration"],
-        "similarity": facts["similarity"],
-        "quality": {name: _plain(value) for name, value in quality.items()},
+        "photographs": {photo.path.name: photo.sha256 for photo in photos},
+        "prompt": columns["prompt"],
+        "chosen_iteration": columns["chosen_iteration"],
+        "similarity": columns["similarity"],
+        "quality": {name: _finite_or_none(value) for name, value in quality.items()},
         "generator": plan.of(TrainingStage)[0].key,
         "study": study.model_dump(mode="json"),
     }
-    _written(out, RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
-    seconds = time.perf_counter() - began
+    _write(out, RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
+    seconds = time.perf_counter() - started
     return Generated(
         folder=out / IMAGES,
         sheet=sheet,
         images=paths,
-        prompt=facts["prompt"],
-        iteration=int(facts["chosen_iteration"]),
-        similarity=float(facts["similarity"]),
+        prompt=columns["prompt"],
+        iteration=int(columns["chosen_iteration"]),
+        similarity=float(columns["similarity"]),
         quality=quality,
         seconds=seconds,
     )
 
 
-def _planned(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, CellStage]:
+def _plan_cell(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, CellStage]:
+    """Plan the one cell whose image set is generated. Raises :class:`BadInput` if the study has several cells."""
     values = {
         "arms": ("generated",),
         "categories": (category.name,),
@@ -209,10 +216,10 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
         "detectors": (DetectorConfig(),),
         "search": SearchConfig(),
     }
-    own = study.model_copy(update=values)
-    named = own.variation_sources if own.sources else ()
-    sources = [c for d in named for c in read_catalogue(d, (), demo_root, tested=False).values()]
-    plan = make_plan([Declared(own, {category.name: category}, sources)])
+    changed = study.model_copy(update=values)
+    datasets = changed.variation_sources if changed.sources else ()
+    sources = [c for d in datasets for c in read_catalogue(d, (), demo_root, tested=False).values()]
+    plan = make_plan([Declared(changed, {category.name: category}, sources)])
     if len(plan.cells) != 1:
         raise BadInput(
             f"generate makes one set of images, and this study asks for {len(plan.cells)}; give each of vq_weight, "
@@ -222,23 +229,24 @@ def _planned(study: Study, category: Category, object_name: str, demo_root: Path
     return plan, cell
 
 
-def _make(
+def _execute_stages(
     plan: Plan, cell: CellStage, store: Store, device: str, on_step: Callable[[int, int], None], workers: int
 ) -> None:
-    """Make and commit the missing artifacts of the cell's stages."""
+    """Compute and commit the cell's artifacts that the store lacks."""
     (training,) = plan.of(TrainingStage)
     total = training.steps(plan.of(ImageSetStage))
-    together = None
+    train_together = None
     if workers > 1:
         from runner.cluster.connection import usable_cpus
         from runner.cluster.together import Workers
 
         if training.config.discriminator.start is not None:
             raise BadInput(
-                "--workers: with a discriminator several workers train another generator; leave one of them out"
+                "--workers: with a discriminator, several workers would train a different generator than one worker; "
+                "leave out --workers or the discriminator"
             )
-        together = Workers(workers, max(1, usable_cpus() // workers), float(device == "cuda")).train
-    executor = LocalExecutor(plan, store, None, device, together, lambda made: on_step(made, total))
+        train_together = Workers(workers, max(1, usable_cpus() // workers), float(device == "cuda")).train
+    executor = LocalExecutor(plan, store, None, device, train_together, lambda steps: on_step(steps, total))
     executor.want([cell])
     for id_ in cell.inputs:
         executor.make(id_)
@@ -250,15 +258,16 @@ def _quality(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) 
     return quality_values(images, originals, store)
 
 
-def _sheet(
+def _sheet_rows(
     originals: Sequence[np.ndarray], images: np.ndarray, policy: Policy, study: Study
 ) -> list[tuple[str, list[np.ndarray]]]:
+    """Return the rows of the contact sheet: photographs, training views, and at most four rows of the images."""
     views = augmented_set(list(originals), POLICIES[policy], SHOWN_VIEWS, study.support_seeds[0])
-    shown = max(SHOWN_VIEWS, 10)
-    made = [list(images[i : i + shown]) for i in range(0, min(len(images), 4 * shown), shown)]
-    rows = [("photographs", list(originals[:shown])), (f"{policy} views, learned from", list(views))]
+    columns = max(SHOWN_VIEWS, 10)
+    image_rows = [list(images[i : i + columns]) for i in range(0, min(len(images), 4 * columns), columns)]
+    rows = [("photographs", list(originals[:columns])), (f"{policy} views, learned from", list(views))]
     title = study.judged_arm.images_are
-    return rows + [(title if not i else "", row) for i, row in enumerate(made)]
+    return rows + [(title if not i else "", row) for i, row in enumerate(image_rows)]
 
 
 def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
@@ -273,14 +282,14 @@ def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
         hashes = {name: hashlib.sha256((fresh / name).read_bytes()).hexdigest() for name in names}
         (fresh / MANIFEST).write_text(json.dumps(hashes, indent=1))
         if target.exists():
-            _check_own(target)
+            _check_replaceable(target)
             target.rename(Path(folder) / "old")
         fresh.rename(target)
     return tuple(target / name for name in names)
 
 
-def _check_own(folder: Path) -> None:
-    """Raise :class:`BadInput` if the folder contains files that this command did not write, as it will be replaced."""
+def _check_replaceable(folder: Path) -> None:
+    """Raise :class:`BadInput` if the folder contains files that this command did not write, and must not delete."""
     if not folder.exists():
         return
     manifest = folder / MANIFEST
@@ -297,11 +306,12 @@ def _check_own(folder: Path) -> None:
             )
 
 
-def _written(out: Path, name: str, data: bytes) -> Path:
+def _write(out: Path, name: str, data: bytes) -> Path:
+    """Write a file below ``out`` atomically, and return its path."""
     Files(absolute(str(out))).write(name, data)
     return out / name
 
 
-def _plain(value: float) -> float | None:
-    """None for NaN and infinity, which JSON does not have."""
+def _finite_or_none(value: float) -> float | None:
+    """Replace NaN and infinity, which JSON does not have, by None."""
     return value if np.isfinite(value) else None

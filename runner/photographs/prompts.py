@@ -1,7 +1,7 @@
 """``goodshot prompts``: WordNet's words for an object, and the ranking of its prompts against photographs (§4.1.1).
 
-Without photographs no encoder is loaded. Look-ups and embeddings are cached (`components.prompts.
-database`, `components.encoders.remembering`): networks are loaded only for new texts or images.
+Without photographs no encoder is loaded. Look-ups and embeddings are cached (`components.prompts.database`,
+`components.encoders.remembering`), so networks are loaded only for new texts or images.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPTIONS = {"relations": "relation", "senses": "sense"}
-"""Configuration fields of a prompt whose command-line option has another name."""
+"""Field of the prompt configuration → its command-line option, where the two names differ."""
 TOGETHER = 4
-"""Photographs of equal size in one batch of the encoder: a full batch on a CPU, and little memory."""
+"""The largest number of photographs in one batch of the encoder; it fills a CPU and needs little memory."""
 STYLES = {"best": "bold green", "worst": "red", "only word": "cyan", "naive": "cyan", "": ""}
 WEAK_ON_TEXTURES = "conse-lite0-minilm"
 
 
 @dataclass(frozen=True)
 class Words:
-    """WordNet's words for an object, each with the relation that led to it, and the candidate prompts."""
+    """WordNet's words for an object, each with the relation by which it was found, and the candidate prompts."""
 
     object_name: str
     source: str
@@ -57,10 +57,13 @@ class Words:
     candidates: tuple[Candidate, ...]
 
 
-def prompt_config(**given: Any) -> PromptConfig:
-    """The configuration with the given options. Raises :class:`BadInput` with the wrong option's name."""
+def prompt_config(**options: Any) -> PromptConfig:
+    """Return the prompt configuration with these options; None and empty lists keep their defaults.
+
+    Raises :class:`BadInput` with the name of the wrong option.
+    """
     try:
-        return PromptConfig.model_validate({name: value for name, value in given.items() if value not in (None, [])})
+        return PromptConfig.model_validate({name: value for name, value in options.items() if value not in (None, [])})
     except ValidationError as error:
         field, _, problem = first_problem(PromptConfig, error).partition(": ")
         name = field.partition(".")[0]
@@ -68,18 +71,21 @@ def prompt_config(**given: Any) -> PromptConfig:
 
 
 def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None = None) -> str:
-    """The word itself if it is a noun in WordNet, else the one that ``ask`` returns.
+    """Return the word itself if WordNet has it as a noun, else the word that ``ask`` returns.
 
     Raises:
-        BadInput: it is not, and there is nobody to ask or no similar word; the line says which command to run instead.
+        BadInput: WordNet lacks the word, and ``ask`` is None or there is no similar word; the message names a command
+            to run instead.
     """
     try:
         wordnet.words(word)
     except UnknownWord as error:
         if ask is not None and error.nearest:
             return ask(error)
-        run = f"run: goodshot prompts {shlex.quote(error.nearest[0])}" if error.nearest else "name it by another noun"
-        raise BadInput(error.with_remedy(run)) from None
+        remedy = (
+            f"run: goodshot prompts {shlex.quote(error.nearest[0])}" if error.nearest else "name it by another noun"
+        )
+        raise BadInput(error.with_remedy(remedy)) from None
     return word
 
 
@@ -93,7 +99,7 @@ def pick(error: UnknownWord, console: Console) -> str:
 
 
 def words_of(object_name: str, config: PromptConfig, wordnet: WordNet) -> Words:
-    """WordNet's words for the object. Raises :class:`BadInput` for an unknown object or sense, and without any word."""
+    """Look up the object's words. Raises :class:`BadInput` for an unknown object or sense, or if there is no word."""
     relations = wordnet.relations_of(object_name, config.hops, config.relations, config.senses)
     if not relations:
         raise BadInput(f"{object_name!r} has no words by these relations; choose more of them, or raise --hops")
@@ -102,12 +108,12 @@ def words_of(object_name: str, config: PromptConfig, wordnet: WordNet) -> Words:
 
 
 def rank_photographs(words: Words, images: Path, encoder: str, config: PromptConfig) -> tuple[Ranking, int]:
-    """Rank the candidates against a folder of photographs, or one file, as a study's prompt stage does.
+    """Rank the candidates against one photograph or a folder of photographs, as a study's prompt stage does.
 
     Returns the ranking and the number of photographs.
 
     Raises:
-        BadInput: no photograph, a broken one, an encoder without weights, or stage 1 keeps nothing.
+        BadInput: there is no photograph, one is damaged, the encoder's weights are missing, or stage 1 keeps no prompt.
     """
     check_encoder(encoder)
     photographs = _photographs(images, words.object_name)
@@ -124,7 +130,7 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
 
 
 def _photographs(images: Path, object_name: str) -> list[Path]:
-    """The photographs' files, each checked to be readable."""
+    """Return the files of the photographs. Raises :class:`BadInput` if one cannot be read or decoded."""
     from components.data.images import decode_rgb
     from runner.photographs.generate import Photographs
 
@@ -140,20 +146,20 @@ def _photographs(images: Path, object_name: str) -> list[Path]:
 
 
 def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:
-    """Float (B, 3, H, W) in [0, 1]: the photographs in order, consecutive ones of equal size in one batch."""
+    """Yield the photographs in order, as float (B, 3, H, W) in [0, 1]; a batch has consecutive ones of equal size."""
     import numpy as np
     import torch
 
     from components.data.images import decode_rgb
 
     decoded = (decode_rgb(path.read_bytes()) for path in photographs)
-    for _, same in groupby(decoded, key=lambda pixels: pixels.shape):
-        while few := list(islice(same, TOGETHER)):
-            yield torch.from_numpy(np.stack(few)).permute(0, 3, 1, 2).float() / 255
+    for _, same_size in groupby(decoded, key=lambda pixels: pixels.shape):
+        while batch := list(islice(same_size, TOGETHER)):
+            yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
 
 
 def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | None) -> None:
-    """Write the requested files: the ranking as JSON, and Fig. 8's two panels, each completely or not at all."""
+    """Write the requested files atomically: the ranking as JSON, and the chart of the paper's Fig. 8 as SVG."""
     if json is not None:
         _write(json, ranking.to_json().encode())
     if chart is not None:
@@ -170,7 +176,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def check_files(images: Path | None, json: Path | None, chart: Path | None) -> None:
-    """Raise :class:`BadInput` for file options that cannot be fulfilled, before anything is computed."""
+    """Raise :class:`BadInput` if a file option cannot be fulfilled; called before anything is computed."""
     for option, path in (("--json", json), ("--chart", chart)):
         if path is not None and images is None:
             raise BadInput(f"{option}: holds a ranking, and a ranking needs photographs; add --images")
@@ -181,7 +187,7 @@ def check_files(images: Path | None, json: Path | None, chart: Path | None) -> N
 
 
 def print_senses(console: Console, object_name: str, wordnet: WordNet) -> None:
-    """Print the object's senses, by the names that ``--sense`` takes."""
+    """Print the object's senses with the names that ``--sense`` accepts."""
     table = _table(f"{object_name} in WordNet ({wordnet.source})")
     for column in ("sense", "meaning", "other words"):
         table.add_column(column, overflow="fold")
@@ -196,32 +202,32 @@ def print_words(console: Console, words: Words, top: int) -> None:
     for column, justify in (("relation", "left"), ("", "right"), ("words", "left")):
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for relation in RELATIONS:
-        if own := sorted(word for word, each in words.relations.items() if each == relation):
-            table.add_row(relation.replace("_", " "), str(len(own)), escape(", ".join(own)))
+        if related := sorted(word for word, found_by in words.relations.items() if found_by == relation):
+            table.add_row(relation.replace("_", " "), str(len(related)), escape(", ".join(related)))
     console.print(table)
     shown = words.candidates[:top] if top else words.candidates
     for candidate in shown:
         console.print(candidate.prompt, highlight=False, markup=False)
-    _print_rest(console, len(words.candidates) - len(shown), len(words.candidates))
+    _print_omitted(console, len(words.candidates) - len(shown), len(words.candidates))
 
 
 def print_ranking(console: Console, ranking: Ranking, words: Words, photographs: int, top: int) -> None:
-    """Print the ranking as a table, with the settings that it was made with."""
+    """Print the ranking as a table, and the settings of the ranking below it."""
     table = _table(f"{words.object_name}: prompts by their cosine with the photograph{'s' * (photographs > 1)}")
     for column, justify in (("rank", "right"), ("prompt", "left"), ("cosine", "right"), ("distance", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("kept")
     table.add_column("")
-    last = 0
+    previous_rank = 0
     for line in ranking.listed(top or len(ranking.rows)):
-        if line.rank is not None and line.rank > last + 1:
+        if line.rank is not None and line.rank > previous_rank + 1:
             table.add_row("…")
-        last = line.rank or last
+        previous_rank = line.rank or previous_rank
         numbers = (f"{line.prompt.cosine:.3f}", f"{line.prompt.distance:.3f}")
         kept = {None: "–", True: "yes", False: "dropped"}[line.kept]
         style = "dim" if line.kept is False else STYLES[line.name]
         table.add_row(str(line.rank or "–"), escape(line.prompt.prompt), *numbers, kept, line.name, style=style)
-    if last < len(ranking.rows):
+    if previous_rank < len(ranking.rows):
         table.add_row("…")
     console.print(table)
     for text in _notes(ranking, words, photographs):
@@ -229,9 +235,10 @@ def print_ranking(console: Console, ranking: Ranking, words: Words, photographs:
 
 
 def _notes(ranking: Ranking, words: Words, photographs: int) -> Sequence[str]:
+    """Return the lines below the ranking's table."""
     distances = [row.distance for row in ranking.rows]
     kept = sum(row.kept for row in ranking.rows)
-    found = [
+    notes = [
         f"WordNet {words.source} · encoder {ranking.encoder} · {photographs} photograph{'s' * (photographs != 1)} · "
         f"{len(ranking.rows)} candidates",
         f"distances {min(distances):.3f} to {max(distances):.3f}; stage 1 keeps what is {ranking.keep} than "
@@ -239,13 +246,13 @@ def _notes(ranking: Ranking, words: Words, photographs: int) -> Sequence[str]:
         "only word and naive are comparison texts, not candidates",
     ]
     if ranking.encoder == WEAK_ON_TEXTURES:
-        found.append(f"{ranking.encoder} knows objects and is weak on bare textures; --encoder open_clip:… is CLIP")
-    return found
+        notes.append(f"{ranking.encoder} knows objects and is weak on bare textures; --encoder open_clip:… is CLIP")
+    return notes
 
 
-def _print_rest(console: Console, rest: int, count: int) -> None:
-    if rest:
-        console.print(f"… and {rest} more of {count} (--top 0 shows all)", style="dim", highlight=False)
+def _print_omitted(console: Console, omitted: int, count: int) -> None:
+    if omitted:
+        console.print(f"… and {omitted} more of {count} (--top 0 shows all)", style="dim", highlight=False)
 
 
 def _table(title: str) -> Table:

@@ -1,8 +1,9 @@
 """One self-contained HTML page of the studies' results.
 
-``page`` writes it · ``sections`` has a file for each part of a study's report, listed in ``SECTIONS`` · ``context`` is
-what sections read from: ``--out`` and the store · ``provenance`` says where the numbers come from · ``summary`` is a
-study in one sentence · ``drawing`` is how figures look · ``readme`` makes the picture of the README.
+``page`` writes the page · ``sections`` has a file for each section of a study's report, listed in ``SECTIONS`` ·
+``context`` reads ``--out`` and the store for the sections · ``provenance`` collects where the numbers come from ·
+``summary`` describes a study in one sentence · ``drawing`` holds the style of the figures · ``readme`` draws the
+picture of the README.
 """
 
 from runner.report.page import write_report

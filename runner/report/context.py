@@ -1,6 +1,7 @@
-"""What the sections of a report read from: one ``--out`` with its store, and one study in it.
+"""The data of a report: one ``--out`` with its store (:class:`Output`), and one study in it (:class:`StudyContext`).
 
-No dataset, no Ray and no torch. What the store no longer holds is noted and left out, never an error.
+Reading them needs neither the dataset nor Ray nor torch. An artifact that the store no longer contains is listed as
+missing and left out of the page; it is no error.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ T = TypeVar("T")
 
 @dataclass
 class Output:
-    """One ``--out`` and its store, as all studies of a page share them.
+    """One ``--out`` and its store, which all studies of a page share.
 
-    rows: those of all finished cells, by fingerprint.
-    runs: what each run into this folder wrote down.
-    seen: keys of the artifacts whose pictures the page shows already.
+    rows: the rows of all finished cells, by fingerprint.
+    runs: the record of each run into this folder, as written to ``runs/``.
+    seen: store keys of the artifacts whose pictures the page already shows.
     """
 
     results: Results
@@ -43,34 +44,34 @@ class Output:
 
     @cached_property
     def metrics(self) -> dict[str, dict[tuple[str, str], float]]:
-        """The long table of metrics: fingerprint → (subset, metric) → value."""
-        found: dict[str, dict[tuple[str, str], float]] = {}
-        for value in self.results.read("metrics").to_pylist():
-            found.setdefault(value["fingerprint"], {})[value["subset"], value["metric"]] = value["value"]
-        return found
+        """The long table ``metrics/``: fingerprint → (subset, metric) → value."""
+        values: dict[str, dict[tuple[str, str], float]] = {}
+        for line in self.results.read("metrics").to_pylist():
+            values.setdefault(line["fingerprint"], {})[line["subset"], line["metric"]] = line["value"]
+        return values
 
     @cached_property
     def steps(self) -> Counter[str]:
-        """Generator steps executed in all runs, by the key of the training."""
-        found: Counter[str] = Counter()
+        """Executed generator steps, summed over all runs, by the store key of the training."""
+        total: Counter[str] = Counter()
         for run in self.runs:
-            for flight, steps in run["generator_steps"].items():
-                found[flight.partition("?")[0]] += steps
-        return found
+            for stage_id, steps in run["generator_steps"].items():
+                total[stage_id.partition("?")[0]] += steps
+        return total
 
 
 def read_studies(options: Options) -> list[StudyContext]:
-    """Every study of a finished or half-finished ``--out``.
+    """Return every study that was run into ``--out``, finished or not.
 
     Raises:
-        BadInput: no study was ever run into it.
+        BadInput: no study was run into ``--out``.
     """
     results = Results(options.out)
     records = read_records(results)
     if not records:
         raise BadInput(
-            f"{public(options.out)}: holds no study; give the folder that 'goodshot sweep' or 'demo' was told with "
-            "--out"
+            f"{public(options.out)}: holds no study; give the folder that was the --out of 'goodshot sweep' or "
+            "'goodshot demo'"
         )
     runs = [json.loads(results.files.read(name)) for name in results.files.names("runs", ".json")]
     output = Output(results, Store(options.store_uri), results.rows(), runs)
@@ -78,10 +79,10 @@ def read_studies(options: Options) -> list[StudyContext]:
 
 
 class StudyContext:
-    """One study of a page: its cells and rows, the point that is shown of it, and its artifacts.
+    """One study of a page: its cells and rows, its chosen point, and its artifacts.
 
-    missing: what the store no longer holds, each in one line.
-    repeated: whether an earlier study shows some of its pictures.
+    missing: one line for each artifact that could not be read, for example because the store no longer contains it.
+    repeated: whether an earlier study on the page shows some of this study's pictures.
     """
 
     def __init__(self, record: StudyRecord, output: Output) -> None:
@@ -92,71 +93,78 @@ class StudyContext:
 
     @property
     def title(self) -> str:
-        """Its title, or its name."""
+        """The study's title, or its name if it has no title."""
         return self.study.title or self.study.name
 
     @property
     def is_sweep(self) -> bool:
-        """Whether its declared points are shown side by side; of a search only the chosen one is."""
+        """Whether the report compares several declared points; of a search, it shows only the chosen point."""
         return len(self.study.points) > 1 and not self.is_search
 
     @cached_property
     def trials(self) -> Sequence[TrialRecord]:
-        """The points that it has tried; none of a study with one point, or of an old ``--out``."""
-        wanted = len(self.study.points) > 1 or self.is_search
-        return Ledger(self.output.results, self.study).read() if wanted else ()
+        """The tried points; empty for a study with one point, and in an ``--out`` from before trials were recorded."""
+        has_trials = len(self.study.points) > 1 or self.is_search
+        return Ledger(self.output.results, self.study).read() if has_trials else ()
 
     @cached_property
     def chosen(self) -> TrialRecord | None:
-        """The trial whose objective is the best."""
+        """The trial with the best objective; None if no trial has a value."""
         return chosen(self.trials)
 
     @property
     def chosen_cells(self) -> tuple[str, ...]:
-        """The fingerprints that the chosen trial's value rests on."""
+        """The fingerprints of the cells at the chosen point."""
         return self.chosen.best.fingerprints if self.chosen and self.chosen.best else ()
 
     @cached_property
     def asked(self) -> list[str]:
-        """Every cell's fingerprint: a search that was killed may have reported some that it has not recorded."""
+        """The fingerprints of the recorded cells, then of further cells that trials reported.
+
+        A search that was killed has trials whose cells are not in its record yet.
+        """
         reported = (f for trial in self.trials for report in trial.reports for f in report.fingerprints)
         return list(dict.fromkeys([*(cell.fingerprint for cell in self.record.cells), *reported]))
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Those of its finished cells."""
+        """The rows of the study's finished cells."""
         return [self.output.rows[f] for f in self.asked if f in self.output.rows]
 
     @cached_property
     def shown(self) -> list[Row]:
-        """Those that are compared: of a search the chosen point's, as rows of two points may differ in no column."""
+        """The rows to compare: all rows, but of a search those at the chosen point.
+
+        The rows of two points of a search may be equal in all columns of a table.
+        """
         return (
             [self.output.rows[f] for f in self.chosen_cells if f in self.output.rows] if self.is_search else self.rows
         )
 
     @cached_property
     def comparisons(self) -> Sequence[Comparison]:
-        """Its variants by category and detector."""
+        """The variants by category and detector, each with its differences to the baselines."""
         return compare(self.shown)
 
     @cached_property
     def has_one_subject(self) -> bool:
-        """Whether all that is compared was measured with one detector."""
+        """Whether all compared rows were measured with the same kind of cell and the same detector."""
         return len({subject_of(row) for row in self.shown}) < 2
 
     @cached_property
     def cells(self) -> list[CellRecord]:
-        """The finished ones, in declared order."""
+        """The finished cells of the study's record, in declared order."""
         return [cell for cell in self.record.cells if cell.fingerprint in self.output.rows]
 
     @cached_property
     def point_cells(self) -> list[CellRecord]:
-        """Those of the chosen point; where nothing was chosen, of a sweep's last declared one."""
+        """The finished cells at the chosen point; without a chosen point at the last declared one, of a search none."""
         return [cell for cell in self.cells if self._is_of_point(cell)]
 
     @cached_property
-    def pictured(self) -> list[CellRecord]:
-        """Those of that point whose support is shown: the first, or the only one of a category that draws none."""
+    def cells_with_shown_images(self) -> list[CellRecord]:
+        """The cells of :attr:`point_cells` whose images the page shows: those of the first support seed, and those
+        without a support seed, as a category with ``shots: full`` or a listed support has."""
         first = self.study.support_seeds[0]
         return [cell for cell in self.point_cells if self.row(cell)["support_seed"] in (None, first)]
 
@@ -168,37 +176,41 @@ class StudyContext:
         return all(row[name] == point[name] for name in self.arm(cell).point_fields)
 
     def row(self, cell: CellRecord) -> Row:
-        """A finished cell's row."""
+        """The row of a finished cell."""
         return self.output.rows[cell.fingerprint]
 
     def arm(self, cell: CellRecord) -> Arm:
-        """A cell's arm."""
+        """The arm of a cell."""
         return arm_of_row(cell.arm)
 
-    def new(self, cells: Iterable[CellRecord], key: Callable[[CellRecord], str | None]) -> list[CellRecord]:
-        """The first cell of each key that no earlier study of the page shows; the keys are shown from now on."""
-        firsts = {str(key(cell)): cell for cell in reversed(list(cells))}
-        fresh = [cell for name, cell in reversed(firsts.items()) if name not in self.output.seen]
-        self.repeated = self.repeated or len(fresh) < len(firsts)
-        self.output.seen.update(firsts)
-        return fresh
+    def not_yet_shown(self, cells: Iterable[CellRecord], key: Callable[[CellRecord], str | None]) -> list[CellRecord]:
+        """Return the first cell of each key that the page does not show yet, and mark all these keys as shown."""
+        first_cells = {str(key(cell)): cell for cell in reversed(list(cells))}
+        unshown = [cell for name, cell in reversed(first_cells.items()) if name not in self.output.seen]
+        self.repeated = self.repeated or len(unshown) < len(first_cells)
+        self.output.seen.update(first_cells)
+        return unshown
 
-    def read(self, what: str, read: Callable[[], T]) -> T | None:
-        """What ``read`` returns; None, and a line in ``missing``, where the store does not hold it."""
+    def read(self, description: str, read: Callable[[], T]) -> T | None:
+        """Return ``read()``. If the artifact cannot be read, add a line to ``missing`` and return None.
+
+        Args:
+            description: names the artifact at the beginning of that line.
+        """
         try:
             return read()
         except (GoodshotError, FileNotFoundError) as error:
             reason = str(error).splitlines()[0].removeprefix(f"{public(self.output.store.uri)}: ")
-            self.missing.append(f"{what}: {reason}")
+            self.missing.append(f"{description}: {reason}")
             return None
 
-    def read_each(self, what: str, cells: Iterable[CellRecord], read: Callable[[CellRecord], T]) -> list[T]:
-        """What ``read`` returns of each cell; ``what`` begins the line of a cell that is missing."""
-        named = ((f"{what} of {cell.category}, {support_label(self.row(cell))}", cell) for cell in cells)
-        found = [self.read(name, partial(read, cell)) for name, cell in named]
-        return [item for item in found if item is not None]
+    def read_each(self, description: str, cells: Iterable[CellRecord], read: Callable[[CellRecord], T]) -> list[T]:
+        """Return ``read(cell)`` of each cell, without the cells whose artifacts cannot be read; see :meth:`read`."""
+        labelled = ((f"{description} of {cell.category}, {support_label(self.row(cell))}", cell) for cell in cells)
+        values = [self.read(label, partial(read, cell)) for label, cell in labelled]
+        return [value for value in values if value is not None]
 
 
 def support_label(row: Mapping[str, Any]) -> str:
-    """``support 0``; a ``full`` support has no seed of its own, its rows differ by the training's."""
+    """``support 0``; ``seed 0`` for a support that no seed has drawn, whose rows differ by the training's seed."""
     return f"seed {row['seed']}" if row["support_seed"] is None else f"support {row['support_seed']}"

@@ -1,4 +1,4 @@
-"""How the report's figures look, and how they become data URIs."""
+"""The style of the report's figures, and their conversion to data URIs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-# The Okabe-Ito palette, whose colours are told apart with any colour vision.
+# The Okabe-Ito palette: its colours are distinguishable with any colour vision.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 SKY, VERMILLION, BLACK = "#56B4E9", "#D55E00", "#000000"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, BLACK)
@@ -42,48 +42,48 @@ PICTURES: dict[str, Any] = {
     "figure.constrained_layout.wspace": 0.0,
     "figure.constrained_layout.hspace": 0.0,
 }
-"""The settings of figures that hold photographs."""
+"""The matplotlib settings of figures that contain photographs."""
 OUTLINE = "#ff3b30"
 
 
 def series(count: int) -> list[Any]:
-    """A colour for each of ``count`` lines; beyond the named ones they only show the spread."""
+    """Return a colour for each of ``count`` lines; more lines than named colours get a continuous colormap."""
     if count <= len(SERIES):
         return list(SERIES[:count])
     return [mpl.colormaps["viridis"](i / (count - 1)) for i in range(count)]
 
 
 def outline(axis: Axes, mask: np.ndarray, colour: str, width: float) -> None:
-    """Draw the edge of a mask (S, S), unless it is empty or all of it."""
+    """Draw the edge of a mask bool (S, S), unless it is empty or covers the whole image."""
     if mask.any() and not mask.all():
         axis.contour(mask, levels=[0.5], colors=colour, linewidths=width)
 
 
 def bare(axes: np.ndarray) -> None:
-    """Take away the axes around pictures."""
+    """Remove ticks and frames around pictures."""
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG data URI, equal bytes for equal content."""
+    """Return the figure as an SVG data URI; equal figures have equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return data_uri(buffer.getvalue(), "svg+xml")
 
 
 def webp(figure: Figure) -> str:
-    """The figure as a WebP data URI: a fifth of a PNG's size where it holds photographs."""
+    """Return the figure as a WebP data URI; with photographs it has a fifth of the size of a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="webp", pil_kwargs={"quality": 88})
     return data_uri(buffer.getvalue(), "webp")
 
 
 def small_png(figure: Figure) -> bytes:
-    """The figure as PNG in 256 colours: a third of the size where it holds photographs.
+    """Return the figure as PNG in 256 colours; with photographs it has a third of the size of a full-colour PNG.
 
-    The palette covers rare colours too (an outline, the ends of a colormap); one made by frequency shifts hues.
+    The palette also covers rare colours (an outline, the ends of a colormap); one chosen by frequency would shift hues.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
@@ -94,5 +94,5 @@ def small_png(figure: Figure) -> bytes:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """Bytes of an image of that MIME subtype as a data URI."""
+    """Return an image's bytes as a data URI; ``kind`` is the MIME subtype, such as ``png``."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The page itself: the sections of each study and their provenance in one HTML file that needs nothing else."""
+"""Write the page: the sections of each study and their provenance, in one HTML file that loads no other file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = "report.html"
 
 
 def write_report(options: Options) -> str:
-    """Write ``OUT/report.html`` and return where it is. Raises :class:`BadInput` if OUT holds no study."""
+    """Write ``OUT/report.html`` and return its location. Raises :class:`BadInput` if OUT holds no study."""
     studies = read_studies(options)
     results = studies[0].output.results
     html = render(
@@ -34,18 +34,20 @@ def write_report(options: Options) -> str:
 
 
 def _study(study: StudyContext) -> dict[str, Any]:
-    """One study's part of the page; sections are gathered in their order, as the first one that shows a picture has
-    it."""
+    """Return the values of one study for the page's template.
+
+    Sections are gathered in page order, because only the first one that shows a picture includes it.
+    """
     parts = []
-    for section in (*sections.SECTIONS, *_own_sections(study)) if study.rows else ():
+    for section in (*sections.SECTIONS, *_experiment_sections(study)) if study.rows else ():
         shown = section.gather(study)
         if shown is not None:
             parts.append(section.html(study, shown))
     return {"context": study, "summary": summary(study), "parts": parts, "yaml": to_yaml(study.study)}
 
 
-def _own_sections(study: StudyContext) -> Iterator[Section[Any]]:
-    """The sections of the experiments that the study was run in, of those that this version knows."""
+def _experiment_sections(study: StudyContext) -> Iterator[Section[Any]]:
+    """Yield the sections of the experiments that the study belongs to, as far as this version has these experiments."""
     known = experiment_names()
     for record in read_experiments(study.output.results):
         if study.study.name in record.studies and record.name in known:

@@ -1,4 +1,4 @@
-"""The points that a study has tried, as the report's sentences, table and charts show them."""
+"""The tried points of a study, in the form that the report's sentences, table and charts show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SYMBOLS = {"vq_weight": "λ", "iterations": "L"}
 
 @dataclass(frozen=True)
 class Tried:
-    """The trials of a study in the order in which they began, and the chosen one."""
+    """The trials of a study in the order of their start, and the chosen trial."""
 
     study: Study
     trials: Sequence[TrialRecord]
@@ -24,12 +24,12 @@ class Tried:
 
     @property
     def varied(self) -> list[str]:
-        """The fields in which the trials differ, as the study declares them; L has a column of its own."""
+        """The fields in which the trials differ, in declared order, without L, which has a column of its own."""
         return [f for f in space_of(self.study) if f != "iterations" and self._differs(f)]
 
     @property
     def drawn(self) -> list[str]:
-        """The fields to draw: L too, where it is a part of the points."""
+        """The fields to draw: those of :attr:`varied`, and L if the trials differ in it."""
         return [*self.varied, *["iterations"] * self._differs("iterations")]
 
     def _differs(self, name: str) -> bool:
@@ -44,5 +44,5 @@ def point_text(point: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A field's value, short."""
+    """Return a short text for a field's value."""
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Where a page's numbers come from, and what a reader must know before comparing them with others."""
+"""The provenance of a page's numbers, and the cautions to read before comparing them with other numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.report.context import StudyContext
 from runner.results.comparison import Row
 
 SUBSTITUTES = {
-    "patchcore-lite0": "PatchCore stands on EfficientNet-Lite0 features, the embedded substitute for the paper's "
+    "patchcore-lite0": "PatchCore uses EfficientNet-Lite0 features, the embedded substitute for the paper's "
     "wide ResNet-50: its numbers are not comparable with published ones.",
     "conse-lite0-minilm": "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded "
     "substitute for CLIP; it is weak on textures.",
@@ -21,7 +21,7 @@ ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number 
 
 
 def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
-    """The values of the page's last part, and its ``notes``."""
+    """Return the values of the page's part "Provenance", and the ``notes`` of its header."""
     rows = list({row["fingerprint"]: row for study in studies for row in study.rows}.values())
     runs = studies[0].output.runs
     return {
@@ -35,30 +35,30 @@ def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
         "steps": sum(sum(run["generator_steps"].values()) for run in runs),
         "runs": len(runs),
         "seconds": sum(run["seconds"] for run in runs),
-        "stages": _seconds(rows),
+        "stages": _mean_seconds(rows),
     }
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each substitute, each dataset that has a caution, and an oracle."""
+    """Return a sentence for each substitute that the rows use, each dataset with a caution, and oracle rows."""
     used = {str(row[column]) for row in rows for column in ("detector", "encoder")}
-    found = [text for name, text in SUBSTITUTES.items() if name in used]
-    named = {row["dataset"] for row in rows}
-    found += [dataset.caution for dataset in datasets.DATASETS if dataset.caution and dataset.name in named]
-    return found + ([ORACLE] if any(row["oracle"] for row in rows) else [])
+    cautions = [text for name, text in SUBSTITUTES.items() if name in used]
+    dataset_names = {row["dataset"] for row in rows}
+    cautions += [dataset.caution for dataset in datasets.DATASETS if dataset.caution and dataset.name in dataset_names]
+    return cautions + ([ORACLE] if any(row["oracle"] for row in rows) else [])
 
 
 def _versions(rows: Sequence[Row]) -> dict[str, str]:
-    """Every version that made one of these rows, by package."""
-    found: dict[str, set[str]] = {}
-    for versions in {row["versions"] for row in rows}:
-        for name, version in json.loads(versions).items():
-            found.setdefault(name, set()).add(version)
-    return {name: " and ".join(sorted(versions)) for name, versions in found.items()}
+    """Return the versions of each package that computed these rows: name → ``1.2 and 1.3``."""
+    by_package: dict[str, set[str]] = {}
+    for recorded in {row["versions"] for row in rows}:
+        for name, version in json.loads(recorded).items():
+            by_package.setdefault(name, set()).add(version)
+    return {name: " and ".join(sorted(versions)) for name, versions in by_package.items()}
 
 
-def _seconds(rows: Sequence[Row]) -> dict[str, float]:
-    """Mean seconds of a stage, over the rows that recorded it."""
+def _mean_seconds(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean seconds of each stage, over the rows that recorded it."""
     stages = ("prompt", "generator", "fit", "score")
-    values = {stage: [v for row in rows if (v := row[f"seconds_{stage}"]) is not None] for stage in stages}
-    return {stage: mean_std(own).mean for stage, own in values.items() if own}
+    seconds = {stage: [v for row in rows if (v := row[f"seconds_{stage}"]) is not None] for stage in stages}
+    return {stage: mean_std(values).mean for stage, values in seconds.items() if values}

@@ -1,4 +1,4 @@
-"""The picture of the README: photographs, what is generated from them, and a defect that was found."""
+"""The picture of the README: photographs, images generated from them, and a detected defect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_readme_figure(options: Options, path: Path) -> None:
 
 
 def readme_figure(options: Options) -> bytes:
-    """PNG, 1200 px wide: per category the original, four chosen images, a defective test image and its map.
+    """Return a PNG, 1200 px wide: per category an original, four images of the set, a defective test image, its map.
 
     Raises:
         BadInput: no study in ``--out`` has both generated images and anomaly maps.
@@ -37,11 +37,11 @@ def readme_figure(options: Options) -> bytes:
 
 
 def _rows(study: StudyContext) -> list[tuple[Gallery, MapPanel]]:
-    """Each category's first image set that a training explains, with maps that show a defect."""
+    """Return each category's first image set from a training, with its anomaly maps, if these include a defect."""
     panels = {panel.category: panel for panel in AnomalyMaps().gather(study) or ()}
-    first = {g.category: g for g in reversed(Galleries().gather(study) or ()) if g.arm.has_trace}
-    both = [(first[category], panels[category]) for category in sorted(first.keys() & panels.keys())]
-    return [(gallery, panel) for gallery, panel in both if gallery.label in panel.maps and panel.masks.any()]
+    galleries = {g.category: g for g in reversed(Galleries().gather(study) or ()) if g.arm.has_trace}
+    pairs = [(galleries[category], panels[category]) for category in sorted(galleries.keys() & panels.keys())]
+    return [(gallery, panel) for gallery, panel in pairs if gallery.label in panel.maps and panel.masks.any()]
 
 
 def _picture(rows: Sequence[tuple[Gallery, MapPanel]]) -> bytes:
@@ -49,8 +49,8 @@ def _picture(rows: Sequence[tuple[Gallery, MapPanel]]) -> bytes:
     with mpl.rc_context(PICTURES):
         figure = Figure(figsize=(12, 1.72 * len(rows) + 0.32), layout="constrained", dpi=100)
         axes = figure.subplots(len(rows), len(titles), squeeze=False)
-        for line, (gallery, panel) in zip(axes, rows, strict=True):
-            _draw_row(line, gallery, panel)
+        for row_axes, (gallery, panel) in zip(axes, rows, strict=True):
+            _draw_row(row_axes, gallery, panel)
         for axis, title in zip(axes[0], titles, strict=True):
             axis.set_title(title, fontsize=11)
         bare(axes)

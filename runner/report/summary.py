@@ -1,4 +1,4 @@
-"""A study in one sentence."""
+"""Describe a study in one sentence."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from runner.report.context import StudyContext
 
 
 def summary(context: StudyContext) -> str:
-    """What a study trains on what, and how much of it is finished."""
+    """Name the study's detectors, data, arms and supports, and the number of its finished cells."""
     study = context.study
     points = len(context.trials) or len(study.points)
-    named = (*(cell.category for cell in context.record.cells), *(str(row["category"]) for row in context.rows))
-    categories = list(dict.fromkeys(named))
+    of_cells = [cell.category for cell in context.record.cells]
+    categories = list(dict.fromkeys([*of_cells, *(str(row["category"]) for row in context.rows)]))
     detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
     originals = "all originals" if study.shots == "full" else f"{study.shots} original{'s' * (study.shots != 1)}"
-    listed_for = f" (of {listed(list(study.support))} those listed)" if study.support else ""
+    declared = f" (of {listed(list(study.support))} those listed)" if study.support else ""
     arms = [arm.label for arm in study.own_arms]
     text = f", images chosen by {study.encoder}" if study.uses_text else ""
     return (
         f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category"
-        f"{listed_for}: {listed(arms)}{text}; {counted(len(study.support_seeds), 'support')}, "
+        f"{declared}: {listed(arms)}{text}; {counted(len(study.support_seeds), 'support')}, "
         f"{counted(points, 'hyperparameter point')}, {len(context.rows)} of {len(context.asked)} cells finished."
     )
 

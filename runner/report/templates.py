@@ -1,4 +1,4 @@
-"""Templates of the report, and how they write numbers."""
+"""The templates of the report, and their filters that format numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.console.terminal import difference, mean_std_text, record, seeds_not
 
 
 def render(template: str, **values: Any) -> str:
-    """HTML of a template below ``runner/report``; values are escaped."""
+    """Render a template below ``runner/report`` as HTML; values are escaped."""
     return _environment().get_template(template).render(**values)
 
 

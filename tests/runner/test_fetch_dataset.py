@@ -166,7 +166,7 @@ def test_what_is_there_is_left_alone(btad: Served, root: Path, capsys: pytest.Ca
     (root / "02/train").mkdir(parents=True)
     (root / "02/mine.txt").write_text("mine")
     assert fetch(root) == 0
-    assert f"{root / '02'}: is there already and is left as it is" in capsys.readouterr().out
+    assert f"{root / '02'}: exists already and is not changed" in capsys.readouterr().out
     assert (root / "02/mine.txt").exists()
     assert (root / "01/train/ok").is_dir()
 
@@ -174,7 +174,7 @@ def test_what_is_there_is_left_alone(btad: Served, root: Path, capsys: pytest.Ca
 def test_a_folder_of_another_dataset(btad: Served, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mvtec(root)
     code = fetch(root)
-    assert "holds bottle, not of btad; choose a folder of its own" in refused(code, capsys)
+    assert "holds categories that are not of btad (bottle); choose another folder" in refused(code, capsys)
     assert code == 2
     assert not btad.gets
 

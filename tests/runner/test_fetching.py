@@ -84,7 +84,7 @@ def test_a_studys_weights_are_fetched_together_and_doctor_agrees(
     assert main(["fetch", *paper]) == 0
     said = printed(capsys)
     assert "study oneshot_lite0: every weight that it needs is here" in said
-    assert "dataset mvtec_ad: brought too if you say where, --root DIR" in said
+    assert "dataset mvtec_ad: not fetched, as no folder is given; name one with --root DIR" in said
     assert "torchvision:vgg16" not in said
     main(["doctor", *paper])
     after = printed(capsys)
@@ -100,7 +100,7 @@ def test_one_that_cannot_be_had_keeps_no_other_back(
     assert main(["fetch", "oneshot_lite0", "--set", "preset=paper"]) == 1
     said = capsys.readouterr()
     assert "open_clip:ViT-B-32:openai: " in said.out
-    assert "1 of 3 weights could not be brought (open_clip:ViT-B-32:openai)" in said.err
+    assert "1 of 3 weights could not be fetched (open_clip:ViT-B-32:openai)" in said.err
     assert weight("timm:wide_resnet50_2").path is not None
 
 
@@ -160,7 +160,7 @@ def test_unknown_names_and_datasets_without_a_folder(capsys: pytest.CaptureFixtu
     for what, hint in {
         "imagenete": "no dataset, weight or study of that name; did you mean imagenette",
         "oneshot_lit0": "did you mean oneshot_lite0",
-        "mvtec_ad": "say where the category folders go, --root DIR",
+        "mvtec_ad": "name the folder for its category folders with --root DIR",
         "timm:resnet188": "did you mean",
     }.items():
         assert main(["fetch", what]) == 2

@@ -269,7 +269,7 @@ def _is_known_everywhere(plan: Plan, rows: Mapping[str, Mapping[str, Any]], resu
     page = Path(write_report(options).removeprefix("file://")).read_text()
     for text in ("A toy study", "mirrored", "brightness", "Toy section: the brightest row has 0."):
         assert text in page
-    for text in ("The experiment's own section.", "Beside published numbers", "nobody's table", "a toy"):
+    for text in ("The experiment's own section.", "Comparison with published numbers", "nobody's table", "a toy"):
         assert text.replace("'", "&#39;") in page or text in page
     console = Console(file=io.StringIO(), width=250)
     print_study(console, "A toy study", list(rows.values()))

@@ -110,7 +110,7 @@ def test_the_command_counts_what_is_done_and_learns_what_it_takes(
     before = capsys.readouterr().out
     assert "3 cells: 0 finished, 3 left" in before
     assert "not measured" in before
-    assert "run one support of it first" in before
+    assert "run one support first" in before
     assert not out.exists()
     run_studies([read_study(str(study))], Options(str(out), local=True), Console(quiet=True))
     assert main(["plan", str(study), "--out", str(out), "--set", "iterations=[4,8]", "--cpus", "2", "--gpus", "0"]) == 0

@@ -1,6 +1,7 @@
 """The sections of a study's report, in the order of the page.
 
-To add one: a class in a file of its own here, its template beside it, and its entry in :data:`SECTIONS`.
+To add one, write a class in a file of its own in this folder and a template next to it, and list it in
+:data:`SECTIONS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Anomaly maps: what each variant's detector makes of the same test images."""
+"""Anomaly maps: the maps that the detectors of all variants compute for the same test images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from runner.results.record import CellRecord
 
 @dataclass(frozen=True)
 class MapPanel:
-    """One category's and detector's test images uint8 (n, S, S, 3), masks bool (n, S, S), and maps alike by variant."""
+    """The anomaly maps of one category and detector.
+
+    images: test images, uint8 (n, S, S, 3). masks: their true defects, bool (n, S, S).
+    maps: variant → anomaly maps, float32 (n, S, S), raw distances.
+    """
 
     category: str
     subject: str
@@ -32,19 +36,22 @@ class MapPanel:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The colour scale that all maps share: from their 1st percentile to their maximum."""
+        """The range of the colour scale that all maps share: from their 1st percentile to their maximum."""
         stacked = np.stack(list(self.maps.values()))
         return float(np.percentile(stacked, 1)), float(stacked.max())
 
     @property
     def baseline(self) -> str:
-        """The first baseline, if its maps are there."""
-        first = baselines()[0].label
-        return first if first in self.maps else ""
+        """The label of the first baseline; empty if the panel has no maps of it."""
+        label = baselines()[0].label
+        return label if label in self.maps else ""
 
     @property
     def changes(self) -> str:
-        """How far the others' maps are from the baseline's on average: adding images that change nothing shows."""
+        """The mean absolute difference of each variant's maps from the baseline's, as text; empty without baseline.
+
+        A difference near 0 shows that the added images changed nothing.
+        """
         if not self.baseline:
             return ""
         changes = {name: float(np.abs(maps - self.maps[self.baseline]).mean()) for name, maps in self.maps.items()}
@@ -55,41 +62,47 @@ class AnomalyMaps(Section[list[MapPanel]]):
     """A figure for each category and detector."""
 
     def gather(self, study: StudyContext) -> list[MapPanel] | None:
-        """Of cells that kept their maps; those that an earlier study shows are left out."""
+        """Read the maps of cells that kept them; maps that the page already shows are left out."""
         groups: dict[tuple[str, str], list[CellRecord]] = {}
-        for cell in study.pictured:
+        for cell in study.cells_with_shown_images:
             if cell.has_maps:
                 groups.setdefault((cell.category, subject_of(study.row(cell))), []).append(cell)
-        new = [(*key, own) for key, own in groups.items() if study.new(own, lambda cell: f"maps/{cell.fingerprint}")]
-        return [panel for each in new if (panel := _panel(study, *each)) is not None] or None
+        unshown = [
+            (category, subject, cells)
+            for (category, subject), cells in groups.items()
+            if study.not_yet_shown(cells, lambda cell: f"maps/{cell.fingerprint}")
+        ]
+        panels = (_panel(study, category, subject, cells) for category, subject, cells in unshown)
+        return [panel for panel in panels if panel is not None] or None
 
     def html(self, study: StudyContext, shown: list[MapPanel]) -> str:
-        """The figures, and how far the maps of one differ."""
+        """Render the figures, each with the differences between its maps."""
         return render("sections/anomaly_maps.html.j2", panels=[(panel, _chart(panel)) for panel in shown])
 
 
 def _panel(study: StudyContext, category: str, subject: str, cells: Sequence[CellRecord]) -> MapPanel | None:
-    """One category's and detector's maps; a variant whose maps are gone is left out."""
-    kept: dict[str, tuple[tuple[str, ...], dict[str, np.ndarray]]] = {}
+    """Read the maps of one category and detector; a variant whose maps cannot be read is left out."""
+    by_variant: dict[str, tuple[tuple[str, ...], dict[str, np.ndarray]]] = {}
     for cell in cells:
         label = variant_label(study.row(cell))
-        read = study.read(f"anomaly maps of {category}, {label}", partial(_maps, study, cell))
-        if read is not None:
-            kept.setdefault(label, read)
-    if not kept:
+        stored = study.read(f"anomaly maps of {category}, {label}", partial(_stored_maps, study, cell))
+        if stored is not None:
+            by_variant.setdefault(label, stored)
+    if not by_variant:
         return None
-    ids, arrays = next(iter(kept.values()))
-    maps = {label: own["maps"].astype(np.float32) for label, (_, own) in kept.items()}
-    return MapPanel(category, subject, ids, arrays["images"], arrays["masks"], maps)
+    ids, first = next(iter(by_variant.values()))
+    maps = {label: arrays["maps"].astype(np.float32) for label, (_, arrays) in by_variant.items()}
+    return MapPanel(category, subject, ids, first["images"], first["masks"], maps)
 
 
-def _maps(study: StudyContext, cell: CellRecord) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def _stored_maps(study: StudyContext, cell: CellRecord) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the image ids and the arrays ``images``, ``masks`` and ``maps`` of a cell's artifact."""
     artifact = study.output.store.get(f"maps/{cell.fingerprint}")
     return tuple(artifact.info["image_ids"]), artifact.arrays("maps.safetensors")
 
 
 def _chart(panel: MapPanel) -> str:
-    """Photographs with the true outline, and below each its map by every variant, all on one scale."""
+    """Draw the test images with their true defects outlined, and below each its map by every variant on one scale."""
     n, rows = len(panel.images), 1 + len(panel.maps)
     low, high = panel.limits
     with mpl.rc_context(PICTURES):

@@ -1,4 +1,4 @@
-"""What a section of a study's report is."""
+"""The interface of a section of a study's report."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Shown = TypeVar("Shown")
 
 
 class Section(ABC, Generic[Shown]):
-    """One part of a study's report. It reads first what it shows, and draws and writes it then."""
+    """One part of a study's report: ``gather`` reads the values to show, then ``html`` renders them."""
 
     @abstractmethod
     def gather(self, study: StudyContext) -> Shown | None:
-        """What it shows of a study with at least one row, as plain values; None where it has nothing to show.
+        """Return the values to show of a study with at least one row, as plain data; None if there is nothing to show.
 
-        What the store no longer holds is read with :meth:`StudyContext.read`, which notes it, and left out.
+        Artifacts are read with :meth:`StudyContext.read`, which lists a missing one on the page; it is then left out.
         """
 
     @abstractmethod
     def html(self, study: StudyContext, shown: Shown) -> str:
-        """That as HTML, with everything escaped that others have written."""
+        """Render the gathered values as HTML. Texts from users and files have to be escaped."""

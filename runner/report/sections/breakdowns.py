@@ -1,5 +1,7 @@
-"""The long metrics as tables: by kind of defect (of MVTec LOCO logical, structural, their mean), further ones, and the
-quality of the images added."""
+"""The tables of the long metrics: by kind of defect, further metrics, and the quality of the added images.
+
+The kinds of defect of MVTec LOCO are logical, structural, and the mean of both.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from runner.report.templates import render
 from runner.results.comparison import subject_of, variant_label
 
 Values = Mapping[tuple[str, str], float]
-"""(subset, metric) → value, of one row."""
+"""(subset, metric) → value, for one row."""
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One table: its title, its columns, and by variant a mean over supports for each column."""
+    """One table: its title, its columns, and for each variant the mean ± std over supports in each column."""
 
     title: str
     columns: tuple[str, ...]
@@ -30,49 +32,52 @@ class Breakdown:
 
 
 class Breakdowns(Section[list[Breakdown]]):
-    """The tables of each category and detector at the chosen point, or at a sweep's last declared one."""
+    """Tables for each category and detector at the chosen point, or else at a sweep's last declared point."""
 
     def gather(self, study: StudyContext) -> list[Breakdown] | None:
-        """Rows without any of these metrics are left out, and columns that no row defines."""
-        of_point, metrics = {cell.fingerprint for cell in study.point_cells}, study.output.metrics
+        """Return the tables without the rows that have no long metric and the columns that have no value."""
+        at_point, metrics = {cell.fingerprint for cell in study.point_cells}, study.output.metrics
         groups: dict[tuple[str, str], dict[str, list[Values]]] = {}
         for row in study.shown:
-            if row["fingerprint"] in of_point & metrics.keys():
+            if row["fingerprint"] in at_point & metrics.keys():
                 variants = groups.setdefault((str(row["category"]), subject_of(row)), {})
                 variants.setdefault(variant_label(row), []).append(metrics[row["fingerprint"]])
-        tables = (_tables(f"{category}, {subject}", own) for (category, subject), own in groups.items())
-        return [table for own in tables for table in own] or None
+        return [
+            table
+            for (category, subject), variants in groups.items()
+            for table in _tables(f"{category}, {subject}", variants)
+        ] or None
 
     def html(self, study: StudyContext, shown: list[Breakdown]) -> str:
-        """Folded: there may be many."""
+        """Render the tables folded, because there may be many."""
         return render("sections/breakdowns.html.j2", study=study, tables=shown)
 
 
 def _tables(name: str, variants: Mapping[str, Sequence[Values]]) -> list[Breakdown]:
     present = {key for values in variants.values() for v in values for key in v}
     kinds = _kinds({subset for subset, _ in present})
-    named = {kind: kind.replace("_", " ") for kind in kinds}
+    titles = {kind: kind.replace("_", " ") for kind in kinds}
     tables = [
-        _table(f"{name}: {metric.full_title} by kind of defect", {(k, metric.name): named[k] for k in kinds}, variants)
+        _table(f"{name}: {metric.full_title} by kind of defect", {(k, metric.name): titles[k] for k in kinds}, variants)
         for metric in shown_in("by_kind")
         if len(kinds) > 1
     ]
     further = {(ALL, metric.name): metric.full_title for metric in shown_in("further")}
     tables.append(_table(f"{name}: further metrics", further, variants))
-    pictured = {label: own for label, own in variants.items() if any(s == IMAGE_SET for v in own for s, _ in v)}
+    with_images = {label: rows for label, rows in variants.items() if any(s == IMAGE_SET for v in rows for s, _ in v)}
     quality = {(IMAGE_SET, metric.name): metric.full_title for metric in shown_in("image_set")}
-    tables.append(_table(f"{name}: the images added", quality, pictured))
+    tables.append(_table(f"{name}: the images added", quality, with_images))
     return [table for table in tables if table.columns]
 
 
 def _kinds(subsets: set[str]) -> list[str]:
-    """Defect types by name; LOCO's two and their mean in that order."""
-    own = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s != IMAGE_SET}
-    return sorted(own, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
+    """Return the subsets that are kinds of defect, by name; LOCO's two kinds and their mean come in that order."""
+    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s != IMAGE_SET}
+    return sorted(kinds, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
 
 
 def _table(title: str, columns: Mapping[tuple[str, str], str], variants: Mapping[str, Sequence[Values]]) -> Breakdown:
-    """Means over the supports whose value is defined; a column that nobody defines is left out."""
+    """Average over the supports whose value is defined; a column without any defined value is left out."""
     means = {
         key: {
             label: mean_std(v[key] for v in values if math.isfinite(v.get(key, math.nan)))

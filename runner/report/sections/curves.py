@@ -1,4 +1,4 @@
-"""Trainings: how similar their image sets were to the prompt (the paper's Fig. 9), and their losses."""
+"""The curves of trainings: the similarity of the sampled images to the prompt (the paper's Fig. 9), and the losses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")
 
 @dataclass(frozen=True)
 class Curve:
-    """One training of a category, and what tells it apart from the others."""
+    """One training of a category; ``label`` distinguishes it from the category's other trainings."""
 
     category: str
     label: str
@@ -32,22 +32,22 @@ class Curves(Section[list[Curve]]):
     """A chart of the similarities and one of the losses for each category."""
 
     def gather(self, study: StudyContext) -> list[Curve] | None:
-        """Of a sweep those of the first support; otherwise those of every support."""
+        """Read the curves: those of the first support for each λ of a sweep, else those of every support."""
         cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
-        first = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
-        return study.read_each("similarity", reversed(first.values()), lambda cell: _curve(study, cell)) or None
+        by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
+        return study.read_each("similarity", reversed(by_training.values()), lambda cell: _curve(study, cell)) or None
 
     def html(self, study: StudyContext, shown: list[Curve]) -> str:
-        """The losses are those of the category's first training."""
+        """Render one pair of charts for each category; the losses are those of its first training."""
         groups: dict[str, list[Curve]] = {}
         for curve in shown:
             groups.setdefault(curve.category, []).append(curve)
-        charts = [(category, _similarity(category, own), _losses(own[0])) for category, own in groups.items()]
+        charts = [(category, _similarity(category, curves), _losses(curves[0])) for category, curves in groups.items()]
         return render("sections/curves.html.j2", charts=charts)
 
 
 def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
-    """Whether a sweep's cell tells of its training to the end, for the support that all of them have."""
+    """Whether a sweep's cell is at the last declared copies and L, and of the category's first support."""
     last, row = study.study.points[-1], study.row(cell)
     return (row["copies"], row["iterations"], row["support_seed"], cell.seed) == (
         last.copies,
@@ -65,13 +65,13 @@ def _curve(study: StudyContext, cell: CellRecord) -> Curve:
 
 
 def _similarity(category: str, trainings: Sequence[Curve]) -> str:
-    """Similarity per scored iteration with the chosen one circled."""
+    """Draw the similarity of each scored iteration; the chosen iteration is circled."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(5.8, 3.0), layout="constrained")
         axes = figure.subplots()
-        for colour, c in zip(series(len(trainings)), trainings, strict=True):
-            t = c.training
-            axes.plot(t.iterations, t.similarity, color=colour, marker=".", label=c.label)
+        for colour, curve in zip(series(len(trainings)), trainings, strict=True):
+            t = curve.training
+            axes.plot(t.iterations, t.similarity, color=colour, marker=".", label=curve.label)
             chosen = t.similarity[t.iterations == t.chosen]
             axes.scatter([t.chosen] * len(chosen), chosen, s=95, facecolors="none", edgecolors=colour, linewidths=1.8)
         axes.set(title=f"{category}: similarity", xlabel="iteration l", ylabel="cos(prompt, mean embedding)")
@@ -80,16 +80,16 @@ def _similarity(category: str, trainings: Sequence[Curve]) -> str:
         return svg(figure)
 
 
-def _losses(training: Curve) -> str:
-    """The losses of eq. 7 over the updates of one training; those that are zero throughout are left out."""
+def _losses(curve: Curve) -> str:
+    """Draw the losses of eq. 7 over the updates of one training; a loss that is always zero is left out."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(5.8, 3.0), layout="constrained")
         axes = figure.subplots()
-        values = training.training.losses
+        values = curve.training.losses
         for colour, name in zip(SERIES, LOSSES, strict=False):
             if np.any(values[name] > 0):
                 axes.plot(values["iteration"], values[name], color=colour, linewidth=1.2, label=name)
-        axes.set(title=f"{training.category}: losses, {training.label}", xlabel="update", ylabel="loss (log scale)")
+        axes.set(title=f"{curve.category}: losses, {curve.label}", xlabel="update", ylabel="loss (log scale)")
         axes.set_yscale("log")
         axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return svg(figure)

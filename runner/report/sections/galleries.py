@@ -1,4 +1,4 @@
-"""Photographs beside the images that an arm adds to them."""
+"""Photographs next to the images that an arm adds to them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN_SIDE = 192
 
 @dataclass(frozen=True)
 class Gallery:
-    """A support's first originals, uint8 (H, W, 3) each, beside an image set's first, uint8 (M, R, R, 3)."""
+    """The first originals of a support, uint8 (H, W, 3) each, and the first images of a set, uint8 (M, R, R, 3)."""
 
     category: str
     support: str
@@ -37,15 +37,16 @@ class Gallery:
 
 
 class Galleries(Section[list[Gallery]]):
-    """A strip of pictures for each image set of the pictured supports."""
+    """A strip of pictures for each image set of the supports whose images are shown."""
 
     def gather(self, study: StudyContext) -> list[Gallery] | None:
-        """Those that no earlier study shows."""
-        cells = study.new([cell for cell in study.pictured if cell.image_set], lambda cell: cell.image_set)
+        """Read the image sets that the page does not show yet."""
+        with_set = [cell for cell in study.cells_with_shown_images if cell.image_set]
+        cells = study.not_yet_shown(with_set, lambda cell: cell.image_set)
         return study.read_each("gallery", cells, lambda cell: _gallery(study, cell)) or None
 
     def html(self, study: StudyContext, shown: list[Gallery]) -> str:
-        """Pictures reduced to what a page can show."""
+        """Render the strips, with pictures reduced in size."""
         pictures = [([*map(_picture, gallery.originals)], [*map(_picture, gallery.images)]) for gallery in shown]
         return render("sections/galleries.html.j2", study=study, galleries=list(zip(shown, pictures, strict=True)))
 
@@ -62,7 +63,7 @@ def _gallery(study: StudyContext, cell: CellRecord) -> Gallery:
 
 
 def _picture(image: np.ndarray) -> str:
-    """An image uint8 (H, W, 3) as a PNG data URI; never enlarged."""
+    """Return an image uint8 (H, W, 3) as a PNG data URI, reduced to ``SHOWN_SIDE`` pixels but never enlarged."""
     shown = Image.fromarray(image)
     shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
     return data_uri(encode_png(np.asarray(shown)), "png")

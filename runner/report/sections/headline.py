@@ -1,4 +1,4 @@
-"""What the rows say in words that a reader may quote: means and paired differences, and the chosen point."""
+"""The headline of a study: means, paired differences and the chosen point, in sentences that a reader may quote."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from runner.report.summary import counted
 from runner.report.templates import render
 from runner.results.comparison import Row, leading_metric, subject_of, variant_label
 
-# (category, support_seed, seed): what two arms are paired by.
+# (category, support_seed, seed): the key by which the rows of two arms are paired.
 Unit = tuple[Any, ...]
 Scores = Mapping[Unit, float]
 
 
 @dataclass(frozen=True)
 class Means:
-    """The mean of one detector's first metric by variant, over the cells that all variants have, and the verdicts."""
+    """The mean of one detector's leading metric for each variant, over the cells that all variants have.
+
+    means: (variant, mean) pairs.
+    over: the number of categories and cells, in words.
+    verdicts: a sentence for each pair of a variant and a baseline.
+    """
 
     subject: str
     metric: str
@@ -34,33 +39,34 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Said:
-    """The whole headline. ``chosen`` is empty unless there are several points."""
+class HeadlineContent:
+    """The content of the headline. ``chosen`` is empty unless the study has several points."""
 
     means: Sequence[Means]
     chosen: str
     caution: str
 
 
-class Headline(Section[Said]):
-    """Tiles of means, a sentence for each pair of arms, the chosen point, and how much may be claimed."""
+class Headline(Section[HeadlineContent]):
+    """Tiles of means, a sentence for each pair of arms, the chosen point, and a caution about small samples."""
 
-    def gather(self, study: StudyContext) -> Said:
-        """From the rows that are compared."""
-        return Said(() if study.is_sweep else _means(study.shown), _chosen_point(study), _caution(study))
+    def gather(self, study: StudyContext) -> HeadlineContent:
+        """Summarise the compared rows; a sweep has no means, because they would mix its points."""
+        means: Sequence[Means] = () if study.is_sweep else _means(study.shown)
+        return HeadlineContent(means, _chosen_sentence(study), _caution(study))
 
-    def html(self, study: StudyContext, shown: Said) -> str:
-        """Without a row to compare, a sentence that says so."""
+    def html(self, study: StudyContext, shown: HeadlineContent) -> str:
+        """Render the headline, or a sentence if there is no row to compare."""
         return render("sections/headline.html.j2", study=study, shown=shown)
 
 
 def _means(rows: Sequence[Row]) -> list[Means]:
-    """One for each detector; none where no cell is shared by all variants."""
+    """Return the means of each detector; a detector without a cell that all variants have is left out."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(subject_of(row), []).append(row)
-    found = (_means_of(subject, own) for subject, own in groups.items())
-    return [means for means in found if means is not None]
+    by_subject = (_means_of(subject, subject_rows) for subject, subject_rows in groups.items())
+    return [means for means in by_subject if means is not None]
 
 
 def _means_of(subject: str, rows: Sequence[Row]) -> Means | None:
@@ -73,7 +79,7 @@ def _means_of(subject: str, rows: Sequence[Row]) -> Means | None:
     if metric is None or not common:
         return None
     categories = sorted({unit[0] for unit in common})
-    means = tuple((label, _mean_over(categories, own, common)) for label, own in scores.items())
+    means = tuple((label, _mean_over(categories, values, common)) for label, values in scores.items())
     over = f"{counted(len(categories), 'category', 'categories')}, {counted(len(common), 'cell')} per arm"
     bases = [arm.label for arm in baselines() if arm.label in scores]
     pairs = ((label, base) for label in scores if label not in bases for base in bases)
@@ -82,7 +88,7 @@ def _means_of(subject: str, rows: Sequence[Row]) -> Means | None:
 
 
 def _mean_over(categories: Sequence[str], scores: Scores, common: set[Unit]) -> float:
-    """The mean over categories of the mean over their supports."""
+    """Return the mean over categories of the mean over each category's supports."""
     by_category = ([scores[unit] for unit in sorted(common, key=str) if unit[0] == c] for c in categories)
     return mean_std(mean_std(values).mean for values in by_category).mean
 
@@ -98,7 +104,7 @@ def _verdict(arm: str, baseline: str, value: PairedDifference) -> str:
 
 
 def _caution(study: StudyContext) -> str:
-    """What the number of supports allows one to say."""
+    """Return how strong a conclusion the number of supports allows."""
     supports = len({(row["support_seed"], row["seed"]) for row in study.shown})
     pairs = "Pairs of one category share its test images, so the pooled interval may be too narrow."
     if supports >= CLAIM_SEEDS:
@@ -108,31 +114,31 @@ def _caution(study: StudyContext) -> str:
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """A point, its objective, the rows of the judged arm, and among how many points it is the best."""
+class _ChosenPoint:
+    """The point with the best objective of ``count`` points: its values, its objective, the judged arm's rows."""
 
     point: Mapping[str, Any]
     value: float
     rows: Sequence[Row]
-    among: int
+    count: int
 
 
-def _chosen_point(study: StudyContext) -> str:
-    """Of several points: the one that the study's objective prefers. Empty if none has a value."""
+def _chosen_sentence(study: StudyContext) -> str:
+    """Name the point that the study's objective prefers. Empty with one point, or if no point has a value."""
     objective = metric_of(study.study.objective)
-    found = _chosen_trial(study) if study.trials else _chosen_rows(study)
-    if found is None:
+    chosen = _chosen_from_trials(study) if study.trials else _chosen_from_rows(study)
+    if chosen is None:
         return ""
     fair = objective.objective == "fair"
     return (
-        f"{objective.in_words or objective.title}, the study's objective, prefers {point_text(found.point)} "
-        f"({objective.name} {found.value:.3f}) among {found.among} points{_worth(study, found.rows)}. "
+        f"{objective.in_words or objective.title}, the study's objective, prefers {point_text(chosen.point)} "
+        f"({objective.name} {chosen.value:.3f}) among {chosen.count} points{_leading_means(study, chosen.rows)}. "
         + ("Test labels chose nothing." if fair else "Test labels chose it (oracle).")
     )
 
 
-def _worth(study: StudyContext, rows: Sequence[Row]) -> str:
-    """``: image AUROC 0.805, original 0.705``: beside the point, the baselines that are the same at every point."""
+def _leading_means(study: StudyContext, rows: Sequence[Row]) -> str:
+    """``: image AUROC 0.805, original 0.705``: the rows' leading metric, and that of baselines without a point."""
     metric = leading_metric(rows)
     if metric is None or not rows:
         return ""
@@ -140,21 +146,21 @@ def _worth(study: StudyContext, rows: Sequence[Row]) -> str:
     for arm in baselines():
         if not arm.point_fields:
             groups[arm.label] = [row for row in study.shown if row["arm"] == arm.label]
-    values = {name: [v for row in own if (v := row[metric.name]) is not None] for name, own in groups.items()}
-    return ": " + ", ".join(f"{name} {mean_std(own).mean:.3f}" for name, own in values.items() if own)
+    measured = {name: [v for row in group if (v := row[metric.name]) is not None] for name, group in groups.items()}
+    return ": " + ", ".join(f"{name} {mean_std(values).mean:.3f}" for name, values in measured.items() if values)
 
 
-def _chosen_trial(study: StudyContext) -> _Chosen | None:
-    """As the trials tell it."""
+def _chosen_from_trials(study: StudyContext) -> _ChosenPoint | None:
+    """Return the chosen trial's point; None if no trial has a value."""
     if study.chosen is None or study.chosen.best is None:
         return None
-    judged, own = study.study.judged_arm.label, {*study.chosen_cells}
-    rows = [row for row in study.rows if row["fingerprint"] in own and row["arm"] == judged]
-    return _Chosen(study.chosen.point, study.chosen.best.value, rows, len(study.trials))
+    judged, fingerprints = study.study.judged_arm.label, {*study.chosen_cells}
+    rows = [row for row in study.rows if row["fingerprint"] in fingerprints and row["arm"] == judged]
+    return _ChosenPoint(study.chosen.point, study.chosen.best.value, rows, len(study.trials))
 
 
-def _chosen_rows(study: StudyContext) -> _Chosen | None:
-    """As the rows of a declared sweep tell it that left no trials."""
+def _chosen_from_rows(study: StudyContext) -> _ChosenPoint | None:
+    """Choose a point by the rows of a sweep, for an ``--out`` from before trials were recorded."""
     objective, judged = study.study.objective, study.study.judged_arm
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in study.rows if study.is_sweep and judged.point_fields else ():
@@ -162,6 +168,6 @@ def _chosen_rows(study: StudyContext) -> _Chosen | None:
             points.setdefault(tuple(row[c] for c in judged.point_fields), []).append(row)
     if not points:
         return None
-    means = {point: mean_std(row[objective] for row in own).mean for point, own in points.items()}
+    means = {point: mean_std(row[objective] for row in rows).mean for point, rows in points.items()}
     best = max(means, key=lambda point: means[point])
-    return _Chosen(dict(zip(judged.point_fields, best, strict=True)), means[best], points[best], len(points))
+    return _ChosenPoint(dict(zip(judged.point_fields, best, strict=True)), means[best], points[best], len(points))

@@ -1,4 +1,4 @@
-"""A sweep's points: the mean of each metric over λ × L, one panel for each number of copies."""
+"""The points of a sweep: the mean of each metric over λ × L, in one panel for each number of copies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runner.results.comparison import Row, subject_of
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One metric of one detector: the rows of the judged arm, over categories, supports and whatever else varies."""
+    """One metric of one detector; ``rows`` are the judged arm's rows of all points, categories and supports."""
 
     title: str
     metric: Metric
@@ -34,7 +34,7 @@ class HeatMaps(Section[list[HeatMap]]):
     """A figure for each detector and metric of a sweep's judged arm."""
 
     def gather(self, study: StudyContext) -> list[HeatMap] | None:
-        """None of a study with one point, and of an arm that not all of its fields change."""
+        """Return the heat maps; None unless the study is a sweep whose judged arm depends on λ, copies and L."""
         arm = study.study.judged_arm
         if not study.is_sweep or not {*SWEPT} <= {*arm.point_fields}:
             return None
@@ -50,7 +50,7 @@ class HeatMaps(Section[list[HeatMap]]):
         ] or None
 
     def html(self, study: StudyContext, shown: list[HeatMap]) -> str:
-        """The figures, side by side."""
+        """Render the figures, side by side."""
         return render("sections/heat_maps.html.j2", charts=[(heat_map.title, _chart(heat_map)) for heat_map in shown])
 
 
@@ -60,13 +60,13 @@ def _is_finite(row: Row, metric: Metric) -> bool:
 
 
 def _chart(heat_map: HeatMap) -> str:
-    """All panels share one scale."""
+    """Draw the panels of one heat map; they share one colour scale."""
     rows, name = heat_map.rows, heat_map.metric.name
-    weights, lengths, copies = (sorted({r[c] for r in rows}) for c in ("vq_weight", "iterations", "copies"))
+    weights, lengths, copies = (sorted({row[c] for row in rows}) for c in ("vq_weight", "iterations", "copies"))
     values_at: defaultdict[tuple[float, int, int], list[float]] = defaultdict(list)
-    for r in rows:
-        if r[name] is not None:
-            values_at[r["vq_weight"], r["iterations"], r["copies"]].append(r[name])
+    for row in rows:
+        if row[name] is not None:
+            values_at[row["vq_weight"], row["iterations"], row["copies"]].append(row[name])
     means = {point: float(np.mean(values)) for point, values in values_at.items()}
     grid = np.array([[[means.get((w, n, m), np.nan) for n in lengths] for w in weights] for m in copies])
     low, high = np.nanmin(grid), np.nanmax(grid)

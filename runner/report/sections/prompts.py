@@ -1,4 +1,4 @@
-"""The rankings of prompts: which words came near to the object's name and to its photograph (the paper's Fig. 8)."""
+"""The rankings of prompts by their similarity to the object's name and to its photograph (the paper's Fig. 8)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runner.report.templates import render
 from runner.results.record import CellRecord
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
-# Highlighted bars, as METHOD's comparators are called; everything else is grey.
+# The colours of the highlighted prompts, by the names that rankings give them; all other prompts are grey.
 PROMPTS = {"best": GREEN, "only word": SKY, "naive": ORANGE, "worst": VERMILLION}
 
 
@@ -33,15 +33,16 @@ class PromptView:
 
 
 class Prompts(Section[list[PromptView]]):
-    """A chart and a table for each ranking of the pictured supports."""
+    """A chart and a table for each prompt ranking of the supports whose images are shown."""
 
     def gather(self, study: StudyContext) -> list[PromptView] | None:
-        """Those that no earlier study shows."""
-        cells = study.new([cell for cell in study.pictured if cell.prompt], lambda cell: cell.prompt)
+        """Read the rankings that the page does not show yet."""
+        with_prompt = [cell for cell in study.cells_with_shown_images if cell.prompt]
+        cells = study.not_yet_shown(with_prompt, lambda cell: cell.prompt)
         return study.read_each("prompts", cells, lambda cell: _view(study, cell)) or None
 
     def html(self, study: StudyContext, shown: list[PromptView]) -> str:
-        """The charts, then the tables, folded."""
+        """Render the charts, then the folded tables."""
         return render("sections/prompts.html.j2", rankings=[(view, prompt_ranking(view)) for view in shown])
 
 
@@ -51,22 +52,23 @@ def _view(study: StudyContext, cell: CellRecord) -> PromptView:
 
 
 def prompt_ranking(view: PromptView) -> str:
-    """The paper's Fig. 8: left, how near each prompt is to the object's name; right, to the photograph, with stage 1.
+    """Draw the paper's Fig. 8 as an SVG data URI, one line for each prompt.
 
-    A ranking that was stored before it had the left one's numbers shows the right panel alone.
+    The left panel shows the cosine with the object's name, the right one the cosine with the photograph and the
+    threshold of stage 1. An early version stored rankings without the cosine with the name: they have no left panel.
     """
     lines = listed_prompts(view)
-    compared = all(prompt.text_cosine is not None for _, prompt in lines)
+    has_text_cosines = all(prompt.text_cosine is not None for _, prompt in lines)
     with mpl.rc_context({**RC, "axes.grid.axis": "x"}):
         labels = [_shortened(prompt.prompt) + f"  ({kind})" * bool(kind) for kind, prompt in lines]
-        widths = (2.3, 4.6) if compared else (4.6,)
+        widths = (2.3, 4.6) if has_text_cosines else (4.6,)
         size = (sum(widths) + 0.075 * max(map(len, labels)), 0.25 * len(lines) + 1.6)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
         panels[0].set_yticks(range(len(lines)), labels, fontsize=8.5)
         for tick, (kind, _) in zip(panels[0].get_yticklabels(), lines, strict=True):
             tick.set_fontweight("bold" if kind else "normal")
-        if compared:
+        if has_text_cosines:
             _draw_text_cosines(panels[0], lines, view)
         _draw_image_cosines(panels[-1], lines, view)
         panels[0].set_ylim(len(lines) - 0.4, -0.6)
@@ -102,7 +104,10 @@ def _draw_image_cosines(axes: Axes, lines: Sequence[tuple[str, Prompt]], view: P
 
 
 def _draw_stage_1(axes: Axes, view: PromptView) -> str:
-    """The threshold, an L2 distance d of unit vectors, where cos = 1 − d² / 2, and what it drops. Returns a legend."""
+    """Draw the threshold of stage 1 and shade the side that it drops; return the text that explains the shading.
+
+    The threshold is an L2 distance d between unit vectors, so it lies at the cosine 1 − d² / 2.
+    """
     threshold, keep = view.ranking.threshold, view.ranking.keep
     if threshold is None or keep is None:
         return ""
@@ -117,10 +122,10 @@ def _draw_stage_1(axes: Axes, view: PromptView) -> str:
 
 
 def _gaps(view: PromptView, lines: Sequence[tuple[str, Prompt]]) -> list[float]:
-    """Where the chart leaves candidates out: heights between two lines, or below the last one."""
-    rank = {row.prompt: i for i, row in enumerate(view.ranking.rows)}
-    drawn = [(y, rank[prompt.prompt]) for y, (_, prompt) in enumerate(lines) if prompt.prompt in rank]
-    return [y - 0.5 for (_, before), (y, own) in itertools.pairwise(drawn) if own > before + 1]
+    """Return the heights between two lines at which the chart leaves candidates out."""
+    ranks = {row.prompt: i for i, row in enumerate(view.ranking.rows)}
+    drawn = [(y, ranks[prompt.prompt]) for y, (_, prompt) in enumerate(lines) if prompt.prompt in ranks]
+    return [y - 0.5 for (_, previous), (y, rank) in itertools.pairwise(drawn) if rank > previous + 1]
 
 
 def _dropped(view: PromptView) -> set[str]:
@@ -128,13 +133,16 @@ def _dropped(view: PromptView) -> set[str]:
 
 
 def listed_prompts(view: PromptView) -> list[tuple[str, Prompt]]:
-    """The prompts a chart shows, by falling cosine: (what it is called, prompt); the middle of a long list left out."""
+    """Return the prompts that a chart shows, by falling cosine, as (name, prompt), without the middle of a long list.
+
+    The name is ``best``, ``worst``, ``only word`` or ``naive``; other prompts have an empty name.
+    """
     whole = len(view.ranking.rows) <= TOP_PROMPTS + BOTTOM_PROMPTS
     lines = view.ranking.listed(len(view.ranking.rows) if whole else TOP_PROMPTS, 0 if whole else BOTTOM_PROMPTS)
     return [(line.name, line.prompt) for line in lines]
 
 
 def _shortened(label: str, length: int = 44) -> str:
-    """Without its middle: prompts differ at their ends."""
+    """Cut the middle out of a long label, because prompts differ at their ends."""
     half = (length - 1) // 2
     return label if len(label) <= length else f"{label[:half].rstrip()}…{label[-half:].lstrip()}"

@@ -1,4 +1,4 @@
-"""Published numbers beside the study's own, for a study that an experiment has published numbers for."""
+"""The comparison of a study's results with published numbers, which its experiment lists as references."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from runner.study.experiment import Reference
 
 
 @dataclass(frozen=True)
-class Beside:
-    """One published number, and the mean of the study's own rows that measure the same thing."""
+class PublishedComparison:
+    """One published number, and the mean of the study's rows that measure the same quantity.
+
+    own: the mean ± std over the rows of one variant, over its supports.
+    label: the variant and its detector.
+    title: the metric's title.
+    """
 
     reference: Reference
     own: MeanStd
@@ -24,35 +29,36 @@ class Beside:
 
     @property
     def points(self) -> float:
-        """The difference in points, a hundredth each."""
+        """The difference in percentage points: 100 × (measured − published)."""
         return 100 * (self.own.mean - self.reference.value)
 
     @property
     def relative(self) -> float | None:
-        """The difference relative to the published number; None where that is 0."""
+        """The difference as a fraction of the published number; None if that number is 0."""
         return (self.own.mean - self.reference.value) / self.reference.value if self.reference.value else None
 
 
-class Published(Section[list[Beside]]):
-    """A line for each published number that the study's rows can be compared with."""
+class Published(Section[list[PublishedComparison]]):
+    """A table with a line for each published number and each variant that can be compared with it."""
 
-    def gather(self, study: StudyContext) -> list[Beside] | None:
-        """None of a study without published numbers."""
-        found: list[Beside] = []
+    def gather(self, study: StudyContext) -> list[PublishedComparison] | None:
+        """Return the comparisons; None for a study without published numbers."""
+        comparisons: list[PublishedComparison] = []
         for record in read_experiments(study.output.results):
             if study.study.name in record.studies:
-                found += [each for reference in record.references for each in _beside(study, reference)]
-        return found or None
+                for reference in record.references:
+                    comparisons += _published_comparisons(study, reference)
+        return comparisons or None
 
-    def html(self, study: StudyContext, shown: list[Beside]) -> str:
-        """A table; its note says that another setting is no comparison of like with like."""
+    def html(self, study: StudyContext, shown: list[PublishedComparison]) -> str:
+        """Render the table; its note says whether the study uses the paper's setting."""
         return render("sections/published.html.j2", study=study, shown=shown)
 
 
-def _beside(study: StudyContext, reference: Reference) -> list[Beside]:
-    """One for each variant whose rows measure the same thing."""
+def _published_comparisons(study: StudyContext, reference: Reference) -> list[PublishedComparison]:
+    """Compare a published number with each variant whose rows measure the same quantity."""
     metric = metric_of(reference.metric)
-    found = []
+    comparisons = []
     for comparison in study.comparisons:
         values = [
             float(row[metric.name])
@@ -61,5 +67,5 @@ def _beside(study: StudyContext, reference: Reference) -> list[Beside]:
         ]
         if values:
             label = f"{comparison.label}, {comparison.subject}"
-            found.append(Beside(reference, mean_std(values), label, metric.title))
-    return found
+            comparisons.append(PublishedComparison(reference, mean_std(values), label, metric.title))
+    return comparisons

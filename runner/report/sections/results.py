@@ -1,4 +1,4 @@
-"""The results table: every variant's metrics, and its paired differences to the baselines."""
+"""The results table: the metrics of every variant, and its paired differences to the baselines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from runner.results.comparison import baseline_labels, results_metrics
 
 @dataclass(frozen=True)
 class Table:
-    """Which columns have anything to say, what has to be explained, and the generator steps of the study.
+    """The columns of the table, the notes below it, and the generator steps of the study.
 
-    tested, fair: the metrics that look at test labels, and those that do not.
-    executed, alone: steps of all runs into this folder, and those if every image set had a training of its own.
+    tested, fair: the metrics that use test labels, and those that do not.
+    baselines: the labels of the baselines that variants are compared with.
+    verdicts, tags: notes that explain the verdicts and the categories' tags; empty if there are none.
+    executed: training steps executed in all runs into this folder.
+    unshared: training steps if every image set had its own training.
     """
 
     tested: Sequence[Metric]
@@ -27,30 +30,33 @@ class Table:
     verdicts: str
     tags: str
     executed: int
-    alone: int
+    unshared: int
 
 
 class ResultsTable(Section[Table]):
     """A line for each category, detector and variant."""
 
     def gather(self, study: StudyContext) -> Table | None:
-        """None of a search without a chosen point."""
-        found = study.comparisons
-        if not found:
+        """Return the table's columns and notes; None if there is nothing to compare, as before a search has chosen."""
+        comparisons = study.comparisons
+        if not comparisons:
             return None
-        tested, fair = results_metrics(found)
-        verdicts = verdicts_note() if any(v.n > 1 for c in found for v in c.against.values()) else ""
-        executed, alone = _steps(study)
-        return Table(tested, baseline_labels(found), fair, verdicts, tags_note(found), executed, alone)
+        tested, fair = results_metrics(comparisons)
+        verdicts = verdicts_note() if any(v.n > 1 for c in comparisons for v in c.against.values()) else ""
+        executed, unshared = _steps(study)
+        return Table(tested, baseline_labels(comparisons), fair, verdicts, tags_note(comparisons), executed, unshared)
 
     def html(self, study: StudyContext, shown: Table) -> str:
-        """The table, and what its columns mean."""
+        """Render the table and the notes that explain its columns."""
         return render("sections/results.html.j2", study=study, shown=shown)
 
 
 def _steps(study: StudyContext) -> tuple[int, int]:
-    """Steps executed for its trainings, those shared with other studies included, and those without any sharing."""
-    trained = [cell for cell in study.cells if study.arm(cell).has_trace]
-    sets = {cell.image_set: int(study.row(cell)["iterations"]) - 1 for cell in trained}
-    keys = {cell.generator for cell in study.cells if cell.generator}
-    return sum(study.output.steps[key] for key in keys), sum(sets.values())
+    """Return the executed steps of the study's trainings, and the steps if every image set had its own training.
+
+    The executed steps include those that other studies made of the same trainings.
+    """
+    generated = [cell for cell in study.cells if study.arm(cell).has_trace]
+    steps_of_set = {cell.image_set: int(study.row(cell)["iterations"]) - 1 for cell in generated}
+    trainings = {cell.generator for cell in study.cells if cell.generator}
+    return sum(study.output.steps[key] for key in trainings), sum(steps_of_set.values())

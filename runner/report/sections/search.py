@@ -1,4 +1,4 @@
-"""What a study has tried: its trials told in a sentence, drawn, and listed in a table."""
+"""The search for a point: the study's trials in a sentence, in charts and in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.results.trials import State, TrialRecord
 from runner.study.search import points_of
 
 SHOWN_TRIALS = 30
-"""Of the table, the best."""
+"""The table lists at most this many trials, the best ones."""
 ALGORITHMS = {"grid": "A grid", "random": "A random draw", "optuna": "Optuna (TPE)"}
 SCHEDULERS = {"fifo": "(no scheduler: every point goes to its end)", "asha": "with the ASHA scheduler"}
 STATES: Mapping[State, str] = {
@@ -29,7 +29,13 @@ STATES: Mapping[State, str] = {
 
 @dataclass(frozen=True)
 class TrialLine:
-    """A trial in the table: its number by start, the values of the fields that vary, and what became of it."""
+    """A trial's line in the table.
+
+    number: the trial's place in the order of their start, from 1.
+    values: the values of the fields in which the trials differ.
+    reached: the largest L with a value.
+    state: how the trial ended, with its error if it has one.
+    """
 
     number: int
     values: tuple[str, ...]
@@ -41,12 +47,12 @@ class TrialLine:
 
 @dataclass(frozen=True)
 class Searched:
-    """The trials of a study.
+    """The content of the section.
 
-    columns, lines, left_out: the table of the best ones, and how many more there are.
-    unnoted: whether a run was killed before it noted which artifacts belong to the chosen point.
-    partly: whether some trials did not go to their end.
-    file: the study at the chosen point, below ``--out``; empty if there is none.
+    columns, lines: the table of the best trials. left_out: the number of further trials.
+    artifact_record_incomplete: whether the study's record lacks cells of the chosen point, as its run has not ended.
+    partly: whether some trials with a value are not complete.
+    file: the file of the study at the chosen point, below ``--out``; empty if there is none.
     """
 
     tried: Tried
@@ -54,21 +60,21 @@ class Searched:
     columns: tuple[str, ...]
     lines: tuple[TrialLine, ...]
     left_out: int
-    unnoted: bool
+    artifact_record_incomplete: bool
     partly: bool
     file: str
 
 
 class Search(Section[Searched]):
-    """How the points were chosen, and what became of them."""
+    """How the points were chosen, and how their trials ended."""
 
     def gather(self, study: StudyContext) -> Searched | None:
-        """None of a study with one point, and where an old ``--out`` has no trials."""
+        """Return the trials; None for a study with one point, and in an ``--out`` from before trials were recorded."""
         if not study.trials:
             return None
         tried = Tried(study.study, study.trials, study.chosen)
         lines = _lines(tried)
-        noted = {cell.fingerprint for cell in study.record.cells}
+        recorded = {cell.fingerprint for cell in study.record.cells}
         file = f"chosen/{study.study.name}.yaml"
         return Searched(
             tried=tried,
@@ -76,13 +82,13 @@ class Search(Section[Searched]):
             columns=tuple(SYMBOLS.get(field, field) for field in tried.varied),
             lines=lines[:SHOWN_TRIALS],
             left_out=len(lines[SHOWN_TRIALS:]),
-            unnoted=not noted.issuperset(study.chosen_cells),
+            artifact_record_incomplete=not recorded.issuperset(study.chosen_cells),
             partly=any(trial.best and trial.state != "complete" for trial in study.trials),
             file=file if file in study.output.results.files.names("chosen", ".yaml") else "",
         )
 
     def html(self, study: StudyContext, shown: Searched) -> str:
-        """With charts, once a trial has a value."""
+        """Render the section; its charts need a trial with a value."""
         tried, charts = shown.tried, {"by_field": "", "by_order": "", "by_length": ""}
         if any(trial.best for trial in tried.trials):
             charts["by_order"] = search_charts.by_order(tried)
@@ -92,16 +98,16 @@ class Search(Section[Searched]):
 
 
 def _sentence(study: StudyContext, tried: Tried) -> str:
-    """How the points were chosen, what became of them, what is best, and what it took."""
+    """Describe how the points were chosen, how the trials ended, the best point, and the training steps."""
     search, states = study.study.search, Counter(trial.state for trial in tried.trials)
-    told = [f"{states[s]} {text}" for s, text in STATES.items() if states[s] or s in ("complete", "failed")]
-    wanted = search.trials if search.algorithm == "optuna" else len(points_of(study.study))
-    of = f" of {wanted}" if len(tried.trials) < wanted else ""
+    counts = [f"{states[s]} {text}" for s, text in STATES.items() if states[s] or s in ("complete", "failed")]
+    planned = search.trials if search.algorithm == "optuna" else len(points_of(study.study))
+    of = f" of {planned}" if len(tried.trials) < planned else ""
     fields = ", ".join(tried.drawn)
     return (
         f"{ALGORITHMS[search.algorithm]} {SCHEDULERS[search.scheduler]} tried {len(tried.trials)}{of} points"
         + f", which differ in {fields}" * bool(fields)
-        + f": {', '.join(told)}. {_choice(study)}{_effort(study)}"
+        + f": {', '.join(counts)}. {_choice(study)}{_training_steps(study)}"
     )
 
 
@@ -117,19 +123,22 @@ def _choice(study: StudyContext) -> str:
     )
 
 
-def _effort(study: StudyContext) -> str:
-    executed, alone = _executed(study), _alone(study)
-    if not executed or not alone:
+def _training_steps(study: StudyContext) -> str:
+    executed, unshared = _executed_steps(study), _unshared_steps(study)
+    if not executed or not unshared:
         return ""
     to = f" to L = {max(study.study.iterations)}" if study.study.search.scheduler == "asha" else ""
     return (
-        f" All trainings took {executed} generator steps, {100 * executed / alone:.0f} % of the "
-        f"{alone} that training every point{to} on its own takes."
+        f" All trainings took {executed} generator steps, {100 * executed / unshared:.0f} % of the "
+        f"{unshared} that training every point{to} on its own takes."
     )
 
 
-def _executed(study: StudyContext) -> int:
-    """Steps of each training as the runs wrote them down, or as its rows show: a killed run writes nothing."""
+def _executed_steps(study: StudyContext) -> int:
+    """Count the executed steps of the study's trainings.
+
+    A killed run records no steps, so each training counts at least the steps to the largest L of its rows.
+    """
     reached: dict[str, int] = {}
     for cell in (c for c in study.record.cells if c.generator):
         key, row = str(cell.generator), study.output.rows.get(cell.fingerprint)
@@ -137,20 +146,21 @@ def _executed(study: StudyContext) -> int:
     return sum(max(count, study.output.steps[key]) for key, count in reached.items())
 
 
-def _alone(study: StudyContext) -> int:
-    """Steps if each image set had a training of its own, of ASHA's points each to the largest L.
+def _unshared_steps(study: StudyContext) -> int:
+    """Count the steps if every image set had its own training, which with ASHA goes to the largest L.
 
-    Every trial has its first report, and in it all of its image sets.
+    Only each trial's first report is counted: it covers all categories and supports, and later reports are of the same
+    trainings.
     """
     first = {f for trial in study.trials for report in trial.reports[:1] for f in report.fingerprints}
-    own = [cell for cell in study.cells if cell.fingerprint in first and study.arm(cell).has_trace]
+    generated = [cell for cell in study.cells if cell.fingerprint in first and study.arm(cell).has_trace]
     asha, last = study.study.search.scheduler == "asha", max(study.study.iterations)
-    steps = {str(cell.image_set): (last if asha else int(study.row(cell)["iterations"])) - 1 for cell in own}
+    steps = {str(cell.image_set): (last if asha else int(study.row(cell)["iterations"])) - 1 for cell in generated}
     return sum(steps.values())
 
 
 def _lines(tried: Tried) -> tuple[TrialLine, ...]:
-    """The best trials first; those without a value, by start, last."""
+    """Return a line for each trial, the best first; trials without a value come last, in the order of their start."""
     numbered = list(enumerate(tried.trials, start=1))
     ordered = sorted(numbered, key=lambda pair: pair[1].best.value if pair[1].best else -math.inf, reverse=True)
     fields = tried.varied
@@ -158,17 +168,17 @@ def _lines(tried: Tried) -> tuple[TrialLine, ...]:
 
 
 def _line(tried: Tried, number: int, trial: TrialRecord, fields: Sequence[str]) -> TrialLine:
-    finite = [report.iterations for report in trial.reports if math.isfinite(report.value)]
+    lengths = [report.iterations for report in trial.reports if math.isfinite(report.value)]
     best = trial.best
-    value = f"{best.value:.4f}" if best else "–"
-    if best and best.iterations != finite[-1]:  # later reports were worse
-        value += f" at L = {best.iterations}"
+    objective = f"{best.value:.4f}" if best else "–"
+    if best and best.iterations != lengths[-1]:  # later reports were worse
+        objective += f" at L = {best.iterations}"
     state = STATES[trial.state] + (f": {trial.error.splitlines()[0]}" if trial.error else "")
     return TrialLine(
         number=number,
         values=tuple(value_text(trial.values.get(field)) for field in fields),
-        reached=str(finite[-1]) if finite else "–",
-        objective=value,
+        reached=str(lengths[-1]) if lengths else "–",
+        objective=objective,
         state=state,
         is_chosen=trial == tried.chosen,
     )
