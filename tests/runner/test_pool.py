@@ -17,7 +17,7 @@ from rich.console import Console
 
 from components.errors import BadInput, GoodshotError
 from runner.cluster.pool import ActorPool
-from runner.cluster.worker import JobReport, Job
+from runner.cluster.worker import Job, JobReport
 from runner.plan.scheduling import Share
 from runner.run.execute import plan_studies, run_studies
 from runner.run.options import Options

@@ -64,10 +64,11 @@ def test_stages_fit_on_nodes_one_by_one(share: Share, fit: int) -> None:
     assert share.fits(MIXED) == fit
 
 
-def test_workers_that_train_together_take_as_much_each_on_any_node() -> None:
-    assert Share(1, 0, workers=2).fits(MIXED) == 43 // 3
-    assert Share(1, 1, workers=2).fits(MIXED) == 1
-    assert Share(1, 1, workers=3).fits(MIXED) == 0
+def test_workers_that_train_one_generator_fit_on_one_node() -> None:
+    # The actor and its two workers have a CPU each, and are on one node.
+    assert Share(1, 0, workers=2).fits(MIXED) == 8 // 3 + 32 // 3 + 3 // 3
+    # Of three GPUs on two nodes, the actor and its workers would need three on one.
+    assert Share(1, 1, workers=2).fits(MIXED) == 0
 
 
 def test_without_a_gpu_everything_is_on_the_cpu(training: Training) -> None:
