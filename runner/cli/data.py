@@ -17,12 +17,13 @@ def doctor(
     """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
     from runner.machine.doctor import examine, print_findings
     from runner.named import load_study
+    from runner.report.summary import counted
 
     declared = load_study(study, settings or []) if study else None
     console = stdout()
     missing = print_findings(console, examine(declared))
     if missing and study:
-        raise GoodshotError(f"study {study}: {missing} things are missing, listed above with their remedies")
+        raise GoodshotError(f"study {study}: {counted(missing, 'thing')} missing, listed above with a remedy")
 
 
 def fetch(
@@ -100,13 +101,14 @@ def gc(
     from datetime import timedelta
 
     from components.download import readable
+    from runner.report.summary import counted
     from runner.store.files import Files, absolute
     from runner.store.retention import remove, superfluous
 
     files = Files(absolute(store))
     total = 0
     for group in superfluous(files, timedelta(hours=hours), checkpoints):
-        typer.echo(f"{readable(group.size)} in {len(group.names)} files {group.why}" + " are deleted" * yes)
+        typer.echo(f"{readable(group.size)} in {counted(len(group.names), 'file')} {group.why}" + " are deleted" * yes)
         total += group.size
         if yes:
             remove(files, group)

@@ -75,8 +75,8 @@ def plan(
     settings: Settings = None,
     oracle: Oracle = False,
     store: StoreURI = None,
-    cpus: Annotated[float | None, typer.Option(help="CPUs of the planned run (default: this machine's).")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs of the planned run (default: this machine's).")] = None,
+    cpus: Annotated[int | None, typer.Option(help="CPUs of the planned run (default: this machine's).", min=1)] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs of the planned run (default: this machine's).", min=0)] = None,
     quick: Quick = False,
 ) -> None:
     """Show a study's cells and stages, how many are shared and finished, and the remaining cost; runs nothing."""
@@ -96,7 +96,7 @@ def plan(
     options = Options(out or str(cache_dir() / "plan"), store)
     planned = plan_studies(declared, options)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
-    resources = {"CPU": cpus or usable_cpus(), "GPU": usable_gpus() if gpus is None else gpus}
+    resources = {"CPU": float(cpus or usable_cpus()), "GPU": float(usable_gpus() if gpus is None else gpus)}
     shares = Shares([resources], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()

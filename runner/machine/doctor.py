@@ -222,7 +222,10 @@ def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
 def _wandb() -> Finding:
     from runner.machine.tracking_mode import tracking_mode
 
-    mode = tracking_mode()
+    try:
+        mode = tracking_mode()
+    except BadInput as error:
+        return Finding("W&B", "WANDB_MODE", "missing", str(error), "export WANDB_MODE=offline")
     if mode == "online":
         has_key = bool(os.environ.get("WANDB_API_KEY"))
         return Finding("W&B", mode, "here", "a key is set" if has_key else "no WANDB_API_KEY: W&B's own login is used")

@@ -56,9 +56,11 @@ def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: C
     stages = plan.closure(dict.fromkeys(id_ for cell in plan.cells.values() for id_ in cell.inputs))
     users = _users(plan, stages)
     prices = _Prices(shares, costs)
+    # A cell that has a row asks for no stage any more, whatever became of the store.
+    needed = {id_ for id_, cells in users.items() if id_ not in made and not cells <= finished}
     for id_, stage in stages.items():
-        missing = [product for product in products.get(id_, ()) if product.id not in made]
-        is_remaining = bool(missing) if id_ in products and not stage.is_artifact else id_ not in made
+        missing = [product for product in products.get(id_, ()) if product.id in needed]
+        is_remaining = bool(missing) if id_ in products and not stage.is_artifact else id_ in needed
         prices.add(stage, missing if not stage.is_artifact else [stage], is_remaining, users[id_])
     for fingerprint, cell in plan.cells.items():
         prices.add(cell, [cell], fingerprint not in finished, {fingerprint})

@@ -79,15 +79,11 @@ class Shares:
 
     def of(self, stage: Stage) -> Share:
         """The share that a stage reserves according to its study's resources."""
-        resources = stage.resources
-        if stage.takes == "generator":
-            workers = resources.generator_workers if stage.trains and resources.generator_workers > 1 else 0
-            gpus = self._gpus(resources.generator_gpus, stage.memory_kind())
-            # Two processes of one process group cannot share a GPU.
-            return Share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, workers)
-        if stage.takes == "detector":
-            return Share(resources.detector_cpus, self._gpus(resources.detector_gpus, stage.memory_kind()))
-        return Share(1, 0)
+        return self._reserved(stage.takes, stage.resources, stage.memory_kind(), stage.trains)
+
+    def largest(self, resources: Resources) -> dict[str, Share]:
+        """The largest share of a study's generator and detector stages: before their GPU memory was measured."""
+        return {takes: self._reserved(takes, resources, "", True) for takes in ("generator", "detector")}
 
     def at_once(self, stage: Stage) -> int:
         """How many stages like this one run at once; at least one."""
@@ -97,14 +93,22 @@ class Shares:
 
     def detections(self, resources: Resources) -> int:
         """How many detections run at once if their GPU memory was never measured; at least one."""
-        declared = resources.detector_gpus
-        gpus = float(self.has_gpus) if declared == "auto" else declared
-        return max(1, Share(resources.detector_cpus, gpus).fits(self.nodes))
+        return max(1, self.largest(resources)["detector"].fits(self.nodes))
 
     def measured(self, kind: str, memory: Memory) -> None:
         """Note the GPU memory that a stage with this kind of work needed."""
         earlier = self.memory.get(kind)
         self.memory[kind] = memory if earlier is None else earlier.largest(memory)
+
+    def _reserved(self, takes: str, resources: Resources, memory_kind: str | None, trains: bool) -> Share:
+        if takes == "generator":
+            workers = resources.generator_workers if trains and resources.generator_workers > 1 else 0
+            gpus = self._gpus(resources.generator_gpus, memory_kind)
+            # Two processes of one process group cannot share a GPU.
+            return Share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, workers)
+        if takes == "detector":
+            return Share(resources.detector_cpus, self._gpus(resources.detector_gpus, memory_kind))
+        return Share(1, 0)
 
     def _gpus(self, declared: Any, kind: str | None) -> float:
         if declared != "auto":

@@ -21,7 +21,7 @@ from runner.declaration.resources import Resources
 from runner.machine.tracking_mode import tracking_mode
 from runner.plan.plan import Plan, Trial, point_key
 from runner.plan.planning import Declared, plan_point
-from runner.plan.scheduling import Share, Shares
+from runner.plan.scheduling import Shares
 from runner.run.options import Options, Run, Stopped
 from runner.run.tracker_actor import TrackerHandle
 from runner.run.work import Work
@@ -39,7 +39,7 @@ def execute(work: Work, options: Options, console: Console) -> Run:
     with cluster(options.address, options.cpus):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for declared in work.declared:
-            _check_room(declared.study.resources, nodes)
+            _check_room(declared.study.resources, Shares(nodes))
         return _Driver(work, options, nodes).run(console)
 
 
@@ -130,21 +130,20 @@ class _Driver:
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
 
 
-def _check_room(resources: Resources, nodes: Sequence[Mapping[str, Any]]) -> None:
+def _check_room(resources: Resources, shares: Shares) -> None:
     """Raise :class:`BadInput` if no node has room for a stage, because such a stage would wait for ever."""
-    for kind in ("generator", "detector"):
-        cpus, declared = getattr(resources, f"{kind}_cpus"), getattr(resources, f"{kind}_gpus")
-        gpus = 0 if declared == "auto" else declared
-        workers = resources.generator_workers if kind == "generator" and resources.generator_workers > 1 else 0
-        if not Share(cpus, gpus, workers).fits(nodes):
-            sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
-            per_process = f" for each of {workers + 1} processes ({workers} workers and the one that samples)" * bool(
-                workers
-            )
-            raise BadInput(
-                f"resources: a {kind} asks for {cpus:g} CPUs and {gpus:g} GPUs{per_process}, "
-                f"and the nodes have {sizes}; lower resources.{kind}_cpus or resources.{kind}_gpus"
-            )
+    for kind, share in shares.largest(resources).items():
+        if share.fits(shares.nodes):
+            continue
+        sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in shares.nodes}))
+        processes, fields = "", f"resources.{kind}_cpus or resources.{kind}_gpus"
+        if share.workers:
+            processes = f" for each of {share.workers + 1} processes ({share.workers} workers and the one that samples)"
+            fields = f"resources.generator_workers, {fields}"
+        raise BadInput(
+            f"resources: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs{processes}, "
+            f"and the nodes have {sizes}; lower {fields}"
+        )
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:

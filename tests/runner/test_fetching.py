@@ -204,6 +204,16 @@ def test_doctor_shows_everything_and_no_secret(
     assert "efficientnet_lite0 here" in said
 
 
+def test_doctor_shows_everything_though_the_tracking_mode_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    main(["doctor"])
+    said = printed(capsys)
+    assert "efficientnet_lite0 here" in said
+    assert "WANDB_MODE=foo: use online, offline or disabled" in said
+
+
 def test_doctor_names_a_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "oneshot_lite0", "--set", f"dataset.root={tmp_path}"]) == 1
     assert "photographs mvtec_ad missing" in printed(capsys)

@@ -68,6 +68,17 @@ def test_stages_are_counted_and_priced(tiny_study: Callable[..., Study], tmp_pat
     assert wall_hours(unknown.values(), 4, 0) is None
 
 
+def test_finished_cells_cost_nothing_even_without_their_store(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    plan, store = plan_studies([tiny_study(**SWEEP)], Options(str(tmp_path / "out"))), Store(str(tmp_path / "store"))
+    found = price(plan, store, {*plan.cells}, Shares([]), measured(plan))
+    assert {each.kind: each.remaining for each in found} == dict.fromkeys((each.kind for each in found), 0)
+    assert sum(each.disk for each in found) == 0
+    # One cell of the shorter training is missing: its stages come back, and no other.
+    (missing,) = [f for f, cell in plan.cells.items() if "vq_weight=0.5 copies=2 iterations=4" in cell.cell.label]
+    found = price(plan, store, {*plan.cells} - {missing}, Shares([]), measured(plan))
+    assert {each.kind: each.remaining for each in found} == dict.fromkeys((each.kind for each in found), 1)
+
+
 def test_hours_of_gpus_are_priced_and_need_one(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(**SWEEP, resources={"generator_gpus": 0.5})
     plan, store = plan_studies([study], Options(str(tmp_path / "out"))), Store(str(tmp_path / "store"))

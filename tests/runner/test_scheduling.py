@@ -102,6 +102,12 @@ def test_what_is_declared_holds_and_limits_are_kept(training: Training) -> None:
     assert Shares([{"CPU": 2.0}]).at_once(training(generators=9)) == 2
 
 
+def test_room_is_looked_for_before_memory_was_measured(tiny_study: Callable[..., Study]) -> None:
+    resources = tiny_study(shots=2, resources={"generator_workers": 2, "detector_cpus": 2}).resources
+    assert Shares(MIXED).largest(resources) == {"generator": Share(1, 1, workers=2), "detector": Share(2, 1)}
+    assert Shares([{"CPU": 2.0}]).largest(resources) == {"generator": Share(1, 0, workers=2), "detector": Share(2, 0)}
+
+
 def test_each_stage_takes_what_its_own_studys_resources_say(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     """Two studies of one run that declare different resources."""
     resources = [{"generator_cpus": 2, "detector_cpus": 3, "detector_gpus": 0.5}, {"detections": 1}]

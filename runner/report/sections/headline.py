@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,7 +165,8 @@ def _chosen_from_rows(study: StudyContext) -> _ChosenPoint | None:
     objective, judged = study.study.objective, study.study.judged_arm
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in study.rows if study.is_sweep and judged.point_fields else ():
-        if row["arm"] == judged.label and row[objective] is not None:
+        value = row[objective]
+        if row["arm"] == judged.label and value is not None and math.isfinite(value):
             points.setdefault(tuple(row[c] for c in judged.point_fields), []).append(row)
     if not points:
         return None

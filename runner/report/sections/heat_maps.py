@@ -65,7 +65,7 @@ def _chart(heat_map: HeatMap) -> str:
     weights, lengths, copies = (sorted({row[c] for row in rows}) for c in ("vq_weight", "iterations", "copies"))
     values_at: defaultdict[tuple[float, int, int], list[float]] = defaultdict(list)
     for row in rows:
-        if row[name] is not None:
+        if _is_finite(row, heat_map.metric):
             values_at[row["vq_weight"], row["iterations"], row["copies"]].append(row[name])
     means = {point: float(np.mean(values)) for point, values in values_at.items()}
     grid = np.array([[[means.get((w, n, m), np.nan) for n in lengths] for w in weights] for m in copies])
