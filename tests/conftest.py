@@ -58,7 +58,7 @@ def _ray(request: pytest.FixtureRequest, _shared_ray: ExitStack) -> None:
     """
     shares = getattr(request.module, "SHARES_RAY", False)
     if shares and not ray.is_initialized():
-        _shared_ray.enter_context(cluster(None, 2))
+        _shared_ray.enter_context(cluster(None, 4))
     elif not shares:
         _shared_ray.close()
 
