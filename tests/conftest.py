@@ -43,6 +43,11 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that share a Ray come one after the other, so that it is started once; and first, as they take longest."""
+    items.sort(key=lambda item: not getattr(getattr(item, "module", None), "SHARES_RAY", False))
+
+
 @pytest.fixture(scope="session")
 def _shared_ray() -> Iterator[ExitStack]:
     with ExitStack() as started:
