@@ -44,7 +44,7 @@ def _one_thread() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules that share a Ray come one after the other, so that it is started once; and first, as they take longest."""
+    """Modules that share a Ray come first, as they take longest, and one after the other, so that it starts once."""
     items.sort(key=lambda item: not getattr(getattr(item, "module", None), "SHARES_RAY", False))
 
 
