@@ -22,8 +22,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	@$(BIN)/goodshot demo --out $(OUT)
 
+# Two processes, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
 test: install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install
