@@ -10,6 +10,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -40,8 +41,13 @@ class SchemaNode:
     definitions: Mapping[str, Any]
 
     @classmethod
+    @lru_cache
     def of(cls, model: type[BaseModel]) -> SchemaNode:
-        """The root node, whose children are the model's own fields."""
+        """The root node, whose children are the model's own fields.
+
+        It is cached, because every point of a search is validated and a schema takes 20 ms. Dataset names are part of
+        it: a test that adds a dataset clears the cache.
+        """
         schema = model.model_json_schema()
         return cls(schema, schema.get("$defs", {}))
 

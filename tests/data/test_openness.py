@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from runner.cli import main
 from runner.data.catalogue import read_catalogue
 from runner.data.config import DatasetConfig
 from runner.named import load_study
+from runner.study.problems import SchemaNode
 from runner.study.settings import validate
 from tests.data import miniatures
 
@@ -49,8 +51,12 @@ TOY = Dataset(
 
 
 @pytest.fixture(autouse=True)
-def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(datasets, "DATASETS", (*datasets.DATASETS, TOY))
+    # What is allowed in a study is remembered for the whole process.
+    SchemaNode.of.cache_clear()
+    yield
+    SchemaNode.of.cache_clear()
 
 
 def splits(samples: tuple[Sample, ...] | list[Sample]) -> list[str]:

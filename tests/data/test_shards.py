@@ -67,8 +67,8 @@ def test_columns_are_read_where_they_are_mapped(shard: Path) -> None:
     before = pa.total_allocated_bytes()
     table = read_split(shard, ["image", "masks"], verify=False)
     assert table.nbytes > 100_000
-    # Tables of earlier tests may be freed meanwhile, so it can be less.
-    assert pa.total_allocated_bytes() <= before
+    # A few bytes of bookkeeping may come, and tables of earlier tests may be freed meanwhile.
+    assert pa.total_allocated_bytes() < before + 10_000
 
 
 def test_chosen_images_come_in_the_order_asked(

@@ -52,6 +52,7 @@ from runner.store.files import Files
 from runner.store.fingerprint import canonical, fingerprint
 from runner.store.retention import superfluous
 from runner.study.experiment import Experiment, Reference
+from runner.study.problems import SchemaNode
 from runner.study.study import Study
 
 SHARES_RAY = True
@@ -197,7 +198,7 @@ TOY_ROOT = Path("unset")
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each toy as the last of its tuple."""
     monkeypatch.setattr(runner.arms, "ARMS", (*runner.arms.ARMS, Mirrored()))
     monkeypatch.setattr(runner.cells, "CELL_KINDS", (*runner.cells.CELL_KINDS, Brightness()))
@@ -208,6 +209,9 @@ def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(experiments, "EXPERIMENTS", (*experiments.EXPERIMENTS, TOY_EXPERIMENT))
     monkeypatch.setitem(globals(), "TOY_ROOT", write_toy(tmp_path / "toy"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    SchemaNode.of.cache_clear()
+    yield
+    SchemaNode.of.cache_clear()
 
 
 def write_toy(root: Path) -> Path:
