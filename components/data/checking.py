@@ -1,12 +1,13 @@
 """Check the listed images: every file is read completely, decoded if its format has no checksum, and hashed."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from components.data.images import Mask, check_image, decode_mask, defect_id_of
+from components.data.images import ImageFacts, check_image, defect_id_of, read_mask
 from components.data.layout import Defects, Entry, Finding, Kind, Listing
+from components.data.masks import Mask
 from components.data.sample import MaskFile, Sample
 from components.errors import BadInput
 
@@ -33,23 +34,51 @@ def check(
             samples += [sample] if sample else []
             findings += found
             done()
-    return listing.hold_out(sorted(samples, key=lambda s: s.image_id)), findings
+    held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
+    return held_out, [*findings, *overlaps(held_out)]
+
+
+def overlaps(samples: Iterable[Sample]) -> list[Finding]:
+    """Returns a finding for each test image whose file is a training image too, or a test image with another label."""
+    samples = list(samples)
+    train = {s.sha256: s for s in samples if s.split == "train"}
+    labels: dict[str, Sample] = {}
+    findings = []
+    for sample in (s for s in samples if s.split == "test"):
+        other = labels.setdefault(sample.sha256, sample)
+        if (trained := train.get(sample.sha256)) is not None:
+            problem = f"is the training image {trained.image_id} too, so that its score says nothing"
+            findings.append(Finding("overlap", sample.image_path, problem, "remove one of the two"))
+        elif other.label != sample.label:
+            problem = f"is {other.image_id} too, with another label"
+            findings.append(Finding("overlap", sample.image_path, problem, "remove the wrong one"))
+    return findings
 
 
 def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
-    findings, masks = [], []
     try:
         data = _read(entry.image)
-        width, height = _size(entry.image, data)
+        facts = _facts(entry.image, data)
     except _Wrong as wrong:
         return None, [wrong.finding]
+    findings = _noted(entry, facts)
+    masks: list[MaskFile] = []
+    is_marked = False
     for path in entry.masks:
         try:
-            masks.append(_mask(path, entry, (width, height)))
+            mask, marked, noted = _mask(path, entry, (facts.width, facts.height))
+            masks.append(mask)
+            findings += noted
+            is_marked = is_marked or bool(marked.any())
         except _Wrong as wrong:
             findings.append(wrong.finding)
-    if findings:
+    if any(finding.stops for finding in findings):
         return None, findings
+    if masks and not is_marked:
+        remedy = "draw the defect, or move the image to the normal ones"
+        findings.append(
+            Finding("noted", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
+        )
     return Sample(
         image_id=entry.image.relative_to(folder).as_posix(),
         dataset=dataset,
@@ -58,26 +87,31 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
         defect_type=entry.defect_type,
         label=entry.label,
         image_path=entry.image,
-        width=width,
-        height=height,
+        width=facts.width,
+        height=facts.height,
         sha256=hashlib.sha256(data).hexdigest(),
         masks=tuple(masks),
-    ), []
+    ), findings
 
 
-def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> MaskFile:
+def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Mask, list[Finding]]:
     data = _read(path)
     defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
     try:
-        marked = decode_mask(data, defect_id=defect_id)
+        reading = read_mask(data, defect_id)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace the file") from error
+    marked = reading.marked
     height, width = marked.shape
     if (width, height) != size:
         sizes = f"the mask is {width}x{height}, its image {entry.image.name} is {size[0]}x{size[1]}"
         raise _Wrong("mismatched", path, sizes, "resize the mask (nearest neighbour)")
-    return MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id, _saturation(marked, defect_id, entry.defects))
+    saturation = _saturation(marked, defect_id, entry.defects)
+    file = MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id, saturation, reading.rule)
+    share = f"{100 * marked.mean():.2g} % of its pixels"
+    remedy = "store masks as 0 and 255 if that is not what is meant"
+    return file, marked, [Finding("noted", path, f"{reading.note} ({share})", remedy)] if reading.note else []
 
 
 def _saturation(marked: Mask, defect_id: int | None, defects: Defects | None) -> float | None:
@@ -100,7 +134,19 @@ def _defect_id(path: Path, data: bytes, allowed: Defects) -> int:
     return value
 
 
-def _size(path: Path, data: bytes) -> tuple[int, int]:
+def _noted(entry: Entry, facts: ImageFacts) -> list[Finding]:
+    findings = []
+    if facts.frames > 1:
+        problem = f"holds {facts.frames} frames, of which only the first is read"
+        findings.append(Finding("noted", entry.image, problem, "store one photograph a file"))
+    if facts.orientation != 1 and entry.masks:
+        problem = f"is turned by its EXIF tag (orientation {facts.orientation}), and its mask is read as it is stored"
+        remedy = "check that the mask was drawn on the turned image, or remove the tag"
+        findings.append(Finding("noted", entry.image, problem, remedy))
+    return findings
+
+
+def _facts(path: Path, data: bytes) -> ImageFacts:
     try:
         return check_image(data)
     except BadInput as error:

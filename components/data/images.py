@@ -6,16 +6,17 @@ Letters: H, W height and width.
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from components.data.masks import DEEP, Mask, MaskReading, read_mask_image
 from components.errors import BadInput
 
 RGB = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Encoded = bytes | memoryview
 """A file's bytes, read into memory or memory-mapped."""
 
@@ -36,7 +37,8 @@ _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _SIXTEEN_TO_EIGHT = 65535 / 255
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
+"""First bytes of JPEG, of JPEG 2000 and of its bare codestream."""
 
 
 def decode_rgb(data: Encoded, size: int | None = None) -> RGB:
@@ -49,27 +51,35 @@ def decode_rgb(data: Encoded, size: int | None = None) -> RGB:
     Raises:
         BadInput: the bytes are not a readable image, or hold floating-point pixels.
     """
-    plain = _plain_png(data)
+    plain = plain_png(data)
     if plain is not None and plain.shape[2:] and (size is None or plain.shape[:2] == (size, size)):
         return plain
-    image = _eight_bit(_open(data) if plain is None else Image.fromarray(plain)).convert("RGB")
+    image = _eight_bit(open_image(data) if plain is None else Image.fromarray(plain)).convert("RGB")
     if size is not None:
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
 
 
-def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = None) -> Mask:
-    """Returns the mask as bool (H, W), or (size, size) by a nearest-neighbour square resize.
-
-    A pixel is marked above half of the file's range (127 of 255, 32767 of 65535). Masks stored as 0 and 1
-    are marked above 0. With a `defect_id`, the pixels of that value are marked.
+def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
+    """Reads a mask file as `components.data.masks` says. With a `defect_id`, the pixels of that value are marked.
 
     Raises:
-        BadInput: the bytes are not a readable image, or it is unclear which values are marked.
+        BadInput: the bytes are not a readable image, or hold values below 0 or values that are not numbers.
     """
-    plain = _plain_png(data)
-    image = _open(data) if plain is None else Image.fromarray(plain)
-    marked = _marked(image) if defect_id is None else np.asarray(image) == defect_id
+    plain = plain_png(data)
+    image = open_image(data) if plain is None else Image.fromarray(plain)
+    if defect_id is not None:
+        return MaskReading(np.asarray(image) == defect_id)
+    return read_mask_image(image, is_lossy=plain is None and _is_lossy(data))
+
+
+def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = None) -> Mask:
+    """Returns the mask of `read_mask` as bool (H, W), or (size, size) by a nearest-neighbour square resize.
+
+    Raises:
+        BadInput: see `read_mask`.
+    """
+    marked = read_mask(data, defect_id).marked
     if size is None:
         return marked
     resized = Image.fromarray(marked.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
@@ -82,8 +92,8 @@ def defect_id_of(data: bytes) -> int:
     Raises:
         BadInput: the bytes are not a readable greyscale image, or hold no or several such values.
     """
-    image = _open(data)
-    if image.mode not in ("L", "P", "1", *_SIXTEEN_BIT):
+    image = open_image(data)
+    if image.mode not in ("L", "P", "1", *DEEP):
         raise BadInput(f"the mask has {image.mode} pixels; store one value a pixel (8-bit greyscale)")
     values = sorted({int(v) for v in np.unique(np.asarray(image))} - {0})
     if len(values) != 1:
@@ -108,8 +118,18 @@ def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
     return encode_png(values.astype(np.uint8)) if defect_id < 256 else encode_png(values.astype(np.uint16))
 
 
-def check_image(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) after decoding, having checked that the whole file is intact.
+@dataclass(frozen=True)
+class ImageFacts:
+    """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames."""
+
+    width: int
+    height: int
+    orientation: int = 1
+    frames: int = 1
+
+
+def check_image(data: bytes) -> ImageFacts:
+    """Returns the facts of an image file, having checked that the whole file is intact.
 
     A PNG has checksums, so its pixels are not decoded; those of other formats are.
 
@@ -118,20 +138,23 @@ def check_image(data: bytes) -> tuple[int, int]:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            orientation = int(image.getexif().get(_ORIENTATION) or 1)
             if image.format != "PNG":
                 image.load()
-            # Read after loading: for a TIFF, Pillow applies the rotation then, and drops the tag.
             width, height = image.size
-            sideways = image.getexif().get(_ORIENTATION) in _SIDEWAYS
+            # For a TIFF, Pillow applies the rotation while loading, and drops the tag.
+            if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+                width, height = height, width
+            frames = int(getattr(image, "n_frames", 1))
         if image.format == "PNG":
             _verify_png(data)
     except _UNREADABLE as error:
         raise BadInput(f"not a readable image ({_reason(error)})") from error
-    return (height, width) if sideways else (width, height)
+    return ImageFacts(width, height, orientation, frames)
 
 
-def _plain_png(data: Encoded) -> NDArray[np.uint8] | None:
-    """The pixels (H, W) or (H, W, 3) of the most common PNG files, which libspng decodes a quarter faster than Pillow.
+def plain_png(data: Encoded) -> NDArray[np.uint8] | None:
+    """Returns the pixels (H, W) or (H, W, 3) of the most common PNG files, which libspng decodes faster than Pillow.
 
     These are 8-bit grey or RGB, not interlaced, without a chunk that changes pixels (transparency, rotation, palette).
     Returns None for all other and for damaged files, whose errors Pillow then reports.
@@ -164,13 +187,21 @@ def _verify_png(data: bytes) -> None:
         image.verify()
 
 
-def _open(data: Encoded) -> Image.Image:
+def open_image(data: Encoded) -> Image.Image:
+    """Returns the image, loaded completely and turned by its EXIF tag. Raises BadInput if it is not readable."""
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
         return ImageOps.exif_transpose(image)
     except _UNREADABLE as error:
         raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
+
+
+def _is_lossy(data: Encoded) -> bool:
+    head = bytes(memoryview(data).cast("B")[:32])
+    is_webp = head[:4] == b"RIFF" and head[12:16] == b"VP8 "
+    is_avif = head[4:8] == b"ftyp" and b"avif" in head
+    return is_webp or is_avif or head.startswith(LOSSY)
 
 
 def _reason(error: Exception) -> str:
@@ -181,21 +212,7 @@ def _reason(error: Exception) -> str:
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise BadInput("floating-point pixels have no known range; store the image with 8 or 16 bits")
-    if image.mode not in _SIXTEEN_BIT:
+    if image.mode not in DEEP:
         return image
     values = np.asarray(image).astype(np.float64) / _SIXTEEN_TO_EIGHT
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
-
-
-def _marked(image: Image.Image) -> Mask:
-    if image.mode == "F":
-        raise BadInput("a mask of floating-point pixels has no known range; store it as 0 and 255")
-    deep = image.mode in _SIXTEEN_BIT
-    values = np.asarray(image if deep else image.convert("L"))
-    largest = int(values.max())
-    if largest <= 1:
-        return values > 0
-    marked = values > (65535 if deep else 255) / 2
-    if not marked.any():
-        raise BadInput(f"the mask's largest value is {largest}; store masks as 0 and 255 (or 0 and 1)")
-    return np.asarray(marked, dtype=np.bool_)

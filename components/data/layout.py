@@ -13,8 +13,10 @@ from typing import Literal
 from components.data.sample import Sample, SplitName
 from components.errors import BadInput
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-Kind = Literal["broken", "missing", "unexpected", "mismatched"]
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".gif"}
+)
+Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "overlap"]
 Defects = Mapping[int, Callable[[int], int] | None]
 """(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
 
@@ -23,13 +25,20 @@ Defects = Mapping[int, Callable[[int], int] | None]
 class Finding:
     """One problem of a dataset's files.
 
-    Files with an `unexpected` finding are skipped when a dataset is read; any other finding stops it.
+    Files with an `unexpected` finding are skipped when a dataset is read, files with a `noted` one are read as it says.
+    Files with an `overlap` finding are read too, but a study refuses them unless told otherwise. Any other finding
+    stops the reading.
     """
 
     kind: Kind
     path: Path
     problem: str
     remedy: str
+
+    @property
+    def stops(self) -> bool:
+        """Whether the files cannot be read without correcting it."""
+        return self.kind not in ("unexpected", "noted", "overlap")
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}; {self.remedy}"

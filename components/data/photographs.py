@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.data.images import RGB, Mask
+from components.data.images import RGB
+from components.data.masks import Mask
 from components.data.sample import SplitName
 
 Gray = NDArray[np.uint8]

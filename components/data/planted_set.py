@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from components.config import Config
-from components.data.images import RGB, Mask
+from components.data.images import RGB
+from components.data.masks import Mask
 from components.data.planting import PLANTERS
 from components.data.sample import GOOD
 from components.data.shards import Split

@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.images import RGB, Mask
+from components.data.images import RGB
+from components.data.masks import Mask
 
 Float = NDArray[np.float64]
 

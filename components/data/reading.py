@@ -20,18 +20,23 @@ class Report:
 
 
 def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
-    """Returns the category's samples sorted by `image_id`, every file read and verified.
+    """Returns the samples of `read_category`."""
+    return list(read_category(name, root, category).samples)
+
+
+def read_category(name: str, root: Path, category: str) -> Report:
+    """Returns the category's samples sorted by `image_id`, every file read and verified, and what was noted about them.
 
     Images of one category may differ in size. Hidden files and files that are not images are skipped.
 
     Raises:
-        BadInput: the first problem, in one line: the path, the problem, the remedy.
+        BadInput: the first problem that stops the reading, in one line: the path, the problem, the remedy.
     """
     listing = dataset_of(name).list_category(root, category)
     _refuse(listing.findings)
     samples, findings = check(listing, name, category)
     _refuse(findings)
-    return samples
+    return Report(tuple(samples), tuple(findings))
 
 
 def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable[[], None] = lambda: None) -> Report:
@@ -54,5 +59,5 @@ def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable
 
 def _refuse(findings: Iterable[Finding]) -> None:
     for finding in findings:
-        if finding.kind != "unexpected":
+        if finding.stops:
             raise BadInput(str(finding))

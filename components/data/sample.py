@@ -19,14 +19,16 @@ class MaskFile:
     """One ground-truth mask of an image, as stored.
 
     `defect_id` is the pixel value that marks the defect in the file and identifies its kind (MVTec LOCO), or None
-    where any pixel above half of the range is marked. `saturation` is the share of the defect's area, in (0, 1],
+    where any pixel that is not background is marked. `saturation` is the share of the defect's area, in (0, 1],
     that has to be found for the defect to count as completely found; it holds at any resolution. None if undefined.
+    `rule` names how an unusual file is read (`components.data.masks`), None for the usual ones.
     """
 
     path: Path
     sha256: str
     defect_id: int | None = None
     saturation: float | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,4 +70,4 @@ def _masks(sample: Sample) -> str:
 
 
 def _mask_fields(mask: MaskFile) -> list[str]:
-    return [repr(value) for value in (mask.defect_id, mask.saturation) if value is not None]
+    return [repr(value) for value in (mask.defect_id, mask.saturation, mask.rule) if value is not None]

@@ -24,7 +24,8 @@ import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from components.data.images import RGB, Mask, decode_mask, decode_rgb, encode_mask, encode_png
+from components.data.images import RGB, decode_mask, decode_rgb, encode_mask, encode_png
+from components.data.masks import Mask
 from components.data.sample import MaskFile, Sample, SplitName
 from components.errors import BadInput
 
@@ -296,6 +297,7 @@ def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
     image = _bytes(sample.image_path, sample.sha256)
     masks = [_bytes(m.path, m.sha256) for m in sample.masks]
+    sample, masks = _with_plain_masks(sample, masks)
     if resolution is not None:
         sample, image, masks = _resized(sample, image, masks, resolution)
     row = {
@@ -305,6 +307,16 @@ def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
         "mask_saturation": [m.saturation for m in sample.masks],
     }
     return {**row, "image": image, "masks": masks, "row_sha256": _seal(row)}
+
+
+def _with_plain_masks(sample: Sample, masks: list[bytes]) -> tuple[Sample, list[bytes]]:
+    """Stores masks of unusual files as 0 and 255, so that a shard is read alike by every version."""
+    files = list(sample.masks)
+    for i, (file, data) in enumerate(zip(sample.masks, masks, strict=True)):
+        if file.rule is not None:
+            masks[i] = encode_mask(decode_mask(data))
+            files[i] = replace(file, sha256=hashlib.sha256(masks[i]).hexdigest(), rule=None)
+    return replace(sample, masks=tuple(files)), masks
 
 
 def _resized(sample: Sample, image: bytes, masks: list[bytes], side: int) -> tuple[Sample, bytes, list[bytes]]:

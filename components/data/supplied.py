@@ -5,7 +5,7 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,16 @@ def read_supplied(folder: Path, count: int) -> tuple[Supplied, ...]:
             f"{folder}: holds {len(found)} images{_passed_over(folder, found)}, and copies = {count} needs "
             f"{count}; add some, or lower copies"
         )
-    return tuple(Supplied(path, hashlib.sha256(_intact(path)).hexdigest()) for path in found[:count])
+    return read_files(found[:count])
+
+
+def read_files(paths: Iterable[Path]) -> tuple[Supplied, ...]:
+    """Returns the image files at `paths`, each read whole and decoded once.
+
+    Raises:
+        BadInput: one of them cannot be read.
+    """
+    return tuple(Supplied(path, hashlib.sha256(_intact(path)).hexdigest()) for path in paths)
 
 
 def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:

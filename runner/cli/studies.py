@@ -82,24 +82,28 @@ def plan(
     """Show a study's cells and stages, how many are shared and finished, and the remaining cost; runs nothing."""
     from components.weights import cache_dir
     from runner.cluster.connection import usable_cpus, usable_gpus
+    from runner.console.findings import print_findings
     from runner.console.plan import print_plan
     from runner.named import load_studies
+    from runner.plan.planning import make_plan
     from runner.plan.pricing import price
     from runner.plan.scheduling import Shares
     from runner.results.results import Results
-    from runner.run.execute import plan_studies
+    from runner.run.execute import declare, findings_of
     from runner.run.options import Options
     from runner.stages.costs import read_costs, read_memory
     from runner.store.artifacts import Store
 
     _, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
     options = Options(out or str(cache_dir() / "plan"), store)
-    planned = plan_studies(declared, options)
+    data = declare(declared, options)
+    planned = make_plan(data, guided=True)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
     resources = {"CPU": float(cpus or usable_cpus()), "GPU": float(usable_gpus() if gpus is None else gpus)}
     shares = Shares([resources], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
+    print_findings(console, findings_of(data))
     for declared_study in declared:
         if declared_study.search.is_guided:
             console.print(

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from components.data.checking import overlaps
 from components.data.datasets import dataset_of
-from components.data.reading import read_dataset
+from components.data.layout import Finding
+from components.data.reading import read_category
 from components.data.sample import Sample, category_fingerprint
 from components.errors import BadInput
 from runner.data.config import DatasetConfig
@@ -27,6 +29,8 @@ class Category:
     samples: tuple[Sample, ...]
     source: str | None = None
     """The URI of the category's shards, if it was read from `goodshot shard`'s output."""
+    findings: tuple[Finding, ...] = ()
+    """What was noted about its files, and which were skipped."""
 
     @cached_property
     def train_ids(self) -> tuple[str, ...]:
@@ -77,17 +81,28 @@ def read_catalogue(
     else:
         found = _from_folders(dataset, _root(dataset, demo_root), categories)
     for name, category in found.items():
+        _refuse_overlap(dataset, category)
         if tested and not any(s.split == "test" for s in category.samples):
             where = public(dataset.root) if dataset.root else demo_root
             raise BadInput(f"{where}: {name} has no test images to measure a detector on; add some and read it again")
     return found
 
 
+def _refuse_overlap(dataset: DatasetConfig, category: Category) -> None:
+    overlap = [finding for finding in category.findings if finding.kind == "overlap"]
+    if overlap and dataset.overlap == "refuse":
+        more = f" ({len(overlap)} such images)" if len(overlap) > 1 else ""
+        raise BadInput(f"{overlap[0]}{more}, or allow it with --set dataset.overlap=allow")
+
+
 def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
     names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
-    return {name: Category(dataset.name, name, tuple(read_dataset(dataset.name, root, name))) for name in names}
+    reports = {name: read_category(dataset.name, root, name) for name in names}
+    return {
+        name: Category(dataset.name, name, report.samples, None, report.findings) for name, report in reports.items()
+    }
 
 
 def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) -> dict[str, Category]:
@@ -96,7 +111,8 @@ def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) 
     if held != dataset.name:
         raise BadInput(f"{public(uri)}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
     names = categories or tuple(sorted(manifest["categories"]))
-    return {name: Category(held, name, tuple(shard_samples(uri, name)), uri) for name in names}
+    samples = {name: tuple(shard_samples(uri, name)) for name in names}
+    return {name: Category(held, name, samples[name], uri, tuple(overlaps(samples[name]))) for name in names}
 
 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:

@@ -1,6 +1,6 @@
 """The configuration of a study's dataset."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -24,6 +24,9 @@ class DatasetConfig(Config):
 
     name: Annotated[str, AfterValidator(_known)] = Field(default="mvtec_ad", json_schema_extra=_say_what_there_is)
     root: str | None = None
+    overlap: Literal["refuse", "allow"] = Field(
+        default="refuse", description="test images that are training images too: refused, or read all the same"
+    )
 
     @property
     def is_written_here(self) -> bool:

@@ -60,7 +60,7 @@ def write_shards(
     advance = _counter(on_progress, len(report.samples))
     for category in dict.fromkeys(s.category for s in report.samples):
         samples = [s for s in report.samples if s.category == category]
-        left_out = [str(f) for f in report.findings if f.kind != "unexpected" and category in f.path.parts]
+        left_out = [str(f) for f in report.findings if f.stops and category in f.path.parts]
         done(_Category(category, samples, files, resolution, advance).shard(left_out, manifest))
 
 

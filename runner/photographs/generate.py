@@ -23,7 +23,7 @@ from components.data.images import decode_rgb, encode_png
 from components.data.layout import EXTENSIONS, is_folder, listed
 from components.data.layout import images as images_in
 from components.data.sample import Sample
-from components.data.supplied import Supplied, read_supplied
+from components.data.supplied import Supplied, read_files, read_supplied
 from components.detectors.config import DetectorConfig
 from components.errors import BadInput
 from components.generator.augment import POLICIES, augmented_set
@@ -83,7 +83,7 @@ def check_settings(settings: Iterable[str]) -> None:
 
 
 class Photographs(Config):
-    """The photographs of one object."""
+    """The photographs of one object: those in a folder, or a single file."""
 
     folder: Path
     object_name: str
@@ -91,6 +91,8 @@ class Photographs(Config):
     @property
     def image_folder(self) -> Path:
         """The folder itself, or its subfolder ``good`` if it has no image. Raises :class:`BadInput` if missing."""
+        if self.folder.is_file():
+            return self.folder.parent
         if not is_folder(self.folder):
             raise BadInput(f"{self.folder}: no such folder; give one with photographs of good products")
         inside = self.folder / "good"
@@ -98,6 +100,8 @@ class Photographs(Config):
 
     def read(self) -> tuple[Supplied, ...]:
         """Return all photographs by name. Raises :class:`BadInput` if one is damaged, or if there is none."""
+        if self.folder.is_file():
+            return read_files([self.folder])
         if not (files := images_in(self.image_folder)):
             kinds = ", ".join(sorted(EXTENSIONS))
             raise BadInput(f"{self.image_folder}: holds no images ({kinds}); put a photograph of a good product there")
@@ -105,6 +109,8 @@ class Photographs(Config):
 
     def passed_over(self) -> str:
         """Return a line that names the folder's files that are no images; empty if there are none."""
+        if self.folder.is_file():
+            return ""
         folder = self.image_folder
         others = [p for p in listed(folder) if not is_folder(p) and p not in set(images_in(folder))]
         if not others:

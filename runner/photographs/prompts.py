@@ -131,18 +131,9 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
 
 def _photographs(images: Path, object_name: str) -> list[Path]:
     """Return the files of the photographs. Raises :class:`BadInput` if one cannot be read or decoded."""
-    from components.data.images import decode_rgb
     from runner.photographs.generate import Photographs
 
-    if not images.is_file():
-        return [photo.path for photo in Photographs(folder=images, object_name=object_name).read()]
-    try:
-        decode_rgb(images.read_bytes())
-    except BadInput as error:
-        raise BadInput(f"{images}: {error}") from None
-    except OSError as error:
-        raise BadInput(f"{images}: cannot be read ({error.strerror}); check its permissions") from None
-    return [images]
+    return [photo.path for photo in Photographs(folder=images, object_name=object_name).read()]
 
 
 def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:

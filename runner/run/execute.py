@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from components.data.layout import Finding
 from components.errors import BadInput, GoodshotError
 from components.weights import forbid_downloads
+from runner.console.findings import print_findings
 from runner.data.catalogue import Category, read_catalogue
 from runner.data.config import DatasetConfig
 from runner.machine.needs import require_all
@@ -65,6 +67,12 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
     return declared
 
 
+def findings_of(declared: Sequence[Declared]) -> list[tuple[str, tuple[Finding, ...]]]:
+    """The findings about each category's files; a category of several studies is listed once."""
+    categories = {category.shard: category for each in declared for category in each.categories.values()}
+    return [(category.name, category.findings) for category in categories.values()]
+
+
 def run_studies(
     studies: Sequence[Study], options: Options, console: Console, experiment: Experiment | None = None
 ) -> tuple[Plan, Run]:
@@ -91,6 +99,7 @@ def run_studies(
     work.write_records()
     if experiment is not None:
         write_experiment(experiment, studies, results)
+    print_findings(console, findings_of(declared))
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
     has_ended = False

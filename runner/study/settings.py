@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,33 @@ NOT_YAML = (yaml.YAMLError, ValueError)
 SPACE = "search.space."
 KEPT_DETECTOR_FIELDS = ("name", "preset", "alias")
 """The fields of a detector that a change of its name or preset does not reset."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once in a mapping, and a number with a leading zero, such as BTAD's 01, is text."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key, str):
+                if key in seen:
+                    where = key_node.start_mark
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", where)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, _INT if tag == "tag:yaml.org,2002:int" else pattern) for tag, pattern in resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(text: str) -> Any:
+    """The values of a YAML text. Raises one of :data:`NOT_YAML` if it is not YAML, or a key stands twice."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def is_file(name: str) -> bool:
@@ -68,7 +96,7 @@ def to_yaml(study: Study) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path.read_text())
     except OSError as error:
         raise BadInput(f"study {path}: cannot be read ({error.strerror}); give a YAML file or a study's name") from None
     except NOT_YAML as error:
@@ -76,7 +104,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise BadInput(f"study {path}: not YAML ({problem})") from None
     if not isinstance(values, dict):
         raise BadInput(f"study {path}: holds no mapping of fields; start with 'name: my_study'")
-    return values
+    return {key: value for key, value in values.items() if not str(key).startswith(("x-", "."))}
 
 
 def _order(setting: str) -> tuple[bool, int, bool]:
@@ -99,7 +127,7 @@ def _apply(values: dict[str, Any], setting: str) -> None:
     if not separator or not key:
         raise BadInput("write it as key=value, for example --set copies=10")
     try:
-        value = yaml.safe_load(text) if text else None
+        value = read_yaml(text) if text else None
     except NOT_YAML:
         raise BadInput("the value is not YAML; quote it") from None
     _put(values, SchemaNode.of(Study), [], _path(setting), value)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from components.data import decode_mask, decode_rgb, encode_png
-from components.data.images import check_image
+from components.data.images import ImageFacts, check_image
 from components.data.photographs import donors, photograph
 from components.errors import BadInput
 
@@ -45,7 +45,7 @@ def test_exif_rotation_is_applied(kind: str) -> None:
     exif[0x0112] = 6
     data = _save(Image.fromarray(COLOUR), kind, exif=exif)
     assert (decode_rgb(data) == np.rot90(COLOUR, -1)).all()
-    assert check_image(data) == (96, 64)
+    assert check_image(data) == ImageFacts(96, 64, orientation=6)
 
 
 def test_resizing_is_square_and_antialiased() -> None:

@@ -17,7 +17,8 @@ import numpy as np
 
 from components.data import photographs
 from components.data.datasets.dataset import Dataset
-from components.data.images import RGB, Mask, encode_png
+from components.data.images import RGB, encode_png
+from components.data.masks import Mask
 from components.data.planting import PLANTERS, Scene
 from components.data.sample import GOOD, SplitName
 from components.errors import BadInput

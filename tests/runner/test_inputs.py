@@ -1,0 +1,113 @@
+"""What people bring, through the commands: what was noted about their files is said, and overlaps are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from runner.cli import main
+from tests.conftest import TINY
+from tests.data import miniatures
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's folder of one category, and a study that reads it."""
+    root = tmp_path / "parts/bolt"
+    miniatures.own(root, good=6, bad=2, masked=True)
+    study = {**TINY, "categories": ["bolt"], "arms": ["original"], "dataset": {"name": "folder", "root": str(root)}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "objects": {"bolt": "bolt"}}))
+    return root
+
+
+def planned(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    """The exit status of ``goodshot plan`` on the folder's study, and what it printed."""
+    study = folder.parents[1] / "study.yaml"
+    status = main(["plan", str(study), "--out", str(folder.parents[1] / "out"), *options])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_a_plan_says_how_masks_are_read_and_what_is_skipped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = next((folder / "masks/scratch").iterdir())
+    pixels = np.asarray(Image.open(mask).convert("L")).copy()
+    pixels[:2][pixels[:2] > 0] = 100
+    Image.fromarray(pixels).save(mask)
+    (folder / "good/notes.txt").write_text("lot 7")
+    status, text = planned(folder, capsys)
+    assert status == 0
+    assert f"noted: {mask}: has 3 grey levels: all above 0 are marked" in text
+    assert f"unexpected: {folder}/good/notes.txt: is not part of the layout and is skipped" in text
+
+
+def test_many_findings_are_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(7):
+        (folder / f"good/{i}.txt").write_text("x")
+    _, text = planned(folder, capsys)
+    assert text.count("unexpected:") == 3 + 1
+    assert "4 more in bolt; goodshot shard lists all" in text
+
+
+def test_a_test_image_that_is_a_training_image_is_refused_unless_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, good in enumerate(sorted((folder / "good").iterdir())[:2]):
+        shutil.copy(good, folder / f"bad/copy {i}.png")
+        shutil.copy(next((folder / "masks").glob("*.png")), folder / f"masks/copy {i}.png")
+    status, text = planned(folder, capsys)
+    assert status == 2
+    assert "copy 0.png: is the training image good/" in text or "too, with another label" in text
+    assert "or allow it with --set dataset.overlap=allow" in text
+    assert len(text.strip().splitlines()) == 1
+    status, text = planned(folder, capsys, "--set", "dataset.overlap=allow")
+    assert status == 0
+    assert "overlap: " in text
+
+
+@pytest.mark.parametrize("suffix", ["webp", "avif", "jfif", "jp2", "gif"])
+def test_further_formats_are_read(folder: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
+    for path in (folder / "good").iterdir():
+        image = Image.open(path).convert("RGB")
+        image.save(path.with_suffix(f".{suffix}"), "JPEG" if suffix == "jfif" else None)
+        path.unlink()
+    status, text = planned(folder, capsys)
+    assert status == 0, text
+    assert "unexpected" not in text
+
+
+def test_a_key_that_stands_twice_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = folder.parents[1] / "study.yaml"
+    study.write_text(study.read_text() + "\ncopies: [5]\ncopies: [7]\n")
+    status, text = planned(folder, capsys)
+    assert status == 2
+    assert "the key copies stands twice" in text
+
+
+def test_numbers_with_a_leading_zero_are_names_and_anchors_have_a_place(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.rename(folder.with_name("01"))
+    study = folder.parents[1] / "study.yaml"
+    values = yaml.safe_load(study.read_text()) | {"dataset": {"name": "folder", "root": str(folder.parent)}}
+    del values["categories"], values["objects"]
+    text = yaml.safe_dump(values) + "x-names: &names [01]\ncategories: *names\nobjects: {01: bolt}\n"
+    study.write_text(text)
+    status, said = planned(folder, capsys)
+    assert status == 0, said
+    assert planned(folder, capsys, "--set", "categories=[01]")[0] == 0
+
+
+def test_one_photograph_is_enough_and_may_be_the_file_itself(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = next((folder / "good").iterdir())
+    assert (
+        main(["generate", "--images", str(photo), "--object", "bolt", "--out", str(tmp_path / "o"), "--preview"]) == 0
+    )
+    assert (tmp_path / "o/preview.png").is_file()
+    capsys.readouterr()
