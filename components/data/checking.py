@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+from components.data.depth import white_of
 from components.data.images import ImageFacts, check_image, defect_id_of, read_mask
 from components.data.layout import Defects, Entry, Finding, Kind, Listing
 from components.data.masks import Mask
@@ -12,7 +14,8 @@ from components.data.sample import MaskFile, Sample
 from components.errors import BadInput
 
 THREADS = 4
-Checked = tuple[Sample | None, list[Finding]]
+Checked = tuple[Sample | None, list[Finding], int | None]
+"""A valid image's sample, the findings about its files, and its largest value if it is deeper than 8 bits."""
 
 
 class _Wrong(Exception):
@@ -29,11 +32,22 @@ def check(
     `done` is called after each image.
     """
     samples, findings = [], list(listing.findings)
+    deep: dict[str, int] = {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for sample, found in pool.map(lambda e: _check(e, listing.folder, dataset, category), listing.entries):
+        for sample, found, largest in pool.map(lambda e: _check(e, listing.folder, dataset, category), listing.entries):
             samples += [sample] if sample else []
             findings += found
+            if sample is not None and largest is not None:
+                deep[sample.image_id] = largest
             done()
+    if (white := white_of(deep.values())) is not None:
+        samples = [replace(s, white=white) if s.image_id in deep else s for s in samples]
+        problem = (
+            f"{len(deep)} photographs of more than 8 bits hold values up to {max(deep.values())}: {white} is white"
+        )
+        findings.append(
+            Finding("noted", listing.folder, problem, "store them with 8 bits if that is not what is meant")
+        )
     held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
     return held_out, [*findings, *overlaps(held_out)]
 
@@ -60,7 +74,7 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
         data = _read(entry.image)
         facts = _facts(entry.image, data)
     except _Wrong as wrong:
-        return None, [wrong.finding]
+        return None, [wrong.finding], None
     findings = _noted(entry, facts)
     masks: list[MaskFile] = []
     is_marked = False
@@ -73,13 +87,13 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
         except _Wrong as wrong:
             findings.append(wrong.finding)
     if any(finding.stops for finding in findings):
-        return None, findings
+        return None, findings, None
     if masks and not is_marked:
         remedy = "draw the defect, or move the image to the normal ones"
         findings.append(
             Finding("noted", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
         )
-    return Sample(
+    sample = Sample(
         image_id=entry.image.relative_to(folder).as_posix(),
         dataset=dataset,
         category=category,
@@ -91,7 +105,8 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
         height=facts.height,
         sha256=hashlib.sha256(data).hexdigest(),
         masks=tuple(masks),
-    ), findings
+    )
+    return sample, findings, facts.brightest
 
 
 def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Mask, list[Finding]]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from components.data.masks import DEEP, Mask, MaskReading, read_mask_image
+from components.data.depth import DEEP, deep_values, scaled, turned
+from components.data.masks import Mask, MaskReading, read_mask_image
 from components.errors import BadInput
 
 RGB = NDArray[np.uint8]
@@ -41,16 +42,19 @@ LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 """First bytes of JPEG, of JPEG 2000 and of its bare codestream."""
 
 
-def decode_rgb(data: Encoded, size: int | None = None) -> RGB:
+def decode_rgb(data: Encoded, size: int | None = None, white: int | None = None) -> RGB:
     """Returns the image as uint8 RGB (H, W, 3), or (size, size, 3) by an antialiased bicubic square resize.
 
-    Greyscale and palette images become RGB; 16-bit greyscale is scaled by 255/65535; an alpha channel is
-    dropped (colours under transparent pixels are kept as stored, nothing is composited); EXIF rotation is
-    applied.
+    Greyscale and palette images become RGB; an alpha channel is dropped (colours under transparent pixels are kept as
+    stored, nothing is composited); EXIF rotation is applied. Values deeper than 8 bits are scaled so that `white`
+    becomes 255; without it, 65535 does.
 
     Raises:
         BadInput: the bytes are not a readable image, or hold floating-point pixels.
     """
+    if white is not None and (pixels := _scaled(data, white)) is not None:
+        image = Image.fromarray(pixels).convert("RGB")
+        return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BICUBIC))
     plain = plain_png(data)
     if plain is not None and plain.shape[2:] and (size is None or plain.shape[:2] == (size, size)):
         return plain
@@ -120,12 +124,16 @@ def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames."""
+    """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames.
+
+    `brightest` is the largest value of an image deeper than 8 bits, and None for others.
+    """
 
     width: int
     height: int
     orientation: int = 1
     frames: int = 1
+    brightest: int | None = None
 
 
 def check_image(data: bytes) -> ImageFacts:
@@ -146,11 +154,12 @@ def check_image(data: bytes) -> ImageFacts:
             if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
                 width, height = height, width
             frames = int(getattr(image, "n_frames", 1))
+            values = deep_values(memoryview(data), image)
         if image.format == "PNG":
             _verify_png(data)
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, RuntimeError) as error:
         raise BadInput(f"not a readable image ({_reason(error)})") from error
-    return ImageFacts(width, height, orientation, frames)
+    return ImageFacts(width, height, orientation, frames, None if values is None else int(values.max()))
 
 
 def plain_png(data: Encoded) -> NDArray[np.uint8] | None:
@@ -195,6 +204,20 @@ def open_image(data: Encoded) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except _UNREADABLE as error:
         raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
+
+
+def _scaled(data: Encoded, white: int) -> NDArray[np.uint8] | None:
+    """A deep image's pixels (H, W) or (H, W, 3), turned by EXIF; None for an image of 8 bits."""
+    view = memoryview(data).cast("B")
+    try:
+        with Image.open(io.BytesIO(view)) as image:
+            orientation = int(image.getexif().get(_ORIENTATION) or 1)
+            values = deep_values(view, image)
+            # Pillow turns a TIFF itself when it loads the pixels, and drops the tag.
+            is_turned = image.mode in DEEP and image.getexif().get(_ORIENTATION) is None
+    except (*_UNREADABLE, RuntimeError) as error:
+        raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
+    return None if values is None else scaled(values if is_turned else turned(values, orientation), white)
 
 
 def _is_lossy(data: Encoded) -> bool:

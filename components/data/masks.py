@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from components.data.depth import DEEP
 from components.errors import BadInput
 
 Mask = NDArray[np.bool_]
 
-DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-"""Pillow's modes of integer pixels deeper than 8 bits."""
 NEAR = 16
 """Distance from the darkest and the brightest grey level, of 256, within which compression moves two-valued pixels."""
 MOST_LEVELS = 8

@@ -38,7 +38,8 @@ class Sample:
     `image_id` is the posix path relative to the category folder ("test/scratch/000.png"): unique in a
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
     rotation applied). `sha256` (of the image and of each mask) is over the file's bytes as stored. A normal
-    image has no mask; an anomalous one has none, one, or one for each of its defects.
+    image has no mask; an anomalous one has none, one, or one for each of its defects. `white` is the value of a deep
+    image that is read as 255 (`components.data.depth`); None if it is the largest that the file can hold.
     """
 
     image_id: str
@@ -52,6 +53,12 @@ class Sample:
     height: int
     sha256: str
     masks: tuple[MaskFile, ...] = ()
+    white: int | None = None
+
+    @property
+    def content(self) -> str:
+        """The identity of its pixels: its SHA-256, and how its values are read if that is not the usual way."""
+        return self.sha256 if self.white is None else f"{self.sha256}:white={self.white}"
 
 
 def category_fingerprint(samples: Iterable[Sample]) -> str:
@@ -60,7 +67,7 @@ def category_fingerprint(samples: Iterable[Sample]) -> str:
     Paths, the dataset's name and the order of the samples are not included, so that a copied dataset keeps its
     identity.
     """
-    rows = sorted((s.image_id, s.label, s.defect_type, s.sha256, _masks(s)) for s in samples)
+    rows = sorted((s.image_id, s.label, s.defect_type, s.content, _masks(s)) for s in samples)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

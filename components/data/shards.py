@@ -297,7 +297,7 @@ def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
     image = _bytes(sample.image_path, sample.sha256)
     masks = [_bytes(m.path, m.sha256) for m in sample.masks]
-    sample, masks = _with_plain_masks(sample, masks)
+    sample, image, masks = _as_usual(sample, image, masks)
     if resolution is not None:
         sample, image, masks = _resized(sample, image, masks, resolution)
     row = {
@@ -309,14 +309,17 @@ def _row(sample: Sample, resolution: int | None) -> dict[str, Any]:
     return {**row, "image": image, "masks": masks, "row_sha256": _seal(row)}
 
 
-def _with_plain_masks(sample: Sample, masks: list[bytes]) -> tuple[Sample, list[bytes]]:
-    """Stores masks of unusual files as 0 and 255, so that a shard is read alike by every version."""
+def _as_usual(sample: Sample, image: bytes, masks: list[bytes]) -> tuple[Sample, bytes, list[bytes]]:
+    """Stores deep images of a smaller range with 8 bits, and unusual masks as 0 and 255, which every version reads."""
+    if sample.white is not None:
+        image = encode_png(decode_rgb(image, white=sample.white))
+        sample = replace(sample, sha256=hashlib.sha256(image).hexdigest(), white=None)
     files = list(sample.masks)
     for i, (file, data) in enumerate(zip(sample.masks, masks, strict=True)):
         if file.rule is not None:
             masks[i] = encode_mask(decode_mask(data))
             files[i] = replace(file, sha256=hashlib.sha256(masks[i]).hexdigest(), rule=None)
-    return replace(sample, masks=tuple(files)), masks
+    return replace(sample, masks=tuple(files)), image, masks
 
 
 def _resized(sample: Sample, image: bytes, masks: list[bytes], side: int) -> tuple[Sample, bytes, list[bytes]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.data.depth import white_of
 from components.data.images import RGB, check_image, decode_rgb
 from components.data.layout import EXTENSIONS, images, is_folder, listed
 from components.errors import BadInput
@@ -18,10 +19,20 @@ from components.errors import BadInput
 
 @dataclass(frozen=True)
 class Supplied:
-    """One supplied image: its path, and the SHA-256 of its bytes."""
+    """One supplied image: its path, the SHA-256 of its bytes, and its value that is white (see `Sample.white`)."""
 
     path: Path
     sha256: str
+    white: int | None = None
+
+    @property
+    def content(self) -> str:
+        """The identity of its pixels (see `Sample.content`)."""
+        return self.sha256 if self.white is None else f"{self.sha256}:white={self.white}"
+
+    def decode(self, size: int | None = None) -> RGB:
+        """Returns the image as `decode_rgb` does: uint8 RGB (H, W, 3), or (size, size, 3)."""
+        return decode_rgb(_bytes(self.path), size, self.white)
 
 
 def folder_of(folder: Path, category: str, is_only_category: bool) -> Path:
@@ -64,7 +75,12 @@ def read_files(paths: Iterable[Path]) -> tuple[Supplied, ...]:
     Raises:
         BadInput: one of them cannot be read.
     """
-    return tuple(Supplied(path, hashlib.sha256(_intact(path)).hexdigest()) for path in paths)
+    files = [(path, *_intact(path)) for path in paths]
+    white = white_of(brightest for *_, brightest in files)
+    return tuple(
+        Supplied(path, hashlib.sha256(data).hexdigest(), None if brightest is None else white)
+        for path, data, brightest in files
+    )
 
 
 def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
@@ -78,20 +94,21 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
         data = _bytes(image.path)
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise BadInput(f"{image.path}: changed since it was first read; run the command again")
-        decoded.append(decode_rgb(data, size))
+        decoded.append(decode_rgb(data, size, image.white))
     return np.stack(decoded)
 
 
-def _intact(path: Path) -> bytes:
+def _intact(path: Path) -> tuple[bytes, int | None]:
+    """The file's bytes, and its largest value if it is deeper than 8 bits."""
     data = _bytes(path)
     try:
         # Both checks: a PNG's checksums, and errors that only decoding finds (pixels of an unknown range).
-        check_image(data)
+        facts = check_image(data)
         decode_rgb(data)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise BadInput(f"{path}: {problem}; {remedy or 'replace or remove the file'}") from error
-    return data
+    return data, facts.brightest
 
 
 def _bytes(path: Path) -> bytes:

@@ -53,8 +53,8 @@ def plan_planted(samples: Sequence[Sample], support: Sequence[str], config: Plan
 
     Some folders hold a copy of an original under another name; images are compared by content to exclude it.
     """
-    support_content = {s.sha256 for s in samples if s.image_id in support}
-    others = {s.sha256: s.image_id for s in samples if s.split == "train" and s.sha256 not in support_content}
+    support_content = {s.content for s in samples if s.image_id in support}
+    others = {s.content: s.image_id for s in samples if s.split == "train" and s.content not in support_content}
     chosen = sorted(others)[: config.normals]
     return PlantedSet(config, tuple(others[sha256] for sha256 in chosen), tuple(chosen))
 

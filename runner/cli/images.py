@@ -55,7 +55,7 @@ def generate(
     study = load_study("generate", [*point_settings, *(settings or [])])
     photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
     folder = Path(out).expanduser()
-    if note := photographs.passed_over():
+    for note in photographs.notes():
         typer.echo(note, err=True)
     if preview:
         typer.echo(write_preview(photographs, folder, study.augmentation, seed))

@@ -55,7 +55,7 @@ class Category:
 
     def content(self, image_ids: tuple[str, ...]) -> list[str]:
         """SHA-256 of each image, in the order given."""
-        hashes = {s.image_id: s.sha256 for s in self.samples}
+        hashes = {s.image_id: s.content for s in self.samples}
         return [hashes[i] for i in image_ids]
 
 

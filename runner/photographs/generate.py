@@ -10,8 +10,8 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from components.config import Config
-from components.data.images import decode_rgb, encode_png
+from components.data.images import encode_png
 from components.data.layout import EXTENSIONS, is_folder, listed
 from components.data.layout import images as images_in
 from components.data.sample import Sample
@@ -107,15 +107,14 @@ class Photographs(Config):
             raise BadInput(f"{self.image_folder}: holds no images ({kinds}); put a photograph of a good product there")
         return read_supplied(self.image_folder, len(files))
 
-    def passed_over(self) -> str:
-        """Return a line that names the folder's files that are no images; empty if there are none."""
-        if self.folder.is_file():
-            return ""
+    def notes(self) -> Iterator[str]:
+        """Yield a line that names files that are no images, and one that says which value is white in deep images."""
         folder = self.image_folder
         others = [p for p in listed(folder) if not is_folder(p) and p not in set(images_in(folder))]
-        if not others:
-            return ""
-        return f"ignored in {folder}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+        if others and not self.folder.is_file():
+            yield f"ignored in {folder}: {others[0].name}" + f" and {len(others) - 1} more" * (len(others) > 1)
+        if (white := next((photo.white for photo in self.read() if photo.white), None)) is not None:
+            yield f"photographs of more than 8 bits in {folder}: {white} is read as white"
 
     def check_apart(self, out: Path) -> None:
         """Raise :class:`BadInput` if ``out`` is the photographs' folder, or writing to it would replace them."""
@@ -128,10 +127,11 @@ class Photographs(Config):
         name = self.object_name.replace(" ", "_")
         samples = []
         for photo in read:
-            height, width = decode_rgb(photo.path.read_bytes()).shape[:2]
-            samples.append(
-                Sample(photo.path.name, "folder", name, "train", "good", 0, photo.path, width, height, photo.sha256)
+            height, width = photo.decode().shape[:2]
+            sample = Sample(
+                photo.path.name, "folder", name, "train", "good", 0, photo.path, width, height, photo.sha256
             )
+            samples.append(replace(sample, white=photo.white))
         return Category("folder", name, tuple(samples))
 
 
@@ -141,7 +141,7 @@ def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> P
     Nothing is trained, so the training views of a generator can be inspected in a second.
     """
     photographs.check_apart(out)
-    originals = [decode_rgb(p.path.read_bytes(), PREVIEW_SIDE) for p in photographs.read()]
+    originals = [p.decode(PREVIEW_SIDE) for p in photographs.read()]
     names = [policy, *(name for name in POLICIES if name != policy)]
     rows = []
     for number, original in enumerate(originals, start=1):
@@ -180,7 +180,7 @@ def generate(
     store = Store(absolute(str(out / "store")))
     _execute_stages(plan, cell, store, device, on_step, workers)
     images, columns = cell.added_images(Context(store, partial(load_value, store=store)))
-    originals = [decode_rgb(photo.path.read_bytes(), images.shape[1]) for photo in photos]
+    originals = [photo.decode(images.shape[1]) for photo in photos]
     quality = {v.metric: v.value for v in _quality(images, originals, store)}
     paths = _write_images(images, out)
     policy = study.augmentation_of(category.name)

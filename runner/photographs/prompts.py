@@ -39,6 +39,8 @@ from runner.study.problems import first_problem
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from components.data.supplied import Supplied
+
 OPTIONS = {"relations": "relation", "senses": "sense"}
 """Field of the prompt configuration → its command-line option, where the two names differ."""
 TOGETHER = 4
@@ -129,21 +131,19 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
     return rank(embeddings, words.candidates, remembering, words.object_name, config), len(photographs)
 
 
-def _photographs(images: Path, object_name: str) -> list[Path]:
-    """Return the files of the photographs. Raises :class:`BadInput` if one cannot be read or decoded."""
+def _photographs(images: Path, object_name: str) -> Sequence[Supplied]:
+    """Return the photographs. Raises :class:`BadInput` if one cannot be read or decoded."""
     from runner.photographs.generate import Photographs
 
-    return [photo.path for photo in Photographs(folder=images, object_name=object_name).read()]
+    return Photographs(folder=images, object_name=object_name).read()
 
 
-def _batches(photographs: Sequence[Path]) -> Iterator[Tensor]:
+def _batches(photographs: Sequence[Supplied]) -> Iterator[Tensor]:
     """Yield the photographs in order, as float (B, 3, H, W) in [0, 1]; a batch has consecutive ones of equal size."""
     import numpy as np
     import torch
 
-    from components.data.images import decode_rgb
-
-    decoded = (decode_rgb(path.read_bytes()) for path in photographs)
+    decoded = (photograph.decode() for photograph in photographs)
     for _, same_size in groupby(decoded, key=lambda pixels: pixels.shape):
         while batch := list(islice(same_size, TOGETHER)):
             yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255

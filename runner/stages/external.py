@@ -63,7 +63,7 @@ class ExternalFolders:
         images = self._images[image_folder, copies]
         _refuse_test_images(images, category)
         identity = fingerprint(
-            "external", ExternalSetStage.version, {"size": size}, {"images": [i.sha256 for i in images]}
+            "external", ExternalSetStage.version, {"size": size}, {"images": [i.content for i in images]}
         )
         return ExternalSetStage(key=f"image_set/{identity}", images=images, size=size)
 

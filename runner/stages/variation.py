@@ -80,12 +80,12 @@ def variation_stage(
     Raises:
         BadInput: no other category has two images.
     """
-    excluded = {s.sha256 for s in category.samples}
+    excluded = {s.content for s in category.samples}
     sources = []
     for other in sorted(others, key=lambda c: (c.dataset, c.name, c.shard)):
         chosen = _first_by_hash(other.samples, excluded, config.images) if other.name != category.name else []
         if len(chosen) > 1:
-            ids, content = tuple(s.image_id for s in chosen), tuple(s.sha256 for s in chosen)
+            ids, content = tuple(s.image_id for s in chosen), tuple(s.content for s in chosen)
             sources.append(SourceImages(other.shard, ids, content))
     if not sources:
         raise BadInput(
@@ -113,7 +113,7 @@ def variation_stage(
 
 
 def _first_by_hash(samples: Sequence[Sample], excluded: set[str], count: int) -> list[Sample]:
-    by_hash = {s.sha256: s for s in samples if s.split == "train" and s.sha256 not in excluded}
+    by_hash = {s.content: s for s in samples if s.split == "train" and s.content not in excluded}
     return [by_hash[sha256] for sha256 in sorted(by_hash)[:count]]
 
 
