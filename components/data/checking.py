@@ -40,6 +40,8 @@ def check(
             if sample is not None and largest is not None:
                 deep[sample.image_id] = largest
             done()
+    if not listing.has_masks:
+        samples = [replace(sample, masks=()) for sample in samples]
     if (white := white_of(deep.values())) is not None:
         samples = [replace(s, white=white) if s.image_id in deep else s for s in samples]
         problem = (

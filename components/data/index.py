@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.config import Config
-from components.data.layout import Entry, Finding, Listing, duplicates
+from components.data.layout import Entry, Finding, Listing, duplicates, unmasked
 from components.data.sample import GOOD, SplitName
 from components.errors import BadInput
 
@@ -47,17 +47,16 @@ def list_index(index: Path) -> Listing:
     if not any(e.split == "train" for e in entries):
         findings.append(Finding("missing", index, "no train images", "give at least one row the split train"))
     bad = [e for e in entries if e.label]
-    if any(e.masks for e in bad):
-        # With some masks missing, pixel metrics would count defective pixels as normal.
-        remedy = f"give it a mask in {index.name}, or none to any image"
-        findings += [Finding("missing", e.image, "its mask is missing", remedy) for e in bad if not e.masks]
+    missing = [e.image for e in bad if not e.masks] if any(e.masks for e in bad) else []
+    findings += unmasked(dict.fromkeys(missing, f"give it a mask in {index.name}"), len(bad))
     seen: set[Path] = set()
     for entry in entries:
         if entry.image in seen:
             findings.append(Finding("mismatched", entry.image, "is listed twice in the index", f"correct {index}"))
         seen.add(entry.image)
     present = {e.image: e for e in reversed(entries) if e.image.exists() or e.image.is_symlink()}
-    return Listing(folder, tuple(present.values()), (*findings, *duplicates(sorted(seen))))
+    found = (*findings, *duplicates(sorted(seen)))
+    return Listing(folder, tuple(present.values()), found, has_masks=not missing)
 
 
 def inside(folder: Path, path: str, where: str) -> Path:

@@ -62,12 +62,36 @@ class Listing:
 
     Where the layout leaves the split to the images' content, `hold_out` takes the valid samples, sorted by
     `image_id`, and returns them with some of them moved to the test split.
+
+    Where some defective images lack a mask, `has_masks` is False and no image keeps its masks, because pixel metrics
+    would count defective pixels as normal ones.
     """
 
     folder: Path
     entries: tuple[Entry, ...]
     findings: tuple[Finding, ...]
     hold_out: Callable[[list[Sample]], list[Sample]] = list
+    has_masks: bool = True
+
+
+def unmasked(missing: Mapping[Path, str], defective: int) -> list[Finding]:
+    """Returns a finding if some defective images have no mask, so that the category has no pixel metrics.
+
+    Args:
+        missing: image -> how to give it a mask.
+        defective: the number of defective images.
+    """
+    if not missing:
+        return []
+    image, remedy = next(iter(missing.items()))
+    problem = f"has no mask{_and_others(len(missing), defective)}: there are no pixel metrics"
+    return [Finding("noted", image, problem, remedy + ", and so for the others" * (len(missing) > 1))]
+
+
+def _and_others(missing: int, defective: int) -> str:
+    if missing == 1:
+        return ""
+    return f", as {missing - 1} more of {defective} defective images" if missing < defective else ", nor any other"
 
 
 def subfolders(root: Path) -> list[Path]:

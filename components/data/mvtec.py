@@ -23,6 +23,7 @@ from components.data.layout import (
     no_such_category,
     strays,
     subfolders,
+    unmasked,
 )
 from components.data.sample import GOOD, SplitName
 from components.errors import BadInput
@@ -76,33 +77,42 @@ def list_splits(
     """Returns the listing of train, test and the `more` splits, matched with the existing masks."""
     entries = [Entry(split, GOOD, 0, path) for split in ("train", *more) for path in images(folder / split / normal)]
     problems = [] if any(e.split == "train" for e in entries) else [_no_train(folder / "train" / normal)]
-    test, missing = _test(folder, masks, normal, defects)
+    test, missing, unusable = _test(folder, masks, normal, defects)
     unused = _unused(folder, masks, test)
-    found = [*problems, *missing, *unused, *_strays(folder, normal, more)]
+    lacking = unmasked(missing, sum(entry.label for entry in test))
+    found = [*problems, *unusable, *lacking, *unused, *_strays(folder, normal, more)]
     everything = (*entries, *test)
-    return Listing(folder, everything, (*found, *findings, *duplicates(e.image for e in everything)))
+    return Listing(
+        folder, everything, (*found, *findings, *duplicates(e.image for e in everything)), has_masks=not missing
+    )
 
 
 def _no_train(good: Path) -> Finding:
     return Finding("missing", good, "no train images", "put the category's normal images there")
 
 
-def _test(folder: Path, masks: Masks, normal: str, defects: Defects | None) -> tuple[list[Entry], list[Finding]]:
-    entries, findings = [], []
+def _test(
+    folder: Path, masks: Masks, normal: str, defects: Defects | None
+) -> tuple[list[Entry], dict[Path, str], list[Finding]]:
+    """The test images, how to give masks to those that have none, and findings that stop the reading."""
+    entries, missing, findings = [], {}, []
     kinds = subfolders(folder / "test") if is_folder(folder / "test") else []
     for kind, image in ((of_kind.name, image) for of_kind in kinds for image in images(of_kind)):
         if kind == normal:
             entries.append(Entry("test", GOOD, 0, image))
         elif found := masks.get((kind, image.stem)):
             entries.append(Entry("test", kind, 1, image, found, defects))
+        elif defects is None:
+            missing[image] = f"add {folder / 'ground_truth' / kind / image.stem}_mask.png"
+            entries.append(Entry("test", kind, 1, image))
         else:
-            wanted = folder / "ground_truth" / kind / (f"{image.stem}_mask.png" if defects is None else image.stem)
-            remedy = f"add {wanted} or move the image to test/{normal}"
+            # MVTec LOCO's metrics rest on every defect's own mask.
+            remedy = f"add {folder / 'ground_truth' / kind / image.stem}"
             findings.append(Finding("missing", image, "its mask is missing", remedy))
     if not entries and not findings:
         remedy = f"put them in test/{normal} and test/<defect>"
         findings.append(Finding("missing", folder / "test", "no test images", remedy))
-    return entries, findings
+    return entries, missing, findings
 
 
 def _unused(folder: Path, masks: Masks, test: list[Entry]) -> list[Finding]:

@@ -214,7 +214,7 @@ def test_the_report_lists_everything_and_loses_nothing(tmp_path: Path) -> None:
     assert found == {
         ("broken", "train/ok/0000.bmp"),
         ("broken", "ground_truth/ko/0000.png"),
-        ("missing", "test/ko/0001.bmp"),
+        ("noted", "test/ko/0001.bmp"),
         ("missing", "ground_truth/ko/0007.png"),
         ("unexpected", "test/ok/0000.bmp"),
         ("unexpected", "test/ok/notes.txt"),
@@ -222,7 +222,11 @@ def test_the_report_lists_everything_and_loses_nothing(tmp_path: Path) -> None:
         ("unexpected", "train/up"),
     }
     assert all(f.remedy and "\n" not in str(f) for f in report.findings)
-    assert counted([s for s in report.samples if s.category == "01"]) == {("train", "good"): 2, ("test", "good"): 3}
+    assert counted([s for s in report.samples if s.category == "01"]) == {
+        ("train", "good"): 2,
+        ("test", "good"): 3,
+        ("test", "ko"): 1,
+    }
     assert len([s for s in report.samples if s.category != "01"]) == 14
 
 

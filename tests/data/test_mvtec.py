@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset
+from components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset, verify
 from components.errors import BadInput
 
 
@@ -104,7 +104,6 @@ def _halve(path: Path) -> None:
         ("train/good/003.png", _empty, "003.png: the file is empty (0 bytes)"),
         ("test/stain/001.png", _truncate, "stain/001.png: not a readable image"),
         ("test/good/001.png", _flip, "good/001.png: not a readable image"),
-        ("ground_truth/stain/002_mask.png", Path.unlink, "stain/002.png: its mask is missing; add"),
         (
             "ground_truth/stain/002_mask.png",
             _halve,
@@ -160,3 +159,16 @@ def test_a_folder_that_may_not_be_read_is_named(root: Path, monkeypatch: pytest.
 
 def test_categories_are_the_folders_with_a_train_folder(demo: Path) -> None:
     assert list_categories(demo) == ("brick", "coin", "gravel")
+
+
+@pytest.mark.parametrize("removed", [1, None], ids=["one", "all"])
+def test_without_every_mask_there_are_no_masks_and_it_is_said(root: Path, removed: int | None) -> None:
+    for path in [p for p in sorted((root / "brick/ground_truth").rglob("*")) if p.is_file()][:removed]:
+        path.unlink()
+    report = verify("demo", root, ["brick"])
+    assert not any(sample.masks for sample in report.samples)
+    assert {sample.label for sample in report.samples} == {0, 1}
+    (finding,) = report.findings
+    assert finding.kind == "noted"
+    assert "there are no pixel metrics; add " in str(finding)
+    assert read_dataset("demo", root, "brick") == list(report.samples)

@@ -25,6 +25,7 @@ from components.data.layout import (
     no_such_category,
     strays,
     subfolders,
+    unmasked,
 )
 from components.data.sample import GOOD, Sample
 from components.errors import BadInput
@@ -89,22 +90,23 @@ def _list_folders(folder: Path) -> Listing:
     if bad and len(good) < HELD_OUT:
         remedy = f"add good images (at least {HELD_OUT}: every third is held out for the test)"
         findings.append(Finding("missing", folder / GOOD, f"{len(good)} good images are too few to test", remedy))
+    unused = _unused(folder, bad)
+    lacking = unmasked(missing, len(bad))
     entries = (*good, *bad)
-    found = (*findings, *missing, *_unused(folder, bad), *_strays(folder), *duplicates(e.image for e in entries))
-    return Listing(folder, entries, found, _hold_out)
+    found = (*findings, *lacking, *unused, *_strays(folder), *duplicates(e.image for e in entries))
+    return Listing(folder, entries, found, _hold_out, not missing)
 
 
-def _bad(folder: Path) -> tuple[list[Entry], list[Finding]]:
-    entries, findings = [], []
+def _bad(folder: Path) -> tuple[list[Entry], dict[Path, str]]:
+    """The defective images, and, where others have masks, how to give one to those that have none."""
+    entries, missing = [], {}
     masked = is_folder(folder / "masks")
     for kind, image in _bad_images(folder):
         mask = _mask_of(image, folder) if masked else None
         if masked and mask is None:
-            wanted = (folder / "masks" / image.relative_to(folder / BAD)).with_suffix(".png")
-            findings.append(Finding("missing", image, "its mask is missing", f"add {wanted} or remove all masks"))
-        else:
-            entries.append(Entry("test", kind, 1, image, (mask,) if mask else ()))
-    return entries, findings
+            missing[image] = f"add {(folder / 'masks' / image.relative_to(folder / BAD)).with_suffix('.png')}"
+        entries.append(Entry("test", kind, 1, image, (mask,) if mask else ()))
+    return entries, missing
 
 
 def _bad_images(folder: Path) -> list[tuple[str, Path]]:
