@@ -5,6 +5,9 @@ split        train, validation or test
 label        0 or good, 1 or bad
 defect_type  optional: the kind of defect
 mask         optional: the mask, relative to the index
+
+Written by hand, by pandas or by Excel: columns are separated by `,`, `;` or tabs, folders by `/` or `\\`, labels may be
+`True` or `0.0`, an unnamed column of row numbers is skipped, and so is any other column, which a finding names.
 """
 
 import csv
@@ -21,13 +24,15 @@ from components.data.sample import GOOD, SplitName
 from components.errors import BadInput
 
 INDEXES = ("index.csv", "index.json")
-_LABELS = {"0": 0, "good": 0, "1": 1, "bad": 1}
+_LABELS = {"0": 0, "0.0": 0, "false": 0, "good": 0, "1": 1, "1.0": 1, "true": 1, "bad": 1}
+_EMPTY = ("nan", "none", "null")
+"""How pandas writes a missing value."""
 
 
 class _Row(Config):
     path: str = Field(min_length=1)
     split: SplitName
-    label: Literal["0", "1", "good", "bad"]
+    label: Literal["0", "0.0", "false", "good", "1", "1.0", "true", "bad"]
     defect_type: str = ""
     mask: str = ""
 
@@ -39,8 +44,12 @@ def list_index(index: Path) -> Listing:
         BadInput: the index cannot be read as such a table, or a path in it leads out of its folder.
     """
     folder = index.parent
+    rows, skipped = _rows(index)
     entries, findings = [], []
-    for number, row in enumerate(_rows(index), start=1):
+    if skipped:
+        problem = f"has columns that are not read: {', '.join(skipped)}"
+        findings.append(Finding("noted", index, problem, f"the columns that are read: {', '.join(_Row.model_fields)}"))
+    for number, row in enumerate(rows, start=1):
         entry = _entry(index, number, row)
         findings += _problems(entry, index, number)
         entries.append(entry)
@@ -67,7 +76,8 @@ def inside(folder: Path, path: str, where: str) -> Path:
     """
     parts = PurePosixPath(path.replace("\\", "/")).parts
     absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
-    found = folder / path
+    # A file name may hold a backslash, if rarely.
+    found = folder / path if (folder / path).exists() else folder.joinpath(*parts)
     if absolute or ".." in parts or not found.resolve(strict=False).is_relative_to(folder.resolve()):
         raise BadInput(f"{where}: {path} leads out of {folder}; give paths inside that folder")
     return found
@@ -92,22 +102,50 @@ def _problems(entry: Entry, index: Path, number: int) -> list[Finding]:
     return found
 
 
-def _rows(index: Path) -> list[_Row]:
+def _rows(index: Path) -> tuple[list[_Row], list[str]]:
+    """The rows, and the names of the columns that are not read."""
     try:
-        text = index.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if index.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
+        data = index.read_bytes()
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        rows = json.loads(text) if index.suffix == ".json" else _csv_rows(text)
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{index}: cannot be read as a table ({error}); write it as UTF-8") from error
     if not isinstance(rows, list) or not rows:
         raise BadInput(f"{index}: has no rows; give one an image, with path, split and label")
-    return [_row(index, number, row) for number, row in enumerate(rows, start=1)]
+    values = [_values(index, number, row) for number, row in enumerate(rows, start=1)]
+    known = _Row.model_fields
+    skipped = dict.fromkeys(name for row in values for name in row if name not in known and not _is_row_number(name))
+    read = [{name: value for name, value in row.items() if name in known} for row in values]
+    return [_row(index, number, row) for number, row in enumerate(read, start=1)], list(skipped)
 
 
-def _row(index: Path, number: int, row: Any) -> _Row:
+def _csv_rows(text: str) -> list[dict[str, Any]]:
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep="):  # Excel's own hint
+        return list(csv.DictReader(io.StringIO(rest), delimiter=first.strip()[-1]))
+    delimiter = max(",;\t", key=first.count)
+    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+
+
+def _is_row_number(name: str) -> bool:
+    return not name or name.startswith("unnamed: ")
+
+
+def _values(index: Path, number: int, row: Any) -> dict[str, str]:
+    """A row's texts by the column's name in lower case."""
+    if not isinstance(row, dict):
+        raise BadInput(f"{index} row {number}: is no object; give it path, split and label")
+    if None in row:
+        raise BadInput(f"{index} row {number}: has more values than the header has columns; quote values with a comma")
+    texts = {str(name).strip().lower(): "" if value is None else str(value).strip() for name, value in row.items()}
+    return {name: "" if text.lower() in _EMPTY else text for name, text in texts.items()}
+
+
+def _row(index: Path, number: int, values: dict[str, str]) -> _Row:
+    lowered = {name: values[name].lower() for name in ("split", "label") if name in values}
     try:
-        values = {key: "" if value is None else str(value).strip() for key, value in dict(row).items()}
-        return _Row.model_validate(values)
-    except (TypeError, ValueError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "is no object"}
+        return _Row.model_validate(values | lowered)
+    except ValidationError as error:
+        first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"{index} row {number}: {field} {first['msg']}; see the columns in README.md") from error

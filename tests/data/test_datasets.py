@@ -269,3 +269,56 @@ def test_counts_labels_and_masks_are_anomalibs(tmp_path: Path) -> None:
         )
         bad = theirs[theirs.label_index == 1]
         assert {str(s.masks[0].path) for s in samples if s.masks} == set(bad.mask_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [
+        (
+            "pandas",
+            lambda rows: (
+                "," + ",".join(rows[0]) + "\n" + "".join(f"{i},{','.join(r.values())}\n" for i, r in enumerate(rows))
+            ),
+        ),
+        (
+            "excel",
+            lambda rows: "\ufeff" + ";".join(rows[0]) + "\r\n" + "".join(";".join(r.values()) + "\r\n" for r in rows),
+        ),
+        (
+            "excel's hint",
+            lambda rows: "sep=;\n" + ";".join(rows[0]) + "\n" + "".join(";".join(r.values()) + "\n" for r in rows),
+        ),
+        ("tabs", lambda rows: "\t".join(rows[0]) + "\n" + "".join("\t".join(r.values()) + "\n" for r in rows)),
+        (
+            "capitals",
+            lambda rows: (
+                ",".join(k.title() for k in rows[0]) + "\n" + "".join(",".join(r.values()) + "\n" for r in rows)
+            ),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("labels", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("Good", "bad")])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_an_index_may_come_from_anywhere(  # type: ignore[no-untyped-def]
+    kind: str, write, labels: tuple[str, str], separator: str, tmp_path: Path
+) -> None:
+    root = miniatures.own(tmp_path / "bolt", good=3, bad=2, masked=True)
+    names = sorted(p.name for p in (root / "good").iterdir())
+    paths = [*((f"good/{name}", "train", 0, "") for name in names), ("bad/1.png", "test", 1, "masks/1.png")]
+    rows = [
+        {"path": path.replace("/", separator), "split": split, "label": labels[label], "mask": mask}
+        for path, split, label, mask in paths
+    ]
+    (root / "index.csv").write_text(write(rows), encoding="utf-16" if kind == "tabs" else "utf-8")
+    report = verify("folder", tmp_path, ["bolt"])
+    assert counted(list(report.samples)) == {("train", "good"): 3, ("test", "bad"): 1}
+    assert not report.findings
+
+
+def test_a_column_that_is_not_read_is_named(tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "bolt", good=1)
+    (name,) = [p.name for p in (root / "good").iterdir()]
+    (root / "index.csv").write_text(f"path,split,label,masks\ngood/{name},train,0,x\n")
+    (finding,) = verify("folder", tmp_path, ["bolt"]).findings
+    assert "has columns that are not read: masks" in str(finding)

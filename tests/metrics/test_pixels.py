@@ -141,15 +141,17 @@ def test_enough_of_a_defect_is_all_of_it_whatever_its_components() -> None:
 
 
 CATEGORY = """
-import resource, sys
+import re, sys
 import numpy as np
 from components.detectors.base import Scores
 from components.metrics.detection import evaluate
 maps, masks = (np.load(f"{sys.argv[1]}/{name}.npy", mmap_mode=m) for name, m in (("maps", "r"), ("masks", None)))
 bad = masks.any(axis=(1, 2))
 found = evaluate(Scores(maps.max(axis=(1, 2)), maps), bad, masks, [f"kind {i % 7}" for i in range(len(maps))])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, found.pixel_auroc, found.aupro)
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+print(peak / 1e6, found.pixel_auroc, found.aupro)
 """
+"""The peak is that of this program alone: ``ru_maxrss`` begins with that of the process that started it."""
 
 
 @pytest.mark.slow
@@ -172,4 +174,5 @@ def test_a_category_of_1024_pixels_takes_less_than_a_gigabyte_and_a_half(tmp_pat
     )
     peak, *values = map(float, done.stdout.split())
     assert peak < 1.5
-    assert 0.5 < min(values) < max(values) < 1
+    # Of gamma(4, 5) against itself plus 5: the areas under P(X + 5 > t) over P(X > t), whole and up to 0.3.
+    assert values == pytest.approx([0.65128, 0.25610], abs=1e-3)
