@@ -51,7 +51,7 @@ def check(
             Finding("noted", listing.folder, problem, "store them with 8 bits if that is not what is meant")
         )
     held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
-    return held_out, [*findings, *overlaps(held_out)]
+    return held_out, [*findings, *_undefined(held_out, listing.folder), *overlaps(held_out)]
 
 
 def overlaps(samples: Iterable[Sample]) -> list[Finding]:
@@ -69,6 +69,16 @@ def overlaps(samples: Iterable[Sample]) -> list[Finding]:
             problem = f"is {other.image_id} too, with another label"
             findings.append(Finding("overlap", sample.image_path, problem, "remove the wrong one"))
     return findings
+
+
+def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
+    """Returns a finding if test images are normal or defective alone, so that no AUROC is defined."""
+    labels = {sample.label for sample in samples if sample.split == "test"}
+    if len(labels) != 1:
+        return []
+    have, lack = ("defective", "normal") if labels == {1} else ("normal", "defective")
+    problem = f"has {have} test images alone, so that its AUROC is undefined"
+    return [Finding("noted", folder, problem, f"add {lack} test images")]
 
 
 def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:

@@ -78,7 +78,7 @@ def shard(
     from runner.console.bars import bar
     from runner.data.sharding import verified, write_shards
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     with bar("verifying", console) as on_progress:
         report = verified(dataset, Path(root).expanduser(), category or (), on_progress)
     for finding in report.findings:

@@ -44,8 +44,11 @@ Oracle = Annotated[
 
 
 def stdout() -> Console:
-    """Return a console on standard output, wide enough for the tables if it is no terminal."""
+    """Return a console on standard output, wide enough for the tables if it is no terminal.
+
+    Texts are printed as they are: titles, paths and categories are a user's, and may hold ``[brackets]``.
+    """
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH, markup=False, emoji=False)

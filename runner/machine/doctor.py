@@ -16,8 +16,8 @@ from typing import Literal
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from components.data import datasets
 from components.data.datasets import dataset_of
@@ -245,9 +245,9 @@ def print_findings(console: Console, findings: Iterable[Finding]) -> int:
         table.add_row(
             finding.area if finding.area != area else "",
             finding.item,
-            f"[{style}]{finding.state}[/]",
-            escape(finding.detail),
-            escape(finding.remedy),
+            Text(finding.state, style),
+            finding.detail,
+            finding.remedy,
         )
         area, missing = finding.area, missing + (finding.state == "missing")
     console.print(table, highlight=False)

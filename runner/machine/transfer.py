@@ -18,7 +18,7 @@ def transfer(doing: str, say: Say) -> AbstractContextManager[Report]:
 
     If the total is unknown, a line appears every 268 MB (2²⁸ bytes) instead.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     return bar(doing, console, in_bytes=True) if console.is_terminal else nullcontext(_lines(doing, say))
 
 

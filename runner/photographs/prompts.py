@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.prompt import IntPrompt
 from rich.table import Table
 
@@ -183,7 +182,7 @@ def print_senses(console: Console, object_name: str, wordnet: WordNet) -> None:
     for column in ("sense", "meaning", "other words"):
         table.add_column(column, overflow="fold")
     for sense in wordnet.senses(object_name):
-        table.add_row(*map(escape, (sense.name, sense.definition, ", ".join(sense.words))))
+        table.add_row(sense.name, sense.definition, ", ".join(sense.words))
     console.print(table)
 
 
@@ -194,7 +193,7 @@ def print_words(console: Console, words: Words, top: int) -> None:
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for relation in RELATIONS:
         if related := sorted(word for word, found_by in words.relations.items() if found_by == relation):
-            table.add_row(relation.replace("_", " "), str(len(related)), escape(", ".join(related)))
+            table.add_row(relation.replace("_", " "), str(len(related)), ", ".join(related))
     console.print(table)
     shown = words.candidates[:top] if top else words.candidates
     for candidate in shown:
@@ -217,7 +216,7 @@ def print_ranking(console: Console, ranking: Ranking, words: Words, photographs:
         numbers = (f"{line.prompt.cosine:.3f}", f"{line.prompt.distance:.3f}")
         kept = {None: "–", True: "yes", False: "dropped"}[line.kept]
         style = "dim" if line.kept is False else STYLES[line.name]
-        table.add_row(str(line.rank or "–"), escape(line.prompt.prompt), *numbers, kept, line.name, style=style)
+        table.add_row(str(line.rank or "–"), line.prompt.prompt, *numbers, kept, line.name, style=style)
     if previous_rank < len(ranking.rows):
         table.add_row("…")
     console.print(table)

@@ -305,14 +305,16 @@ def test_an_index_may_come_from_anywhere(  # type: ignore[no-untyped-def]
 ) -> None:
     root = miniatures.own(tmp_path / "bolt", good=3, bad=2, masked=True)
     names = sorted(p.name for p in (root / "good").iterdir())
-    paths = [*((f"good/{name}", "train", 0, "") for name in names), ("bad/1.png", "test", 1, "masks/1.png")]
+    splits = ("train", "train", "test")
+    good = [(f"good/{name}", split, 0, "") for name, split in zip(names, splits, strict=True)]
+    paths = [*good, ("bad/1.png", "test", 1, "masks/1.png")]
     rows = [
         {"path": path.replace("/", separator), "split": split, "label": labels[label], "mask": mask}
         for path, split, label, mask in paths
     ]
     (root / "index.csv").write_text(write(rows), encoding="utf-16" if kind == "tabs" else "utf-8")
     report = verify("folder", tmp_path, ["bolt"])
-    assert counted(list(report.samples)) == {("train", "good"): 3, ("test", "bad"): 1}
+    assert counted(list(report.samples)) == {("train", "good"): 2, ("test", "good"): 1, ("test", "bad"): 1}
     assert not report.findings
 
 
@@ -322,3 +324,14 @@ def test_a_column_that_is_not_read_is_named(tmp_path: Path) -> None:
     (root / "index.csv").write_text(f"path,split,label,masks\ngood/{name},train,0,x\n")
     (finding,) = verify("folder", tmp_path, ["bolt"]).findings
     assert "has columns that are not read: masks" in str(finding)
+
+
+@pytest.mark.parametrize("kind", ["good", "scratch"])
+def test_a_test_set_of_one_label_is_told(kind: str, tmp_path: Path) -> None:
+    for i, place in enumerate(["train/good", f"test/{kind}"]):
+        miniatures.photo(tmp_path / "bolt" / place / "0.png", i)
+    problems = [f.problem for f in verify("mvtec_ad", tmp_path).findings]
+    assert (
+        f"has {'normal' if kind == 'good' else 'defective'} test images alone, so that its AUROC is undefined"
+        in problems
+    )

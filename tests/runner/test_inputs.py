@@ -111,3 +111,15 @@ def test_one_photograph_is_enough_and_may_be_the_file_itself(
     )
     assert (tmp_path / "o/preview.png").is_file()
     capsys.readouterr()
+
+
+def test_brackets_in_names_are_printed_as_they_are(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    study, out = str(tmp_path / "study.yaml"), tmp_path / "[draft] v2"
+    title = "PatchCore [paper], run of [/data/lot3] :smile:"
+    assert main(["sweep", study, "--out", str(out), "--local", "--set", f"title={title!r}"]) == 0
+    text = capsys.readouterr().out
+    assert title in text
+    assert f"report: {out}/report.html" in text
