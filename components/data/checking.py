@@ -138,7 +138,8 @@ def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Ma
     file = MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id, saturation, reading.rule)
     share = f"{100 * marked.mean():.2g} % of its pixels"
     remedy = "store masks as 0 and 255 if that is not what is meant"
-    return file, marked, [Finding("noted", path, f"{reading.note} ({share})", remedy)] if reading.note else []
+    note = reading.note or ("marks every pixel" if marked.all() else "")
+    return file, marked, [Finding("noted", path, f"{note} ({share})", remedy)] if note else []
 
 
 def _saturation(marked: Mask, defect_id: int | None, defects: Defects | None) -> float | None:
@@ -177,7 +178,8 @@ def _facts(path: Path, data: bytes) -> ImageFacts:
     try:
         return check_image(data)
     except BadInput as error:
-        raise _Wrong("broken", path, str(error), "replace or remove the file") from error
+        problem, _, remedy = str(error).partition("; ")
+        raise _Wrong("broken", path, problem, remedy or "replace or remove the file") from error
 
 
 def _read(path: Path) -> bytes:

@@ -24,6 +24,7 @@ Deep = NDArray[Any]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 _BITS_PER_SAMPLE = 258
+_PLANAR_CONFIGURATION = 284
 
 
 def white_of(brightest: Iterable[int | None]) -> int | None:
@@ -44,17 +45,26 @@ def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
     Raises:
         ValueError, RuntimeError: imagecodecs cannot decode the file.
     """
-    if image.mode in DEEP:
-        return np.asarray(image)
+    if image.mode in DEEP or image.mode == "F":
+        return np.asarray(image) if image.mode in DEEP else None
     if bytes(data[:8]) == _PNG:
         return _without_alpha(imagecodecs.png_decode(bytes(data))) if data[24] == 16 else None
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return _without_alpha(imagecodecs.tiff_decode(bytes(data))) if max(np.atleast_1d(bits)) > 8 else None
+        return _tiff_values(data, image) if max(np.atleast_1d(bits)) > 8 else None
     if bytes(data[:12]).startswith(_JPEG_2000):
         values = np.asarray(imagecodecs.jpeg2k_decode(bytes(data)))
         return _without_alpha(values) if values.dtype.itemsize > 1 else None
     return None
+
+
+def _tiff_values(data: memoryview, image: Image.Image) -> Deep | None:
+    values = np.asarray(imagecodecs.tiff_decode(bytes(data)))
+    if values.dtype.kind not in "ui":
+        return None
+    if image.tag_v2.get(_PLANAR_CONFIGURATION) == 2:  # type: ignore[attr-defined]
+        values = np.moveaxis(values, 0, -1)
+    return _without_alpha(values)
 
 
 def scaled(values: Deep, white: int) -> NDArray[np.uint8]:

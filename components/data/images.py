@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from components.data.depth import DEEP, deep_values, scaled, turned
+from components.data.depth import DEEP, Deep, deep_values, scaled, turned
 from components.data.masks import Mask, MaskReading, read_mask_image
 from components.errors import BadInput
 
@@ -37,6 +37,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+FLOATING = "floating-point pixels have no known range; store the image with 8 or 16 bits"
 _SIXTEEN_TO_EIGHT = 65535 / 255
 LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 """First bytes of JPEG, of JPEG 2000 and of its bare codestream."""
@@ -52,8 +53,8 @@ def decode_rgb(data: Encoded, size: int | None = None, white: int | None = None)
     Raises:
         BadInput: the bytes are not a readable image, or hold floating-point pixels.
     """
-    if white is not None and (pixels := _scaled(data, white)) is not None:
-        image = Image.fromarray(pixels).convert("RGB")
+    if white is not None and (values := _deep(data)) is not None:
+        image = Image.fromarray(scaled(values, white)).convert("RGB")
         return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BICUBIC))
     plain = plain_png(data)
     if plain is not None and plain.shape[2:] and (size is None or plain.shape[:2] == (size, size)):
@@ -74,7 +75,9 @@ def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
     image = open_image(data) if plain is None else Image.fromarray(plain)
     if defect_id is not None:
         return MaskReading(np.asarray(image) == defect_id)
-    return read_mask_image(image, is_lossy=plain is None and _is_lossy(data))
+    if plain is not None:
+        return read_mask_image(image, is_lossy=False)
+    return read_mask_image(image, _is_lossy(data), _deep(data))
 
 
 def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = None) -> Mask:
@@ -146,12 +149,12 @@ def check_image(data: bytes) -> ImageFacts:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            orientation = int(image.getexif().get(_ORIENTATION) or 1)
+            orientation = _orientation(image)
             if image.format != "PNG":
                 image.load()
             width, height = image.size
             # For a TIFF, Pillow applies the rotation while loading, and drops the tag.
-            if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+            if _orientation(image) in _SIDEWAYS:
                 width, height = height, width
             frames = int(getattr(image, "n_frames", 1))
             values = deep_values(memoryview(data), image)
@@ -159,6 +162,10 @@ def check_image(data: bytes) -> ImageFacts:
             _verify_png(data)
     except (*_UNREADABLE, RuntimeError) as error:
         raise BadInput(f"not a readable image ({_reason(error)})") from error
+    if image.mode == "F":
+        raise BadInput(FLOATING)
+    if values is not None and {*values.shape[:2]} != {height, width}:
+        raise BadInput(f"its pixels are {values.shape}, and its size is {width}x{height}")
     return ImageFacts(width, height, orientation, frames, None if values is None else int(values.max()))
 
 
@@ -206,25 +213,46 @@ def open_image(data: Encoded) -> Image.Image:
         raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
 
 
-def _scaled(data: Encoded, white: int) -> NDArray[np.uint8] | None:
-    """A deep image's pixels (H, W) or (H, W, 3), turned by EXIF; None for an image of 8 bits."""
+def _deep(data: Encoded) -> Deep | None:
+    """A deep image's values (H, W) or (H, W, C), turned by EXIF; None for an image of 8 bits."""
     view = memoryview(data).cast("B")
     try:
         with Image.open(io.BytesIO(view)) as image:
-            orientation = int(image.getexif().get(_ORIENTATION) or 1)
+            orientation = _orientation(image)
             values = deep_values(view, image)
             # Pillow turns a TIFF itself when it loads the pixels, and drops the tag.
-            is_turned = image.mode in DEEP and image.getexif().get(_ORIENTATION) is None
+            is_turned = image.mode in DEEP and _orientation(image) == 1
     except (*_UNREADABLE, RuntimeError) as error:
         raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
-    return None if values is None else scaled(values if is_turned else turned(values, orientation), white)
+    return values if values is None or is_turned else turned(values, orientation)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1, which turns nothing, for none and for values that EXIF does not know."""
+    value = image.getexif().get(_ORIENTATION)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _is_lossy(data: Encoded) -> bool:
-    head = bytes(memoryview(data).cast("B")[:32])
-    is_webp = head[:4] == b"RIFF" and head[12:16] == b"VP8 "
+    view = memoryview(data).cast("B")
+    head = bytes(view[:32])
+    if head[:4] == b"RIFF":
+        return b"VP8 " in _riff_chunks(view)
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        with Image.open(io.BytesIO(view)) as image:
+            return image.info.get("compression") in ("jpeg", "tiff_jpeg")
     is_avif = head[4:8] == b"ftyp" and b"avif" in head
-    return is_webp or is_avif or head.startswith(LOSSY)
+    return is_avif or head.startswith(LOSSY)
+
+
+def _riff_chunks(webp: memoryview) -> set[bytes]:
+    """The names of a WebP file's chunks."""
+    at, names = 12, set()
+    while at + 8 <= len(webp):
+        names.add(bytes(webp[at : at + 4]))
+        size = int.from_bytes(webp[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return names
 
 
 def _reason(error: Exception) -> str:
@@ -234,7 +262,7 @@ def _reason(error: Exception) -> str:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise BadInput("floating-point pixels have no known range; store the image with 8 or 16 bits")
+        raise BadInput(FLOATING)
     if image.mode not in DEEP:
         return image
     values = np.asarray(image).astype(np.float64) / _SIXTEEN_TO_EIGHT

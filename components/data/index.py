@@ -13,6 +13,7 @@ Written by hand, by pandas or by Excel: columns are separated by `,`, `;` or tab
 import csv
 import io
 import json
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -77,8 +78,12 @@ def inside(folder: Path, path: str, where: str) -> Path:
     parts = PurePosixPath(path.replace("\\", "/")).parts
     absolute = PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
     # A file name may hold a backslash, if rarely.
-    found = folder / path if (folder / path).exists() else folder.joinpath(*parts)
-    if absolute or ".." in parts or not found.resolve(strict=False).is_relative_to(folder.resolve()):
+    try:
+        found = folder / path if (folder / path).exists() else folder.joinpath(*parts)
+        is_inside = found.resolve(strict=False).is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadInput(f"{where}: {path!r} is no path ({error}); correct it") from None
+    if absolute or ".." in parts or not is_inside:
         raise BadInput(f"{where}: {path} leads out of {folder}; give paths inside that folder")
     return found
 
@@ -122,9 +127,18 @@ def _rows(index: Path) -> tuple[list[_Row], list[str]]:
 def _csv_rows(text: str) -> list[dict[str, Any]]:
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep="):  # Excel's own hint
-        return list(csv.DictReader(io.StringIO(rest), delimiter=first.strip()[-1]))
-    delimiter = max(",;\t", key=first.count)
-    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+        return _table(rest, first.rstrip("\r\n")[4:5] or ",")
+    unquoted = re.sub('"[^"]*"', "", first)
+    return _table(text, max(",;\t", key=unquoted.count))
+
+
+def _table(text: str, delimiter: str) -> list[dict[str, Any]]:
+    """The rows of a CSV text, without empty ones, which Excel adds at the end."""
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    names = [name.strip().lower() for name in reader.fieldnames or ()]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise ValueError(f"the column {twice[0]} stands twice")
+    return [row for row in reader if any(value.strip() for value in row.values() if isinstance(value, str))]
 
 
 def _is_row_number(name: str) -> bool:

@@ -7,7 +7,7 @@ masks are split in the middle. Where a file has more than two kinds of pixels, t
 Letters: H, W height and width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST_LEVELS = 8
 """Grey levels of a drawn mask at most; compression makes more."""
 LEVELS_OF_NOISE = 3
 """Different levels of a compressed mask's white at least."""
-Grey = NDArray[Any]
+Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,27 @@ class MaskReading:
     note: str = ""
 
 
-def read_mask_image(image: Image.Image, is_lossy: bool) -> MaskReading:
-    """Reads a decoded mask; `is_lossy` says whether its format loses information.
+def read_mask_image(image: Image.Image, is_lossy: bool, deep: Values | None = None) -> MaskReading:
+    """Reads a decoded mask.
+
+    Args:
+        is_lossy: whether its format loses information.
+        deep: its values (H, W, C), if the file has colours of more than 8 bits, which Pillow cuts to 8.
 
     Raises:
         BadInput: it holds values below 0 or values that are not numbers.
     """
+    reading = _read(image, is_lossy, deep)
+    before = _read_before(image) if reading.rule is not None else None
+    is_same = before is not None and np.array_equal(before, reading.marked)
+    return replace(reading, rule=None) if is_same else reading
+
+
+def _read(image: Image.Image, is_lossy: bool, deep: Values | None) -> MaskReading:
     if image.mode in (*DEEP, "F"):
         return _by_value(_checked(np.asarray(image)), is_lossy)
+    if deep is not None and deep.any():
+        return _by_value(deep.max(axis=2) if deep.ndim == 3 else deep, is_lossy)
     if image.has_transparency_data:
         return _by_alpha(np.asarray(image.convert("RGBA")), is_lossy)
     if image.mode in ("L", "1"):
@@ -61,7 +74,18 @@ def read_mask_image(image: Image.Image, is_lossy: bool) -> MaskReading:
     return by_colour
 
 
-def _checked(values: Grey) -> Grey:
+def _read_before(image: Image.Image) -> Mask | None:
+    """The mask as earlier versions read it; None where they refused it."""
+    if image.mode == "F":
+        return None
+    values = np.asarray(image if image.mode in DEEP else image.convert("L"))
+    if values.max() <= 1:
+        return np.asarray(values > 0)
+    marked = np.asarray(values > (65535 if image.mode in DEEP else 255) / 2)
+    return marked if marked.any() else None
+
+
+def _checked(values: Values) -> Values:
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         raise BadInput("the mask holds values that are not numbers; store it as 0 and 255")
     if (values < 0).any():
@@ -69,52 +93,66 @@ def _checked(values: Grey) -> Grey:
     return values
 
 
-def _by_value(values: Grey, is_lossy: bool) -> MaskReading:
+def _by_value(values: Values, is_lossy: bool) -> MaskReading:
     """Reads one value a pixel (H, W), of any type."""
     levels = _levels(values)
     darkest, brightest = levels[0], levels[-1]
     if len(levels) == 1:
-        note = "has one grey level: every pixel is marked" if brightest > 0 else ""
-        return MaskReading(values > 0, None if _was_plain(brightest, values.dtype) else "any", note)
+        return _ruled(values > 0, "any", "")
     if is_lossy or _is_compressed(values):
         middle = max(darkest, brightest / 2)
-        rule = None if _was_plain(brightest, values.dtype) else "half"
         note = f"has {len(levels)} grey levels: those above {middle:g} are marked" if len(levels) > 2 else ""
-        return MaskReading(values > middle, rule, note)
+        return _ruled(values > middle, "half", note)
     if darkest > 0:
-        return _ruled(
-            values > darkest, "darkest", f"no pixel is black: all but the darkest level ({darkest:g}) are marked"
-        )
-    if len(levels) == 2:
-        return MaskReading(values > 0, None if _was_plain(brightest, values.dtype) else "any")
-    return _ruled(values > 0, "any", f"has {len(levels)} grey levels: all above 0 are marked")
+        note = f"has no black pixel: all but the darkest level ({darkest:g}) are marked"
+        return _ruled(values > darkest, "darkest", note)
+    note = f"has {len(levels)} grey levels: all above 0 are marked" if len(levels) > 2 else ""
+    return _ruled(values > 0, "any", note)
 
 
 def _by_colour(pixels: NDArray[np.uint8], is_lossy: bool) -> MaskReading:
-    """Reads colours (H, W, 3): all but black are marked."""
-    value = pixels.max(axis=2)
-    if (pixels == value[..., None]).all():
-        return _by_value(value, is_lossy)
-    if is_lossy:
-        return _ruled(value > 127, "colour", "has colours, and a lossy format: pixels brighter than 127 are marked")
-    kinds = len(np.unique(pixels.reshape(-1, 3), axis=0))
-    note = f"has {kinds} colours: all but black are marked" if kinds > 2 else ""
-    return _ruled(value > 0, "colour", note)
+    """Reads colours (H, W, 3): all but black are marked, or all but the most frequent one if none is black."""
+    brightness = pixels.max(axis=2)
+    if (pixels == brightness[..., None]).all():
+        return _by_value(brightness, is_lossy)
+    if is_lossy or _is_compressed(brightness):
+        middle = int(brightness.max()) / 2
+        return _ruled(
+            brightness > middle, "colour", f"has colours, compressed: those brighter than {middle:g} are marked"
+        )
+    codes = pixels[..., 0].astype(np.uint32) << 16 | pixels[..., 1].astype(np.uint32) << 8 | pixels[..., 2]
+    colours, counts = np.unique(codes, return_counts=True)
+    background = 0 if colours[0] == 0 else int(colours[counts.argmax()])
+    note = f"has {len(colours)} colours: all but black are marked" if len(colours) > 2 else ""
+    if background:
+        note = f"has no black pixel: all but the most frequent colour (#{background:06x}) are marked"
+    return _ruled(codes != background, "colour", note)
 
 
 def _by_alpha(pixels: NDArray[np.uint8], is_lossy: bool) -> MaskReading:
-    """Reads colours with alpha (H, W, 4): alpha counts if it varies; black, opaque pixels are background."""
-    alpha = pixels[..., 3]
+    """Reads colours with alpha (H, W, 4).
+
+    Alpha alone counts if the pixels that are not transparent have one colour; otherwise their colours count.
+    """
+    alpha, colours = pixels[..., 3], pixels[..., :3]
     if (alpha == alpha.flat[0]).all():
-        return _by_colour(pixels[..., :3], is_lossy)
-    seen = _by_value(alpha, is_lossy).marked
-    drawn = seen & (pixels[..., :3].max(axis=2) > 0)
-    if drawn.any() and not (drawn == seen).all():
-        return _ruled(drawn, "alpha", "is drawn in colours and alpha: opaque pixels that are not black are marked")
+        return _by_colour(colours, is_lossy)
+    seen = alpha > (127 if is_lossy else 0)
+    if _varies(colours[seen]):
+        by_colour = _by_colour(np.where(seen[..., None], colours, 0).astype(np.uint8), is_lossy)
+        return _ruled(by_colour.marked & seen, "alpha", "is drawn in colours and alpha: opaque colours are marked")
+    if seen.mean() > 0.5 and not colours[seen].any() and colours.any():
+        # A black mask whose defects were made transparent.
+        return _ruled(~seen, "alpha", "is black where it is opaque: transparent pixels are marked")
     return _ruled(seen, "alpha", "is drawn in its alpha channel: pixels that are not transparent are marked")
 
 
-def _levels(values: Grey) -> Grey:
+def _varies(colours: NDArray[np.uint8]) -> bool:
+    """Whether there are several among some colours (N, 3)."""
+    return bool((colours != colours[:1]).any())
+
+
+def _levels(values: Values) -> Values:
     """The different values, sorted."""
     if values.dtype == np.uint8:
         return np.flatnonzero(np.bincount(values.ravel(), minlength=256)).astype(np.uint8)
@@ -125,7 +163,7 @@ def _ruled(marked: Mask, rule: str, note: str) -> MaskReading:
     return MaskReading(np.asarray(marked, dtype=np.bool_), rule, note)
 
 
-def _is_compressed(values: Grey) -> bool:
+def _is_compressed(values: Values) -> bool:
     """Whether grey levels look like black and white that a lossy format stored once.
 
     Compression changes many pixels by little, on the bright side as well as on the dark one. A soft edge has all levels
@@ -141,8 +179,3 @@ def _is_compressed(values: Grey) -> bool:
     bright = counts[brightest - NEAR : brightest]
     near = counts[1:NEAR].sum() + bright.sum()
     return bool(np.count_nonzero(bright) >= LEVELS_OF_NOISE and near > counts[1:brightest].sum() / 2)
-
-
-def _was_plain(brightest: float, dtype: np.dtype[Any]) -> bool:
-    """Whether two-valued masks of this brightest level were always read like this: 0 and 1, or above half the range."""
-    return brightest <= 1 or (dtype.kind != "f" and brightest > (255 if dtype == np.uint8 else 65535) / 2)

@@ -180,7 +180,8 @@ def read_split(
 def samples_of(table: pa.Table) -> list[Sample]:
     """Returns a shard's rows (the `METADATA` columns) as samples, whose `image_path` is the bare image id.
 
-    They have the complete identity of the data: their `category_fingerprint` equals that of the scanned folder.
+    They have the complete identity of the data: their `category_fingerprint` equals that of the scanned folder, unless
+    that has unusual files, which a shard stores in the usual way (`Sample.white`, `MaskFile.rule`).
     """
     return [_sample(row) for row in table.select(METADATA).to_pylist()]
 

@@ -77,10 +77,7 @@ def read_files(paths: Iterable[Path]) -> tuple[Supplied, ...]:
     """
     files = [(path, *_intact(path)) for path in paths]
     white = white_of(brightest for *_, brightest in files)
-    return tuple(
-        Supplied(path, hashlib.sha256(data).hexdigest(), None if brightest is None else white)
-        for path, data, brightest in files
-    )
+    return tuple(Supplied(path, sha256, None if brightest is None else white) for path, sha256, brightest in files)
 
 
 def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
@@ -98,8 +95,8 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
     return np.stack(decoded)
 
 
-def _intact(path: Path) -> tuple[bytes, int | None]:
-    """The file's bytes, and its largest value if it is deeper than 8 bits."""
+def _intact(path: Path) -> tuple[str, int | None]:
+    """The file's SHA-256, and its largest value if it is deeper than 8 bits."""
     data = _bytes(path)
     try:
         # Both checks: a PNG's checksums, and errors that only decoding finds (pixels of an unknown range).
@@ -108,7 +105,7 @@ def _intact(path: Path) -> tuple[bytes, int | None]:
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise BadInput(f"{path}: {problem}; {remedy or 'replace or remove the file'}") from error
-    return data, facts.brightest
+    return hashlib.sha256(data).hexdigest(), facts.brightest
 
 
 def _bytes(path: Path) -> bytes:

@@ -187,7 +187,7 @@ def generate(
     sheet = _write(out, SHEET, contact_sheet(_sheet_rows(originals, images, policy, study)))
     record = {
         "object": photographs.object_name,
-        "photographs": {photo.path.name: photo.sha256 for photo in photos},
+        "photographs": {photo.path.name: photo.content for photo in photos},
         "prompt": columns["prompt"],
         "chosen_iteration": columns["chosen_iteration"],
         "similarity": columns["similarity"],

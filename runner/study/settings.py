@@ -27,16 +27,16 @@ KEPT_DETECTOR_FIELDS = ("name", "preset", "alias")
 class _Loader(yaml.SafeLoader):
     """YAML in which a key stands once in a mapping, and a number with a leading zero, such as BTAD's 01, is text."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key, str):
-                if key in seen:
-                    where = key_node.start_mark
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", where)
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose a mapping; checked here, because merging another one into it adds keys that it overrides."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            seen.update({name} - {None})
+        return node
 
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$")
@@ -48,7 +48,10 @@ _Loader.yaml_implicit_resolvers = {
 
 def read_yaml(text: str) -> Any:
     """The values of a YAML text. Raises one of :data:`NOT_YAML` if it is not YAML, or a key stands twice."""
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (TypeError, KeyError, AttributeError) as error:  # of tags such as !!map and !!bool on other values
+        raise yaml.YAMLError(f"a value does not fit its tag: {error}") from None
 
 
 def is_file(name: str) -> bool:

@@ -335,3 +335,29 @@ def test_a_test_set_of_one_label_is_told(kind: str, tmp_path: Path) -> None:
         f"has {'normal' if kind == 'good' else 'defective'} test images alone, so that its AUROC is undefined"
         in problems
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("path,split,label,Label\ngood/0.png,train,0,1\n", "the column label stands twice"),
+        ("path,split,label\ngood/\x00.png,train,0\n", "is no path"),
+        (f"path,split,label\n{'x' * 300}.png,train,0\n", "is no path"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_line(table: str, says: str, tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "bolt", good=1)
+    (root / "index.csv").write_text(table)
+    with pytest.raises(BadInput) as caught:
+        read_dataset("folder", tmp_path, "bolt")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_excels_empty_rows_and_quoted_headers_are_read(tmp_path: Path) -> None:
+    root = miniatures.own(tmp_path / "bolt", good=1)
+    (name,) = [p.name for p in (root / "good").iterdir()]
+    (root / "index.csv").write_text(f'"path";"split";"label";"a, b, c, d"\ngood/{name};train;0;\n;;;\n;;;\n')
+    assert len(read_dataset("folder", tmp_path, "bolt")) == 1
+    (root / "index.csv").write_text(f"sep=\t\npath\tsplit\tlabel\ngood/{name}\ttrain\t0\n")
+    assert len(read_dataset("folder", tmp_path, "bolt")) == 1

@@ -21,6 +21,7 @@ from components.data.images import check_image
 from components.data.layout import Finding
 from components.data.photographs import photograph
 from components.data.supplied import read_supplied
+from components.errors import BadInput
 
 GREY = photograph("brick")[:40, :56]
 COLOUR = np.dstack([GREY, photograph("gravel")[:40, :56], photograph("brick")[60:100, :56]])
@@ -168,3 +169,24 @@ def test_supplied_images_have_one_white_too(root: Path) -> None:
     images = read_supplied(root / "bolt/bad", 2)
     assert {i.white for i in images} == {4095}
     assert images[0].decode().max() == round(4000 * 255 / 4095)
+
+
+def test_planar_colours_are_read_as_others() -> None:
+    values = (COLOUR.astype(np.uint16) * 16)[:, :50]
+    out = io.BytesIO()
+    tifffile.imwrite(out, np.moveaxis(values, -1, 0), photometric="rgb", planarconfig="separate")
+    data = out.getvalue()
+    assert white_of([check_image(data).brightest]) == 4095
+    assert (decode_rgb(data, white=4095) == np.rint(values * (255 / 4095))).all()
+
+
+@pytest.mark.parametrize("value", [0.5, np.inf])
+def test_floating_point_is_refused_when_it_is_looked_at(value: float) -> None:
+    with pytest.raises(BadInput, match="floating-point pixels have no known range"):
+        check_image(tiff(np.full((8, 8), value, np.float32)))
+
+
+def test_an_orientation_that_exif_does_not_know_turns_nothing() -> None:
+    data = _with_exif(png(GREY), 9)
+    assert check_image(data).orientation == 1
+    assert (decode_rgb(data) == GREY[..., None]).all()

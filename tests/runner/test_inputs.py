@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from runner.cli import main
+from runner.study.settings import NOT_YAML, read_yaml
 from tests.conftest import TINY
 from tests.data import miniatures
 
@@ -123,3 +124,15 @@ def test_brackets_in_names_are_printed_as_they_are(
     text = capsys.readouterr().out
     assert title in text
     assert f"report: {out}/report.html" in text
+
+
+def test_merged_mappings_may_be_overridden_and_other_mistakes_are_one_line() -> None:
+    text = "x-b: &b {copies: 1}\nx-presets:\n  small: &s\n    <<: *b\n    copies: 2\ndetector:\n  <<: *s\n  copies: 3\n"
+    assert read_yaml(text)["detector"] == {"copies": 3}
+    assert read_yaml("1: a\n'1': b\n") == {1: "a", "1": "b"}
+    assert read_yaml("[0, -0, +1, 0x1F, 1_000, 0.5, 1.0e-3, 01, 08, 1:30, yes]") == [
+        0, 0, 1, 31, 1000, 0.5, 0.001, "01", "08", "1:30", True,
+    ]  # fmt: skip
+    for text in ("!!map [a]", "!!bool z", "!!timestamp z", "{a: 1, a: 2}"):
+        with pytest.raises(NOT_YAML):
+            read_yaml(text)
