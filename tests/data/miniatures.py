@@ -38,7 +38,7 @@ def loco(root: Path, category: str = "pushpins") -> Path:
     folder = root / category
     for split, count in (("train", 3), ("validation", 2), ("test", 2)):
         for i in range(count):
-            photo(folder / split / "good" / f"{i:03d}.png", len(split) + i)
+            photo(folder / split / "good" / f"{i:03d}.png", 3 * len(split) + i)
     truth = {
         "logical_anomalies/000": [(slice(0, 10), 255), (slice(20, 24), 254)],
         "logical_anomalies/001": [(slice(5, 9), 255)],

@@ -70,10 +70,6 @@ def mask_of_another_size(data: Path) -> None:
     Image.new("L", (64, 64)).save(first(data, "ground_truth/stain/*"))
 
 
-def mask_missing(data: Path) -> None:
-    first(data, "ground_truth/stain/*").unlink()
-
-
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -84,7 +80,6 @@ def mask_missing(data: Path) -> None:
         (not_an_image, "train/good/000.png"),
         (truncated, "test/stain/000.png"),
         (mask_of_another_size, "ground_truth/stain/000_mask.png"),
-        (mask_missing, "test/stain/000.png"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

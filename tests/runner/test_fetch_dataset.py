@@ -29,7 +29,7 @@ from tests.loopback import Served, closed_port, serving
 def mvtec(root: Path) -> Path:
     for place, count in (("train/good", 3), ("test/good", 2), ("test/broken", 2)):
         for i in range(count):
-            miniatures.photo(root / "bottle" / place / f"{i:03d}.png", len(place) + i)
+            miniatures.photo(root / "bottle" / place / f"{i:03d}.png", 3 * len(place) + i)
     for i in range(2):
         miniatures.mask(root / "bottle/ground_truth/broken" / f"{i:03d}_mask.png", (slice(i, 9), slice(0, 9)))
     return root
