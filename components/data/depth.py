@@ -45,8 +45,10 @@ def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
     Raises:
         ValueError, RuntimeError: imagecodecs cannot decode the file.
     """
-    if image.mode in DEEP or image.mode == "F":
-        return np.asarray(image) if image.mode in DEEP else None
+    if image.mode == "F":
+        return None  # floating point, which has no known range
+    if image.mode in DEEP:
+        return np.asarray(image)
     if bytes(data[:8]) == _PNG:
         return _without_alpha(imagecodecs.png_decode(bytes(data))) if data[24] == 16 else None
     if image.format == "TIFF":
