@@ -13,10 +13,10 @@ import numpy as np
 import skimage.data
 import torch
 
-from components.detectors import DetectorConfig, SharesFeatures, build_detector
-from components.detectors.anomalib_model import everything_seeded
-from components.detectors.coreset import select_coreset
-from components.generator.augment import POLICIES, augmented_set
+from goodshot.components.detectors import DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.detectors.anomalib_model import everything_seeded
+from goodshot.components.detectors.coreset import select_coreset
+from goodshot.components.generator.augment import POLICIES, augmented_set
 
 IMAGES, RATIO, SIDE = 9, 0.1, 256
 

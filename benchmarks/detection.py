@@ -26,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from components.data import Sample, decode, read_dataset, read_split, select_support, write_demo, write_split
-from components.data.images import decode_mask, decode_rgb
-from components.detectors import DetectorConfig, SharesFeatures, build_detector
-from components.detectors.anomalib_model import everything_seeded
-from components.generator.augment import POLICIES, augmented_set
-from components.metrics.detection import evaluate
+from goodshot.components.data import Sample, decode, read_dataset, read_split, select_support, write_demo, write_split
+from goodshot.components.data.images import decode_mask, decode_rgb
+from goodshot.components.detectors import DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.detectors.anomalib_model import everything_seeded
+from goodshot.components.generator.augment import POLICIES, augmented_set
+from goodshot.components.metrics.detection import evaluate
 
 CONFIG = DetectorConfig(coreset_ratio=0.1)
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "mvtec_ad_256"
@@ -130,7 +130,7 @@ def _engine(image_set: ImageSet, shown: Shown, folder: str) -> float:
     from sklearn.metrics import roc_auc_score
     from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
 
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     side = CONFIG.image_size
 

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.variety import REAL
-from components.data import read_dataset
-from components.data.images import decode_rgb
-from components.encoders import build_encoder
-from components.prompts import known_objects
+from goodshot.components.data import read_dataset
+from goodshot.components.data.images import decode_rgb
+from goodshot.components.encoders import build_encoder
+from goodshot.components.prompts import known_objects
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut",

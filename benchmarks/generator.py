@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from components.generator.config import VQGANConfig
+    from goodshot.components.generator.config import VQGANConfig
 
 THREADS = 2
 TIMEOUT = 600
@@ -91,7 +91,7 @@ def _step(what: str, maker: str) -> tuple[nn.Module, Callable[[], None]]:
     """Build the network and its batch; the second is what is measured."""
     import torch
 
-    from components.generator.config import F16, VQGANConfig
+    from goodshot.components.generator.config import F16, VQGANConfig
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
@@ -132,8 +132,8 @@ def _peak() -> float:
 
 
 def _goodshot(config: VQGANConfig, size: int) -> tuple[nn.Module, Reconstruct]:
-    from components.generator.losses import codebook_loss
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.generator.losses import codebook_loss
+    from goodshot.components.generator.vqgan import VQGAN
 
     network = VQGAN(config, size)
 
@@ -217,8 +217,8 @@ def _profile() -> dict[str, Any]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from components.generator.config import GeneratorConfig
-    from components.generator.generator import Generator
+    from goodshot.components.generator.config import GeneratorConfig
+    from goodshot.components.generator.generator import Generator
 
     torch.set_num_threads(THREADS)
     photograph = np.asarray(skimage.data.coffee())[100:300, 150:400]

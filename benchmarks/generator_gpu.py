@@ -17,8 +17,8 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from components.generator.config import GeneratorConfig
-    from components.generator.generator import Generator
+    from goodshot.components.generator.config import GeneratorConfig
+    from goodshot.components.generator.generator import Generator
 
 VIEWS, SAMPLES = 8, 4
 MOST = 16
@@ -122,7 +122,7 @@ def _generator(variant: str, tiny: bool, seed: int) -> Generator:
     import skimage.data
     import torch
 
-    from components.generator.generator import Generator
+    from goodshot.components.generator.generator import Generator
 
     photograph = np.asarray(skimage.data.coffee())[:400, :400]
     device = "cuda" if torch.cuda.is_available() and not tiny else "cpu"
@@ -130,7 +130,7 @@ def _generator(variant: str, tiny: bool, seed: int) -> Generator:
 
 
 def _config(variant: str, tiny: bool) -> GeneratorConfig:
-    from components.generator.config import GeneratorConfig
+    from goodshot.components.generator.config import GeneratorConfig
 
     fields: dict[str, Any] = {"augmentations": VIEWS, "train_samples": SAMPLES, **VARIANTS[variant]}
     if tiny:

@@ -111,7 +111,7 @@ def _peak() -> float:
 def _goodshot(name: str) -> Callable[[Maps, Masks], float]:
     from scipy import ndimage  # noqa: F401 - its import is no part of the metric
 
-    from components.metrics import detection
+    from goodshot.components.metrics import detection
 
     return getattr(detection, name)  # type: ignore[no-any-return]
 

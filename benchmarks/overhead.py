@@ -24,22 +24,22 @@ import pyarrow.parquet as pq
 import ray
 from rich.console import Console
 
-from components.data import write_demo
-from components.detectors.config import DetectorConfig
-from components.generator.config import GeneratorConfig
-from components.metrics.detection import MetricValue
-from runner.cells import CellStage, Measured
-from runner.cluster.broker import Broker, BrokerOptions
-from runner.cluster.connection import cluster
-from runner.data.config import DatasetConfig
-from runner.plan.plan import Plan
-from runner.results.compaction import tidy
-from runner.results.results import Results
-from runner.results.tables import Tables
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options
-from runner.stages.base import Context, Stage
-from runner.study.study import Study
+from goodshot.components.data import write_demo
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.components.metrics.detection import MetricValue
+from goodshot.runner.cells import CellStage, Measured
+from goodshot.runner.cluster.broker import Broker, BrokerOptions
+from goodshot.runner.cluster.connection import cluster
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.compaction import tidy
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.tables import Tables
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Context, Stage
+from goodshot.runner.study.study import Study
 
 CELLS, ROWS = 2000, 100_000
 LEFT = Measured(

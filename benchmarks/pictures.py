@@ -20,15 +20,15 @@ import PIL.Image
 import skimage.data
 from numpy.typing import NDArray
 
-from components.data import write_demo
-from components.data.images import decode_rgb
-from components.generator.augment import MILD, POLICIES, augmented_set
-from components.generator.config import GeneratorConfig, VariationConfig
-from components.generator.generator import Generator
-from components.generator.start import load_into, read_start, start_file
-from components.generator.variation import VarianceHead, encode_category, train_variance_head
-from components.generator.vqgan import VQGAN
-from runner.photographs.contact_sheet import contact_sheet
+from goodshot.components.data import write_demo
+from goodshot.components.data.images import decode_rgb
+from goodshot.components.generator.augment import MILD, POLICIES, augmented_set
+from goodshot.components.generator.config import GeneratorConfig, VariationConfig
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.start import load_into, read_start, start_file
+from goodshot.components.generator.variation import VarianceHead, encode_category, train_variance_head
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.runner.photographs.contact_sheet import contact_sheet
 
 SIDE, SAMPLES = 128, 6
 SCRATCH: dict[str, Any] = {"resolution": SIDE}

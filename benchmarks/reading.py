@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from pyarrow import fs
 
-from components.data import (
+from goodshot.components.data import (
     Sample,
     decode_batches,
     decode_mask,

@@ -23,17 +23,17 @@ from typing import Any
 
 from rich.console import Console
 
-from components.data import write_demo
-from components.detectors.config import DetectorConfig
-from components.generator.config import GeneratorConfig
-from runner.cells.detection import DetectionStage
-from runner.data.config import DatasetConfig
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options, Run
-from runner.stages.training import TrainingStage
-from runner.study.study import Study
+from goodshot.components.data import write_demo
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options, Run
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.study.study import Study
 
 COMPARED = ("image_auroc", "pixel_auroc", "aupro", "chosen_iteration", "similarity")
 
@@ -99,7 +99,7 @@ def _counts(run: Run, theirs: Rows) -> str:
 
 def plain_sweep(swept: Study, plan: Plan, store_uri: str) -> dict[str, dict[str, Any]]:
     """The peer: fingerprint → the cell's numbers. It reads the same shards and prompt, and shares nothing else."""
-    from runner.cluster.connection import cluster
+    from goodshot.runner.cluster.connection import cluster
 
     with cluster(None), tempfile.TemporaryDirectory() as folder:
         from ray import tune
@@ -123,12 +123,12 @@ def plain_sweep(swept: Study, plan: Plan, store_uri: str) -> dict[str, dict[str,
 def _plain_trial(config: dict[str, Any], cells: dict[Any, DetectionStage], plan: Plan, store_uri: str) -> None:
     from ray import tune
 
-    from components.detectors import build_detector
-    from components.metrics.detection import evaluate
-    from runner.cluster.connection import start_worker
-    from runner.stages.shard import read_support, read_test
-    from runner.store.artifacts import Store
-    from runner.study.study import Point
+    from goodshot.components.detectors import build_detector
+    from goodshot.components.metrics.detection import evaluate
+    from goodshot.runner.cluster.connection import start_worker
+    from goodshot.runner.stages.shard import read_support, read_test
+    from goodshot.runner.store.artifacts import Store
+    from goodshot.runner.study.study import Point
 
     start_worker(1)
     stage, store = cells[Point(**config)], Store(store_uri)
@@ -144,9 +144,9 @@ def _plain_trial(config: dict[str, Any], cells: dict[Any, DetectionStage], plan:
 
 def _generated(stage: DetectionStage, plan: Plan, originals: list[Any], store: Any) -> tuple[Any, dict[str, Any]]:
     """Train one generator from scratch through this trial's own L and keep its best set (eq. 5)."""
-    from components.generator.generator import Generator
-    from components.integrator import EMPTY, choose
-    from runner.stages.prompt import cached_encoder, embed, text_embedding
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.integrator import EMPTY, choose
+    from goodshot.runner.stages.prompt import cached_encoder, embed, text_embedding
 
     generation = stage.cell.generation
     training = plan.producer(plan.stages[str(stage.added.image_set)])

@@ -25,17 +25,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.generator.augment import to_uint8
-from components.generator.config import EMBEDDED_NETWORK
-from components.generator.discriminator import (
+from goodshot.components.generator.augment import to_uint8
+from goodshot.components.generator.config import EMBEDDED_NETWORK
+from goodshot.components.generator.discriminator import (
     PatchDiscriminator,
     adaptive_weight,
     discriminator_hinge,
     generator_hinge,
 )
-from components.generator.start import save_vqgan
-from components.generator.vqgan import VQGAN
-from components.perceptual import PerceptualLoss
+from goodshot.components.generator.start import save_vqgan
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.perceptual import PerceptualLoss
 
 PHOTOGRAPHS = (
     "astronaut", "camera", "cell", "chelsea", "clock", "coffee", "grass", "hubble_deep_field",

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.variety import REAL, encoded_categories
-from components.generator.config import VariationConfig
-from components.generator.variation import negative_log_likelihood, residuals, train_variance_head
+from goodshot.components.generator.config import VariationConfig
+from goodshot.components.generator.variation import negative_log_likelihood, residuals, train_variance_head
 
 CATEGORIES = ("pill", "bottle", "hazelnut_toy")
 PAIRS = 100

@@ -29,17 +29,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.data import Sample, read_dataset, select_support, write_demo
-from components.data.images import decode_rgb
-from components.detectors import DetectorConfig, SharesFeatures, build_detector
-from components.generator.augment import POLICIES, augment, augmented_set, to_uint8
-from components.generator.config import EMBEDDED_NETWORK, GeneratorConfig, VariationConfig
-from components.generator.generator import Generator
-from components.generator.start import load_into, read_start, start_file
-from components.generator.variation import Encoded, VarianceHead, encode_category, train_variance_head
-from components.generator.vqgan import VQGAN
-from components.metrics.detection import image_auroc
-from components.metrics.summary import mean_std, paired_difference
+from goodshot.components.data import Sample, read_dataset, select_support, write_demo
+from goodshot.components.data.images import decode_rgb
+from goodshot.components.detectors import DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.generator.augment import POLICIES, augment, augmented_set, to_uint8
+from goodshot.components.generator.config import EMBEDDED_NETWORK, GeneratorConfig, VariationConfig
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.start import load_into, read_start, start_file
+from goodshot.components.generator.variation import Encoded, VarianceHead, encode_category, train_variance_head
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.metrics.detection import image_auroc
+from goodshot.components.metrics.summary import mean_std, paired_difference
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "mvtec_ad_256"
 CATEGORY, SIDE, COPIES, SUPPORTS = "pill", 256, 10, 14

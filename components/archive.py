@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from components.download import readable, writing
-from components.errors import BadInput, GoodshotError
+from goodshot.components.download import readable, writing
+from goodshot.components.errors import BadInput, GoodshotError
 
 Progress = Callable[[int, int], None]
 """Called with the bytes of the archive that have been read, and all of them."""

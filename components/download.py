@@ -25,7 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from filelock import FileLock, Timeout
 
-from components.errors import BadInput, GoodshotError
+from goodshot.components.errors import BadInput, GoodshotError
 
 if TYPE_CHECKING:
     import requests

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 Select = Literal["text", "last"]
 

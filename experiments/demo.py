@@ -6,11 +6,11 @@ photograph): the demo shows that the whole pipeline runs, not that generated ima
     make demo        or        goodshot demo --out runs/demo
 """
 
-from components.detectors.config import DetectorConfig
-from runner.data.config import DatasetConfig
-from runner.declaration.search import Range, SearchConfig
-from runner.study.experiment import Experiment
-from runner.study.study import Study
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.declaration.search import Range, SearchConfig
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.study import Study
 
 DETECTOR = DetectorConfig(image_size=128)
 

@@ -9,9 +9,9 @@ state. It downloads nothing.
 
 from types import MappingProxyType
 
-from runner.data.config import DatasetConfig
-from runner.study.experiment import Experiment, Reference
-from runner.study.study import Study
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.study.experiment import Experiment, Reference
+from goodshot.runner.study.study import Study
 
 SOURCE = 'TGI\'s repository, README, table "One-shot", row PatchCore (ResNet-18)'
 ONE_SHOT = MappingProxyType(

@@ -1,7 +1,7 @@
 """The default settings of ``goodshot generate``: one set of images from a user's own photographs."""
 
-from runner.study.experiment import Experiment
-from runner.study.study import Study
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.study import Study
 
 
 def generate() -> Study:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import experiments
-from components.errors import BadInput
-from runner.study.experiment import Experiment
-from runner.study.problems import did_you_mean
-from runner.study.settings import changed, is_file, read_study
-from runner.study.study import Study
+from goodshot import experiments
+from goodshot.components.errors import BadInput
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.problems import did_you_mean
+from goodshot.runner.study.settings import changed, is_file, read_study
+from goodshot.runner.study.study import Study
 
 
 def study_names() -> dict[str, Study]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from components.data import write_demo
-from runner.cluster.connection import cluster, require_token
-from runner.study.settings import validate
-from runner.study.study import Study
+from goodshot.components.data import write_demo
+from goodshot.runner.cluster.connection import cluster, require_token
+from goodshot.runner.study.settings import validate
+from goodshot.runner.study.study import Study
 
 # Before anything imports Ray, as the command line does.
 require_token()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components import archive as module
-from components.archive import unpack
-from components.errors import BadInput, GoodshotError
+from goodshot.components import archive as module
+from goodshot.components.archive import unpack
+from goodshot.components.errors import BadInput, GoodshotError
 
 FILES = {
     "top/a b/größe – 寸法.png": os.urandom(3 * 1024 * 1024 + 7),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components import download as module
-from components.download import Unavailable, download, readable
-from components.errors import BadInput, GoodshotError
+from goodshot.components import download as module
+from goodshot.components.download import Unavailable, download, readable
+from goodshot.components.errors import BadInput, GoodshotError
 from tests.loopback import Served, closed_port, serving, serving_redirects
 
 CONTENT = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(64 * 1024))
@@ -271,7 +271,7 @@ def test_too_little_room_is_said_before_it_is_filled(
 
 
 def test_two_processes_download_once(served: Served, target: Path) -> None:
-    code = "import sys; from pathlib import Path; from components.download import download as d"
+    code = "import sys; from pathlib import Path; from goodshot.components.download import download as d"
     call = f"print('started', flush=True); d({served.url!r}, Path({str(target)!r}), {SHA256!r})"
     served.go.clear()
     command = [sys.executable, "-c", f"{code}; {call}"]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from components.errors import BadInput
-from components.integrator import EMPTY, Trace, choose, similarities
+from goodshot.components.errors import BadInput
+from goodshot.components.integrator import EMPTY, Trace, choose, similarities
 
 
 def unit(*angles: float) -> np.ndarray:

@@ -9,17 +9,17 @@ that a search may use. `supplied` reads the images that a user adds to a dataset
 Nothing in this package imports torch, because the driver imports it.
 """
 
-from components.data.datasets import dataset_names, dataset_of
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.demo import DEMO_CATEGORIES, write_demo
-from components.data.datasets.mvtec_loco import Defect, read_defects
-from components.data.images import decode_mask, decode_rgb, encode_png
-from components.data.layout import Finding
-from components.data.mvtec import list_categories
-from components.data.planting import PLANTERS, Scene
-from components.data.reading import Report, read_dataset, verify
-from components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
-from components.data.shards import (
+from goodshot.components.data.datasets import dataset_names, dataset_of
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.demo import DEMO_CATEGORIES, write_demo
+from goodshot.components.data.datasets.mvtec_loco import Defect, read_defects
+from goodshot.components.data.images import decode_mask, decode_rgb, encode_png
+from goodshot.components.data.layout import Finding
+from goodshot.components.data.mvtec import list_categories
+from goodshot.components.data.planting import PLANTERS, Scene
+from goodshot.components.data.reading import Report, read_dataset, verify
+from goodshot.components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
+from goodshot.components.data.shards import (
     SCHEMA,
     Split,
     decode,
@@ -30,7 +30,7 @@ from components.data.shards import (
     samples_of,
     write_split,
 )
-from components.data.support import Shots, select_support
+from goodshot.components.data.support import Shots, select_support
 
 __all__ = [
     "DEMO_CATEGORIES",

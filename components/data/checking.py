@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from components.data.depth import white_of
-from components.data.images import ImageFacts, check_image, defect_id_of, read_mask
-from components.data.layout import Defects, Entry, Finding, Kind, Listing
-from components.data.masks import Mask
-from components.data.sample import MaskFile, Sample
-from components.errors import BadInput
+from goodshot.components.data.depth import white_of
+from goodshot.components.data.images import ImageFacts, check_image, defect_id_of, read_mask
+from goodshot.components.data.layout import Defects, Entry, Finding, Kind, Listing
+from goodshot.components.data.masks import Mask
+from goodshot.components.data.sample import MaskFile, Sample
+from goodshot.components.errors import BadInput
 
 THREADS = 4
 Checked = tuple[Sample | None, list[Finding], int | None]

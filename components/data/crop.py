@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.data.shards import Defects, Split
-from components.errors import BadInput
+from goodshot.components.data.shards import Defects, Split
+from goodshot.components.errors import BadInput
 
 
 def margin(size: int, crop: int) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from components.data.depth import DEEP, Deep, deep_values, scaled, turned
-from components.data.masks import Mask, MaskReading, read_mask_image
-from components.errors import BadInput
+from goodshot.components.data.depth import DEEP, Deep, deep_values, scaled, turned
+from goodshot.components.data.masks import Mask, MaskReading, read_mask_image
+from goodshot.components.errors import BadInput
 
 RGB = NDArray[np.uint8]
 Encoded = bytes | memoryview
@@ -66,7 +66,7 @@ def decode_rgb(data: Encoded, size: int | None = None, white: int | None = None)
 
 
 def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
-    """Reads a mask file as `components.data.masks` says. With a `defect_id`, the pixels of that value are marked.
+    """Reads a mask file as `goodshot.components.data.masks` says. With a `defect_id`, that value's pixels are marked.
 
     Raises:
         BadInput: the bytes are not a readable image, or hold values below 0 or values that are not numbers.

@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from components.config import Config
-from components.data.layout import Entry, Finding, Listing, duplicates, unmasked
-from components.data.sample import GOOD, SplitName
-from components.errors import BadInput
+from goodshot.components.config import Config
+from goodshot.components.data.layout import Entry, Finding, Listing, duplicates, unmasked
+from goodshot.components.data.sample import GOOD, SplitName
+from goodshot.components.errors import BadInput
 
 INDEXES = ("index.csv", "index.json")
 _LABELS = {"0": 0, "0.0": 0, "false": 0, "good": 0, "1": 1, "1.0": 1, "true": 1, "bad": 1}

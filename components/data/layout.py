@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.data.sample import Sample, SplitName
-from components.errors import BadInput
+from goodshot.components.data.sample import Sample, SplitName
+from goodshot.components.errors import BadInput
 
 EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".gif"}

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.data.depth import DEEP
-from components.errors import BadInput
+from goodshot.components.data.depth import DEEP
+from goodshot.components.errors import BadInput
 
 Mask = NDArray[np.bool_]
 

@@ -11,7 +11,7 @@ differ within a category, and between an image and its mask (BTAD's `03` has bot
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.data.layout import (
+from goodshot.components.data.layout import (
     Defects,
     Entry,
     Finding,
@@ -25,8 +25,8 @@ from components.data.layout import (
     subfolders,
     unmasked,
 )
-from components.data.sample import GOOD, SplitName
-from components.errors import BadInput
+from goodshot.components.data.sample import GOOD, SplitName
+from goodshot.components.errors import BadInput
 
 _LAYOUT = "expected train/good, test/<defect> and ground_truth/<defect> in it"
 Masks = dict[tuple[str, str], tuple[Path, ...]]

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.data.images import RGB
-from components.data.masks import Mask
-from components.data.sample import SplitName
+from goodshot.components.data.images import RGB
+from goodshot.components.data.masks import Mask
+from goodshot.components.data.sample import SplitName
 
 Gray = NDArray[np.uint8]
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from components.config import Config
-from components.data.images import RGB
-from components.data.masks import Mask
-from components.data.planting import PLANTERS
-from components.data.sample import GOOD
-from components.data.shards import Split
-from components.errors import BadInput
+from goodshot.components.config import Config
+from goodshot.components.data.images import RGB
+from goodshot.components.data.masks import Mask
+from goodshot.components.data.planting import PLANTERS
+from goodshot.components.data.sample import GOOD
+from goodshot.components.data.shards import Split
+from goodshot.components.errors import BadInput
 
 
 class PlantedConfig(Config):

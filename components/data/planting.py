@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.images import RGB
-from components.data.masks import Mask
+from goodshot.components.data.images import RGB
+from goodshot.components.data.masks import Mask
 
 Float = NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data.checking import check
-from components.data.datasets import dataset_of
-from components.data.layout import Finding
-from components.data.sample import Sample
-from components.errors import BadInput
+from goodshot.components.data.checking import check
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.layout import Finding
+from goodshot.components.data.sample import Sample
+from goodshot.components.errors import BadInput
 
 
 @dataclass(frozen=True)

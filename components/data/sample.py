@@ -21,7 +21,7 @@ class MaskFile:
     `defect_id` is the pixel value that marks the defect in the file and identifies its kind (MVTec LOCO), or None
     where any pixel that is not background is marked. `saturation` is the share of the defect's area, in (0, 1],
     that has to be found for the defect to count as completely found; it holds at any resolution. None if undefined.
-    `rule` names how an unusual file is read (`components.data.masks`), None for the usual ones.
+    `rule` names how an unusual file is read (`goodshot.components.data.masks`), None for the usual ones.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Sample:
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
     rotation applied). `sha256` (of the image and of each mask) is over the file's bytes as stored. A normal
     image has no mask; an anomalous one has none, one, or one for each of its defects. `white` is the value of a deep
-    image that is read as 255 (`components.data.depth`); None if it is the largest that the file can hold.
+    image that is read as 255 (`goodshot.components.data.depth`); None if it is the largest that the file can hold.
     """
 
     image_id: str

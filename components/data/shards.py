@@ -24,10 +24,10 @@ import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from components.data.images import RGB, decode_mask, decode_rgb, encode_mask, encode_png
-from components.data.masks import Mask
-from components.data.sample import MaskFile, Sample, SplitName
-from components.errors import BadInput
+from goodshot.components.data.images import RGB, decode_mask, decode_rgb, encode_mask, encode_png
+from goodshot.components.data.masks import Mask
+from goodshot.components.data.sample import MaskFile, Sample, SplitName
+from goodshot.components.errors import BadInput
 
 BATCH = 32
 """Images in a record batch: a writer holds as many in memory, and a reader of a few images reads at least as many."""

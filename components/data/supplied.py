@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.depth import white_of
-from components.data.images import RGB, check_image, decode_rgb
-from components.data.layout import EXTENSIONS, images, is_folder, listed
-from components.errors import BadInput
+from goodshot.components.data.depth import white_of
+from goodshot.components.data.images import RGB, check_image, decode_rgb
+from goodshot.components.data.layout import EXTENSIONS, images, is_folder, listed
+from goodshot.components.errors import BadInput
 
 
 @dataclass(frozen=True)

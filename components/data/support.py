@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 Shots = int | Literal["full"] | tuple[str, ...]
 """A number of originals, "full" for all of them, or a list of ids."""

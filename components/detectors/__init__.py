@@ -6,8 +6,8 @@ anomalib, so that a light driver process can hold them; `build_detector` does th
 imports.
 """
 
-from components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
-from components.detectors.config import DetectorConfig
+from goodshot.components.detectors.base import Detector, Features, Images, Scores, SharesFeatures
+from goodshot.components.detectors.config import DetectorConfig
 
 __all__ = ["Detector", "DetectorConfig", "Features", "Images", "Scores", "SharesFeatures", "build_detector"]
 

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.detectors.base import Batch, Images, Scores, as_batches
-from components.detectors.building import build_module, missing_weights_named, one_line
-from components.detectors.config import DetectorConfig
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.detectors.patchcore import seeded
-from components.detectors.quiet import quiet_import
-from components.detectors.training_data import GoodImages, data_module
-from components.errors import BadInput, GoodshotError
+from goodshot.components.detectors.base import Batch, Images, Scores, as_batches
+from goodshot.components.detectors.building import build_module, missing_weights_named, one_line
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.patchcore import seeded
+from goodshot.components.detectors.quiet import quiet_import
+from goodshot.components.detectors.training_data import GoodImages, data_module
+from goodshot.components.errors import BadInput, GoodshotError
 
 # Lightning's settings by goodshot, which override a model's own.
 _OURS = {"max_epochs", "max_steps", "devices", "num_sanity_val_steps", "val_check_interval"}

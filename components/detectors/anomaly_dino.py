@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.detectors.anomalib_model import AnomalibDetector, everything_seeded
-from components.detectors.base import Features, Images, Scores, as_batches
-from components.errors import BadInput
+from goodshot.components.detectors.anomalib_model import AnomalibDetector, everything_seeded
+from goodshot.components.detectors.base import Features, Images, Scores, as_batches
+from goodshot.components.errors import BadInput
 
 
 class AnomalyDINO(AnomalibDetector):

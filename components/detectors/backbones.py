@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.detectors.quiet import quiet_import
-from components.errors import BadInput
-from components.weights.timm_table import timm_entry
+from goodshot.components.detectors.quiet import quiet_import
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.timm_table import timm_entry
 
 EMBEDDED_BACKBONE = "efficientnet_lite0"
 EMBEDDED_TIMM = f"tf_{EMBEDDED_BACKBONE}"

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 Batch: TypeAlias = NDArray[np.uint8]
 # One array (N, H, W, 3), or several of different sizes: full-size originals and generated images of 96 px.

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.base import Batch
-from components.detectors.config import DetectorConfig
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.detectors.preprocess import LITE0, as_float, middle, preprocess
-from components.detectors.pretrained import check_weights
-from components.detectors.quiet import quiet_import
-from components.errors import BadInput, GoodshotError, MissingWeights
-from components.weights import forbid_downloads
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.base import Batch
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.preprocess import LITE0, as_float, middle, preprocess
+from goodshot.components.detectors.pretrained import check_weights
+from goodshot.components.detectors.quiet import quiet_import
+from goodshot.components.errors import BadInput, GoodshotError, MissingWeights
+from goodshot.components.weights import forbid_downloads
 
 Transform = Callable[[Batch], Tensor]
 """One uint8 RGB image (H, W, 3) → the model's input, float32 (3, C, C)."""

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config import Config, Name
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.families import PATCHCORE, Family, family_of
-from components.detectors.presets import Preset, filled
-from components.detectors.pretrained import weights_identity
-from components.errors import BadInput
+from goodshot.components.config import Config, Name
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.families import PATCHCORE, Family, family_of
+from goodshot.components.detectors.presets import Preset, filled
+from goodshot.components.detectors.pretrained import weights_identity
+from goodshot.components.errors import BadInput
 
 # Fields that were added later: at these values they change nothing, and are left out of the identity.
 _LATER: dict[str, Any] = {"crop": None, "weights": "pretrained", "epochs": None}

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.detectors.backbones import EMBEDDED_TIMM
-from components.detectors.preprocess import LITE0, normalised
-from components.errors import BadInput
+from goodshot.components.detectors.backbones import EMBEDDED_TIMM
+from goodshot.components.detectors.preprocess import LITE0, normalised
+from goodshot.components.errors import BadInput
 
 _RESNET18_WIDTHS = (64, 128, 256)
 _PDN_STRIDE, _PDN_MARGIN = 4, 4
@@ -77,7 +77,7 @@ def load_weights(network: nn.Module, label: str) -> None:
 
     Raises `BadInput` if there is no such part, and as `weights.resolve` does.
     """
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     weights, loaded = efficientnet_lite0_state_dict(), 0
     for part in network.modules():

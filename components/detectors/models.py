@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 OURS = frozenset({"self", "args", "kwargs", "pre_processor", "post_processor", "evaluator", "visualizer"})
 """Arguments that goodshot sets itself, so that nothing post-processes, evaluates or draws the raw scores."""

@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput
-from components.weights import cache_dir, require
-from components.weights.registry import DTD, IMAGENETTE
+from goodshot.components.errors import BadInput
+from goodshot.components.weights import cache_dir, require
+from goodshot.components.weights.registry import DTD, IMAGENETTE
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 _EMBEDDED = "scikit-image: " + " ".join(PHOTOGRAPHS)

@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_TIMM, check_layers
-from components.detectors.base import Features, Images, Scores, as_batches
-from components.detectors.config import DetectorConfig
-from components.detectors.coreset import select_coreset
-from components.detectors.preprocess import preprocess, reading_of
-from components.detectors.pretrained import check_weights
-from components.detectors.quiet import quiet_import
-from components.errors import BadInput, GoodshotError
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_TIMM, check_layers
+from goodshot.components.detectors.base import Features, Images, Scores, as_batches
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.detectors.coreset import select_coreset
+from goodshot.components.detectors.preprocess import preprocess, reading_of
+from goodshot.components.detectors.pretrained import check_weights
+from goodshot.components.detectors.quiet import quiet_import
+from goodshot.components.errors import BadInput, GoodshotError
 
 # Patches of the bank per block of the distance computation: 16 MB of distances at 32 x 32 patches.
 BLOCK = 4096
@@ -234,7 +234,7 @@ def _with_a_bank_of_its_own(network: Any) -> Any:
 
 def _load_backbone(extractor: torch.nn.Module) -> None:
     """Load the feature extractor's weights strictly: those of the whole network except its head (the classifier)."""
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     weights, wanted = efficientnet_lite0_state_dict(), extractor.state_dict().keys()
     extractor.load_state_dict({key: tensor for key, tensor in weights.items() if key in wanted}, strict=True)

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.data.crop import margin
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.base import Batch
+from goodshot.components.data.crop import margin
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.base import Batch
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from components.detectors import families
-from components.errors import BadInput
+from goodshot.components.detectors import families
+from goodshot.components.errors import BadInput
 
 Preset = Literal["default", "paper"]
 

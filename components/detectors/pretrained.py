@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from components.weights import require, resolve
+from goodshot.components.weights import require, resolve
 
 if TYPE_CHECKING:
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.config import DetectorConfig
 
 
 def weight_names(config: DetectorConfig) -> tuple[str, ...]:

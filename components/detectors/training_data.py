@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from components.detectors.config import DetectorConfig
+from goodshot.components.detectors.config import DetectorConfig
 
 
 class GoodImages(Dataset[Tensor]):

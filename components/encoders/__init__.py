@@ -8,11 +8,11 @@ imports.
 
 import json
 
-from components.encoders.base import Encoder, Precision
-from components.encoders.catalogue import PREFIX, parse
-from components.encoders.recipe import CONSE_NAME, CONSE_RECIPE, CONSE_WEIGHTS, OPEN_CLIP_RECIPE, conse_weights
-from components.errors import BadInput
-from components.weights import file_sha256
+from goodshot.components.encoders.base import Encoder, Precision
+from goodshot.components.encoders.catalogue import PREFIX, parse
+from goodshot.components.encoders.recipe import CONSE_NAME, CONSE_RECIPE, CONSE_WEIGHTS, OPEN_CLIP_RECIPE, conse_weights
+from goodshot.components.errors import BadInput
+from goodshot.components.weights import file_sha256
 
 __all__ = ["Encoder", "Precision", "build_encoder", "check_encoder", "encoder_identity", "encoder_weights"]
 
@@ -29,10 +29,10 @@ def build_encoder(name: str, device: str = "cpu", allow_random: bool = False, pr
     """
     _check_known(name)
     if name == CONSE_NAME:
-        from components.encoders.conse import ConseEncoder
+        from goodshot.components.encoders.conse import ConseEncoder
 
         return ConseEncoder(device, precision)
-    from components.encoders.openclip import OpenClipEncoder
+    from goodshot.components.encoders.openclip import OpenClipEncoder
 
     return OpenClipEncoder(parse(name, allow_random), device, precision)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 if TYPE_CHECKING:
     import torch

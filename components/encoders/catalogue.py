@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadInput, MissingWeights
-from components.weights import require
-from components.weights.open_clip_table import (
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.weights import require
+from goodshot.components.weights.open_clip_table import (
     COMPANIONS,
     TOKENIZER_FILES,
     Tag,
@@ -101,7 +101,7 @@ class OpenClipName:
 
     def _check_companions(self) -> None:
         """Check the files of models with a tokenizer or text configuration from another repository of the hub."""
-        from components.weights.files import OnHub
+        from goodshot.components.weights.files import OnHub
 
         for repository, files in companions(self.model):
             needed = OnHub(repository, files)

@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
-from components.encoders.minilm import MiniLM
-from components.encoders.recipe import CONSE_NAME, CONSE_RECIPE
-from components.weights import LITE0_MEAN, LITE0_STD, cache_dir, load_efficientnet_lite0, resolve
+from goodshot.components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
+from goodshot.components.encoders.minilm import MiniLM
+from goodshot.components.encoders.recipe import CONSE_NAME, CONSE_RECIPE
+from goodshot.components.weights import LITE0_MEAN, LITE0_STD, cache_dir, load_efficientnet_lite0, resolve
 
 TOP_CLASSES = 10
 """T of Norouzi et al."""

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import Precision, computing_in, in_fixed_batches
-from components.weights import resolve
+from goodshot.components.encoders.base import Precision, computing_in, in_fixed_batches
+from goodshot.components.weights import resolve
 
 MAX_PIECES = 256
 """The model's own limit (its sentence_bert_config.json)."""

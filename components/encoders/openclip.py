@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
-from components.encoders.catalogue import FOLDER_MODEL, OpenClipName
-from components.errors import BadInput
-from components.weights.open_clip_table import text_config
+from goodshot.components.encoders.base import Precision, check_images, computing_in, in_fixed_batches
+from goodshot.components.encoders.catalogue import FOLDER_MODEL, OpenClipName
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.open_clip_table import text_config
 
 _TEXT_BATCH = 32
 _CPU_BATCH, _GPU_BATCH = 4, 64

@@ -1,6 +1,6 @@
 """The identity of an encoder: names, recipe versions and weights. Imports no torch."""
 
-from components.weights import Weight, resolve
+from goodshot.components.weights import Weight, resolve
 
 CONSE_NAME = "conse-lite0-minilm"
 

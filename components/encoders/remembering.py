@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.encoders.base import Encoder, check_images
-from components.weights import cache_dir
+from goodshot.components.encoders.base import Encoder, check_images
+from goodshot.components.weights import cache_dir
 
 
 class RememberingEncoder:

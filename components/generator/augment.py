@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
-from components.config import Config
+from goodshot.components.config import Config
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.errors import BadInput
-from components.generator.augment import AugmentationPolicy, augment
-from components.generator.config import GeneratorConfig
-from components.generator.latent import sample_noise
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import AugmentationPolicy, augment
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.components.generator.latent import sample_noise
 
 
 class Batch(NamedTuple):

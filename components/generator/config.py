@@ -12,9 +12,9 @@ from pydantic import (
     model_validator,
 )
 
-from components.config import Config
-from components.generator.augment import POLICIES, AugmentationPolicy
-from components.weights import resolve
+from goodshot.components.config import Config
+from goodshot.components.generator.augment import POLICIES, AugmentationPolicy
+from goodshot.components.weights import resolve
 
 Variance = Literal["estimated", "predicted", "unit", "none"]
 Detail = Annotated[
@@ -227,7 +227,7 @@ class GeneratorConfig(Config):
         The start weights and the perceptual network are identified by SHA-256, never by path. Raises
         :class:`MissingWeights` if one of them is not on this machine.
         """
-        from components.generator.start import start_file
+        from goodshot.components.generator.start import start_file
 
         weights = {"perceptual_sha256": resolve("efficientnet_lite0").sha256} if self.perceptual == "lite0" else {}
         if start := start_file(self.init):

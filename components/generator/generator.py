@@ -24,14 +24,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.errors import BadInput
-from components.generator.augment import POLICIES, to_uint8
-from components.generator.batch import Batches
-from components.generator.config import Detail, GeneratorConfig, detail_side
-from components.generator.latent import LatentDistribution
-from components.generator.training import StepLosses, Training
-from components.generator.variation import VarianceHead
-from components.generator.vqgan import VQGAN
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES, to_uint8
+from goodshot.components.generator.batch import Batches
+from goodshot.components.generator.config import Detail, GeneratorConfig, detail_side
+from goodshot.components.generator.latent import LatentDistribution
+from goodshot.components.generator.training import StepLosses, Training
+from goodshot.components.generator.variation import VarianceHead
+from goodshot.components.generator.vqgan import VQGAN
 
 # Decoding always runs in batches of this size, the last one padded, so that a sample's pixels do not depend on
 # the number of other samples.

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.errors import BadInput
-from components.generator.config import Variance
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.config import Variance
 
 # √Σ has an infinite slope at 0, and Σ is exactly 0 wherever all views choose the same codebook entry.
 VARIANCE_FLOOR = 1e-8

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.generator.vqgan import Quantised
+from goodshot.components.generator.vqgan import Quantised
 
 
 def mse_loss(original: Tensor, samples: Tensor) -> Tensor:

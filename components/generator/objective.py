@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from components.generator.batch import Batch
-from components.generator.config import GeneratorConfig
-from components.generator.discriminator import PatchDiscriminator, adaptive_weight, generator_hinge
-from components.generator.latent import LatentDistribution, latent_distribution
-from components.generator.losses import codebook_loss, mse_loss
-from components.generator.vqgan import VQGAN
+from goodshot.components.generator.batch import Batch
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.components.generator.discriminator import PatchDiscriminator, adaptive_weight, generator_hinge
+from goodshot.components.generator.latent import LatentDistribution, latent_distribution
+from goodshot.components.generator.losses import codebook_loss, mse_loss
+from goodshot.components.generator.vqgan import VQGAN
 
 
 class Terms(NamedTuple):

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import BadInput, MissingWeights
-from components.generator.config import EMBEDDED, VQGANConfig
-from components.weights import file_sha256, require, resolve
-from components.weights.registry import TAMING, TAMING_MODELS
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.generator.config import EMBEDDED, VQGANConfig
+from goodshot.components.weights import file_sha256, require, resolve
+from goodshot.components.weights.registry import TAMING, TAMING_MODELS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.generator.discriminator import PatchDiscriminator
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.generator.discriminator import PatchDiscriminator
+    from goodshot.components.generator.vqgan import VQGAN
 
 DISCRIMINATOR = "loss.discriminator."
 PERCEPTUAL = "loss.perceptual_loss."

@@ -17,14 +17,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from components.errors import BadInput, GoodshotError
-from components.generator.batch import Batch
-from components.generator.config import GeneratorConfig
-from components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
-from components.generator.objective import Terms, VarianceAwareVQGAN
-from components.generator.start import StartWeights, load_into, read_start, start_file
-from components.generator.vqgan import VQGAN
-from components.perceptual import PerceptualLoss, load_lpips
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.generator.batch import Batch
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
+from goodshot.components.generator.objective import Terms, VarianceAwareVQGAN
+from goodshot.components.generator.start import StartWeights, load_into, read_start, start_file
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.perceptual import PerceptualLoss, load_lpips
 
 SMALLER = 0.1
 """Factor on the learning rate when an update is undone."""

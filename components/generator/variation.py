@@ -23,11 +23,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from components.errors import BadInput
-from components.generator.augment import AugmentationPolicy, augment
-from components.generator.batch import to_square
-from components.generator.config import VariationConfig
-from components.generator.vqgan import VQGAN
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import AugmentationPolicy, augment
+from goodshot.components.generator.batch import to_square
+from goodshot.components.generator.config import VariationConfig
+from goodshot.components.generator.vqgan import VQGAN
 
 _LOWEST, _HIGHEST = -6.0, 6.0
 """Of the head's output: the logarithm of Σ relative to the mean variance of its channel."""

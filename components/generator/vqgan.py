@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.generator.config import VQGANConfig
+from goodshot.components.generator.config import VQGANConfig
 
 
 class Quantised(NamedTuple):

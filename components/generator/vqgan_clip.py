@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.encoders.base import Encoder
-from components.errors import GoodshotError
-from components.generator.augment import to_uint8
-from components.generator.vqgan import VQGAN
-from components.generator.vqgan_clip_config import VQGANClipConfig
+from goodshot.components.encoders.base import Encoder
+from goodshot.components.errors import GoodshotError
+from goodshot.components.generator.augment import to_uint8
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
 
 CUT = (0.5, 1.0)
 """Side of a cutout relative to the image's."""

@@ -2,7 +2,7 @@
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from components.config import Config
+from goodshot.components.config import Config
 
 
 class VQGANClipConfig(Config):

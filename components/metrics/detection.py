@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from components.detectors.base import Scores
-from components.errors import BadInput, GoodshotError
-from components.metrics.images import RESAMPLES, image_values
-from components.metrics.pixels import Maps, Masks, Overlaps, Pixels, Subset, measure
-from components.metrics.ranking import NAN
-from components.metrics.regions import Region, component_weights, saturated_weights
+from goodshot.components.detectors.base import Scores
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.metrics.images import RESAMPLES, image_values
+from goodshot.components.metrics.pixels import Maps, Masks, Overlaps, Pixels, Subset, measure
+from goodshot.components.metrics.ranking import NAN
+from goodshot.components.metrics.regions import Region, component_weights, saturated_weights
 
 ALL = "all"
 MEAN = "mean"

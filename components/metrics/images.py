@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.metrics.ranking import NAN, Ranking
+from goodshot.components.metrics.ranking import NAN, Ranking
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

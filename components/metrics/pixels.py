@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import BadInput, GoodshotError
-from components.metrics.ranking import Counts, Ranking
-from components.metrics.regions import OverlapCurve, Weights
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.metrics.ranking import Counts, Ranking
+from goodshot.components.metrics.regions import OverlapCurve, Weights
 
 Maps = NDArray[Any] | Sequence[NDArray[Any]]
 """(T, h, w), possibly memory-mapped, or T arrays (h, w). float32 and float16 use bounded memory; other types are exact

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.errors import BadInput
-from components.perceptual import PerceptualLoss, lpips_of_trunk
-from components.weights import load_efficientnet_lite0, resolve, weight
-from components.weights.registry import TORCHVISION
+from goodshot.components.errors import BadInput
+from goodshot.components.perceptual import PerceptualLoss, lpips_of_trunk
+from goodshot.components.weights import load_efficientnet_lite0, resolve, weight
+from goodshot.components.weights.registry import TORCHVISION
 
 DIVERSITY_IMAGES = 40
 """Number of a set's first images for its diversity: VGG's features of one image take 32 MB at 256 px."""

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import BadInput
-from components.metrics.ranking import NAN, Counts
+from goodshot.components.errors import BadInput
+from goodshot.components.metrics.ranking import NAN, Counts
 
 Region: TypeAlias = tuple[NDArray[np.bool_], float]
 """A defect's mask (h, w), and the share in (0, 1] of its area that has to be found for an overlap of 1."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.weights import load_efficientnet_lite0
+from goodshot.components.weights import load_efficientnet_lite0
 
 PERCEPTUAL_LAYERS = ("blocks.1", "blocks.2")
 

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 # VGG-16's convolutions by stage; a stage ends at the ReLU whose output is compared, the next begins by pooling.
 _STAGES: Final = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

@@ -5,8 +5,8 @@
 prompts → the ranking against the originals' embeddings. Importing this package loads no torch.
 """
 
-from components.prompts.objects import known_objects, object_for
-from components.prompts.ranking import (
+from goodshot.components.prompts.objects import known_objects, object_for
+from goodshot.components.prompts.ranking import (
     Candidate,
     Prompt,
     PromptConfig,
@@ -16,7 +16,7 @@ from components.prompts.ranking import (
     candidates,
     rank,
 )
-from components.prompts.wordnet import RELATIONS, Relation, Sense, Source, UnknownWord, WordNet, open_wordnet
+from goodshot.components.prompts.wordnet import RELATIONS, Relation, Sense, Source, UnknownWord, WordNet, open_wordnet
 
 __all__ = [
     "RELATIONS",

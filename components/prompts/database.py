@@ -18,8 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from components.errors import GoodshotError
-from components.weights import cache_dir
+from goodshot.components.errors import GoodshotError
+from goodshot.components.weights import cache_dir
 
 EXTRACT = Path(__file__).with_name("wordnet_extract")
 

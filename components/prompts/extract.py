@@ -1,6 +1,6 @@
 """Write the embedded extract of WordNet 3.0, in WordNet's own database format (wndb(5WN)).
 
-`python -m components.prompts.extract --source /usr/share/wordnet --out components/prompts/wordnet_extract`
+`python -m goodshot.components.prompts.extract --source /usr/share/wordnet --out components/prompts/wordnet_extract`
 
 It contains every noun sense of the datasets' objects (`known_objects`) and all synsets within two
 relations of them, without pointers to synsets outside the extract or to other parts of speech. Synset addresses
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.prompts.objects import known_objects
+from goodshot.components.prompts.objects import known_objects
 
 HOPS = 2
 NOUN_RELATIONS = ("@", "~", "%p", "%m", "%s", "#p", "#m", "#s")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 
 def known_objects() -> dict[str, str]:
     """Returns category → object of every dataset. The embedded WordNet extract covers exactly these objects."""
     # Imported here: the readers of datasets need numpy, and a light driver that knows words alone does not.
-    from components.data import datasets
+    from goodshot.components.data import datasets
 
     return {category: noun for dataset in datasets.DATASETS for category, noun in dataset.objects.items()}
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from components.config import Config
-from components.encoders.base import Encoder
-from components.errors import BadInput
-from components.prompts.wordnet import RELATIONS, Relation, Source, sense_name
+from goodshot.components.config import Config
+from goodshot.components.encoders.base import Encoder
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts.wordnet import RELATIONS, Relation, Source, sense_name
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,9 +17,9 @@ from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from components.errors import BadInput
-from components.prompts.database import EXTRACT, Database, holds_nouns
-from components.weights.registry import nltk_corpora
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts.database import EXTRACT, Database, holds_nouns
+from goodshot.components.weights.registry import nltk_corpora
 
 Source = Literal["auto", "nltk", "debian", "extract"]
 Relation = Literal[

@@ -6,14 +6,14 @@ how they are asked · ``lite0`` the embedded backbone. Importing this room loads
 only `Pretrained.fetch` ever downloads.
 """
 
-from components.weights.caches import cache_dir, file_sha256, forbid_downloads
-from components.weights.lite0 import (
+from goodshot.components.weights.caches import cache_dir, file_sha256, forbid_downloads
+from goodshot.components.weights.lite0 import (
     LITE0_MEAN,
     LITE0_STD,
     efficientnet_lite0_state_dict,
     load_efficientnet_lite0,
 )
-from components.weights.registry import LISTED, Pretrained, Weight, require, resolve, weight
+from goodshot.components.weights.registry import LISTED, Pretrained, Weight, require, resolve, weight
 
 __all__ = [
     "LISTED",

@@ -15,8 +15,8 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
-from components.errors import GoodshotError, MissingWeights
-from components.weights.caches import cache_dir
+from goodshot.components.errors import GoodshotError, MissingWeights
+from goodshot.components.weights.caches import cache_dir
 
 LAYOUT = 1
 """Part of the kept answers' names: to be counted up where a question answers with another structure than before."""

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import quote
 
-from components.archive import unpack
-from components.download import Progress, Unavailable, download, head, locked, writing
-from components.errors import BadInput
-from components.weights.caches import hub_cache
+from goodshot.components.archive import unpack
+from goodshot.components.download import Progress, Unavailable, download, head, locked, writing
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.caches import hub_cache
 
 HUB = "https://huggingface.co"
 
@@ -44,7 +44,7 @@ class WeightFile(Protocol):
         ...
 
     def fetch(self, on_progress: Progress) -> Path:
-        """Download the file unless it is on this machine. Raises as `components.download.download` does."""
+        """Download the file unless it is on this machine. Raises as `goodshot.components.download.download` does."""
         ...
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from components.errors import BadInput
-from components.weights.registry import resolve
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.registry import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from components.errors import MissingWeights
-from components.weights.asking import asked
+from goodshot.components.errors import MissingWeights
+from goodshot.components.weights.asking import asked
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model")
 COMPANIONS = (*TOKENIZER_FILES, "special_tokens_map.json", "spiece.model", "config.json")

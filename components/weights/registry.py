@@ -19,12 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from components.download import Progress
-from components.errors import BadInput, MissingWeights
-from components.weights.caches import anomalib_cache, cache_dir, clip_cache, file_sha256, torch_cache
-from components.weights.files import AtURL, InArchive, InPackage, OnHub, WeightFile
-from components.weights.open_clip_table import COMPANIONS, TOKENIZER_FILES, companions, hub_names, published_tags
-from components.weights.timm_table import timm_entry
+from goodshot.components.download import Progress
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.weights.caches import anomalib_cache, cache_dir, clip_cache, file_sha256, torch_cache
+from goodshot.components.weights.files import AtURL, InArchive, InPackage, OnHub, WeightFile
+from goodshot.components.weights.open_clip_table import (
+    COMPANIONS,
+    TOKENIZER_FILES,
+    companions,
+    hub_names,
+    published_tags,
+)
+from goodshot.components.weights.timm_table import timm_entry
 
 OPEN_CLIP, TIMM, TORCHVISION, TAMING = "open_clip:", "timm:", "torchvision:", "taming:"
 
@@ -91,7 +97,7 @@ class Pretrained:
         return f"goodshot fetch {self.name}"
 
     def fetch(self, on_progress: Progress = lambda done, total: None) -> Path:
-        """Bring every file here that is not. Raises as `components.download.download` does."""
+        """Bring every file here that is not. Raises as `goodshot.components.download.download` does."""
         paths = [file.fetch(on_progress) for file in self.files]
         return paths[0]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from components.errors import BadInput
-from components.weights.asking import asked
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.asking import asked
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 

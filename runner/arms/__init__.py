@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from runner.arms.augmented import Augmented
-from runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
-from runner.arms.external import External
-from runner.arms.generated import Generated
-from runner.arms.original import Original
-from runner.arms.vqgan_clip import VQGANClip
+from goodshot.runner.arms.augmented import Augmented
+from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.arms.external import External
+from goodshot.runner.arms.generated import Generated
+from goodshot.runner.arms.original import Original
+from goodshot.runner.arms.vqgan_clip import VQGANClip
 
 __all__ = [
     "ARMS",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, Support
-from runner.stages.need import Need, quality_needs
-from runner.stages.shard import read_support
+from goodshot.runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.need import Need, quality_needs
+from goodshot.runner.stages.shard import read_support
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Augmented(Arm):
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """The views, uint8 RGB (M, side, side, 3)."""
-        from components.generator.augment import POLICIES, augmented_set
+        from goodshot.components.generator.augment import POLICIES, augmented_set
 
         originals = read_support(support, context.store, added.side)
         return augmented_set(originals, POLICIES[added.policy], variant.copies, seed), {}

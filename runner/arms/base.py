@@ -1,8 +1,8 @@
 """The interface of an arm: a source of images that a detector is trained on in addition to the originals.
 
-An :class:`Arm` is one object in one file, listed in :data:`runner.arms.ARMS`. It defines its variants in a study, the
-stages that these need, the images that they add, and how rows, tables and figures show them. Code outside this package
-never compares the name of an arm.
+An :class:`Arm` is one object in one file, listed in :data:`goodshot.runner.arms.ARMS`. It defines its variants in a
+study, the stages that these need, the images that they add, and how rows, tables and figures show them. Code outside
+this package never compares the name of an arm.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import pyarrow as pa
 
-from components.generator.config import Detail, Variance
-from components.integrator import Select
-from components.prompts.ranking import PromptKind
-from runner.data.catalogue import Category
-from runner.declaration.fields import Declaration, PostAugment
-from runner.declaration.points import Point
-from runner.stages.base import Context, Stage, Support
-from runner.stages.need import Need
+from goodshot.components.generator.config import Detail, Variance
+from goodshot.components.integrator import Select
+from goodshot.components.prompts.ranking import PromptKind
+from goodshot.runner.data.catalogue import Category
+from goodshot.runner.declaration.fields import Declaration, PostAugment
+from goodshot.runner.declaration.points import Point
+from goodshot.runner.stages.base import Context, Stage, Support
+from goodshot.runner.stages.need import Need
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, Support
-from runner.stages.external import ExternalFolders
-from runner.stages.need import Need, quality_needs
+from goodshot.runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.external import ExternalFolders
+from goodshot.runner.stages.need import Need, quality_needs
 
 if TYPE_CHECKING:
     import numpy as np

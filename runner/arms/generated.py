@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from runner.arms import text
-from runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, Support
+from goodshot.runner.arms import text
+from goodshot.runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, Support
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def _post_augmented(images: np.ndarray, policy: str, seed: int) -> np.ndarray:
         return images
     import torch
 
-    from components.generator.augment import POLICIES, augment, to_uint8
+    from goodshot.components.generator.augment import POLICIES, augment, to_uint8
 
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     views = [augment(image, POLICIES[policy], 1, seed, (m,))[0] for m, image in enumerate(tensors)]

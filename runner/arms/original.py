@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runner.arms.base import Arm, Variant
-from runner.declaration.fields import Declaration
+from goodshot.runner.arms.base import Arm, Variant
+from goodshot.runner.declaration.fields import Declaration
 
 
 class Original(Arm):

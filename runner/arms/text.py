@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components.encoders import encoder_identity
-from components.generator.config import Variance, detail_side
-from components.prompts import object_for, open_wordnet
-from components.prompts.wordnet import WordNet
-from runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context
-from runner.stages.image_set import ImageSetStage
-from runner.stages.need import Need, prompt_needs, quality_needs, training_needs
-from runner.stages.prompt import PromptStage
-from runner.stages.training import TrainingStage
-from runner.stages.variation import VariationStage, variation_stage
-from runner.store.fingerprint import Canonical, canonical, fingerprint
+from goodshot.components.encoders import encoder_identity
+from goodshot.components.generator.config import Variance, detail_side
+from goodshot.components.prompts import object_for, open_wordnet
+from goodshot.components.prompts.wordnet import WordNet
+from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.need import Need, prompt_needs, quality_needs, training_needs
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.variation import VariationStage, variation_stage
+from goodshot.runner.store.fingerprint import Canonical, canonical, fingerprint
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from runner.arms import text
-from runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, Support
-from runner.stages.vqgan_clip import VQGANClipStage
-from runner.store.fingerprint import fingerprint
+from goodshot.runner.arms import text
+from goodshot.runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.vqgan_clip import VQGANClipStage
+from goodshot.runner.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np

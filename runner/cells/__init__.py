@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from runner.cells.base import Cell, CellKind, CellStage, Measured
-from runner.cells.detection import Detection
+from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured
+from goodshot.runner.cells.detection import Detection
 
 __all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 

@@ -1,7 +1,7 @@
 """The interface of a cell: one measurement of one support and one variant of an arm, stored as one row of results.
 
-A :class:`CellKind` is one object in one file, listed in :data:`runner.cells.CELL_KINDS`. It defines what is measured
-for each support and variant of a study, what identifies a measurement, and which columns its rows have. The
+A :class:`CellKind` is one object in one file, listed in :data:`goodshot.runner.cells.CELL_KINDS`. It defines what is
+measured for each support and variant of a study, what identifies a measurement, and which columns its rows have. The
 :class:`CellStage` that it plans runs the measurement.
 """
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from components.metrics.detection import MetricValue
-from runner.arms import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, Stage, Support
-from runner.stages.need import Need
-from runner.store.artifacts import Store
-from runner.store.fingerprint import Canonical, canonical, fingerprint
+from goodshot.components.metrics.detection import MetricValue
+from goodshot.runner.arms import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, Stage, Support
+from goodshot.runner.stages.need import Need
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.fingerprint import Canonical, canonical, fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,7 +147,7 @@ class CellKind(ABC):
     columns: ClassVar[Mapping[str, pa.DataType]]
     """The columns of ``results/`` that it fills, in addition to the columns of every row."""
     metrics: ClassVar[tuple[str, ...]]
-    """The ``columns`` that are metrics (:mod:`components.metrics.declared`)."""
+    """The ``columns`` that are metrics (:mod:`goodshot.components.metrics.declared`)."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
 

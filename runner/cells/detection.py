@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from components.detectors.config import DetectorConfig
-from components.prompts import object_for
-from runner.arms import AddedImages, Planner, SeededSupport
-from runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
-from runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
-from runner.declaration.fields import Declaration
-from runner.stages.base import Context, SharedValue, Stage, Support, Work
-from runner.stages.need import Need, detector_needs
-from runner.stages.quality import quality_values
-from runner.stages.shard import read_support
-from runner.stages.values import Originals, TestImages, shared_features
-from runner.store.artifacts import Store, arrays_bytes
-from runner.store.fingerprint import Canonical, canonical
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.prompts import object_for
+from goodshot.runner.arms import AddedImages, Planner, SeededSupport
+from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
+from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.need import Need, detector_needs
+from goodshot.runner.stages.quality import quality_values
+from goodshot.runner.stages.shard import read_support
+from goodshot.runner.stages.values import Originals, TestImages, shared_features
+from goodshot.runner.store.artifacts import Store, arrays_bytes
+from goodshot.runner.store.fingerprint import Canonical, canonical
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from components.data.shards import Split
-    from components.detectors import Detector, Features, Scores
-    from components.detectors.base import Batch
+    from goodshot.components.data.shards import Split
+    from goodshot.components.detectors import Detector, Features, Scores
+    from goodshot.components.detectors.base import Batch
 
 ROUNDING = 1e-9
 """Largest difference between two computations of one image AUROC."""
@@ -87,9 +87,9 @@ class DetectionStage(CellStage):
         """
         import numpy as np
 
-        from components.data.crop import centre_crop
-        from components.detectors import SharesFeatures, build_detector
-        from components.metrics.detection import evaluate
+        from goodshot.components.data.crop import centre_crop
+        from goodshot.components.detectors import SharesFeatures, build_detector
+        from goodshot.components.metrics.detection import evaluate
 
         originals, test, *features = map(context.read, self.reads)
         extra, facts = self.added_images(context)
@@ -195,7 +195,7 @@ class Detection(CellKind):
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
         """Check that each test image has a score, and that the scores reproduce the image AUROC of the row."""
-        from components.metrics.detection import image_auroc
+        from goodshot.components.metrics.detection import image_auroc
 
         if len(scores) != row["n_test"]:
             yield f"has {len(scores)} scores of {row['n_test']} test images"
@@ -258,7 +258,7 @@ def _planted(planner: Planner, category: str, support: Support) -> tuple[Planted
 
 
 def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, features: Features | None) -> None:
-    from components.detectors import SharesFeatures
+    from goodshot.components.detectors import SharesFeatures
 
     added = [] if extra is None else [extra]
     if features is not None and isinstance(detector, SharesFeatures):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.data.crop import margin
-from components.data.planted_set import PlantedConfig, planted_set
-from components.data.sample import Sample
-from components.metrics.detection import ALL, MetricValue
+from goodshot.components.data.crop import margin
+from goodshot.components.data.planted_set import PlantedConfig, planted_set
+from goodshot.components.data.sample import Sample
+from goodshot.components.metrics.detection import ALL, MetricValue
 
 if TYPE_CHECKING:
-    from components.data.images import RGB
-    from components.detectors.base import Detector
+    from goodshot.components.data.images import RGB
+    from goodshot.components.detectors.base import Detector
 
 PLANTED_VERSION = 1
 SUBSET = "planted"
@@ -71,8 +71,8 @@ def planted_values(
         read: reads training images by id, uint8 RGB (S, S, 3) at the detector's size.
         support: ids of the cell's originals.
     """
-    from components.generator.augment import POLICIES, augmented_set
-    from components.metrics.detection import evaluate
+    from goodshot.components.generator.augment import POLICIES, augmented_set
+    from goodshot.components.metrics.detection import evaluate
 
     if stage.ids:
         normals = read(stage.ids)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from components.errors import BadInput, GoodshotError
-from runner.cli import data, images, studies
-from runner.cli.options import app
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cli import data, images, studies
+from goodshot.runner.cli.options import app
 
 COMMANDS = (
     studies.demo,
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a file in ASCII lacks λ and ×. (Not all streams are files: a notebook's are not.)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -58,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_error(message: str, code: int) -> int:
     """Print the message as one line without credentials, and return the exit code."""
-    from runner.store.files import public
+    from goodshot.runner.store.files import public
 
     typer.echo("goodshot: " + " ".join(public(message).split()), err=True)
     return code

@@ -1,7 +1,7 @@
-"""``python -m runner.cli``: the command line without the installed script."""
+"""``python -m goodshot.runner.cli``: the command line without the installed script."""
 
 import sys
 
-from runner.cli import main
+from goodshot.runner.cli import main
 
 sys.exit(main())

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from components.errors import BadInput, GoodshotError
-from runner.cli.options import Settings, stdout
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cli.options import Settings, stdout
 
 
 def doctor(
@@ -15,9 +15,9 @@ def doctor(
     settings: Settings = None,
 ) -> None:
     """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
-    from runner.machine.doctor import examine, print_findings
-    from runner.named import load_study
-    from runner.report.summary import counted
+    from goodshot.runner.machine.doctor import examine, print_findings
+    from goodshot.runner.named import load_study
+    from goodshot.runner.report.summary import counted
 
     declared = load_study(study, settings or []) if study else None
     console = stdout()
@@ -43,8 +43,8 @@ def fetch(
     """Download into caches that nodes may share: shows size and licence, verifies the hash, resumes after a break."""
     from pathlib import Path
 
-    from runner.machine.fetching import Wanted
-    from runner.machine.fetching import fetch as fetch_by_name
+    from goodshot.runner.machine.fetching import Wanted
+    from goodshot.runner.machine.fetching import fetch as fetch_by_name
 
     options = Wanted(
         Path(root).expanduser() if root else None,
@@ -75,8 +75,8 @@ def shard(
 
     from rich.console import Console
 
-    from runner.console.bars import bar
-    from runner.data.sharding import verified, write_shards
+    from goodshot.runner.console.bars import bar
+    from goodshot.runner.data.sharding import verified, write_shards
 
     console = Console(stderr=True, markup=False, emoji=False)
     with bar("verifying", console) as on_progress:
@@ -100,10 +100,10 @@ def gc(
     """List or delete files of a store that nothing needs: files of killed processes, or training states."""
     from datetime import timedelta
 
-    from components.download import readable
-    from runner.report.summary import counted
-    from runner.store.files import Files, absolute
-    from runner.store.retention import remove, superfluous
+    from goodshot.components.download import readable
+    from goodshot.runner.report.summary import counted
+    from goodshot.runner.store.files import Files, absolute
+    from goodshot.runner.store.retention import remove, superfluous
 
     files = Files(absolute(store))
     total = 0

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.errors import BadInput
-from runner.cli.options import Settings, stdout
+from goodshot.components.errors import BadInput
+from goodshot.runner.cli.options import Settings, stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runner.photographs.generate import Photographs
-    from runner.study.study import Study
+    from goodshot.runner.photographs.generate import Photographs
+    from goodshot.runner.study.study import Study
 
 
 def generate(
@@ -45,9 +45,9 @@ def generate(
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
 
-    from runner.named import load_study
-    from runner.photographs.generate import Photographs, check_settings
-    from runner.photographs.generate import preview as write_preview
+    from goodshot.runner.named import load_study
+    from goodshot.runner.photographs.generate import Photographs, check_settings
+    from goodshot.runner.photographs.generate import preview as write_preview
 
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
     point_settings = [f"{name}={value}" for name, value in point.items() if value is not None]
@@ -98,8 +98,8 @@ def prompts(
     from functools import partial
     from pathlib import Path
 
-    from components.prompts import open_wordnet
-    from runner.photographs import prompts as commands
+    from goodshot.components.prompts import open_wordnet
+    from goodshot.runner.photographs import prompts as commands
 
     console = stdout()
     folder, json_file, chart_file = (Path(p).expanduser() if p else None for p in (images, json, chart))
@@ -128,10 +128,10 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     import torch
     from rich.table import Table
 
-    from components.weights import forbid_downloads
-    from runner.console.bars import bar
-    from runner.console.progress import duration
-    from runner.photographs.generate import generate as generate_images
+    from goodshot.components.weights import forbid_downloads
+    from goodshot.runner.console.bars import bar
+    from goodshot.runner.console.progress import duration
+    from goodshot.runner.photographs.generate import generate as generate_images
 
     forbid_downloads()
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -142,7 +142,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     console = stdout()
     connection: AbstractContextManager[object] = nullcontext()
     if workers > 1:
-        from runner.cluster.connection import cluster
+        from goodshot.runner.cluster.connection import cluster
 
         if chosen == "cuda" and workers > torch.cuda.device_count():
             raise BadInput(f"--workers {workers}: this machine has {torch.cuda.device_count()} GPUs; use fewer")

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.errors import BadInput, GoodshotError
-from runner.cli.options import Address, CPUs, Named, Oracle, Out, Quick, Settings, StoreURI, stdout
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cli.options import Address, CPUs, Named, Oracle, Out, Quick, Settings, StoreURI, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runner.plan.plan import Plan
-    from runner.results.results import Results
-    from runner.run.options import Options, Run
-    from runner.study.experiment import Experiment
-    from runner.study.study import Study
+    from goodshot.runner.plan.plan import Plan
+    from goodshot.runner.results.results import Results
+    from goodshot.runner.run.options import Options, Run
+    from goodshot.runner.study.experiment import Experiment
+    from goodshot.runner.study.study import Study
 
 
 def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> None:
     """Run the whole pipeline on photographs that ship with the installation, offline, in minutes."""
-    from runner.named import load_studies
-    from runner.run.options import Options
+    from goodshot.runner.named import load_studies
+    from goodshot.runner.run.options import Options
 
     experiment, declared = load_studies("demo")
     _run(declared, Options(out, store, None, cpus), experiment)
@@ -52,9 +52,9 @@ def sweep(
     ] = False,
 ) -> None:
     """Run a study or an experiment: every cell that is not finished yet. The same command again continues."""
-    from components.weights import forbid_downloads
-    from runner.machine.needs import require_all
-    from runner.named import load_studies
+    from goodshot.components.weights import forbid_downloads
+    from goodshot.runner.machine.needs import require_all
+    from goodshot.runner.named import load_studies
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
@@ -62,7 +62,7 @@ def sweep(
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
-    from runner.run.options import Options
+    from goodshot.runner.run.options import Options
 
     _run(declared, Options(out, store, address, cpus, retry, fail_fast, local), experiment)
 
@@ -80,19 +80,19 @@ def plan(
     quick: Quick = False,
 ) -> None:
     """Show a study's cells and stages, how many are shared and finished, and the remaining cost; runs nothing."""
-    from components.weights import cache_dir
-    from runner.cluster.connection import usable_cpus, usable_gpus
-    from runner.console.findings import print_findings
-    from runner.console.plan import print_plan
-    from runner.named import load_studies
-    from runner.plan.planning import make_plan
-    from runner.plan.pricing import price
-    from runner.plan.scheduling import Shares
-    from runner.results.results import Results
-    from runner.run.execute import declare, findings_of
-    from runner.run.options import Options
-    from runner.stages.costs import read_costs, read_memory
-    from runner.store.artifacts import Store
+    from goodshot.components.weights import cache_dir
+    from goodshot.runner.cluster.connection import usable_cpus, usable_gpus
+    from goodshot.runner.console.findings import print_findings
+    from goodshot.runner.console.plan import print_plan
+    from goodshot.runner.named import load_studies
+    from goodshot.runner.plan.planning import make_plan
+    from goodshot.runner.plan.pricing import price
+    from goodshot.runner.plan.scheduling import Shares
+    from goodshot.runner.results.results import Results
+    from goodshot.runner.run.execute import declare, findings_of
+    from goodshot.runner.run.options import Options
+    from goodshot.runner.stages.costs import read_costs, read_memory
+    from goodshot.runner.store.artifacts import Store
 
     _, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
     options = Options(out or str(cache_dir() / "plan"), store)
@@ -115,7 +115,7 @@ def plan(
 
 def studies() -> None:
     """List the experiments and their studies."""
-    from runner.named import experiment_names
+    from goodshot.runner.named import experiment_names
 
     for name, experiment in experiment_names().items():
         declared = experiment.studies()
@@ -132,8 +132,8 @@ def report(
     store: StoreURI = None,
 ) -> None:
     """Write the results of a study as one self-contained HTML page: OUT/report.html."""
-    from runner.report import write_report
-    from runner.run.options import Options
+    from goodshot.runner.report import write_report
+    from goodshot.runner.run.options import Options
 
     typer.echo(write_report(Options(out, store)))
 
@@ -147,10 +147,10 @@ def verify(
     ] = False,
 ) -> None:
     """Check rows against their scores, and artifacts against their committed hashes; changes nothing by itself."""
-    from runner.results.results import Results
-    from runner.results.verifying import verify as problems_of
-    from runner.run.options import Options
-    from runner.store.artifacts import Store
+    from goodshot.runner.results.results import Results
+    from goodshot.runner.results.verifying import verify as problems_of
+    from goodshot.runner.run.options import Options
+    from goodshot.runner.store.artifacts import Store
 
     options = Options(out, store)
     results = Results(options.out_uri)
@@ -169,9 +169,9 @@ def verify(
 
 def _forget(results: Results) -> set[str]:
     """Delete the rows that fail the check, print a line for each, and return their fingerprints."""
-    from runner.results.compaction import PATIENCE_SECONDS, compacting
-    from runner.results.compaction import forget as forget_rows
-    from runner.results.verifying import verify_rows
+    from goodshot.runner.results.compaction import PATIENCE_SECONDS, compacting
+    from goodshot.runner.results.compaction import forget as forget_rows
+    from goodshot.runner.results.verifying import verify_rows
 
     with compacting(results, PATIENCE_SECONDS) as is_leased:
         if not is_leased:
@@ -187,7 +187,7 @@ def _forget(results: Results) -> set[str]:
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:
-    from runner.run.execute import run_studies
+    from goodshot.runner.run.execute import run_studies
 
     console = stdout()
     try:
@@ -204,15 +204,15 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     Raises:
         GoodshotError: cells failed or were skipped.
     """
-    from runner.console.progress import duration
-    from runner.console.terminal import print_failures, print_search, print_sharing, print_study
-    from runner.report import write_report
-    from runner.results.results import Results
-    from runner.results.sharing import sharing
-    from runner.results.trials import Ledger, chosen
-    from runner.run.work import MOST_TRIES
-    from runner.store.files import below
-    from runner.study.search import is_search
+    from goodshot.runner.console.progress import duration
+    from goodshot.runner.console.terminal import print_failures, print_search, print_sharing, print_study
+    from goodshot.runner.report import write_report
+    from goodshot.runner.results.results import Results
+    from goodshot.runner.results.sharing import sharing
+    from goodshot.runner.results.trials import Ledger, chosen
+    from goodshot.runner.run.work import MOST_TRIES
+    from goodshot.runner.store.files import below
+    from goodshot.runner.study.search import is_search
 
     results = Results(options.out)
     rows = results.rows()
@@ -232,6 +232,13 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             print_sharing(console, sharing(study, plan, run.generator_steps, results))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
+    if run.unreachable:
+        console.print(
+            f"W&B could not be reached ({run.unreachable}): its runs are offline; "
+            f"wandb sync {options.local_folder / 'wandb'}/offline-run-* sends them",
+            highlight=False,
+            soft_wrap=True,
+        )
     if run.untracked:
         console.print(
             f"{run.untracked} W&B runs could not be written ({run.tracking_error}); the results are complete",

@@ -13,21 +13,21 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from components.errors import GoodshotError
-from runner.cells import CellStage
-from runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
-from runner.cluster.stages import StageMaker
-from runner.cluster.values import SharedValues
-from runner.cluster.worker import Locations
-from runner.declaration.resources import Resources
-from runner.executor.failures import record_failure
-from runner.executor.progress import Progress
-from runner.plan.plan import Plan, Trial
-from runner.plan.scheduling import Shares
-from runner.results.compaction import LAST_SECONDS, Compaction
-from runner.results.results import Results
-from runner.stages.costs import Cost, Memory
-from runner.store.artifacts import Store
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
+from goodshot.runner.cluster.stages import StageMaker
+from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.cluster.worker import Locations
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.executor.failures import record_failure
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.plan.plan import Plan, Trial
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.results.compaction import LAST_SECONDS, Compaction
+from goodshot.runner.results.results import Results
+from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.store.artifacts import Store
 
 AHEAD = 4
 """Cells in progress for each cell that can run at once: a worker that becomes free finds the next one submitted."""

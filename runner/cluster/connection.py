@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.errors import GoodshotError
-from components.weights import forbid_downloads
-from runner.stages.costs import Memory
+from goodshot.components.errors import GoodshotError
+from goodshot.components.weights import forbid_downloads
+from goodshot.runner.cluster.sockets import shorten_ray_sockets
+from goodshot.runner.stages.costs import Memory
 
 OBJECT_STORE_BYTES = 512 * 2**20
 WORKER_BYTES = 2 * 2**30
@@ -34,6 +35,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     quiet_environment()
     if address is None:
         require_token()
+        shorten_ray_sockets()
     import ray
 
     if ray.is_initialized():
@@ -77,12 +79,13 @@ def usable_gpus() -> int:
 def require_token() -> None:
     """Protect a local cluster by a random token, because Ray runs any command that it receives over the network.
 
-    The token is in this process's environment, which local workers inherit, and in no file. Ray reads it when it is
-    imported, so this has no effect in a process that has already imported Ray.
+    The token is in this process's environment, which local workers inherit, and in no file: without it Ray would write
+    one below HOME that everybody can read.
     """
-    if "ray" in sys.modules:
-        return
-    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+    # Ray reads the mode when it is imported. If it is imported already, it sets the mode itself for a local cluster.
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 

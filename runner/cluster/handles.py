@@ -13,8 +13,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from runner.executor.progress import Progress
-from runner.plan.plan import Plan, Trial
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.plan.plan import Plan, Trial
 
 CLOSE_SECONDS = 5.0
 """The time that the broker has to release its leases."""

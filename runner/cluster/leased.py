@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import ray
 
-from runner.store.leases import BEAT_SECONDS, Leases
+from goodshot.runner.store.leases import BEAT_SECONDS, Leases
 
 WAIT_SECONDS = 0.5
 """Pause between two attempts to acquire a lease that another driver holds."""

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayActorError
 
-from components.errors import GoodshotError
-from runner.cluster.worker import Job, JobReport
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cluster.worker import Job, JobReport
 
 LINGER_SECONDS = 20.0
 """An idle actor stays alive this long, with its imports and objects, unless other work waits for its CPUs."""

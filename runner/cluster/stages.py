@@ -15,19 +15,19 @@ from weakref import WeakKeyDictionary
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from runner.cells import CellStage
-from runner.cluster.handles import Listener
-from runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
-from runner.cluster.pool import ActorPool
-from runner.cluster.values import SharedValues
-from runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
-from runner.declaration.resources import Resources
-from runner.executor.progress import Progress
-from runner.plan.plan import Plan
-from runner.plan.scheduling import Share, Shares, expected_seconds
-from runner.stages.base import Stage
-from runner.stages.costs import Cost
-from runner.store.artifacts import Store
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.handles import Listener
+from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
+from goodshot.runner.cluster.pool import ActorPool
+from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.stages.costs import Cost
+from goodshot.runner.store.artifacts import Store
 
 
 class StageMaker:
@@ -201,7 +201,7 @@ class StageMaker:
         if not await done():
             await self._leased_work.make(self._leased_work.stages, stage.id, done, make)
 
-    # The methods of `runner.cluster.pool.Placement`.
+    # The methods of `goodshot.runner.cluster.pool.Placement`.
 
     def start(self, job: Job, node: str | None) -> Any:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""

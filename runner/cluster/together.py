@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import BadInput, GoodshotError
-from runner.stages.training import GeneratorSpec
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.stages.training import GeneratorSpec
 
 if TYPE_CHECKING:
-    from components.generator.generator import Generator
-    from components.generator.training import StepLosses
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.generator.training import StepLosses
 
 CHECKPOINT = "generator.safetensors"
 GRADIENTS = "gradients.safetensors"
@@ -73,7 +73,7 @@ class Workers:
         The workers continue from the generator's state, and the generator then takes over theirs. Starting the workers
         takes seconds, so one call should train many steps.
         """
-        from components.generator.training import StepLosses
+        from goodshot.components.generator.training import StepLosses
 
         if to <= generator.iteration:
             return []
@@ -128,8 +128,8 @@ def _train_worker(arguments: dict[str, Any]) -> None:
     """The training loop of one worker; Accelerate uses the process group that Ray Train has set up."""
     from safetensors.torch import save_file
 
-    from components.generator.training import columns
-    from runner.cluster.connection import start_worker
+    from goodshot.components.generator.training import columns
+    from goodshot.runner.cluster.connection import start_worker
 
     start_worker(arguments["threads"])
     training: SharedTraining = arguments["training"]

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runner.cells import CellStage
-from runner.cluster.worker import load
-from runner.plan.scheduling import Share, Shares
-from runner.stages.base import SharedValue, Stage
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.worker import load
+from goodshot.runner.plan.scheduling import Share, Shares
+from goodshot.runner.stages.base import SharedValue, Stage
 
 
 class SharedValues:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
-from runner.plan.scheduling import Share
-from runner.stages.base import Context, SharedValue, Stage, Warm, load_value
-from runner.stages.costs import Cost, Memory
-from runner.store.artifacts import Store
+from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
+from goodshot.runner.plan.scheduling import Share
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
+from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.store.artifacts import Store
 
 if TYPE_CHECKING:
-    from runner.cluster.handles import Listener
-    from runner.results.results import Results
+    from goodshot.runner.cluster.handles import Listener
+    from goodshot.runner.results.results import Results
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _run(
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
     if share.workers:
-        from runner.cluster.together import Workers
+        from goodshot.runner.cluster.together import Workers
 
         context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
@@ -129,7 +129,7 @@ def _run(
 
 def _append_row(stage: Stage, measured: Any, results: Results, device: str) -> dict[str, Any] | None:
     """Append a cell's row to the results and return its outcome; None for a stage that is not a cell."""
-    from runner.cells import CellStage
+    from goodshot.runner.cells import CellStage
 
     if not isinstance(stage, CellStage):
         return None

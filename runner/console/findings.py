@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from components.data.layout import Finding
+from goodshot.components.data.layout import Finding
 
 SHOWN = 3
 """Findings of one kind that are shown of each category."""

@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from components.download import readable
-from runner.console.progress import duration
-from runner.plan.plan import Plan, planned_steps, unshared_steps
-from runner.plan.pricing import StagePrice, wall_hours
+from goodshot.components.download import readable
+from goodshot.runner.console.progress import duration
+from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
+from goodshot.runner.plan.pricing import StagePrice, wall_hours
 
 COLUMNS: Mapping[str, Callable[[StagePrice], str]] = {
     "stage": lambda p: p.kind,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from runner.console.bars import bars
-from runner.executor.progress import Progress
+from goodshot.runner.console.bars import bars
+from goodshot.runner.executor.progress import Progress
 
 POLL_SECONDS = 0.5
 LINE_EVERY_SECONDS = 15.0

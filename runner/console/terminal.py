@@ -12,15 +12,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from components.metrics.declared import Metric
-from components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
-from runner.plan.plan import point_key
-from runner.results.comparison import Comparison, baseline_labels, compare, results_metrics
-from runner.results.results import log_name
-from runner.results.sharing import Sharing
-from runner.results.trials import TrialRecord, chosen
-from runner.study.search import is_search
-from runner.study.study import Study
+from goodshot.components.metrics.declared import Metric
+from goodshot.components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
+from goodshot.runner.plan.plan import point_key
+from goodshot.runner.results.comparison import Comparison, baseline_labels, compare, results_metrics
+from goodshot.runner.results.results import log_name
+from goodshot.runner.results.sharing import Sharing
+from goodshot.runner.results.trials import TrialRecord, chosen
+from goodshot.runner.study.search import is_search
+from goodshot.runner.study.study import Study
 
 SHOWN_FAILURES, ERROR_WIDTH = 5, 160
 SHOWN_TRIALS = 10

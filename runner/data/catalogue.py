@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from components.data.checking import overlaps
-from components.data.datasets import dataset_of
-from components.data.layout import Finding
-from components.data.reading import read_category
-from components.data.sample import Sample, category_fingerprint
-from components.errors import BadInput
-from runner.data.config import DatasetConfig
-from runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
-from runner.store.files import below, public
-from runner.store.fingerprint import fingerprint
+from goodshot.components.data.checking import overlaps
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.layout import Finding
+from goodshot.components.data.reading import read_category
+from goodshot.components.data.sample import Sample, category_fingerprint
+from goodshot.components.errors import BadInput
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
+from goodshot.runner.store.files import below, public
+from goodshot.runner.store.fingerprint import fingerprint
 
 SHARD_VERSION = 4
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from components.config import Config
-from components.data.datasets import dataset_names, dataset_of
+from goodshot.components.config import Config
+from goodshot.components.data.datasets import dataset_names, dataset_of
 
 
 def _known(name: str) -> str:
@@ -19,7 +19,7 @@ def _say_what_there_is(schema: dict[str, Any]) -> None:
 class DatasetConfig(Config):
     """The dataset. ``root`` is the folder that contains the category folders, in the dataset's layout.
 
-    ``name`` is that of a dataset in ``components.data.datasets``.
+    ``name`` is that of a dataset in ``goodshot.components.data.datasets``.
     """
 
     name: Annotated[str, AfterValidator(_known)] = Field(default="mvtec_ad", json_schema_extra=_say_what_there_is)

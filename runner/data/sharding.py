@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.data.datasets import dataset_of
-from components.data.reading import Report, verify
-from components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
-from components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
-from components.errors import BadInput
-from runner.store.files import Files, public
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.reading import Report, verify
+from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
+from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
+from goodshot.components.errors import BadInput
+from goodshot.runner.store.files import Files, public
 
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int], None]

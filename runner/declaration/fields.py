@@ -1,7 +1,7 @@
 """The fields of a study: plain, typed, frozen values.
 
-A :class:`Declaration` knows no arm, cell kind or detector family by name; `runner.study.study` checks it against the
-registries.
+A :class:`Declaration` knows no arm, cell kind or detector family by name; `goodshot.runner.study.study` checks it
+against the registries.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from components.config import Config, Name
-from components.data.planted_set import PlantedConfig
-from components.data.support import Shots
-from components.detectors.config import DetectorConfig
-from components.encoders import Precision
-from components.generator.config import Detail, GeneratorConfig, Variance, VariationConfig
-from components.generator.vqgan_clip_config import VQGANClipConfig
-from components.integrator import Select
-from components.prompts import PromptConfig
-from components.prompts.ranking import PromptKind
-from runner.data.config import DatasetConfig
-from runner.declaration.points import Point
-from runner.declaration.resources import Count, Resources
-from runner.declaration.search import SearchConfig
+from goodshot.components.config import Config, Name
+from goodshot.components.data.planted_set import PlantedConfig
+from goodshot.components.data.support import Shots
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.encoders import Precision
+from goodshot.components.generator.config import Detail, GeneratorConfig, Variance, VariationConfig
+from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
+from goodshot.components.integrator import Select
+from goodshot.components.prompts import PromptConfig
+from goodshot.components.prompts.ranking import PromptKind
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.declaration.points import Point
+from goodshot.runner.declaration.resources import Count, Resources
+from goodshot.runner.declaration.search import SearchConfig
 
 Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
 PostAugment = Literal["none", "mild", "strong", "autoaugment", "randaugment"]

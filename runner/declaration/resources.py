@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.config import Config
+from goodshot.components.config import Config
 
 Count = Annotated[int, Field(ge=1)]
 GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from components.config import Config
+from goodshot.components.config import Config
 
 Algorithm = Literal["grid", "random", "optuna"]
 Scheduler = Literal["fifo", "asha"]

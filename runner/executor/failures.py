@@ -6,9 +6,9 @@ import re
 import traceback
 from contextlib import suppress
 
-from components.errors import GoodshotError
-from runner.cells import CellStage
-from runner.results.results import Results
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cells import CellStage
+from goodshot.runner.results.results import Results
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

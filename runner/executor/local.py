@@ -12,14 +12,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from components.errors import GoodshotError
-from runner.cells import CellStage
-from runner.executor.failures import record_failure
-from runner.executor.progress import Progress
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.stages.base import Context, SharedValue, Stage, Warm
-from runner.store.artifacts import Store
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cells import CellStage
+from goodshot.runner.executor.failures import record_failure
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm
+from goodshot.runner.store.artifacts import Store
 
 VALUES = 6
 """The number of shared values that are kept in memory; the cells of one category need no more."""

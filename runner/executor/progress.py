@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from runner.stages.costs import Cost, Memory
+from goodshot.runner.stages.costs import Cost, Memory
 
 
 @dataclass

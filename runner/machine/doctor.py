@@ -19,20 +19,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.data import datasets
-from components.data.datasets import dataset_of
-from components.data.datasets.dataset import Dataset
-from components.download import readable
-from components.errors import BadInput, GoodshotError
-from components.prompts import object_for, open_wordnet
-from components.weights import LISTED, cache_dir, weight
-from components.weights.caches import hub_cache, torch_cache
-from components.weights.files import InPackage
-from components.weights.registry import WORDNET
-from runner.machine.needs import needs_of
-from runner.stages.need import Need
-from runner.store.files import public
-from runner.study.study import Study
+from goodshot.components.data import datasets
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.download import readable
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.prompts import object_for, open_wordnet
+from goodshot.components.weights import LISTED, cache_dir, weight
+from goodshot.components.weights.caches import hub_cache, torch_cache
+from goodshot.components.weights.files import InPackage
+from goodshot.components.weights.registry import WORDNET
+from goodshot.runner.machine.needs import needs_of
+from goodshot.runner.stages.need import Need
+from goodshot.runner.store.files import public
+from goodshot.runner.study.study import Study
 
 State = Literal["here", "missing", "optional", "note"]
 PACKAGES = ("ray", "torch", "accelerate", "open_clip_torch", "nltk", "anomalib", "wandb", "pyarrow")
@@ -200,7 +200,7 @@ def _dataset_finding(dataset: Dataset) -> Finding:
 
 def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
     """Check the study's photographs; return the findings, and the study's categories as far as they are known."""
-    from runner.data.catalogue import read_catalogue
+    from goodshot.runner.data.catalogue import read_catalogue
 
     config, categories = study.dataset, study.categories
     dataset = dataset_of(config.name)
@@ -220,7 +220,7 @@ def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
 
 
 def _wandb() -> Finding:
-    from runner.machine.tracking_mode import tracking_mode
+    from goodshot.runner.machine.tracking_mode import tracking_mode
 
     try:
         mode = tracking_mode()

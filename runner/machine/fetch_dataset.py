@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.archive import unpack
-from components.data.datasets import dataset_of
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.publisher import Publisher
-from components.download import Unavailable, download, file_digest, locked, readable, writing
-from components.errors import BadInput
-from runner.machine.transfer import Say, transfer
+from goodshot.components.archive import unpack
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.publisher import Publisher
+from goodshot.components.download import Unavailable, download, file_digest, locked, readable, writing
+from goodshot.components.errors import BadInput
+from goodshot.runner.machine.transfer import Say, transfer
 
 DOWNLOADS = ".downloads"
 
@@ -140,7 +140,7 @@ def _move(unpacked: Path, root: Path, say: Say) -> None:
 
 
 def _finish(name: str, root: Path, publisher: Publisher, archive: Path | None, keep: bool) -> None:
-    from runner.store.files import Files
+    from goodshot.runner.store.files import Files
 
     """Record the origin of the categories, and delete the unpacked folder and a downloaded archive."""
     downloads = root / DOWNLOADS

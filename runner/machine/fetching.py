@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data import datasets
-from components.data.datasets import dataset_names, dataset_of
-from components.download import readable
-from components.errors import BadInput, GoodshotError
-from components.weights import LISTED, Pretrained, resolve, weight
-from components.weights.registry import FAMILIES
-from runner.machine.fetch_dataset import fetch_dataset
-from runner.machine.needs import needs_of
-from runner.machine.transfer import Say, transfer
-from runner.study.study import Study
+from goodshot.components.data import datasets
+from goodshot.components.data.datasets import dataset_names, dataset_of
+from goodshot.components.download import readable
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.weights import LISTED, Pretrained, resolve, weight
+from goodshot.components.weights.registry import FAMILIES
+from goodshot.runner.machine.fetch_dataset import fetch_dataset
+from goodshot.runner.machine.needs import needs_of
+from goodshot.runner.machine.transfer import Say, transfer
+from goodshot.runner.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,14 @@ def _fetch_study_dataset(study: Study, options: Wanted, say: Say) -> None:
     if root is None:
         say(f"dataset {name}: not fetched, as no folder is given; name one with --root DIR or --set dataset.root=DIR")
         return
-    from runner.data.sharding import has_shards
+    from goodshot.runner.data.sharding import has_shards
 
     if not has_shards(str(root)):
         fetch_dataset(name, root, options.archive, options.keep_archive, say)
 
 
 def _load_study(name: str, settings: Sequence[str]) -> Study:
-    from runner.named import load_study, study_names
+    from goodshot.runner.named import load_study, study_names
 
     known = [*study_names(), *LISTED, *_published_datasets()]
     if name in dataset_names() and name not in known:

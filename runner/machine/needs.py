@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from runner.stages.need import Need
-from runner.study.search import extreme_points
-from runner.study.study import Study
+from goodshot.runner.stages.need import Need
+from goodshot.runner.study.search import extreme_points
+from goodshot.runner.study.study import Study
 
 
 def needs_of(study: Study) -> tuple[Need, ...]:

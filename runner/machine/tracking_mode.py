@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from components.errors import BadInput
+from goodshot.components.errors import BadInput
 
 
 def tracking_mode() -> str:

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 
-from components.download import readable
-from runner.console.bars import Report, bar
+from goodshot.components.download import readable
+from goodshot.runner.console.bars import Report, bar
 
 Say = Callable[[str], None]
 

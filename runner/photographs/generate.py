@@ -18,28 +18,28 @@ from typing import Any
 
 import numpy as np
 
-from components.config import Config
-from components.data.images import encode_png
-from components.data.layout import EXTENSIONS, is_folder, listed
-from components.data.layout import images as images_in
-from components.data.sample import Sample
-from components.data.supplied import Supplied, read_files, read_supplied
-from components.detectors.config import DetectorConfig
-from components.errors import BadInput
-from components.generator.augment import POLICIES, augmented_set
-from runner.cells import CellStage
-from runner.data.catalogue import Category, read_catalogue
-from runner.declaration.search import SearchConfig
-from runner.executor.local import LocalExecutor
-from runner.photographs.contact_sheet import contact_sheet
-from runner.plan.plan import Plan
-from runner.plan.planning import Declared, make_plan
-from runner.stages.base import Context, load_value
-from runner.stages.image_set import ImageSetStage
-from runner.stages.training import TrainingStage
-from runner.store.artifacts import Store
-from runner.store.files import Files, absolute
-from runner.study.study import Policy, Study
+from goodshot.components.config import Config
+from goodshot.components.data.images import encode_png
+from goodshot.components.data.layout import EXTENSIONS, is_folder, listed
+from goodshot.components.data.layout import images as images_in
+from goodshot.components.data.sample import Sample
+from goodshot.components.data.supplied import Supplied, read_files, read_supplied
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES, augmented_set
+from goodshot.runner.cells import CellStage
+from goodshot.runner.data.catalogue import Category, read_catalogue
+from goodshot.runner.declaration.search import SearchConfig
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.photographs.contact_sheet import contact_sheet
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.planning import Declared, make_plan
+from goodshot.runner.stages.base import Context, load_value
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.files import Files, absolute
+from goodshot.runner.study.study import Policy, Study
 
 IMAGES = "images"
 MANIFEST = "manifest.json"
@@ -243,8 +243,8 @@ def _execute_stages(
     total = training.steps(plan.of(ImageSetStage))
     train_together = None
     if workers > 1:
-        from runner.cluster.connection import usable_cpus
-        from runner.cluster.together import Workers
+        from goodshot.runner.cluster.connection import usable_cpus
+        from goodshot.runner.cluster.together import Workers
 
         if training.config.discriminator.start is not None:
             raise BadInput(
@@ -259,7 +259,7 @@ def _execute_stages(
 
 
 def _quality(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> Sequence[Any]:
-    from runner.stages.quality import quality_values
+    from goodshot.runner.stages.quality import quality_values
 
     return quality_values(images, originals, store)
 

@@ -1,7 +1,7 @@
 """``goodshot prompts``: WordNet's words for an object, and the ranking of its prompts against photographs (§4.1.1).
 
-Without photographs no encoder is loaded. Look-ups and embeddings are cached (`components.prompts.database`,
-`components.encoders.remembering`), so networks are loaded only for new texts or images.
+Without photographs no encoder is loaded. Look-ups and embeddings are cached (`goodshot.components.prompts.database`,
+`goodshot.components.encoders.remembering`), so networks are loaded only for new texts or images.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.prompt import IntPrompt
 from rich.table import Table
 
-from components.encoders import check_encoder
-from components.errors import BadInput
-from components.prompts import (
+from goodshot.components.encoders import check_encoder
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import (
     RELATIONS,
     Candidate,
     PromptConfig,
@@ -33,12 +33,12 @@ from components.prompts import (
     candidates,
     rank,
 )
-from runner.study.problems import first_problem
+from goodshot.runner.study.problems import first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.data.supplied import Supplied
+    from goodshot.components.data.supplied import Supplied
 
 OPTIONS = {"relations": "relation", "senses": "sense"}
 """Field of the prompt configuration → its command-line option, where the two names differ."""
@@ -120,9 +120,9 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
     photographs = _photographs(images, words.object_name)
     import torch
 
-    from components.encoders import build_encoder, encoder_identity
-    from components.encoders.remembering import RememberingEncoder
-    from components.weights import forbid_downloads
+    from goodshot.components.encoders import build_encoder, encoder_identity
+    from goodshot.components.encoders.remembering import RememberingEncoder
+    from goodshot.components.weights import forbid_downloads
 
     forbid_downloads()
     remembering = RememberingEncoder(encoder, encoder_identity(encoder), lambda: build_encoder(encoder))
@@ -132,7 +132,7 @@ def rank_photographs(words: Words, images: Path, encoder: str, config: PromptCon
 
 def _photographs(images: Path, object_name: str) -> Sequence[Supplied]:
     """Return the photographs. Raises :class:`BadInput` if one cannot be read or decoded."""
-    from runner.photographs.generate import Photographs
+    from goodshot.runner.photographs.generate import Photographs
 
     return Photographs(folder=images, object_name=object_name).read()
 
@@ -153,14 +153,14 @@ def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | N
     if json is not None:
         _write(json, ranking.to_json().encode())
     if chart is not None:
-        from runner.report.sections.prompts import PromptView, prompt_ranking
+        from goodshot.runner.report.sections.prompts import PromptView, prompt_ranking
 
         uri = prompt_ranking(PromptView(ranking.object_name, title, ranking))
         _write(chart, base64.b64decode(uri.partition(",")[2]))
 
 
 def _write(path: Path, content: bytes) -> None:
-    from runner.store.files import Files, absolute
+    from goodshot.runner.store.files import Files, absolute
 
     Files(absolute(str(path.parent))).write(path.name, content)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from runner.cells import CellStage
-from runner.stages.base import Stage
+from goodshot.runner.cells import CellStage
+from goodshot.runner.stages.base import Stage
 
 S = TypeVar("S", bound=Stage)
 

@@ -9,22 +9,22 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from components.data.support import select_support
-from components.encoders import check_encoder
-from components.errors import BadInput
-from components.generator.augment import POLICIES
-from runner.arms import SeededSupport
-from runner.cells import Cell
-from runner.data.catalogue import Category
-from runner.declaration.points import Point
-from runner.declaration.search import Range, Values
-from runner.plan.plan import Plan, Trial, point_label
-from runner.stages.base import Stage, Support
-from runner.stages.shard import ShardStage
-from runner.store.fingerprint import Canonical, canonical
-from runner.study.problems import first_problem
-from runner.study.search import is_search, points_of, space_of
-from runner.study.study import Study
+from goodshot.components.data.support import select_support
+from goodshot.components.encoders import check_encoder
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES
+from goodshot.runner.arms import SeededSupport
+from goodshot.runner.cells import Cell
+from goodshot.runner.data.catalogue import Category
+from goodshot.runner.declaration.points import Point
+from goodshot.runner.declaration.search import Range, Values
+from goodshot.runner.plan.plan import Plan, Trial, point_label
+from goodshot.runner.stages.base import Stage, Support
+from goodshot.runner.stages.shard import ShardStage
+from goodshot.runner.store.fingerprint import Canonical, canonical
+from goodshot.runner.study.problems import first_problem
+from goodshot.runner.study.search import is_search, points_of, space_of
+from goodshot.runner.study.study import Study
 
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def _samples(study: Study) -> int:
 
 
 class StudyPlanner:
-    """Adds one study's cells to a plan; it is the :class:`runner.arms.Planner` of its arms and cell kinds.
+    """Adds one study's cells to a plan; it is the :class:`goodshot.runner.arms.Planner` of its arms and cell kinds.
 
     A study has thousands of cells with a few supports, trainings and detectors. Each of these is planned, and written
     in canonical form for fingerprints, only once (:meth:`once`).

@@ -1,6 +1,6 @@
 """Price a plan: count its stages, those that are already made, and the hours and disk space that the others need.
 
-Nothing is run or written. Prices come from the seconds that stages took on this machine (`runner.stages.costs`).
+Nothing is run or written. Prices come from the seconds that stages took here (`goodshot.runner.stages.costs`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from runner.plan.plan import Plan
-from runner.plan.scheduling import Shares
-from runner.stages.base import Stage
-from runner.stages.costs import Costs
-from runner.store.artifacts import Store
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.stages.costs import Costs
+from goodshot.runner.store.artifacts import Store
 
 Hours = tuple[float | None, float | None]
 """CPU hours and GPU hours; both are None if the work of some stage was never measured."""

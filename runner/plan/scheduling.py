@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.declaration.resources import Resources
-from runner.stages.base import Stage
-from runner.stages.costs import Costs, Memory, device_of
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.stages.costs import Costs, Memory, device_of
 
 CONTEXT_BYTES = 600 * 2**20
 """The GPU memory that a process needs in addition to torch's reservation."""

@@ -6,7 +6,7 @@
 picture of the README.
 """
 
-from runner.report.page import write_report
-from runner.report.readme import readme_figure, write_readme_figure
+from goodshot.runner.report.page import write_report
+from goodshot.runner.report.readme import readme_figure, write_readme_figure
 
 __all__ = ["readme_figure", "write_readme_figure", "write_report"]

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from components.errors import BadInput, GoodshotError
-from runner.arms import Arm, arm_of_row
-from runner.results.comparison import Comparison, Row, compare, subject_of
-from runner.results.record import CellRecord, StudyRecord, read_records
-from runner.results.results import Results
-from runner.results.trials import Ledger, TrialRecord, chosen
-from runner.run.options import Options
-from runner.store.artifacts import Store
-from runner.store.files import public
-from runner.study.search import is_search
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.arms import Arm, arm_of_row
+from goodshot.runner.results.comparison import Comparison, Row, compare, subject_of
+from goodshot.runner.results.record import CellRecord, StudyRecord, read_records
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger, TrialRecord, chosen
+from goodshot.runner.run.options import Options
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.files import public
+from goodshot.runner.study.search import is_search
 
 T = TypeVar("T")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.named import experiment_names
-from runner.report import sections
-from runner.report.context import StudyContext, read_studies
-from runner.report.provenance import provenance
-from runner.report.sections import Section
-from runner.report.summary import summary
-from runner.report.templates import render
-from runner.results.record import read_experiments
-from runner.run.options import Options
-from runner.study.settings import to_yaml
+from goodshot.runner.named import experiment_names
+from goodshot.runner.report import sections
+from goodshot.runner.report.context import StudyContext, read_studies
+from goodshot.runner.report.provenance import provenance
+from goodshot.runner.report.sections import Section
+from goodshot.runner.report.summary import summary
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.record import read_experiments
+from goodshot.runner.run.options import Options
+from goodshot.runner.study.settings import to_yaml
 
 PAGE = "report.html"
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.plan.plan import point_key
-from runner.results.trials import TrialRecord
-from runner.study.search import space_of
-from runner.study.study import Study
+from goodshot.runner.plan.plan import point_key
+from goodshot.runner.results.trials import TrialRecord
+from goodshot.runner.study.search import space_of
+from goodshot.runner.study.study import Study
 
 SYMBOLS = {"vq_weight": "λ", "iterations": "L"}
 

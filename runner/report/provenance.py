@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from components.data import datasets
-from components.metrics.summary import mean_std
-from runner.report.context import StudyContext
-from runner.results.comparison import Row
+from goodshot.components.data import datasets
+from goodshot.components.metrics.summary import mean_std
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.results.comparison import Row
 
 SUBSTITUTES = {
     "patchcore-lite0": "PatchCore uses EfficientNet-Lite0 features, the embedded substitute for the paper's "

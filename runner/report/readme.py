@@ -9,12 +9,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.errors import BadInput
-from runner.report.context import StudyContext, read_studies
-from runner.report.drawing import OUTLINE, PICTURES, bare, outline, small_png
-from runner.report.sections.anomaly_maps import AnomalyMaps, MapPanel
-from runner.report.sections.galleries import Galleries, Gallery
-from runner.run.options import Options
+from goodshot.components.errors import BadInput
+from goodshot.runner.report.context import StudyContext, read_studies
+from goodshot.runner.report.drawing import OUTLINE, PICTURES, bare, outline, small_png
+from goodshot.runner.report.sections.anomaly_maps import AnomalyMaps, MapPanel
+from goodshot.runner.report.sections.galleries import Galleries, Gallery
+from goodshot.runner.run.options import Options
 
 SHOWN_IMAGES = 4
 

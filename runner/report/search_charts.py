@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from runner.declaration.search import Range
-from runner.report.drawing import GREY, RC, VERMILLION, svg
-from runner.report.points import SYMBOLS, Tried, value_text
-from runner.results.trials import TrialRecord
-from runner.study.search import space_of
+from goodshot.runner.declaration.search import Range
+from goodshot.runner.report.drawing import GREY, RC, VERMILLION, svg
+from goodshot.runner.report.points import SYMBOLS, Tried, value_text
+from goodshot.runner.results.trials import TrialRecord
+from goodshot.runner.study.search import space_of
 
 PANELS = 4
 """Panels in one row of a figure."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runner.report.context import StudyContext
+from goodshot.runner.report.context import StudyContext
 
 
 def summary(context: StudyContext) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from runner.console.terminal import difference, mean_std_text, record, seeds_note, verdict
+from goodshot.runner.console.terminal import difference, mean_std_text, record, seeds_note, verdict
 
 
 def render(template: str, **values: Any) -> str:
@@ -17,7 +17,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    loader = PackageLoader("runner.report", ".")
+    loader = PackageLoader("goodshot.runner.report", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"mean_std": mean_std_text, "difference": difference, "seeds": seeds_note}
     environment.filters |= {"record": record, "verdict": verdict}

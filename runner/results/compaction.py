@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from components.errors import GoodshotError
-from runner.results.finished import BATCH, Damaged
-from runner.results.parts import size_of, without
-from runner.results.results import Results
-from runner.results.tables import CELL_TABLES
-from runner.store.leases import BEAT_SECONDS, STALE_SECONDS, Leases
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.results.finished import BATCH, Damaged
+from goodshot.runner.results.parts import size_of, without
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.tables import CELL_TABLES
+from goodshot.runner.store.leases import BEAT_SECONDS, STALE_SECONDS, Leases
 
 COMPACT_SECONDS = 15.0
 """Between two times in a run: the Parquet files lack no more than that."""

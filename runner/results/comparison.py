@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.metrics.declared import Metric, shown_in
-from components.metrics.summary import MeanStd, PairedDifference, mean_std, paired_difference
-from runner import arms, cells
-from runner.arms import Arm, arm_of_row, baselines
-from runner.cells import kind_of_row
+from goodshot.components.metrics.declared import Metric, shown_in
+from goodshot.components.metrics.summary import MeanStd, PairedDifference, mean_std, paired_difference
+from goodshot.runner import arms, cells
+from goodshot.runner.arms import Arm, arm_of_row, baselines
+from goodshot.runner.cells import kind_of_row
 
 Row = Mapping[str, Any]
 Seed = tuple[Any, Any]

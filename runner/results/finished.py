@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.errors import GoodshotError
-from runner.results.tables import Tables
-from runner.store.files import Files
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.results.tables import Tables
+from goodshot.runner.store.files import Files
 
 FOLDER, SUFFIX = "finished", ".arrows"
 DAMAGED = "damaged"

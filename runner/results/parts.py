@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from runner.results.finished import Damaged
-from runner.results.tables import Tables
-from runner.store.files import Files
+from goodshot.runner.results.finished import Damaged
+from goodshot.runner.results.tables import Tables
+from goodshot.runner.store.files import Files
 
 T = TypeVar("T")
 

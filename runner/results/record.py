@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from runner.cells import CellStage
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.store.files import public
-from runner.study.experiment import Experiment, Reference
-from runner.study.settings import to_yaml, validate
-from runner.study.study import Study
+from goodshot.runner.cells import CellStage
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.files import public
+from goodshot.runner.study.experiment import Experiment, Reference
+from goodshot.runner.study.settings import to_yaml, validate
+from goodshot.runner.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """A study's results: each finished cell in a file of its own as it finishes, then in tables as Parquet.
 
 A cell is finished when its file is in ``finished/``: its row, scores and metrics, whole or not at all. Every few
-seconds of a run, and at its end, `runner.results.compaction` moves such cells into the Parquet files of ``results/``,
-``scores/`` and ``metrics/``. What is read here is both, each cell once, though it ran twice or was being moved when a
-process died: its row in ``results/`` stands for all of it, and until that is there its own file does.
+seconds of a run, and at its end, `goodshot.runner.results.compaction` moves such cells into the Parquet files of
+``results/``, ``scores/`` and ``metrics/``. What is read here is both, each cell once, though it ran twice or was being
+moved when a process died: its row in ``results/`` stands for all of it, and until that is there its own file does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.errors import GoodshotError
-from runner.cells import CellStage, Measured
-from runner.results.finished import Damaged, FinishedCells
-from runner.results.parts import Parts, without
-from runner.results.tables import CELL_TABLES, TRIAL, Tables
-from runner.store.files import Files
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cells import CellStage, Measured
+from goodshot.runner.results.finished import Damaged, FinishedCells
+from goodshot.runner.results.parts import Parts, without
+from goodshot.runner.results.tables import CELL_TABLES, TRIAL, Tables
+from goodshot.runner.store.files import Files
 
 T = TypeVar("T")
 

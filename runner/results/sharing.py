@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from runner.plan.plan import Plan, unshared_steps
-from runner.results.results import Results
-from runner.study.study import Study
+from goodshot.runner.plan.plan import Plan, unshared_steps
+from goodshot.runner.results.results import Results
+from goodshot.runner.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from components.metrics.declared import columns as metric_columns
-from runner.arms import arms
-from runner.cells import cell_kinds
+from goodshot.components.metrics.declared import columns as metric_columns
+from goodshot.runner.arms import arms
+from goodshot.runner.cells import cell_kinds
 
 _EVERY_ROW: Mapping[str, pa.DataType] = {
     "study": pa.string(),

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from runner.declaration.search import SWEPT
-from runner.plan.plan import Trial, point_key
-from runner.results.results import Results
-from runner.store.files import below, public
-from runner.store.fingerprint import fingerprint
-from runner.study.settings import to_yaml
-from runner.study.study import Study
+from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.plan.plan import Trial, point_key
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.files import below, public
+from goodshot.runner.store.fingerprint import fingerprint
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
 
 State = Literal["running", "complete", "stopped", "failed"]
 """``stopped``: the scheduler gave the point up before its last L."""

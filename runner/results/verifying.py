@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from components.errors import GoodshotError
-from runner.arms import ONCE_JUDGED
-from runner.cells import cell_kinds, kind_of_row
-from runner.results.record import StudyRecord, read_records
-from runner.results.results import Results
-from runner.results.trials import objective_of
-from runner.store.artifacts import Store
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.arms import ONCE_JUDGED
+from goodshot.runner.cells import cell_kinds, kind_of_row
+from goodshot.runner.results.record import StudyRecord, read_records
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import objective_of
+from goodshot.runner.store.artifacts import Store
 
 CLOSE = 1e-9
 _NO_SCORES = np.empty(0, np.int8), np.empty(0)

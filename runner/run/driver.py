@@ -12,22 +12,23 @@ import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
-from components.errors import BadInput
-from runner.cluster.broker import BrokerActor, BrokerOptions
-from runner.cluster.connection import cluster
-from runner.cluster.handles import BrokerHandle
-from runner.console.progress import shown
-from runner.declaration.resources import Resources
-from runner.machine.tracking_mode import tracking_mode
-from runner.plan.plan import Plan, Trial, point_key
-from runner.plan.planning import Declared, plan_point
-from runner.plan.scheduling import Shares
-from runner.run.options import Options, Run, Stopped
-from runner.run.tracker_actor import TrackerHandle
-from runner.run.work import Work
-from runner.stages.costs import read_costs, read_memory
-from runner.study.search import points_of
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
+from goodshot.runner.cluster.connection import cluster
+from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.console.progress import shown
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.machine.tracking_mode import tracking_mode
+from goodshot.runner.plan.plan import Plan, Trial, point_key
+from goodshot.runner.plan.planning import Declared, plan_point
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.tracker_actor import TrackerHandle
+from goodshot.runner.run.tracking import Logged
+from goodshot.runner.run.work import Work
+from goodshot.runner.stages.costs import read_costs, read_memory
+from goodshot.runner.study.search import points_of
+from goodshot.runner.study.study import Study
 
 SNAPSHOT_SECONDS = 5.0
 """How long the driver waits for the broker's final counts."""
@@ -65,7 +66,7 @@ class _Driver:
         )
         self.broker = BrokerHandle(BrokerActor.remote(broker_options))
         self.tracker = _tracker(options)
-        self.logged: tuple[int, int, str] = (0, 0, "")
+        self.logged = Logged()
 
     def run(self, console: Console) -> Run:
         running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
@@ -125,7 +126,7 @@ class _Driver:
         concurrent: int | None = None,
     ) -> None:
         # Imported here, because Ray Tune takes a second to import and studies with one point do not need it.
-        from runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
+        from goodshot.runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
 
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
 

@@ -11,24 +11,24 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from components.data.layout import Finding
-from components.errors import BadInput, GoodshotError
-from components.weights import forbid_downloads
-from runner.console.findings import print_findings
-from runner.data.catalogue import Category, read_catalogue
-from runner.data.config import DatasetConfig
-from runner.machine.needs import require_all
-from runner.plan.plan import Plan
-from runner.plan.planning import Declared, make_plan
-from runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
-from runner.results.record import write_experiment
-from runner.results.results import Results
-from runner.run.options import Options, Run, Stopped
-from runner.run.work import Work
-from runner.stages.costs import remember_costs, remember_memory
-from runner.study.experiment import Experiment
-from runner.study.search import extreme_points
-from runner.study.study import Study
+from goodshot.components.data.layout import Finding
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.weights import forbid_downloads
+from goodshot.runner.console.findings import print_findings
+from goodshot.runner.data.catalogue import Category, read_catalogue
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.machine.needs import require_all
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.planning import Declared, make_plan
+from goodshot.runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, tidy
+from goodshot.runner.results.record import write_experiment
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.work import Work
+from goodshot.runner.stages.costs import remember_costs, remember_memory
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.search import extreme_points
+from goodshot.runner.study.study import Study
 
 
 def plan_studies(studies: Sequence[Study], options: Options) -> Plan:
@@ -131,9 +131,9 @@ def run_studies(
 def _execute(work: Work, options: Options, console: Console) -> Run:
     """Run the remaining work, on Ray or in this process. Ray is imported only here, so never for finished studies."""
     if options.local:
-        from runner.run.locally import execute_locally
+        from goodshot.runner.run.locally import execute_locally
 
         return execute_locally(work, options, console)
-    from runner.run.driver import execute
+    from goodshot.runner.run.driver import execute
 
     return execute(work, options, console)

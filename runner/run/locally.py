@@ -8,19 +8,19 @@ from typing import Any
 
 from rich.console import Console
 
-from runner.cluster.connection import quiet_environment
-from runner.console.progress import shown
-from runner.executor.local import LocalExecutor
-from runner.machine.tracking_mode import tracking_mode
-from runner.plan.plan import Trial, point_key
-from runner.plan.scheduling import Shares
-from runner.results.trials import Ledger, Report, TrialRecord, objective_of, reported
-from runner.run.options import Options, Run, Stopped
-from runner.run.tracking import Tracker
-from runner.run.work import Work
-from runner.stages.base import Stage
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.runner.cluster.connection import quiet_environment
+from goodshot.runner.console.progress import shown
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.machine.tracking_mode import tracking_mode
+from goodshot.runner.plan.plan import Trial, point_key
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.results.trials import Ledger, Report, TrialRecord, objective_of, reported
+from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.tracking import Names, Tracker
+from goodshot.runner.run.work import Work
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 
 
 def execute_locally(work: Work, options: Options, console: Console) -> Run:
@@ -104,4 +104,4 @@ def _tracker(options: Options) -> Tracker | None:
     if mode == "disabled":
         return None
     options.local_folder.mkdir(parents=True, exist_ok=True)
-    return Tracker(str(options.local_folder.absolute()), mode)
+    return Tracker(str(options.local_folder.absolute()), mode, Names.of_environment())

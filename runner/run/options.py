@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.weights import cache_dir
-from runner.executor.progress import Progress
-from runner.stages.costs import Cost, Memory
-from runner.store.files import absolute, below, public
-from runner.store.fingerprint import fingerprint
+from goodshot.components.weights import cache_dir
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.store.files import absolute, below, public
+from goodshot.runner.store.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from goodshot.runner.run.tracking import Logged
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Run:
     too often.
     halted: whether ``--fail-fast`` ended the run.
     tracked, untracked: W&B runs that were written, and that could not be; ``tracking_error`` is the first error.
+    unreachable: why W&B runs were written offline although they should have been sent.
     costs, memory: the measured seconds and GPU memory, by kind of work.
     """
 
@@ -36,6 +41,7 @@ class Run:
     tracked: int = 0
     untracked: int = 0
     tracking_error: str = ""
+    unreachable: str = ""
     costs: Mapping[str, Cost] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
 
@@ -56,10 +62,10 @@ class Run:
             memory=dict(progress.memory),
         )
 
-    def logged(self, counts: tuple[int, int, str]) -> Run:
-        """A copy with the result of the tracker: W&B runs written, runs that could not be written, the first error."""
-        tracked, untracked, error = counts
-        return replace(self, tracked=tracked, untracked=untracked, tracking_error=error)
+    def logged(self, runs: Logged) -> Run:
+        """A copy with the result of the tracker."""
+        written = replace(self, tracked=runs.written, untracked=runs.failed)
+        return replace(written, tracking_error=runs.error, unreachable=runs.unreachable)
 
 
 class Stopped(Exception):

@@ -14,16 +14,16 @@ from typing import Any, Self
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from components.errors import GoodshotError
-from runner.cluster.handles import BrokerHandle
-from runner.declaration.search import Range
-from runner.plan.plan import Trial, point_key
-from runner.results.trials import Report, State, TrialRecord, objective_of, reported
-from runner.run.tracker_actor import TrackerHandle
-from runner.run.tracking import summarise
-from runner.run.work import Work
-from runner.study.search import is_whole, space_of
-from runner.study.study import Study
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.declaration.search import Range
+from goodshot.runner.plan.plan import Trial, point_key
+from goodshot.runner.results.trials import Report, State, TrialRecord, objective_of, reported
+from goodshot.runner.run.tracker_actor import TrackerHandle
+from goodshot.runner.run.tracking import summarise
+from goodshot.runner.run.work import Work
+from goodshot.runner.study.search import is_whole, space_of
+from goodshot.runner.study.study import Study
 
 GRID_CONCURRENT = 2
 """Trials of a grid that run at once; few suffice, because trials only wait and the broker runs all cells anyway."""

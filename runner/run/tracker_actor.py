@@ -8,8 +8,8 @@ from typing import Any
 
 import ray
 
-from runner.cells import CellStage
-from runner.run.tracking import Tracker
+from goodshot.runner.cells import CellStage
+from goodshot.runner.run.tracking import Logged, Names, Tracker
 
 _TrackerActor = ray.remote(num_cpus=0)(Tracker)
 
@@ -18,14 +18,14 @@ class TrackerHandle:
     """The driver's handle of the tracker actor."""
 
     def __init__(self, folder: Path, mode: str, store_uri: str) -> None:
-        self._actor = _TrackerActor.remote(str(folder), mode)
+        self._actor = _TrackerActor.remote(str(folder), mode, Names.of_environment())
         self._store_uri = store_uri
 
     def log(self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Any) -> None:
         """Log a point, without waiting. ``rows`` are the outcomes of its cells, or a Ray reference to them."""
         self._actor.log.remote(study, values, cells, rows, self._store_uri)
 
-    def finish(self) -> tuple[int, int, str]:
-        """Wait until everything is logged; returns the numbers of runs logged and failed, and the first error."""
-        logged: tuple[int, int, str] = ray.get(self._actor.finish.remote())
+    def finish(self) -> Logged:
+        """Wait until everything is logged; returns what became of the runs."""
+        logged: Logged = ray.get(self._actor.finish.remote())
         return logged

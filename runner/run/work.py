@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan, Trial, point_key
-from runner.plan.planning import Declared, make_plan, plan_point
-from runner.results.compaction import tidy
-from runner.results.record import write_record
-from runner.results.results import Results
-from runner.results.trials import Ledger
-from runner.run.options import Options
-from runner.store.artifacts import Store
-from runner.study.search import points_of
-from runner.study.study import Study
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan, Trial, point_key
+from goodshot.runner.plan.planning import Declared, make_plan, plan_point
+from goodshot.runner.results.compaction import tidy
+from goodshot.runner.results.record import write_record
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger
+from goodshot.runner.run.options import Options
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.search import points_of
+from goodshot.runner.study.study import Study
 
 if TYPE_CHECKING:
-    from runner.cluster.handles import BrokerHandle
+    from goodshot.runner.cluster.handles import BrokerHandle
 
 MOST_TRIES = 3
 """A cell that failed this many times is skipped, because it would probably fail again in every run."""

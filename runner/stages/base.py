@@ -1,8 +1,8 @@
 """The interface of a stage: one step of a plan, with a key, a version and inputs, which any executor can run.
 
 A :class:`Stage` is frozen data that can be sent to another process, with a ``run`` method. The plan holds stages by
-their ``id``; an executor (:mod:`runner.executor.local` or :mod:`runner.cluster`) runs the inputs of a stage and then
-the stage itself, once.
+their ``id``; an executor (:mod:`goodshot.runner.executor.local` or :mod:`goodshot.runner.cluster`) runs the inputs of a
+stage and then the stage itself, once.
 
 A stage whose artifact is made by another stage names that other stage as its ``producer``. A training, for example, is
 the producer of its image sets: one run of the training makes all requested image sets. It announces each image set as
@@ -17,12 +17,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from runner.declaration.resources import Resources
-from runner.store.artifacts import Store
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.store.artifacts import Store
 
 if TYPE_CHECKING:
-    from components.generator.generator import Generator
-    from components.generator.training import StepLosses
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.generator.training import StepLosses
 
 T = TypeVar("T")
 Takes = Literal["driver", "cpu", "generator", "detector"]
@@ -43,7 +43,7 @@ class Support:
 
 @dataclass(frozen=True)
 class Work:
-    """A number of units of one kind of work. :mod:`runner.stages.costs` keeps the measured seconds per unit by kind."""
+    """A number of units of one kind of work; :mod:`goodshot.runner.stages.costs` keeps the seconds per unit."""
 
     kind: str
     units: float

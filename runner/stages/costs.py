@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from components.errors import GoodshotError
-from components.weights import cache_dir
-from runner.store.files import Files
+from goodshot.components.errors import GoodshotError
+from goodshot.components.weights import cache_dir
+from goodshot.runner.store.files import Files
 
 FILE = "costs.json"
 MEMORY_FILE = "gpu_memory.json"

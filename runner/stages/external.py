@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data.supplied import Supplied, decode_supplied, folder_of, read_supplied
-from components.errors import BadInput
-from runner.data.catalogue import Category
-from runner.stages.base import Context, Stage
-from runner.store.artifacts import arrays_bytes
-from runner.store.fingerprint import fingerprint
+from goodshot.components.data.supplied import Supplied, decode_supplied, folder_of, read_supplied
+from goodshot.components.errors import BadInput
+from goodshot.runner.data.catalogue import Category
+from goodshot.runner.stages.base import Context, Stage
+from goodshot.runner.store.artifacts import arrays_bytes
+from goodshot.runner.store.fingerprint import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.generator.config import GeneratorConfig
+from goodshot.components.generator.config import GeneratorConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from components.generator.generator import Generator
-    from components.generator.variation import VarianceHead
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.generator.variation import VarianceHead
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class GeneratorSpec:
 
     def build(self, device: str) -> Generator:
         """The generator before its first update. Raises BadInput if the start weights of this node differ."""
-        from components.generator.generator import Generator
-        from components.generator.start import check_start
+        from goodshot.components.generator.generator import Generator
+        from goodshot.components.generator.start import check_start
 
         check_start(self.config.init, self.start_sha256)
         return Generator(

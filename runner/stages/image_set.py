@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.generator.config import Detail
-from components.integrator import Select
-from runner.stages.base import Context, Stage
+from goodshot.components.generator.config import Detail
+from goodshot.components.integrator import Select
+from goodshot.runner.stages.base import Context, Stage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from components.encoders import Encoder, Precision
-from components.generator.config import Detail
-from components.integrator import EMPTY, Choice, Trace, choose
-from runner.stages.base import Context
-from runner.stages.generator import GeneratorSpec
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import cached_encoder, embed, text_embedding
-from runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
+from goodshot.components.encoders import Encoder, Precision
+from goodshot.components.generator.config import Detail
+from goodshot.components.integrator import EMPTY, Choice, Trace, choose
+from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.generator import GeneratorSpec
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import cached_encoder, embed, text_embedding
+from goodshot.runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
 
 if TYPE_CHECKING:
-    from components.generator.generator import Generator
-    from components.generator.training import StepLosses
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.generator.training import StepLosses
 
 REPORT_EVERY = 5
 CHECKPOINT_SECONDS = 120.0
@@ -40,7 +40,7 @@ work and one interval between scored iterations."""
 
 
 class Training(Protocol):
-    """The training whose image sets are made (:class:`runner.stages.training.TrainingStage`)."""
+    """The training whose image sets are made (:class:`goodshot.runner.stages.training.TrainingStage`)."""
 
     @property
     def key(self) -> str:
@@ -207,7 +207,7 @@ class ImageSets:
 
         A ``provisional`` checkpoint only limits the work lost if the process dies; the next save discards it.
         """
-        from components.generator.training import columns
+        from goodshot.components.generator.training import columns
 
         losses = {name: np.array(column) for name, column in columns(self._losses).items()}
         for detail, trace in traces.items():
@@ -292,7 +292,7 @@ def _checkpoint_part(updates: int) -> str:
 
 def _losses_from_columns(arrays: dict[str, np.ndarray]) -> list[StepLosses]:
     """The losses of a trace, one object for each update. A column missing from an old trace gets its default."""
-    from components.generator.training import StepLosses
+    from goodshot.components.generator.training import StepLosses
 
     names = [name for name in StepLosses.__dataclass_fields__ if f"loss_{name}" in arrays]
     rows = zip(*(arrays[f"loss_{name}"].tolist() for name in names), strict=True)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from components.detectors.config import DetectorConfig
-from components.detectors.pretrained import weight_names
-from components.encoders import check_encoder, encoder_weights
-from components.errors import BadInput, MissingWeights
-from components.generator.config import GeneratorConfig
-from components.generator.start import check_start_file, start_weights
-from components.prompts import PromptConfig, open_wordnet
-from components.weights import require
-from components.weights.registry import TORCHVISION, WORDNET
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.detectors.pretrained import weight_names
+from goodshot.components.encoders import check_encoder, encoder_weights
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.components.generator.start import check_start_file, start_weights
+from goodshot.components.prompts import PromptConfig, open_wordnet
+from goodshot.components.weights import require
+from goodshot.components.weights.registry import TORCHVISION, WORDNET
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from components.encoders import Precision
-from components.prompts import PromptConfig
-from components.prompts.ranking import PromptKind
-from runner.stages.base import Context, SharedValue, Stage, Support, Work
-from runner.stages.values import Originals
-from runner.store.artifacts import Store, arrays_bytes
+from goodshot.components.encoders import Precision
+from goodshot.components.prompts import PromptConfig
+from goodshot.components.prompts.ranking import PromptKind
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.values import Originals
+from goodshot.runner.store.artifacts import Store, arrays_bytes
 
 if TYPE_CHECKING:
-    from components.encoders import Encoder
+    from goodshot.components.encoders import Encoder
 
 RANKING = "ranking.json"
 EMBEDDINGS = "embeddings.safetensors"
@@ -61,7 +61,7 @@ class PromptStage(Stage):
         """Rank the candidates against the originals' embedding (eq. 1); commit the ranking and z_t of each kind."""
         import torch
 
-        from components.prompts import candidates, rank
+        from goodshot.components.prompts import candidates, rank
 
         began = time.perf_counter()
         encoder = cached_encoder(self.encoder, context.device, self.precision)
@@ -88,7 +88,7 @@ def text_embedding(store: Store, prompt: str, prompt_kind: str) -> np.ndarray:
 @lru_cache(maxsize=2)
 def cached_encoder(name: str, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
     """Build an encoder, or return the one that this process has built: building takes seconds."""
-    from components.encoders import build_encoder
+    from goodshot.components.encoders import build_encoder
 
     return build_encoder(name, device, precision=precision)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.metrics.detection import IMAGE_SET, MetricValue
-from runner.store.artifacts import Store
-from runner.store.fingerprint import fingerprint
+from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.fingerprint import fingerprint
 
 QUALITY_VERSION = 1
 
@@ -19,7 +19,7 @@ def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], store: S
 
     Two cells that measure one image set at the same time commit the same values twice, which does no harm.
     """
-    from components.metrics.quality import image_quality, network_names
+    from goodshot.components.metrics.quality import image_quality, network_names
 
     content = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in (images, *originals)]
     options = {"networks": list(network_names()), "shape": list(images.shape[1:])}

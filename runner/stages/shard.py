@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from components.data.sample import SPLITS, Sample, SplitName
-from components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
-from runner.data.catalogue import SHARD_VERSION, Category
-from runner.data.sharding import copy_shard
-from runner.stages.base import Context, Stage, Support
-from runner.store.artifacts import Store
+from goodshot.components.data.sample import SPLITS, Sample, SplitName
+from goodshot.components.data.shards import SUFFIX, Split, decode, decode_originals, read_split, write_split
+from goodshot.runner.data.catalogue import SHARD_VERSION, Category
+from goodshot.runner.data.sharding import copy_shard
+from goodshot.runner.stages.base import Context, Stage, Support
+from goodshot.runner.store.artifacts import Store
 
 
 @dataclass(frozen=True, kw_only=True)

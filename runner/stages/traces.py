@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.integrator import Trace, similarities
-from runner.store.artifacts import Store
+from goodshot.components.integrator import Trace, similarities
+from goodshot.runner.store.artifacts import Store
 
 
 @dataclass(frozen=True)

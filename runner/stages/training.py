@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.encoders import Precision
-from components.generator.config import GeneratorConfig
-from runner.stages.base import Context, SharedValue, Stage, Support, Work
-from runner.stages.generator import GeneratorSpec
-from runner.stages.image_set import ImageSetStage
-from runner.stages.image_sets import ImageSets
-from runner.stages.values import Originals
-from runner.stages.variation import read_variation
+from goodshot.components.encoders import Precision
+from goodshot.components.generator.config import GeneratorConfig
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.generator import GeneratorSpec
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.image_sets import ImageSets
+from goodshot.runner.stages.values import Originals
+from goodshot.runner.stages.variation import read_variation
 
 EMBEDDING_BYTES = 4 * 512
 """Approximate bytes of one embedding in a trace."""
@@ -140,7 +140,7 @@ def _network(config: GeneratorConfig) -> str:
 def _parameters(config: GeneratorConfig) -> int:
     import torch
 
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.generator.vqgan import VQGAN
 
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in VQGAN(config.vqgan, config.resolution).parameters())

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from components.detectors.config import DetectorConfig
-from runner.stages.base import SharedValue, Support
-from runner.stages.shard import read_support, read_test
-from runner.store.artifacts import Store
-from runner.store.fingerprint import fingerprint
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.runner.stages.base import SharedValue, Support
+from goodshot.runner.stages.shard import read_support, read_test
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from components.data.shards import Split
-    from components.detectors import Features
+    from goodshot.components.data.shards import Split
+    from goodshot.components.detectors import Features
 
 LARGEST_FEATURES = 2 << 30
 """Largest size in bytes of the shared features of one split. For comparison: PatchCore's features of 1,000 images on
@@ -68,7 +68,7 @@ class ImageFeatures(SharedValue):
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> Features | None:
         """Compute the features of the images."""
-        from components.data.shards import Split
+        from goodshot.components.data.shards import Split
 
         (images,) = inputs
         return embed_images(self.config, images.images if isinstance(images, Split) else images, device)
@@ -87,8 +87,8 @@ def embed_images(detector: DetectorConfig, images: Any, device: str = "cpu") -> 
     """Features (N, …) of uint8 images (N, H, W, 3) or of a list of N images; None above ``LARGEST_FEATURES`` bytes."""
     import numpy as np
 
-    from components.detectors import SharesFeatures, build_detector
-    from components.errors import BadInput
+    from goodshot.components.detectors import SharesFeatures, build_detector
+    from goodshot.components.errors import BadInput
 
     reader = build_detector(detector, 0, device)
     if not isinstance(reader, SharesFeatures):

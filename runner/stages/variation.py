@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.data.sample import Sample
-from components.errors import BadInput
-from components.generator.augment import POLICIES
-from components.generator.config import GeneratorConfig, VariationConfig
-from runner.data.catalogue import Category
-from runner.stages.base import Context, Stage, Support
-from runner.stages.shard import read_support
-from runner.store.artifacts import Store
-from runner.store.fingerprint import fingerprint
+from goodshot.components.data.sample import Sample
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES
+from goodshot.components.generator.config import GeneratorConfig, VariationConfig
+from goodshot.runner.data.catalogue import Category
+from goodshot.runner.stages.base import Context, Stage, Support
+from goodshot.runner.stages.shard import read_support
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from components.generator.variation import VarianceHead
+    from goodshot.components.generator.variation import VarianceHead
 
 HEAD = "head.safetensors"
 SEED = 0
@@ -119,9 +119,9 @@ def _first_by_hash(samples: Sequence[Sample], excluded: set[str], count: int) ->
 
 def make_variation(stage: VariationStage, store: Store) -> None:
     """Encode the sources' images with the start weights, train the head and commit it."""
-    from components.generator.start import check_start, load_into, read_start, start_file
-    from components.generator.variation import encode_category, save_head, train_variance_head
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.generator.start import check_start, load_into, read_start, start_file
+    from goodshot.components.generator.variation import encode_category, save_head, train_variance_head
+    from goodshot.components.generator.vqgan import VQGAN
 
     began = time.perf_counter()
     config = stage.generator
@@ -146,7 +146,7 @@ def make_variation(stage: VariationStage, store: Store) -> None:
 
 def read_variation(key: str, store: Store) -> VarianceHead:
     """The variance head that :func:`make_variation` committed at ``key``."""
-    from components.generator.variation import load_head
+    from goodshot.components.generator.variation import load_head
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / HEAD

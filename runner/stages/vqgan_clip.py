@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.generator.vqgan_clip_config import VQGANClipConfig
-from runner.stages.base import Context, SharedValue, Stage, Work
-from runner.stages.prompt import cached_encoder, embed, text_embedding
-from runner.stages.training import TrainingStage
-from runner.stages.values import Originals
-from runner.store.artifacts import arrays_bytes
+from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
+from goodshot.runner.stages.prompt import cached_encoder, embed, text_embedding
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.values import Originals
+from goodshot.runner.store.artifacts import arrays_bytes
 
 if TYPE_CHECKING:
-    from components.encoders import Encoder
-    from components.generator.generator import Generator
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.encoders import Encoder
+    from goodshot.components.generator.generator import Generator
+    from goodshot.components.generator.vqgan import VQGAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class VQGANClipStage(Stage):
 
     def _trained_generator(self, context: Context) -> Generator:
         """The generator after exactly ``updates`` updates: from memory, or trained on from an earlier checkpoint."""
-        from runner.stages.image_sets import checkpoints, restored
+        from goodshot.runner.stages.image_sets import checkpoints, restored
 
         store, key = context.store, self.training.key
         warm: Generator | None = context.warm.take(key)
@@ -121,7 +121,7 @@ class VQGANClipStage(Stage):
         return generator
 
     def _similarity(self, embeddings: np.ndarray, text: np.ndarray) -> float:
-        from components.integrator import Trace, similarities
+        from goodshot.components.integrator import Trace, similarities
 
         trace = Trace(np.array([self.updates + 1]), embeddings[None])
         return float(similarities(trace, text, self.copies)[0])
@@ -131,7 +131,7 @@ class VQGANClipStage(Stage):
 
     def _image(self, context: Context, vqgan: VQGAN, encoder: Encoder, text: np.ndarray, m: int) -> np.ndarray:
         """Image ``m``, uint8 (R, R, 3), read from the store or optimised and committed."""
-        from components.generator.vqgan_clip import optimise
+        from goodshot.components.generator.vqgan_clip import optimise
 
         store, key = context.store, self._image_key(m)
         if not store.has(key):

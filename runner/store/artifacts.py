@@ -21,8 +21,8 @@ from pyarrow import fs
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from components.errors import GoodshotError
-from runner.store.files import Files
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.store.files import Files
 
 COMMIT = "commit.json"
 CHECKPOINT = "checkpoint-"

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pyarrow as pa
 from pyarrow import fs
 
-from components.errors import BadInput, GoodshotError
+from goodshot.components.errors import BadInput, GoodshotError
 
 T = TypeVar("T")
 

@@ -31,8 +31,8 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from components.errors import GoodshotError
-from runner.store.files import TEMPORARY, Files
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.store.files import TEMPORARY, Files
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0

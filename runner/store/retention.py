@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from runner.store.artifacts import CHECKPOINT, COMMIT
-from runner.store.files import TEMPORARY, Files
-from runner.store.leases import FOLDER as LEASES
+from goodshot.runner.store.artifacts import CHECKPOINT, COMMIT
+from goodshot.runner.store.files import TEMPORARY, Files
+from goodshot.runner.store.leases import FOLDER as LEASES
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import BadInput
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.study.study import Study
 
 Studies = Callable[[], Sequence[Study]]
 
@@ -38,7 +38,7 @@ class Experiment:
 
     real: returns the studies at full size. quick: the same question in minutes, on embedded weights and data.
     references: published numbers with their source.
-    sections: sections of the report that only this experiment has (:class:`runner.report.sections.Section`).
+    sections: sections of the report that only this experiment has (:class:`goodshot.runner.report.sections.Section`).
     """
 
     name: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
-from components.generator.config import published
+from goodshot.components.generator.config import published
 
 PAPER: Final[dict[str, Any]] = {
     "augmentation": "mild",

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from runner import arms
-from runner.arms import Arm
-from runner.declaration.fields import Declaration, assign
-from runner.declaration.search import SWEPT, Range
-from runner.study.problems import first_problem, misplaced_boolean
+from goodshot.runner import arms
+from goodshot.runner.arms import Arm
+from goodshot.runner.declaration.fields import Declaration, assign
+from goodshot.runner.declaration.search import SWEPT, Range
+from goodshot.runner.study.problems import first_problem, misplaced_boolean
 
 UNSEEN_BY_SIMILARITY = {"encoder", "encoder_precision", "detectors"}
 """Similarities of two encoders cannot be compared, and no field of a detector changes a similarity."""

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from components.errors import BadInput
-from runner.declaration.search import Range
-from runner.study.presets import filled, preset_fields
-from runner.study.problems import SchemaNode, first_problem, misplaced_boolean, no_such_field
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.declaration.search import Range
+from goodshot.runner.study.presets import filled, preset_fields
+from goodshot.runner.study.problems import SchemaNode, first_problem, misplaced_boolean, no_such_field
+from goodshot.runner.study.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)
 """Errors of YAML text; an unknown encoding, a month 13 and a number of 5,000 digits raise plain ValueErrors."""

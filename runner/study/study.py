@@ -8,19 +8,19 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, model_validator
 
-from components.config import OneOf
-from components.metrics.declared import metric_of, objectives
-from components.prompts.ranking import PromptKind
-from runner.arms import Arm, Variant, arm_of, arms
-from runner.cells import Cell, CellKind, cell_kind, cell_kinds
-from runner.data.config import DatasetConfig
-from runner.declaration.fields import AtLeastOne, Declaration, Policy
-from runner.declaration.points import Point
-from runner.declaration.resources import Resources
-from runner.declaration.search import SWEPT
-from runner.stages.need import Need
-from runner.study.presets import filled
-from runner.study.search import problems
+from goodshot.components.config import OneOf
+from goodshot.components.metrics.declared import metric_of, objectives
+from goodshot.components.prompts.ranking import PromptKind
+from goodshot.runner.arms import Arm, Variant, arm_of, arms
+from goodshot.runner.cells import Cell, CellKind, cell_kind, cell_kinds
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.declaration.fields import AtLeastOne, Declaration, Policy
+from goodshot.runner.declaration.points import Point
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.stages.need import Need
+from goodshot.runner.study.presets import filled
+from goodshot.runner.study.search import problems
 
 __all__ = ["Cell", "DatasetConfig", "Point", "Policy", "PromptKind", "Resources", "Study"]
 

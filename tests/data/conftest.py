@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.data import write_demo
+from goodshot.components.data import write_demo
 
 # Where the repository is checked out elsewhere (a second worktree), the variable says where they are.
 SHARED = Path(os.environ.get("GOODSHOT_SHARED_DATA") or Path(__file__).resolve().parents[2].parent / "shared" / "data")

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torchvision.transforms.v2 import CenterCrop
 
-from components.data.crop import centre_crop, margin
-from components.data.shards import Defects, Split
-from components.errors import BadInput
+from goodshot.components.data.crop import centre_crop, margin
+from goodshot.components.data.shards import Defects, Split
+from goodshot.components.errors import BadInput
 
 
 def split(size: int) -> Split:

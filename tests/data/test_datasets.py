@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyarrow import fs
 
-from components.data import (
+from goodshot.components.data import (
     SPLITS,
     Sample,
     SplitName,
@@ -27,8 +27,8 @@ from components.data import (
     verify,
     write_split,
 )
-from components.data.shards import METADATA
-from components.errors import BadInput
+from goodshot.components.data.shards import METADATA
+from goodshot.components.errors import BadInput
 from tests.data import miniatures
 
 

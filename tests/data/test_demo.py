@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.data import DEMO_CATEGORIES, PLANTERS, decode_mask, decode_rgb, photographs, read_dataset, write_demo
-from components.data.datasets.demo import RECIPE_VERSION, plant, shots
-from components.errors import BadInput
+from goodshot.components.data import (
+    DEMO_CATEGORIES,
+    PLANTERS,
+    decode_mask,
+    decode_rgb,
+    photographs,
+    read_dataset,
+    write_demo,
+)
+from goodshot.components.data.datasets.demo import RECIPE_VERSION, plant, shots
+from goodshot.components.errors import BadInput
 
 
 def _digest(folder: Path) -> dict[str, str]:
@@ -65,7 +73,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full_disk(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("components.data.datasets.demo.encode_png", full_disk)
+    monkeypatch.setattr("goodshot.components.data.datasets.demo.encode_png", full_disk)
     with pytest.raises(BadInput, match="No space left on device"):
         write_demo(tmp_path / "set")
     assert not list(tmp_path.iterdir())
@@ -123,7 +131,7 @@ def test_defects_scale_to_any_users_image(kind: str) -> None:
 def test_the_room_stays_light() -> None:
     heavy = "print([m for m in ('torch', 'skimage', 'scipy', 'ray') if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, components.data; {heavy}"],
+        [sys.executable, "-c", f"import sys, goodshot.components.data; {heavy}"],
         capture_output=True,
         text=True,
         check=True,

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.data import Sample, category_fingerprint, decode_rgb, read_split, write_split
-from components.data.checking import check
-from components.data.datasets import dataset_of
-from components.data.depth import turned, white_of
-from components.data.images import check_image
-from components.data.layout import Finding
-from components.data.photographs import photograph
-from components.data.supplied import read_supplied
-from components.errors import BadInput
+from goodshot.components.data import Sample, category_fingerprint, decode_rgb, read_split, write_split
+from goodshot.components.data.checking import check
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.depth import turned, white_of
+from goodshot.components.data.images import check_image
+from goodshot.components.data.layout import Finding
+from goodshot.components.data.photographs import photograph
+from goodshot.components.data.supplied import read_supplied
+from goodshot.components.errors import BadInput
 
 GREY = photograph("brick")[:40, :56]
 COLOUR = np.dstack([GREY, photograph("gravel")[:40, :56], photograph("brick")[60:100, :56]])

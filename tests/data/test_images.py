@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from components.data import decode_mask, decode_rgb, encode_png
-from components.data.images import ImageFacts, check_image
-from components.data.photographs import donors, photograph
-from components.errors import BadInput
+from goodshot.components.data import decode_mask, decode_rgb, encode_png
+from goodshot.components.data.images import ImageFacts, check_image
+from goodshot.components.data.photographs import donors, photograph
+from goodshot.components.errors import BadInput
 
 GREY, COLOUR = photograph("brick")[:96, :64], donors()[0][:96, :64]
 

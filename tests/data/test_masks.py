@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import Sample, category_fingerprint, decode_mask, encode_png, read_split, write_split
-from components.data.checking import check
-from components.data.datasets import dataset_of
-from components.data.images import read_mask
-from components.data.layout import Finding
-from components.errors import BadInput
+from goodshot.components.data import Sample, category_fingerprint, decode_mask, encode_png, read_split, write_split
+from goodshot.components.data.checking import check
+from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.images import read_mask
+from goodshot.components.data.layout import Finding
+from goodshot.components.errors import BadInput
 from tests.data import miniatures
 
 TRUTH = np.zeros((48, 64), np.bool_)

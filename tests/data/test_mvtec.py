@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset, verify
-from components.errors import BadInput
+from goodshot.components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset, verify
+from goodshot.components.errors import BadInput
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.data import Dataset, datasets, read_dataset, verify
-from components.data.layout import Entry, Listing, images
-from components.data.sample import Sample
-from components.errors import BadInput
-from components.prompts import known_objects, object_for
-from runner.cli import main
-from runner.data.catalogue import read_catalogue
-from runner.data.config import DatasetConfig
-from runner.named import load_study
-from runner.study.problems import SchemaNode
-from runner.study.settings import validate
+from goodshot.components.data import Dataset, datasets, read_dataset, verify
+from goodshot.components.data.layout import Entry, Listing, images
+from goodshot.components.data.sample import Sample
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import known_objects, object_for
+from goodshot.runner.cli import main
+from goodshot.runner.data.catalogue import read_catalogue
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.named import load_study
+from goodshot.runner.study.problems import SchemaNode
+from goodshot.runner.study.settings import validate
 from tests.data import miniatures
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from components.data.planted_set import PlantedConfig, planted_set
-from components.data.planting import PLANTERS
-from components.errors import BadInput
+from goodshot.components.data.planted_set import PlantedConfig, planted_set
+from goodshot.components.data.planting import PLANTERS
+from goodshot.components.errors import BadInput
 
 PHOTO = np.asarray(skimage.data.coffee())
 NORMALS = [PHOTO[100:196, x : x + 96] for x in (100, 200, 300)]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from components.data import (
+from goodshot.components.data import (
     Sample,
     SplitName,
     category_fingerprint,
@@ -22,8 +22,8 @@ from components.data import (
     samples_of,
     write_split,
 )
-from components.data.shards import METADATA
-from components.errors import BadInput
+from goodshot.components.data.shards import METADATA
+from goodshot.components.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_columns_are_read_where_they_are_mapped(shard: Path) -> None:
 def test_chosen_images_come_in_the_order_asked(
     samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.data.shards.BATCH", 3)
+    monkeypatch.setattr("goodshot.components.data.shards.BATCH", 3)
     shard = written(samples, "test", tmp_path / "small.arrow")
     wanted = ["test/stain/003.png", "test/foreign/000.png", "test/good/010.png"]
     table = read_split(shard, ["image", "label"], wanted)

@@ -1,7 +1,7 @@
 import pytest
 
-from components.data import select_support
-from components.errors import BadInput
+from goodshot.components.data import select_support
+from goodshot.components.errors import BadInput
 
 IDS = [f"train/good/{i:03d}.png" for i in range(40)]
 

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from components.detectors import DetectorConfig
-from components.detectors.anomalib_model import everything_seeded
-from components.detectors.models import find_model
-from components.detectors.training_data import batches
+from goodshot.components.detectors import DetectorConfig
+from goodshot.components.detectors.anomalib_model import everything_seeded
+from goodshot.components.detectors.models import find_model
+from goodshot.components.detectors.training_data import batches
 
 CPU = torch.device("cpu")
 EFFICIENT_AD, PATCHCORE = "efficient_ad", "patchcore"
@@ -83,7 +83,7 @@ def built(config: DetectorConfig, seed: int) -> Any:
     from anomalib.pre_processing import PreProcessor
     from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
 
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     model, embedded = find_model(config.name), config.backbone == "efficientnet_lite0"
     arguments: dict[str, Any] = dict(config.args)

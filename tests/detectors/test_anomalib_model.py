@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.detectors import Detector, DetectorConfig, build_detector, building
-from components.detectors.anomalib_model import AnomalibDetector
-from components.detectors.models import find_model, models
-from components.detectors.patchcore import PatchCore
-from components.detectors.training_data import batches
-from components.errors import BadInput, GoodshotError, MissingWeights
+from goodshot.components.detectors import Detector, DetectorConfig, build_detector, building
+from goodshot.components.detectors.anomalib_model import AnomalibDetector
+from goodshot.components.detectors.models import find_model, models
+from goodshot.components.detectors.patchcore import PatchCore
+from goodshot.components.detectors.training_data import batches
+from goodshot.components.errors import BadInput, GoodshotError, MissingWeights
 from tests.detectors.photographs import texture_crops
 
 # The presets' backbone, layers and arguments; a few steps instead of the budget.

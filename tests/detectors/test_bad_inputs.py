@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.detectors import DetectorConfig, Scores, build_detector
-from components.errors import BadInput, GoodshotError
-from components.metrics.detection import evaluate
+from goodshot.components.detectors import DetectorConfig, Scores, build_detector
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.metrics.detection import evaluate
 from tests.detectors.photographs import texture_crops
 
 SMALL: dict[str, dict[str, Any]] = {

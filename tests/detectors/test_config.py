@@ -4,8 +4,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from components.detectors import DetectorConfig
-from components.detectors.families import PATCHCORE, family_of
+from goodshot.components.detectors import DetectorConfig
+from goodshot.components.detectors.families import PATCHCORE, family_of
 
 ONLY_TRAINED, ONLY_PATCHCORE = PATCHCORE.unread, family_of("padim").unread
 
@@ -55,8 +55,8 @@ def test_only_what_a_model_reads_identifies_it() -> None:
 
 def test_the_doors_types_and_the_identity_import_nothing_heavy() -> None:
     program = (
-        "import sys; from components.detectors import DetectorConfig; DetectorConfig().identity();"
-        "import components.metrics.detection, components.metrics.summary;"
+        "import sys; from goodshot.components.detectors import DetectorConfig; DetectorConfig().identity();"
+        "import goodshot.components.metrics.detection, goodshot.components.metrics.summary;"
         "print([m for m in ('torch', 'anomalib', 'sklearn', 'scipy', 'timm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.detectors.coreset import farthest_first, select_coreset
+from goodshot.components.detectors.coreset import farthest_first, select_coreset
 
 
 def the_plain_loop(features: Tensor, count: int, first: int) -> list[int]:
@@ -28,7 +28,7 @@ def test_the_choice_is_the_plain_loops(rows: int, channels: int, count: int, gri
 def test_small_sets_of_active_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     features = (torch.randn(600, 6, generator=torch.Generator().manual_seed(0)) * 3).round()
     for name, value in (("ACTIVE", 7), ("ROWS", 50), ("PENDING", 3), ("PAIRS", 11)):
-        monkeypatch.setattr(f"components.detectors.coreset.{name}", value)
+        monkeypatch.setattr(f"goodshot.components.detectors.coreset.{name}", value)
     assert farthest_first(features, 200, 9).tolist() == the_plain_loop(features, 200, 9)
 
 

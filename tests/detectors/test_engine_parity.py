@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from components.detectors import DetectorConfig, build_detector
-from components.metrics.detection import evaluate
+from goodshot.components.detectors import DetectorConfig, build_detector
+from goodshot.components.metrics.detection import evaluate
 from tests.detectors.by_the_engine import EFFICIENT_AD, by_the_engine
 from tests.detectors.photographs import folder, natural_folder, texture_crops
 

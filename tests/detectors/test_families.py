@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from components.detectors import Detector, DetectorConfig, Images, Scores, build_detector, families
-from components.detectors.base import as_batches
-from components.detectors.pretrained import weight_names
-from components.errors import BadInput
+from goodshot.components.detectors import Detector, DetectorConfig, Images, Scores, build_detector, families
+from goodshot.components.detectors.base import as_batches
+from goodshot.components.detectors.pretrained import weight_names
+from goodshot.components.errors import BadInput
 from tests.detectors.photographs import texture_crops
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.detectors import DetectorConfig, SharesFeatures, build_detector
-from components.detectors.anomalib_model import everything_seeded
-from components.detectors.families.winclip import WINCLIP
-from components.detectors.pretrained import check_weights
-from components.errors import BadInput, MissingWeights
+from goodshot.components.detectors import DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.detectors.anomalib_model import everything_seeded
+from goodshot.components.detectors.families.winclip import WINCLIP
+from goodshot.components.detectors.pretrained import check_weights
+from goodshot.components.errors import BadInput, MissingWeights
 from tests.detectors.by_the_engine import CPU, as_tensor, by_the_engine, untrained
 from tests.detectors.photographs import texture_crops
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from components.detectors import Detector, DetectorConfig, SharesFeatures, build_detector
-from components.detectors.patchcore import PatchCore, build_model
-from components.detectors.preprocess import preprocess
-from components.errors import BadInput, GoodshotError
+from goodshot.components.detectors import Detector, DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.detectors.patchcore import PatchCore, build_model
+from goodshot.components.detectors.preprocess import preprocess
+from goodshot.components.errors import BadInput, GoodshotError
 from tests.detectors.photographs import texture_crops
 
 CONFIG = DetectorConfig(image_size=128)
@@ -33,7 +33,7 @@ def anomalib_patchcore(config: DetectorConfig) -> torch.nn.Module:
     from anomalib.pre_processing import PreProcessor
     from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
 
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     side = config.image_size
     resize = Resize((side, side), interpolation=InterpolationMode.BICUBIC, antialias=True)
@@ -54,7 +54,7 @@ def anomalib_patchcore(config: DetectorConfig) -> torch.nn.Module:
 def test_the_features_are_those_of_the_whole_pretrained_network(crops: NDArray[np.uint8]) -> None:
     import timm
 
-    from components.weights import efficientnet_lite0_state_dict
+    from goodshot.components.weights import efficientnet_lite0_state_dict
 
     whole = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     whole.load_state_dict(efficientnet_lite0_state_dict(), strict=True)
@@ -182,7 +182,7 @@ def test_distances_in_small_blocks_change_nothing(
     fitted: PatchCore, crops: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fitted.score(crops[3:5])
-    monkeypatch.setattr("components.detectors.patchcore.BLOCK", 100)
+    monkeypatch.setattr("goodshot.components.detectors.patchcore.BLOCK", 100)
     blocks = fitted.score(crops[3:5])
     np.testing.assert_allclose(blocks.maps, whole.maps, atol=1e-4)
     np.testing.assert_allclose(blocks.image, whole.image, atol=1e-4)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from components.detectors import DetectorConfig
-from components.detectors.families import FAMILIES
-from components.detectors.models import models
-from runner.named import load_study
-from runner.study.settings import to_yaml, validate
+from goodshot.components.detectors import DetectorConfig
+from goodshot.components.detectors.families import FAMILIES
+from goodshot.components.detectors.models import models
+from goodshot.runner.named import load_study
+from goodshot.runner.study.settings import to_yaml, validate
 from tests.detectors.photographs import texture_crops
 
 PAPER = {family.name: family.paper for family in FAMILIES if family.paper}

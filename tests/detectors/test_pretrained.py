@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from components.detectors import DetectorConfig
-from components.detectors.families import FAMILIES, family_of
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.detectors.models import models
-from components.detectors.pretrained import weight_names
-from components.errors import BadInput
-from components.weights import weight
+from goodshot.components.detectors import DetectorConfig
+from goodshot.components.detectors.families import FAMILIES, family_of
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.models import models
+from goodshot.components.detectors.pretrained import weight_names
+from goodshot.components.errors import BadInput
+from goodshot.components.weights import weight
 
 ANOMALIBS = [family for family in FAMILIES if isinstance(family, AnomalibFamily)]
 UNUSABLE = [family.name for family in ANOMALIBS if family.unusable]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from components.detectors import DetectorConfig, build_detector
-from components.metrics.detection import DetectionMetrics, evaluate
+from goodshot.components.detectors import DetectorConfig, build_detector
+from goodshot.components.metrics.detection import DetectionMetrics, evaluate
 from tests.detectors.photographs import folder, mask, photograph
 
 

@@ -7,9 +7,9 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from components.encoders import build_encoder, check_encoder, encoder_identity
-from components.encoders.conse import ConseEncoder, class_cache, class_names
-from components.errors import BadInput
+from goodshot.components.encoders import build_encoder, check_encoder, encoder_identity
+from goodshot.components.encoders.conse import ConseEncoder, class_cache, class_names
+from goodshot.components.errors import BadInput
 
 OBJECTS = "coffee cat rocket coin brick grass gravel hazelnut bottle pill carpet toothbrush zipper screw dog car"
 WORDS = OBJECTS.split()
@@ -73,7 +73,7 @@ def test_texts_equal_plain_mean_pooling(encoder: ConseEncoder) -> None:
     """The same weights through transformers' own loading, one unpadded sentence at a time."""
     from transformers import AutoModel, AutoTokenizer
 
-    from components.weights import resolve
+    from goodshot.components.weights import resolve
 
     folder = resolve("all-minilm-l6-v2").path.parent
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
@@ -120,7 +120,7 @@ def test_a_damaged_cache_is_rebuilt(
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.encoders import conse
+    from goodshot.components.encoders import conse
 
     blocked = tmp_path / "file"
     blocked.write_text("a file where the cache folder should be")

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
-from components.encoders import Encoder, Precision, build_encoder, check_encoder, encoder_identity
-from components.encoders.openclip import prepare
-from components.errors import BadInput, MissingWeights
+from goodshot.components.encoders import Encoder, Precision, build_encoder, check_encoder, encoder_identity
+from goodshot.components.encoders.openclip import prepare
+from goodshot.components.errors import BadInput, MissingWeights
 
 TINY = {
     "embed_dim": 32,

@@ -7,13 +7,13 @@ import pytest
 import skimage.data
 import torch
 
-from components.errors import BadInput
-from components.generator.augment import POLICIES, augmented_set
-from components.generator.batch import to_square
-from components.generator.config import F16, GeneratorConfig, VQGANConfig
-from components.generator.generator import Generator
-from components.generator.latent import latent_distribution, sample_noise
-from components.generator.vqgan import VQGAN
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES, augmented_set
+from goodshot.components.generator.batch import to_square
+from goodshot.components.generator.config import F16, GeneratorConfig, VQGANConfig
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.latent import latent_distribution, sample_noise
+from goodshot.components.generator.vqgan import VQGAN
 
 TINY = GeneratorConfig(
     resolution=32,

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.errors import BadInput
-from components.generator.batch import Batch
-from components.generator.config import F16, DiscriminatorConfig, GeneratorConfig, VQGANConfig
-from components.generator.discriminator import PatchDiscriminator, discriminator_hinge
-from components.generator.losses import codebook_loss
-from components.generator.objective import VarianceAwareVQGAN
-from components.generator.vqgan import VQGAN
-from components.perceptual import load_lpips
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.batch import Batch
+from goodshot.components.generator.config import F16, DiscriminatorConfig, GeneratorConfig, VQGANConfig
+from goodshot.components.generator.discriminator import PatchDiscriminator, discriminator_hinge
+from goodshot.components.generator.losses import codebook_loss
+from goodshot.components.generator.objective import VarianceAwareVQGAN
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.perceptual import load_lpips
 
 pytestmark = pytest.mark.peer
 SMALL = VQGANConfig(channels=32, channel_multipliers=(1, 2), norm_groups=32, latent_channels=32, codebook_size=64)

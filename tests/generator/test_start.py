@@ -15,19 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from components.errors import BadInput, MissingWeights
-from components.generator.config import (
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.generator.config import (
     EMBEDDED_NETWORK,
     DiscriminatorConfig,
     GeneratorConfig,
     VQGANConfig,
     published,
 )
-from components.generator.discriminator import PatchDiscriminator
-from components.generator.generator import Generator
-from components.generator.start import check_start, load_into, read_start, save_vqgan, start_file
-from components.generator.vqgan import VQGAN
-from components.metrics.quality import image_quality
+from goodshot.components.generator.discriminator import PatchDiscriminator
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.start import check_start, load_into, read_start, save_vqgan, start_file
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.metrics.quality import image_quality
 
 SMALL = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32)
 

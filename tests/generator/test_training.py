@@ -11,10 +11,10 @@ import pytest
 import skimage.data
 import torch
 
-from components.errors import GoodshotError
-from components.generator.config import DiscriminatorConfig, GeneratorConfig, VQGANConfig
-from components.generator.generator import Generator
-from components.generator.training import ROLLBACKS
+from goodshot.components.errors import GoodshotError
+from goodshot.components.generator.config import DiscriminatorConfig, GeneratorConfig, VQGANConfig
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.training import ROLLBACKS
 
 TINY = GeneratorConfig(
     resolution=32,

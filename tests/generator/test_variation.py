@@ -10,12 +10,12 @@ import skimage.data
 import torch
 from numpy.typing import NDArray
 
-from components.errors import BadInput
-from components.generator.augment import POLICIES
-from components.generator.config import GeneratorConfig, VariationConfig, VQGANConfig
-from components.generator.generator import Generator
-from components.generator.start import save_vqgan
-from components.generator.variation import (
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES
+from goodshot.components.generator.config import GeneratorConfig, VariationConfig, VQGANConfig
+from goodshot.components.generator.generator import Generator
+from goodshot.components.generator.start import save_vqgan
+from goodshot.components.generator.variation import (
     Encoded,
     VarianceHead,
     encode_category,
@@ -25,7 +25,7 @@ from components.generator.variation import (
     save_head,
     train_variance_head,
 )
-from components.generator.vqgan import VQGAN
+from goodshot.components.generator.vqgan import VQGAN
 
 NETWORK = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=4, codebook_size=64)
 QUICK = VariationConfig(pairs=40, steps=200, hidden=16, window=1)

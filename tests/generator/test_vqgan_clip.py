@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.encoders import build_encoder
-from components.generator.config import VQGANConfig
-from components.generator.vqgan import VQGAN
-from components.generator.vqgan_clip import Optimised, cutouts, optimise, spherical_distance
-from components.generator.vqgan_clip_config import VQGANClipConfig
+from goodshot.components.encoders import build_encoder
+from goodshot.components.generator.config import VQGANConfig
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.generator.vqgan_clip import Optimised, cutouts, optimise, spherical_distance
+from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
 
 NETWORK = VQGANConfig(channels=8, channel_multipliers=(1, 2), latent_channels=8, codebook_size=32)
 SIDE = 16

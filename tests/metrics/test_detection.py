@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
-from components.detectors import Scores
-from components.errors import BadInput, GoodshotError
-from components.metrics.detection import aupro, evaluate, image_auroc, pixel_auroc
+from goodshot.components.detectors import Scores
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.metrics.detection import aupro, evaluate, image_auroc, pixel_auroc
 
 SHAPE = (2, 5, 6)
 # Few levels make ties, many make none; raw scores lie far outside [0, 1].

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from components.detectors import Scores
-from components.errors import BadInput
-from components.metrics.detection import SPRO_LIMITS, DetectionMetrics, evaluate
-from components.metrics.images import image_values
+from goodshot.components.detectors import Scores
+from goodshot.components.errors import BadInput
+from goodshot.components.metrics.detection import SPRO_LIMITS, DetectionMetrics, evaluate
+from goodshot.components.metrics.images import image_values
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40)
 

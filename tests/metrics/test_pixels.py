@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from components.metrics import pixels
-from components.metrics.detection import au_spro, aupro, pixel_auroc
-from components.metrics.pixels import Pixels, measure
-from components.metrics.regions import Region
+from goodshot.components.metrics import pixels
+from goodshot.components.metrics.detection import au_spro, aupro, pixel_auroc
+from goodshot.components.metrics.pixels import Pixels, measure
+from goodshot.components.metrics.regions import Region
 from tests.metrics.test_detection import MASKS, SHAPE
 
 Map = NDArray[np.float32]
@@ -143,8 +143,8 @@ def test_enough_of_a_defect_is_all_of_it_whatever_its_components() -> None:
 CATEGORY = """
 import re, sys
 import numpy as np
-from components.detectors.base import Scores
-from components.metrics.detection import evaluate
+from goodshot.components.detectors.base import Scores
+from goodshot.components.metrics.detection import evaluate
 maps, masks = (np.load(f"{sys.argv[1]}/{name}.npy", mmap_mode=m) for name, m in (("maps", "r"), ("masks", None)))
 bad = masks.any(axis=(1, 2))
 found = evaluate(Scores(maps.max(axis=(1, 2)), maps), bad, masks, [f"kind {i % 7}" for i in range(len(maps))])

@@ -11,10 +11,16 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from components.errors import BadInput
-from components.generator.augment import POLICIES, augmented_set
-from components.metrics.quality import hub_file, image_quality, inception_score, network_names, quality_networks
-from components.weights import file_sha256, registry
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES, augmented_set
+from goodshot.components.metrics.quality import (
+    hub_file,
+    image_quality,
+    inception_score,
+    network_names,
+    quality_networks,
+)
+from goodshot.components.weights import file_sha256, registry
 
 SIDE = 96
 RGB = NDArray[np.uint8]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from components.metrics.summary import PairedDifference, mean_std, paired_difference
+from goodshot.components.metrics.summary import PairedDifference, mean_std, paired_difference
 
 AUROC = st.floats(0, 1)
 

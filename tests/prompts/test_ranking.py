@@ -8,9 +8,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from components.encoders import build_encoder
-from components.errors import BadInput
-from components.prompts import Candidate, PromptConfig, Ranking, candidates, open_wordnet, rank
+from goodshot.components.encoders import build_encoder
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import Candidate, PromptConfig, Ranking, candidates, open_wordnet, rank
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CONFIG = PromptConfig()

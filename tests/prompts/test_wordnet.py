@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput
-from components.prompts import RELATIONS, PromptConfig, UnknownWord, WordNet, known_objects, object_for, open_wordnet
-from components.prompts.extract import write_extract
-from components.prompts.wordnet import DEBIAN, EXTRACT, Relation
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import (
+    RELATIONS,
+    PromptConfig,
+    UnknownWord,
+    WordNet,
+    known_objects,
+    object_for,
+    open_wordnet,
+)
+from goodshot.components.prompts.extract import write_extract
+from goodshot.components.prompts.wordnet import DEBIAN, EXTRACT, Relation
 
 OBJECTS = known_objects()
 COVERED = sorted(set(OBJECTS.values()))
@@ -292,8 +300,9 @@ def test_of_several_objects_each_has_its_own_senses(extract: WordNet) -> None:
 
 def test_nltk_is_not_imported_to_find_its_data(tmp_path: Path) -> None:
     code = (
-        "import sys; from components.prompts.wordnet import nltk_folders, open_wordnet; found = nltk_folders();"
-        "open_wordnet(); assert 'nltk' not in sys.modules; import nltk.data; print(found == nltk.data.path)"
+        "import sys; from goodshot.components.prompts.wordnet import nltk_folders, open_wordnet;"
+        "found = nltk_folders(); open_wordnet(); assert 'nltk' not in sys.modules;"
+        "import nltk.data; print(found == nltk.data.path)"
     )
     environment = {"NLTK_DATA": f"~/somewhere:{tmp_path}", "HOME": str(tmp_path), "PATH": "/usr/bin"}
     done = subprocess.run(
@@ -331,7 +340,7 @@ def test_nltk_data_comes_first_as_folder_and_as_zip(
 def test_without_any_other_the_extract_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import nltk.data
 
-    from components.prompts import wordnet
+    from goodshot.components.prompts import wordnet
 
     monkeypatch.setattr(nltk.data, "path", [])
     monkeypatch.setattr(wordnet, "DEBIAN", tmp_path)
@@ -344,7 +353,7 @@ def test_what_fetch_brings_is_read_as_nltks(tmp_path: Path, monkeypatch: pytest.
     """An archive in goodshot's own cache, where NLTK would not look."""
     import nltk.data
 
-    from components.weights import weight
+    from goodshot.components.weights import weight
 
     expected = extract.words("hazelnut")
     monkeypatch.setattr(nltk.data, "path", [])

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.images import encode_png
-from components.data.sample import Sample
-from components.data.shards import write_split
-from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.report import write_report
-from runner.results.record import CellRecord
-from runner.results.results import Results
-from runner.run.options import Options
-from runner.store.artifacts import Store, arrays_bytes
-from runner.study.settings import to_yaml, validate
+from goodshot.components.data.images import encode_png
+from goodshot.components.data.sample import Sample
+from goodshot.components.data.shards import write_split
+from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
+from goodshot.runner.report import write_report
+from goodshot.runner.results.record import CellRecord
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.options import Options
+from goodshot.runner.store.artifacts import Store, arrays_bytes
+from goodshot.runner.study.settings import to_yaml, validate
 from tests.conftest import TINY
 
 AUROC = {"original": 0.7, "augmented": 0.75, "generated": 0.8}

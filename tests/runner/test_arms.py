@@ -14,10 +14,10 @@ import skimage.data
 import yaml
 from PIL import Image
 
-from runner.cli import main
-from runner.results.compaction import forget
-from runner.results.record import read_records
-from runner.results.results import Results
+from goodshot.runner.cli import main
+from goodshot.runner.results.compaction import forget
+from goodshot.runner.results.record import read_records
+from goodshot.runner.results.results import Results
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow

@@ -19,15 +19,15 @@ import pytest
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from components.config import Config
-from components.data import dataset_names
-from components.errors import BadInput
-from components.metrics.declared import objectives
-from runner.cells import cell_kinds
-from runner.named import load_study
-from runner.study.problems import first_problem
-from runner.study.settings import validate
-from runner.study.study import Study
+from goodshot.components.config import Config
+from goodshot.components.data import dataset_names
+from goodshot.components.errors import BadInput
+from goodshot.components.metrics.declared import objectives
+from goodshot.runner.cells import cell_kinds
+from goodshot.runner.named import load_study
+from goodshot.runner.study.problems import first_problem
+from goodshot.runner.study.settings import validate
+from goodshot.runner.study.study import Study
 
 JARGON = re.compile(r"Input|valid |instance of|https?:|Config\b|constrained|literal\[|function|Value error|\^")
 """Words of pydantic's, and of a pattern."""

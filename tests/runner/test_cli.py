@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from runner.cli import main
+from goodshot.runner.cli import main
 
 SUITABLE = ["--set", "categories=[coin]", "--set", "support_seeds=[0]"]
 
@@ -141,7 +141,7 @@ def test_a_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
-    code = "import sys; from runner.cli import main; main(['--help']); print([m for m in sys.modules if m in HEAVY])"
+    code = "import sys; from goodshot.runner.cli import main; main(['--help']); print(HEAVY & sys.modules.keys() or [])"
     heavy = "HEAVY = {'torch', 'ray', 'anomalib', 'wandb', 'transformers', 'nltk', 'pyarrow', 'numpy', 'requests'}\n"
     done = subprocess.run([sys.executable, "-c", heavy + code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from components.errors import GoodshotError
-from runner.results.compaction import LEASE, Compaction
-from runner.results.parts import Parts
-from runner.results.results import Results
-from runner.store.leases import Leases
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.results.compaction import LEASE, Compaction
+from goodshot.runner.results.parts import Parts
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.leases import Leases
 
 Work = Callable[[Results, Compaction], Coroutine[Any, Any, None]]
 Beside = Callable[[Work], None]
@@ -31,7 +31,7 @@ def beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], None]:
     """Run something beside a compaction that comes every few milliseconds."""
-    monkeypatch.setattr("runner.results.compaction.COMPACT_SECONDS", 0.02)
+    monkeypatch.setattr("goodshot.runner.results.compaction.COMPACT_SECONDS", 0.02)
 
     def run(work: Work) -> None:
         async def both() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from components.metrics import declared
-from components.metrics.declared import Metric
-from runner.console.terminal import print_study
-from runner.results.comparison import compare
+from goodshot.components.metrics import declared
+from goodshot.components.metrics.declared import Metric
+from goodshot.runner.console.terminal import print_study
+from goodshot.runner.results.comparison import compare
 from tests.runner.report_pages import row
 
 GAINS = {"original": 0.0, "augmented": 0.02, "external:web": -0.06, "generated": 0.05, "vqgan_clip": 0.0}

@@ -10,10 +10,10 @@ import pytest
 import ray
 from rich.console import Console
 
-from runner.results.results import Results
-from runner.run.execute import run_studies
-from runner.run.options import Options
-from runner.study.study import Study
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.study.study import Study
 
 SHARES_RAY = True
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.crop import centre_crop
-from components.detectors import build_detector
-from components.metrics.detection import evaluate
-from runner.cells.detection import DetectionStage
-from runner.executor.local import LocalExecutor
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.shard import read_support, read_test
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.components.data.crop import centre_crop
+from goodshot.components.detectors import build_detector
+from goodshot.components.metrics.detection import evaluate
+from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.shard import read_support, read_test
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 
 
 def test_maps_masks_and_kept_images_are_of_the_crop(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from components.errors import BadInput
-from components.generator.config import GeneratorConfig, VQGANConfig
-from runner.cluster.connection import cluster
-from runner.cluster.together import GRADIENTS, SharedTraining, Workers, train_shared
-from runner.results.results import Results
-from runner.run.execute import run_studies
-from runner.run.options import Options
-from runner.stages.generator import GeneratorSpec
-from runner.stages.image_set import ImageSetStage
-from runner.store.artifacts import Artifact, Store
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.config import GeneratorConfig, VQGANConfig
+from goodshot.runner.cluster.connection import cluster
+from goodshot.runner.cluster.together import GRADIENTS, SharedTraining, Workers, train_shared
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.generator import GeneratorSpec
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.store.artifacts import Artifact, Store
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 # One code: of many, two are nearly as near to some latent, and the rounding of a smaller batch may choose the other.

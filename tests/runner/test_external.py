@@ -11,15 +11,15 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from components.errors import BadInput
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.external import ExternalSetStage
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.external import ExternalSetStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runner.cli import main
-from runner.results.results import Results
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
 from tests.conftest import TINY
 
 SHARES_RAY = True

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from components import download as download_module
-from components.data import datasets
-from components.data.datasets.dataset import Dataset
-from runner.cli import main
-from runner.machine import fetch_dataset, transfer
+from goodshot.components import download as download_module
+from goodshot.components.data import datasets
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.runner.cli import main
+from goodshot.runner.machine import fetch_dataset, transfer
 from tests.data import miniatures
 from tests.loopback import Served, closed_port, serving
 
@@ -301,10 +301,10 @@ def test_leftovers_of_a_killed_unpacking_are_removed(btad: Served, root: Path) -
 def test_two_at_once_fetch_once(btad: Served, root: Path) -> None:
     publisher = datasets.dataset_of("btad").published()
     code = (
-        "import sys\nfrom dataclasses import replace\nfrom components.data import datasets\n"
+        "import sys\nfrom dataclasses import replace\nfrom goodshot.components.data import datasets\n"
         f"publisher = replace(datasets.BTAD.publisher, url={publisher.url!r}, sha256={publisher.sha256!r})\n"
         "datasets.DATASETS = (replace(datasets.BTAD, publisher=publisher), *datasets.DATASETS)\n"
-        "from runner.cli import main\nprint('started', flush=True)\nsys.exit(main(sys.argv[1:]))"
+        "from goodshot.runner.cli import main\nprint('started', flush=True)\nsys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "fetch", "btad", "--root", str(root)]
     btad.go.clear()

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from components import download as download_module
-from components.weights import registry, weight
-from components.weights.files import AtURL
-from runner.cli import main
-from runner.machine import doctor, fetching
-from runner.machine.needs import needs_of
-from runner.named import load_study
+from goodshot.components import download as download_module
+from goodshot.components.weights import registry, weight
+from goodshot.components.weights.files import AtURL
+from goodshot.runner.cli import main
+from goodshot.runner.machine import doctor, fetching
+from goodshot.runner.machine.needs import needs_of
+from goodshot.runner.named import load_study
 from tests.loopback import Hub, Served, closed_port, serving, serving_hub
 
 CONTENT = b"weights of a network" * 999

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from runner.store.fingerprint import fingerprint
+from goodshot.runner.store.fingerprint import fingerprint
 
 
 def test_pinned() -> None:

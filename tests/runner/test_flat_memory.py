@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from runner.data.sharding import read_manifest
+from goodshot.runner.data.sharding import read_manifest
 
 # Not getrusage: its peak includes what the process that was forked, this one, held before.
 MEASURED = """
 import re, sys
 from pathlib import Path
-from runner.cli import main
+from goodshot.runner.cli import main
 code = main(sys.argv[1:])
 print(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
 sys.exit(code)

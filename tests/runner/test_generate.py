@@ -10,10 +10,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from components.errors import BadInput
-from runner.cli import main
-from runner.photographs.generate import Photographs, generate, preview
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.cli import main
+from goodshot.runner.photographs.generate import Photographs, generate, preview
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 TINY_GENERATOR = TINY["generator"]

@@ -19,20 +19,20 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from components.metrics.detection import IMAGE_SET
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.external import ExternalSetStage
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import PromptStage
-from runner.stages.shard import ShardStage
-from runner.stages.training import TrainingStage
-from runner.stages.vqgan_clip import VQGANClipStage
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.components.metrics.detection import IMAGE_SET
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.external import ExternalSetStage
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.shard import ShardStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.vqgan_clip import VQGANClipStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 Made = tuple[Plan, Store, Results]

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.integrator import Trace, similarities
-from runner.executor.local import LocalExecutor
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Context, load_value
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import PromptStage
-from runner.stages.traces import read_curve
-from runner.stages.training import TrainingStage
-from runner.store.artifacts import Store
-from runner.study.settings import validate
-from runner.study.study import Study
+from goodshot.components.integrator import Trace, similarities
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Context, load_value
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.traces import read_curve
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.settings import validate
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 MakeTraining = Callable[..., "Training"]
@@ -192,7 +192,7 @@ def test_another_encoder_of_the_same_name_scores_anew(training: MakeTraining) ->
 
 
 def test_a_long_training_is_saved_on_the_way(training: MakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.stages.image_sets.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("goodshot.runner.stages.image_sets.CHECKPOINT_SECONDS", -1.0)
     killed = training(copies=[1], iterations=[12])
     with pytest.raises(KeyboardInterrupt):
         killed.make(stop_after=8)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from runner.cli import main
-from runner.study.settings import NOT_YAML, read_yaml
+from goodshot.runner.cli import main
+from goodshot.runner.study.settings import NOT_YAML, read_yaml
 from tests.conftest import TINY
 from tests.data import miniatures
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runner.cli import main
-from runner.results.results import Results
-from runner.store.leases import FOLDER
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.leases import FOLDER
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
 HEEDS_CTRL_C = """
 import signal, sys
-from runner.cli import main
+from goodshot.runner.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import GoodshotError
-from runner.store.files import TEMPORARY, Files
-from runner.store.leases import FOLDER, Leases
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.store.files import TEMPORARY, Files
+from goodshot.runner.store.leases import FOLDER, Leases
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -65,7 +65,7 @@ def test_of_many_that_ask_at_once_one_gets_it(tmp_path: Path) -> None:
 
 def test_a_holder_whose_process_is_gone_is_dead_at_once_and_one_follows_it(tmp_path: Path) -> None:
     keys = [f"stage/{i}" for i in range(100)]
-    code = f"from runner.store.leases import Leases; assert all(map(Leases({str(tmp_path)!r}).take, {keys}))"
+    code = f"from goodshot.runner.store.leases import Leases; assert all(map(Leases({str(tmp_path)!r}).take, {keys}))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     drivers = [Leases(str(tmp_path)) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:

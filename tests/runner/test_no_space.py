@@ -21,10 +21,10 @@ from tests.data import miniatures
 PRELUDE = """
 import contextlib, io, json, resource, subprocess, sys
 from pathlib import Path
-from components.errors import GoodshotError
-from runner.cli import main
-from runner.results.results import Results
-from runner.store.artifacts import Store
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.artifacts import Store
 
 kind, place, root = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 place.mkdir()

@@ -11,17 +11,17 @@ import yaml
 from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
-from runner.cli import main
-from runner.cluster.values import SharedValues
-from runner.executor.local import LocalExecutor
-from runner.plan.scheduling import Shares
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.shard import ShardStage
-from runner.store.artifacts import Store
-from runner.study.settings import to_yaml
-from runner.study.study import Study
+from goodshot.runner.cli import main
+from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.shard import ShardStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
 
 pytestmark = pytest.mark.slow
 

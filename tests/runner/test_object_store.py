@@ -23,24 +23,24 @@ import pytest
 from PIL import Image
 from pyarrow import fs
 
-from components.data import read_split
-from components.errors import BadInput, GoodshotError
-from runner.cells import CellStage
-from runner.cli import main
-from runner.cluster.broker import Broker, BrokerOptions
-from runner.cluster.stages import StageMaker
-from runner.cluster.worker import JobReport
-from runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
-from runner.executor.local import LocalExecutor
-from runner.results.compaction import tidy
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Stage
-from runner.stages.shard import ShardStage, read_support, read_test
-from runner.store.artifacts import Store
-from runner.store.files import Files, below, public
-from runner.study.study import Study
+from goodshot.components.data import read_split
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cli import main
+from goodshot.runner.cluster.broker import Broker, BrokerOptions
+from goodshot.runner.cluster.stages import StageMaker
+from goodshot.runner.cluster.worker import JobReport
+from goodshot.runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.results.compaction import tidy
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.stages.shard import ShardStage, read_support, read_test
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.files import Files, below, public
+from goodshot.runner.study.study import Study
 from tests.data import miniatures
 from tests.runner import object_store
 from tests.runner.object_store import KEY, REFUSED, SECRET
@@ -48,8 +48,8 @@ from tests.runner.object_store import KEY, REFUSED, SECRET
 # A shard's upload is under way when the second batch of 32 images is being read.
 BLOCKED_CLIENT = """
 import sys, time
-from components.data import shards
-from runner.cli import main
+from goodshot.components.data import shards
+from goodshot.runner.cli import main
 
 whole, read = shards._row, []
 
@@ -251,7 +251,7 @@ def test_the_broker_asks_beside_its_event_loop(
     async def run(maker: StageMaker, stage: Stage, lease: object, wanted: list[Stage]) -> JobReport:
         return await asyncio.to_thread(work, maker, stage, wanted)
 
-    monkeypatch.setattr("runner.cluster.stages.ray.put", lambda value: value)
+    monkeypatch.setattr("goodshot.runner.cluster.stages.ray.put", lambda value: value)
     monkeypatch.setattr(StageMaker, "run", run)
     broker = Broker(BrokerOptions(plan, options.store_uri, results, [{"CPU": 2.0}]))
     # Another driver finishes a cell that this one does not know to be finished.
@@ -378,7 +378,7 @@ def test_a_failure_in_the_middle_of_an_upload_leaves_no_object(bucket: Bucket, p
 def test_a_few_images_of_a_large_shard_are_all_that_travels(
     watched: Bucket, parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.data.shards.BATCH", 2)
+    monkeypatch.setattr("goodshot.components.data.shards.BATCH", 2)
     uri = watched.uri("large")
     assert shard("folder", parts, uri, "--category", "plate") == 0
     files, name = Files(uri), read_manifest(uri)["categories"]["plate"]["files"]["train"]["path"]

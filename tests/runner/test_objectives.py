@@ -12,21 +12,21 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from components.errors import BadInput
-from runner.cells.detection import DetectionStage
-from runner.cli import main
-from runner.executor.local import LocalExecutor
-from runner.named import load_study
-from runner.plan.plan import Plan
-from runner.report import write_report
-from runner.results.results import Results
-from runner.results.trials import Ledger
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options
-from runner.stages.shard import ShardStage
-from runner.stages.training import TrainingStage
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.cli import main
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.named import load_study
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.report import write_report
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.shard import ShardStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 
 PLANTED = {"arms": ["original"], "objective": "planted", "planted": {"normals": 4}}
 

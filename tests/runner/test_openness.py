@@ -19,41 +19,40 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-import experiments
-import runner.arms
-import runner.cells
-from components.data import datasets
-from components.data.datasets.dataset import Dataset
-from components.metrics import declared
-from components.metrics.declared import Metric
-from components.metrics.detection import MetricValue
-from runner.arms import AddedImages, Arm, Planner, SeededSupport, Variant
-from runner.cells import Cell, CellKind, CellStage, Measured
-from runner.cells.base import cell_key, train_identity
-from runner.console.terminal import print_study
-from runner.data.config import DatasetConfig
-from runner.declaration.fields import Declaration
-from runner.named import load_studies
-from runner.plan.plan import Plan
-from runner.plan.pricing import price
-from runner.plan.scheduling import Shares
-from runner.report import sections, write_report
-from runner.report.context import StudyContext
-from runner.report.sections import Section
-from runner.results.results import Results
-from runner.results.verifying import verify
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options
-from runner.run.tracking import tracked
-from runner.stages.base import Context, SharedValue, Stage, Support
-from runner.stages.values import Originals
-from runner.store.artifacts import Store, arrays_bytes
-from runner.store.files import Files
-from runner.store.fingerprint import canonical, fingerprint
-from runner.store.retention import superfluous
-from runner.study.experiment import Experiment, Reference
-from runner.study.problems import SchemaNode
-from runner.study.study import Study
+from goodshot import experiments
+from goodshot.components.data import datasets
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.metrics import declared
+from goodshot.components.metrics.declared import Metric
+from goodshot.components.metrics.detection import MetricValue
+from goodshot.runner import arms, cells
+from goodshot.runner.arms import AddedImages, Arm, Planner, SeededSupport, Variant
+from goodshot.runner.cells import Cell, CellKind, CellStage, Measured
+from goodshot.runner.cells.base import cell_key, train_identity
+from goodshot.runner.console.terminal import print_study
+from goodshot.runner.data.config import DatasetConfig
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.named import load_studies
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.pricing import price
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.report import sections, write_report
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.sections import Section
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.verifying import verify
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.run.tracking import tracked
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Support
+from goodshot.runner.stages.values import Originals
+from goodshot.runner.store.artifacts import Store, arrays_bytes
+from goodshot.runner.store.files import Files
+from goodshot.runner.store.fingerprint import canonical, fingerprint
+from goodshot.runner.store.retention import superfluous
+from goodshot.runner.study.experiment import Experiment, Reference
+from goodshot.runner.study.problems import SchemaNode
+from goodshot.runner.study.study import Study
 
 SHARES_RAY = True
 
@@ -200,8 +199,8 @@ TOY_ROOT = Path("unset")
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each toy as the last of its tuple."""
-    monkeypatch.setattr(runner.arms, "ARMS", (*runner.arms.ARMS, Mirrored()))
-    monkeypatch.setattr(runner.cells, "CELL_KINDS", (*runner.cells.CELL_KINDS, Brightness()))
+    monkeypatch.setattr(arms, "ARMS", (*arms.ARMS, Mirrored()))
+    monkeypatch.setattr(cells, "CELL_KINDS", (*cells.CELL_KINDS, Brightness()))
     brightness = Metric("brightness", "brightness", column=True, shown=("results",), objective="fair")
     monkeypatch.setattr(declared, "METRICS", (*declared.METRICS, brightness))
     monkeypatch.setattr(sections, "SECTIONS", (*sections.SECTIONS, ToySection()))

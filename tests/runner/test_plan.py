@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from components.errors import BadInput, MissingWeights
-from runner.cells.detection import DetectionStage
-from runner.named import load_study
-from runner.plan.plan import Plan, planned_steps, unshared_steps
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import PromptStage
-from runner.stages.training import TrainingStage
-from runner.study.settings import to_yaml
-from runner.study.study import Study
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.named import load_study
+from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
 
 
 def plan_of(study: Study, out: Path) -> Plan:
@@ -228,7 +228,7 @@ def test_start_weights_are_part_of_the_plan(
 ) -> None:
     import torch
 
-    from components.generator.vqgan import VQGAN
+    from goodshot.components.generator.vqgan import VQGAN
 
     scratch = tiny_study()
     generator = scratch.generator.model_dump()

@@ -15,14 +15,14 @@ import pytest
 import ray
 from rich.console import Console
 
-from components.errors import BadInput, GoodshotError
-from runner.cluster.pool import ActorPool
-from runner.cluster.worker import Job, JobReport
-from runner.plan.scheduling import Share
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options
-from runner.stages.training import TrainingStage
-from runner.study.study import Study
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cluster.pool import ActorPool
+from goodshot.runner.cluster.worker import Job, JobReport
+from goodshot.runner.plan.scheduling import Share
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.study.study import Study
 
 SHARES_RAY = True
 

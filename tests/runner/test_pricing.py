@@ -10,17 +10,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from runner.cli import main
-from runner.plan.plan import Plan
-from runner.plan.pricing import StagePrice, price, wall_hours
-from runner.plan.scheduling import Shares
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options
-from runner.stages.costs import Cost, read_costs, remember_costs
-from runner.stages.image_set import ImageSetStage
-from runner.store.artifacts import Store
-from runner.study.settings import read_study
-from runner.study.study import Study
+from goodshot.runner.cli import main
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.pricing import StagePrice, price, wall_hours
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.costs import Cost, read_costs, remember_costs
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.settings import read_study
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 SWEEP = {"vq_weight": [0.5, 1.0], "copies": [2, 3], "iterations": [4, 8]}

@@ -15,12 +15,12 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from components.prompts import Ranking, open_wordnet
-from runner.cli import main
-from runner.photographs.prompts import prompt_config
-from runner.stages.base import Context, Support
-from runner.stages.prompt import PromptStage
-from runner.store.artifacts import Store
+from goodshot.components.prompts import Ranking, open_wordnet
+from goodshot.runner.cli import main
+from goodshot.runner.photographs.prompts import prompt_config
+from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.store.artifacts import Store
 
 ROOT = Path(__file__).parents[2]
 EXTRACT = ["--wordnet", "extract"]
@@ -52,7 +52,7 @@ def test_without_photographs_words_by_relation_and_prompts(capsys: pytest.Captur
 def loaded_by(*arguments: str) -> set[str]:
     """Which of the slow packages a call of the command imports."""
     heavy = ["torch", "transformers", "timm", "torchvision", "nltk", "pandas", "ray", "matplotlib"]
-    call = f"from runner.cli import main; assert main({list(arguments)!r}) == 0"
+    call = f"from goodshot.runner.cli import main; assert main({list(arguments)!r}) == 0"
     code = f"import sys; {call}; print(*[m for m in {heavy!r} if m in sys.modules])"
     # More threads than free cores take longer to wait for each other than one to compute.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -193,7 +193,7 @@ def test_an_unknown_word_is_one_line_that_says_what_to_run(capsys: pytest.Captur
 def test_on_a_terminal_it_asks(typed: bytes, named: str) -> None:
     """A real terminal: the nearest numbered, another number asked for again, the first by default."""
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "runner.cli", "prompts", "hazlnut", *EXTRACT]
+    command = [sys.executable, "-m", "goodshot.runner.cli", "prompts", "hazlnut", *EXTRACT]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, close_fds=True) as process:
         os.close(slave)
         shown, answered = b"", False

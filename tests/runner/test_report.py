@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from components.errors import BadInput
-from components.metrics import declared
-from components.metrics.declared import Metric
-from components.metrics.detection import IMAGE_SET
-from components.prompts.ranking import Prompt, RankedPrompt, Ranking
-from runner.report import readme_figure, sections, write_readme_figure, write_report
-from runner.report.context import StudyContext
-from runner.report.sections import Section
-from runner.report.sections.prompts import PromptView, listed_prompts
-from runner.results.compaction import forget
-from runner.results.results import Results
-from runner.run.options import Options
+from goodshot.components.errors import BadInput
+from goodshot.components.metrics import declared
+from goodshot.components.metrics.declared import Metric
+from goodshot.components.metrics.detection import IMAGE_SET
+from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
+from goodshot.runner.report import readme_figure, sections, write_readme_figure, write_report
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.sections import Section
+from goodshot.runner.report.sections.prompts import PromptView, listed_prompts
+from goodshot.runner.results.compaction import forget
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.options import Options
 from tests.runner.report_pages import page_of, redeclare, write_small_study
 
 
@@ -155,7 +155,7 @@ def test_the_readme_picture_needs_maps(out: Path) -> None:
 
 
 def test_a_report_starts_neither_ray_nor_torch() -> None:
-    code = "import runner.report, sys; sys.exit(bool({'ray', 'torch'} & sys.modules.keys()))"
+    code = "import goodshot.runner.report, sys; sys.exit(bool({'ray', 'torch'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

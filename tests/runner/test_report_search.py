@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.results.record import read_records
-from runner.results.results import Results
-from runner.results.trials import Ledger, Report, State
-from runner.study.settings import to_yaml, validate
+from goodshot.runner.results.record import read_records
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger, Report, State
+from goodshot.runner.study.settings import to_yaml, validate
 from tests.conftest import TINY
 from tests.runner.report_pages import AUROC, page_of, redeclare, write_small_study
 

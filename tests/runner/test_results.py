@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.errors import GoodshotError
-from runner.results.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
-from runner.results.parts import Parts
-from runner.results.results import Results
-from runner.results.tables import CELL_TABLES, Tables
-from runner.store.files import Files
-from runner.store.leases import Leases
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.results.compaction import LARGEST, LEASE, MANY_PARTS, compact, forget, tidy
+from goodshot.runner.results.parts import Parts
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.tables import CELL_TABLES, Tables
+from goodshot.runner.store.files import Files
+from goodshot.runner.store.leases import Leases
 
 TABLES = Tables.known()
 ROW = TABLES.row
@@ -270,7 +270,7 @@ def test_one_driver_compacts_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_died_on_another_machine_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.results.compaction.Leases", partial(Leases, stale_seconds=0.5))
+    monkeypatch.setattr("goodshot.runner.results.compaction.Leases", partial(Leases, stale_seconds=0.5))
     results = Results(str(tmp_path))
     append(results, [1])
     with monkeypatch.context() as elsewhere:

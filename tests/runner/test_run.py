@@ -12,10 +12,10 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from runner.cli import main
-from runner.results.compaction import forget
-from runner.results.results import Results
-from runner.store.artifacts import Store
+from goodshot.runner.cli import main
+from goodshot.runner.results.compaction import forget
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.artifacts import Store
 from tests.conftest import TINY
 
 SHARES_RAY = True

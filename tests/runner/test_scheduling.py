@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.plan.scheduling import Share, Shares, expected_seconds
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Stage
-from runner.stages.costs import Cost, Memory, read_memory, remember_memory
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import PromptStage
-from runner.stages.shard import ShardStage
-from runner.stages.training import TrainingStage
-from runner.study.study import Study
+from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Stage
+from goodshot.runner.stages.costs import Cost, Memory, read_memory, remember_memory
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.shard import ShardStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.study.study import Study
 
 Training = Callable[..., TrainingStage]
 

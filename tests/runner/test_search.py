@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 import yaml
 
-from runner.cli import main
-from runner.named import load_study
-from runner.plan.plan import point_key
-from runner.results.results import Results
-from runner.results.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.image_sets import checkpoints
-from runner.stages.training import TrainingStage
-from runner.store.artifacts import Store
-from runner.study.search import extreme_points, points_of
-from runner.study.settings import to_yaml
-from runner.study.study import Study
+from goodshot.runner.cli import main
+from goodshot.runner.named import load_study
+from goodshot.runner.plan.plan import point_key
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger, Report, TrialRecord, chosen, reported, search_identity
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.image_sets import checkpoints
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.search import extreme_points, points_of
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 SHARES_RAY = True
@@ -211,7 +211,7 @@ def _finished(
 def _killed_when(command: list[str], seen: Callable[[], bool]) -> bool:
     """Start goodshot and kill its whole process group once something is seen."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "runner.cli", *command],
+        [sys.executable, "-m", "goodshot.runner.cli", *command],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from components.data import read_dataset, read_split
-from components.errors import BadInput
-from runner.cli import main
-from runner.data.sharding import shard_samples
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.shard import ShardStage, make_shards, read_support, read_test
-from runner.store.artifacts import Store
-from runner.store.files import Files
-from runner.study.study import Study
+from goodshot.components.data import read_dataset, read_split
+from goodshot.components.errors import BadInput
+from goodshot.runner.cli import main
+from goodshot.runner.data.sharding import shard_samples
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.shard import ShardStage, make_shards, read_support, read_test
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.files import Files
+from goodshot.runner.study.study import Study
 from tests.data import miniatures
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.plan.plan import Plan, planned_steps, unshared_steps
-from runner.results.results import Results
-from runner.results.sharing import sharing
-from runner.run.execute import plan_studies, run_studies
-from runner.run.options import Options, Run
-from runner.stages.image_set import ImageSetStage
-from runner.stages.training import TrainingStage
-from runner.study.settings import validate
-from runner.study.study import Study
+from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.sharing import sharing
+from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.options import Options, Run
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.study.settings import validate
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 AXES: dict[str, Any] = {

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.errors import BadInput, GoodshotError
-from runner.store.artifacts import Store, arrays_bytes
-from runner.store.files import Files
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.store.artifacts import Store, arrays_bytes
+from goodshot.runner.store.files import Files
 
 
 def test_round_trip(tmp_path: Path) -> None:

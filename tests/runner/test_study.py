@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from components.detectors.config import DetectorConfig
-from components.errors import BadInput
-from runner.named import load_study, study_names
-from runner.plan.planning import cells_by_point
-from runner.run.execute import Options, plan_studies
-from runner.study.settings import to_yaml, validate
-from runner.study.study import Point, Study
+from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.errors import BadInput
+from goodshot.runner.named import load_study, study_names
+from goodshot.runner.plan.planning import cells_by_point
+from goodshot.runner.run.execute import Options, plan_studies
+from goodshot.runner.study.settings import to_yaml, validate
+from goodshot.runner.study.study import Point, Study
 from tests.runner.test_bad_input import MODELS
 
 

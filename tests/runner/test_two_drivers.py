@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from runner.results.results import Results
-from runner.store.leases import FOLDER
+from goodshot.runner.results.results import Results
+from goodshot.runner.store.leases import FOLDER
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +23,10 @@ STUDY = {**TINY, "name": "two_drivers", "support_seeds": [0, 1], "copies": [2], 
 
 
 def start(study: Path, out: Path, store: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runner.cli", "sweep", str(study), "--out", str(out), "--store", str(store)]
+    command = [sys.executable, "-m", "goodshot.runner.cli", "sweep", str(study), "--cpus", "1"]
     environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*command, "--cpus", "1"],
+        [*command, "--out", str(out), "--store", str(store)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from runner.cli import main
-from runner.results.results import Results
-from runner.results.tables import Tables
-from runner.store.artifacts import Store
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.tables import Tables
+from goodshot.runner.store.artifacts import Store
 from tests.conftest import TINY
 
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import ray
 
-from components.detectors import DetectorConfig
-from runner.cells import Measured
-from runner.cells.detection import DetectionStage
-from runner.cluster.values import SharedValues
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan
-from runner.plan.scheduling import Shares
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Context
-from runner.stages.shard import ShardStage, read_support, read_test
-from runner.stages.values import ImageFeatures, embed_images
-from runner.store.artifacts import Store
-from runner.study.study import Study
+from goodshot.components.detectors import DetectorConfig
+from goodshot.runner.cells import Measured
+from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.shard import ShardStage, read_support, read_test
+from goodshot.runner.stages.values import ImageFeatures, embed_images
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.study import Study
 
 SHARES_RAY = True
 
@@ -111,5 +111,5 @@ def test_features_too_large_to_be_kept_are_not(monkeypatch: pytest.MonkeyPatch) 
     features = embed_images(config, images)
     assert features is not None
     assert features.shape == (3, 152, 8, 8)
-    monkeypatch.setattr("runner.stages.values.LARGEST_FEATURES", 3 * 152 * 64 * 4 - 1)
+    monkeypatch.setattr("goodshot.runner.stages.values.LARGEST_FEATURES", 3 * 152 * 64 * 4 - 1)
     assert embed_images(config, images) is None

@@ -13,26 +13,26 @@ import pytest
 import skimage.data
 import torch
 
-from components.errors import BadInput
-from components.generator.augment import POLICIES
-from components.generator.config import EMBEDDED, VariationConfig, VQGANConfig
-from components.generator.start import load_into, read_start, save_vqgan
-from components.generator.variation import Encoded, encode_category, train_variance_head
-from components.generator.vqgan import VQGAN
-from runner.cli import main
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan
-from runner.results.results import Results
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Support
-from runner.stages.quality import quality_values
-from runner.stages.shard import ShardStage, read_support
-from runner.stages.training import TrainingStage
-from runner.stages.variation import SourceImages, VariationStage, read_variation
-from runner.store.artifacts import Store
-from runner.study.settings import to_yaml
-from runner.study.study import Study
+from goodshot.components.errors import BadInput
+from goodshot.components.generator.augment import POLICIES
+from goodshot.components.generator.config import EMBEDDED, VariationConfig, VQGANConfig
+from goodshot.components.generator.start import load_into, read_start, save_vqgan
+from goodshot.components.generator.variation import Encoded, encode_category, train_variance_head
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.runner.cli import main
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Support
+from goodshot.runner.stages.quality import quality_values
+from goodshot.runner.stages.shard import ShardStage, read_support
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.variation import SourceImages, VariationStage, read_variation
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 NETWORK = TINY["generator"]["vqgan"]

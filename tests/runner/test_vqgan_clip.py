@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 import torch
 
-from components.generator.config import VQGANConfig
-from components.generator.start import save_vqgan
-from components.generator.vqgan import VQGAN
-from runner.executor.local import LocalExecutor
-from runner.plan.plan import Plan
-from runner.run.execute import plan_studies
-from runner.run.options import Options
-from runner.stages.base import Context, Warm, load_value
-from runner.stages.image_set import ImageSetStage
-from runner.stages.prompt import PromptStage
-from runner.stages.training import TrainingStage
-from runner.stages.vqgan_clip import VQGANClipStage
-from runner.store.artifacts import Store
-from runner.study.settings import validate
-from runner.study.study import Study
+from goodshot.components.generator.config import VQGANConfig
+from goodshot.components.generator.start import save_vqgan
+from goodshot.components.generator.vqgan import VQGAN
+from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.plan.plan import Plan
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Context, Warm, load_value
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.vqgan_clip import VQGANClipStage
+from goodshot.runner.store.artifacts import Store
+from goodshot.runner.study.settings import validate
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 CLIP: dict[str, Any] = {"arms": ["vqgan_clip"], "vqgan_clip": {"iterations": 2, "cutouts": 2}}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import GoodshotError, MissingWeights
-from components.weights.asking import asked
+from goodshot.components.errors import GoodshotError, MissingWeights
+from goodshot.components.weights.asking import asked
 
 
 @pytest.fixture

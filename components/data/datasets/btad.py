@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from components.data import mvtec
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
+from goodshot.components.data import mvtec
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
 
 # BTAD numbers its products without names. These names are ours, chosen by the products' appearance (a round part,
 # a striped flat surface, a round part with a hole); a study can override them.

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.data import mvtec
-from components.data.datasets.publisher import Publisher
-from components.data.layout import Listing
-from components.errors import BadInput
+from goodshot.components.data import mvtec
+from goodshot.components.data.datasets.publisher import Publisher
+from goodshot.components.data.layout import Listing
+from goodshot.components.errors import BadInput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data import photographs
-from components.data.datasets.dataset import Dataset
-from components.data.images import RGB, encode_png
-from components.data.masks import Mask
-from components.data.planting import PLANTERS, Scene
-from components.data.sample import GOOD, SplitName
-from components.errors import BadInput
+from goodshot.components.data import photographs
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.images import RGB, encode_png
+from goodshot.components.data.masks import Mask
+from goodshot.components.data.planting import PLANTERS, Scene
+from goodshot.components.data.sample import GOOD, SplitName
+from goodshot.components.errors import BadInput
 
 DEMO_CATEGORIES = ("brick", "coin", "gravel")
 RECIPE_VERSION = 1

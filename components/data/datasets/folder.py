@@ -3,7 +3,7 @@
     <category>/good/*                    normal images; without bad/ all of them for training
     <category>/bad/* or bad/<defect>/*   optional: defective images, all of them for the test
     <category>/masks/…                   optional: masks, at the image's path below bad/ (any extension, or _mask)
-    <category>/index.csv or index.json   instead of the folders: see `components.data.index`
+    <category>/index.csv or index.json   instead of the folders: see `goodshot.components.data.index`
 
 `root` is the category itself or the folder that holds several. With `bad/`, the last third of the different good
 images in the order of their SHA-256 are the test's normal images, and the others are training images: the choice
@@ -13,9 +13,9 @@ depends on nothing but the images, and two copies of one image are always in the
 from dataclasses import replace
 from pathlib import Path
 
-from components.data.datasets.dataset import Dataset
-from components.data.index import INDEXES, list_index
-from components.data.layout import (
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.index import INDEXES, list_index
+from goodshot.components.data.layout import (
     Entry,
     Finding,
     Listing,
@@ -27,8 +27,8 @@ from components.data.layout import (
     subfolders,
     unmasked,
 )
-from components.data.sample import GOOD, Sample
-from components.errors import BadInput
+from goodshot.components.data.sample import GOOD, Sample
+from goodshot.components.errors import BadInput
 
 BAD = "bad"
 HELD_OUT = 3

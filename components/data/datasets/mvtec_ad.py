@@ -1,7 +1,7 @@
-"""MVTec AD: fifteen objects and textures, in the layout named after it (`components.data.mvtec`)."""
+"""MVTec AD: fifteen objects and textures, in the layout named after it (`goodshot.components.data.mvtec`)."""
 
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
 
 MVTEC_LICENCE = Licence(
     "CC BY-NC-SA 4.0",

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from components.config import Config
-from components.data.datasets.dataset import Dataset
-from components.data.datasets.mvtec_ad import MVTEC_LICENCE
-from components.data.datasets.publisher import Publisher
-from components.data.layout import Defects, Finding, Listing, images, is_folder, listed, subfolders
-from components.data.mvtec import Masks, category_folder, list_splits
-from components.data.sample import GOOD
-from components.errors import BadInput
+from goodshot.components.config import Config
+from goodshot.components.data.datasets.dataset import Dataset
+from goodshot.components.data.datasets.mvtec_ad import MVTEC_LICENCE
+from goodshot.components.data.datasets.publisher import Publisher
+from goodshot.components.data.layout import Defects, Finding, Listing, images, is_folder, listed, subfolders
+from goodshot.components.data.mvtec import Masks, category_folder, list_splits
+from goodshot.components.data.sample import GOOD
+from goodshot.components.errors import BadInput
 
 CONFIG = "defects_config.json"
 

@@ -5,18 +5,18 @@ a row of the tuple. To add a detector, add its object to `FAMILIES`: no other co
 folder imports torch or anomalib before a detector is built, because a light driver reads configurations.
 """
 
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.detectors.families.anomaly_dino import ANOMALY_DINO
-from components.detectors.families.cflow import CFLOW
-from components.detectors.families.efficient_ad import EFFICIENT_AD
-from components.detectors.families.family import Family
-from components.detectors.families.foundad import FOUNDAD
-from components.detectors.families.patchcore import PATCHCORE
-from components.detectors.families.reverse_distillation import REVERSE_DISTILLATION
-from components.detectors.families.winclip import WINCLIP
-from components.detectors.models import find_model, plain
-from components.detectors.natural import NaturalImages
-from components.weights.registry import DSR, DTD, TORCHVISION
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.families.anomaly_dino import ANOMALY_DINO
+from goodshot.components.detectors.families.cflow import CFLOW
+from goodshot.components.detectors.families.efficient_ad import EFFICIENT_AD
+from goodshot.components.detectors.families.family import Family
+from goodshot.components.detectors.families.foundad import FOUNDAD
+from goodshot.components.detectors.families.patchcore import PATCHCORE
+from goodshot.components.detectors.families.reverse_distillation import REVERSE_DISTILLATION
+from goodshot.components.detectors.families.winclip import WINCLIP
+from goodshot.components.detectors.models import find_model, plain
+from goodshot.components.detectors.natural import NaturalImages
+from goodshot.components.weights.registry import DSR, DTD, TORCHVISION
 
 __all__ = ["FAMILIES", "PATCHCORE", "Family", "family_of"]
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_TIMM
-from components.detectors.families.family import Family
-from components.detectors.models import Model, check_arguments, find_model
-from components.errors import BadInput
-from components.weights.registry import TIMM
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_TIMM
+from goodshot.components.detectors.families.family import Family
+from goodshot.components.detectors.models import Model, check_arguments, find_model
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.registry import TIMM
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.detectors.anomalib_model import AnomalibDetector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.anomalib_model import AnomalibDetector
+    from goodshot.components.detectors.config import DetectorConfig
 
 ANY_STEPS = 200
 """Steps of a trained model whose default preset has no budget of its own."""
@@ -135,7 +135,7 @@ class AnomalibFamily(Family):
     def prepare(self, module: Any, config: DetectorConfig) -> None:
         """Put the embedded backbone and its weights into anomalib's freshly built module, if configured."""
         if config.backbone == EMBEDDED_BACKBONE and config.weights == "pretrained":
-            from components.detectors.embedded import load_weights
+            from goodshot.components.detectors.embedded import load_weights
 
             load_weights(module, config.label)
 
@@ -145,6 +145,6 @@ class AnomalibFamily(Family):
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> AnomalibDetector:
         """The model as a detector with `fit` and `score`."""
-        from components.detectors.anomalib_model import AnomalibDetector
+        from goodshot.components.detectors.anomalib_model import AnomalibDetector
 
         return AnomalibDetector(config, self, seed=seed, device=device, object_name=object_name)

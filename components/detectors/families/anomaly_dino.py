@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
 
 if TYPE_CHECKING:
-    from components.detectors.anomalib_model import AnomalibDetector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.anomalib_model import AnomalibDetector
+    from goodshot.components.detectors.config import DetectorConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class AnomalyDINOFamily(AnomalibFamily):
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> AnomalibDetector:
         """The model, which reads an image once for all fits."""
-        from components.detectors.anomaly_dino import AnomalyDINO
+        from goodshot.components.detectors.anomaly_dino import AnomalyDINO
 
         return AnomalyDINO(config, self, seed=seed, device=device)
 

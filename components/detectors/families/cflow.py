@@ -1,6 +1,6 @@
 """CFlow: a model of anomalib with a budget and a paper preset of its own."""
 
-from components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
 
 CFLOW = AnomalibFamily(
     "cflow",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.detectors.natural import NaturalImages
-from components.errors import BadInput
-from components.weights.registry import IMAGENETTE, TEACHER
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.natural import NaturalImages
+from goodshot.components.errors import BadInput
+from goodshot.components.weights.registry import IMAGENETTE, TEACHER
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.detectors.anomalib_model import AnomalibDetector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.anomalib_model import AnomalibDetector
+    from goodshot.components.detectors.config import DetectorConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class EfficientADFamily(AnomalibFamily):
 
 
 def _give_a_teacher(module: Any, config: DetectorConfig) -> None:
-    from components.detectors.embedded import Lite0Teacher, feature_extractor
+    from goodshot.components.detectors.embedded import Lite0Teacher, feature_extractor
 
     for argument in ("teacher_out_channels", "padding"):
         if argument in config.args:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from components.detectors.backbones import EMBEDDED_BACKBONE, check_lite0_layers
-from components.detectors.natural import NaturalImages, natural_identity
-from components.detectors.pretrained import check_weights
-from components.errors import BadInput
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE, check_lite0_layers
+from goodshot.components.detectors.natural import NaturalImages, natural_identity
+from goodshot.components.detectors.pretrained import check_weights
+from goodshot.components.errors import BadInput
 
 if TYPE_CHECKING:
-    from components.detectors.base import Detector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.base import Detector
+    from goodshot.components.detectors.config import DetectorConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """FoundAD, which has its own names for timm's networks and takes no others."""
 
-from components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
 
 FOUNDAD = AnomalibFamily(
     "foundad",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.families.family import Family
-from components.errors import BadInput
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.families.family import Family
+from goodshot.components.errors import BadInput
 
 if TYPE_CHECKING:
-    from components.detectors.base import Detector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.base import Detector
+    from goodshot.components.detectors.config import DetectorConfig
 
 _LAYERS = ("layer2", "layer3")
 
@@ -43,7 +43,7 @@ class PatchCoreFamily(Family):
 
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> Detector:
         """PatchCore with an empty memory bank; it uses no object name."""
-        from components.detectors.patchcore import PatchCore
+        from goodshot.components.detectors.patchcore import PatchCore
 
         return PatchCore(config, seed=seed, device=device)
 

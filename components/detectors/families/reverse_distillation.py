@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.detectors.backbones import EMBEDDED_BACKBONE
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.errors import BadInput
+from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.errors import BadInput
 
 if TYPE_CHECKING:
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.config import DetectorConfig
 
 _LITE0_LAYERS = ("blocks.1", "blocks.2", "blocks.4")
 _RESNET_LAYERS = ("layer1", "layer2", "layer3")
@@ -36,7 +36,7 @@ class ReverseDistillationFamily(AnomalibFamily):
     def prepare(self, module: Any, config: DetectorConfig) -> None:
         """Replace the encoder before the weights are loaded into it."""
         if config.backbone == EMBEDDED_BACKBONE:
-            from components.detectors.embedded import SignSplit, feature_extractor
+            from goodshot.components.detectors.embedded import SignSplit, feature_extractor
 
             module.model.encoder = SignSplit(feature_extractor(config.layers or ())).eval()
         super().prepare(module, config)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.detectors.families.anomalib_family import AnomalibFamily
-from components.errors import BadInput
+from goodshot.components.detectors.families.anomalib_family import AnomalibFamily
+from goodshot.components.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from components.detectors.anomalib_model import AnomalibDetector
-    from components.detectors.config import DetectorConfig
+    from goodshot.components.detectors.anomalib_model import AnomalibDetector
+    from goodshot.components.detectors.config import DetectorConfig
 
 # The network has position embeddings for this side in pixels only.
 _SIDE = 240

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.report.sections.anomaly_maps import AnomalyMaps
-from runner.report.sections.base import Section
-from runner.report.sections.breakdowns import Breakdowns
-from runner.report.sections.curves import Curves
-from runner.report.sections.galleries import Galleries
-from runner.report.sections.headline import Headline
-from runner.report.sections.heat_maps import HeatMaps
-from runner.report.sections.prompts import Prompts
-from runner.report.sections.published import Published
-from runner.report.sections.results import ResultsTable
-from runner.report.sections.search import Search
-from runner.report.sections.supports import Supports
+from goodshot.runner.report.sections.anomaly_maps import AnomalyMaps
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.sections.breakdowns import Breakdowns
+from goodshot.runner.report.sections.curves import Curves
+from goodshot.runner.report.sections.galleries import Galleries
+from goodshot.runner.report.sections.headline import Headline
+from goodshot.runner.report.sections.heat_maps import HeatMaps
+from goodshot.runner.report.sections.prompts import Prompts
+from goodshot.runner.report.sections.published import Published
+from goodshot.runner.report.sections.results import ResultsTable
+from goodshot.runner.report.sections.search import Search
+from goodshot.runner.report.sections.supports import Supports
 
 __all__ = ["SECTIONS", "Section"]
 

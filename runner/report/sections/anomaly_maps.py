@@ -10,13 +10,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from runner.arms import baselines
-from runner.report.context import StudyContext
-from runner.report.drawing import OUTLINE, PICTURES, bare, outline, webp
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import subject_of, variant_label
-from runner.results.record import CellRecord
+from goodshot.runner.arms import baselines
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.drawing import OUTLINE, PICTURES, bare, outline, webp
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import subject_of, variant_label
+from goodshot.runner.results.record import CellRecord
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
-from runner.report.context import StudyContext
+from goodshot.runner.report.context import StudyContext
 
 Shown = TypeVar("Shown")
 

@@ -9,14 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.metrics.declared import shown_in
-from components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
-from components.metrics.summary import MeanStd, mean_std
-from runner.cells.planted import SUBSET
-from runner.report.context import StudyContext
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import subject_of, variant_label
+from goodshot.components.metrics.declared import shown_in
+from goodshot.components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
+from goodshot.components.metrics.summary import MeanStd, mean_std
+from goodshot.runner.cells.planted import SUBSET
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import subject_of, variant_label
 
 Values = Mapping[tuple[str, str], float]
 """(subset, metric) → value, for one row."""

@@ -9,12 +9,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from runner.report.context import StudyContext, support_label
-from runner.report.drawing import RC, SERIES, series, svg
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.record import CellRecord
-from runner.stages.traces import TrainingCurve, read_curve
+from goodshot.runner.report.context import StudyContext, support_label
+from goodshot.runner.report.drawing import RC, SERIES, series, svg
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.record import CellRecord
+from goodshot.runner.stages.traces import TrainingCurve, read_curve
 
 LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")
 

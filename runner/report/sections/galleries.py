@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from components.data.images import encode_png
-from components.data.shards import SUFFIX, decode_originals, read_split
-from runner.arms import Arm
-from runner.report.context import StudyContext, support_label
-from runner.report.drawing import data_uri
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import Row, variant_label
-from runner.results.record import CellRecord
+from goodshot.components.data.images import encode_png
+from goodshot.components.data.shards import SUFFIX, decode_originals, read_split
+from goodshot.runner.arms import Arm
+from goodshot.runner.report.context import StudyContext, support_label
+from goodshot.runner.report.drawing import data_uri
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import Row, variant_label
+from goodshot.runner.results.record import CellRecord
 
 SHOWN_ORIGINALS = 4
 SHOWN_IMAGES = 8

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.metrics.declared import metric_of
-from components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
-from runner.arms import baselines
-from runner.console.terminal import difference
-from runner.report.context import StudyContext
-from runner.report.points import point_text
-from runner.report.sections.base import Section
-from runner.report.summary import counted
-from runner.report.templates import render
-from runner.results.comparison import Row, leading_metric, subject_of, variant_label
+from goodshot.components.metrics.declared import metric_of
+from goodshot.components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
+from goodshot.runner.arms import baselines
+from goodshot.runner.console.terminal import difference
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.points import point_text
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.summary import counted
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import Row, leading_metric, subject_of, variant_label
 
 # (category, support_seed, seed): the key by which the rows of two arms are paired.
 Unit = tuple[Any, ...]

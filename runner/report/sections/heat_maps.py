@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.metrics.declared import Metric, shown_in
-from runner.declaration.search import SWEPT
-from runner.report.context import StudyContext
-from runner.report.drawing import RC, svg
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import Row, subject_of
+from goodshot.components.metrics.declared import Metric, shown_in
+from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.drawing import RC, svg
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import Row, subject_of
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.prompts import Ranking
-from components.prompts.ranking import Prompt
-from runner.report.context import StudyContext, support_label
-from runner.report.drawing import GREEN, GREY, ORANGE, RC, SKY, VERMILLION, svg
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.record import CellRecord
+from goodshot.components.prompts import Ranking
+from goodshot.components.prompts.ranking import Prompt
+from goodshot.runner.report.context import StudyContext, support_label
+from goodshot.runner.report.drawing import GREEN, GREY, ORANGE, RC, SKY, VERMILLION, svg
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.record import CellRecord
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
 # The colours of the highlighted prompts, by the names that rankings give them; all other prompts are grey.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.metrics.declared import metric_of
-from components.metrics.summary import MeanStd, mean_std
-from runner.report.context import StudyContext
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.record import read_experiments
-from runner.study.experiment import Reference
+from goodshot.components.metrics.declared import metric_of
+from goodshot.components.metrics.summary import MeanStd, mean_std
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.record import read_experiments
+from goodshot.runner.study.experiment import Reference
 
 
 @dataclass(frozen=True)

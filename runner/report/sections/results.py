@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.metrics.declared import Metric
-from runner.console.terminal import tags_note, verdicts_note
-from runner.report.context import StudyContext
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import baseline_labels, results_metrics
+from goodshot.components.metrics.declared import Metric
+from goodshot.runner.console.terminal import tags_note, verdicts_note
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import baseline_labels, results_metrics
 
 
 @dataclass(frozen=True)

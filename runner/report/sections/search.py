@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from runner.report import search_charts
-from runner.report.context import StudyContext
-from runner.report.points import SYMBOLS, Tried, point_text, value_text
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.trials import State, TrialRecord
-from runner.study.search import points_of
+from goodshot.runner.report import search_charts
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.trials import State, TrialRecord
+from goodshot.runner.study.search import points_of
 
 SHOWN_TRIALS = 30
 """The table lists at most this many trials, the best ones."""

@@ -10,12 +10,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from components.metrics.declared import Metric
-from runner.report.context import StudyContext
-from runner.report.drawing import RC, svg
-from runner.report.sections.base import Section
-from runner.report.templates import render
-from runner.results.comparison import Comparison
+from goodshot.components.metrics.declared import Metric
+from goodshot.runner.report.context import StudyContext
+from goodshot.runner.report.drawing import RC, svg
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.templates import render
+from goodshot.runner.results.comparison import Comparison
 
 
 @dataclass(frozen=True)
