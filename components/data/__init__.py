@@ -9,6 +9,7 @@ that a search may use. `supplied` reads the images that a user adds to a dataset
 Nothing in this package imports torch, because the driver imports it.
 """
 
+from goodshot.components.data.checking import Report
 from goodshot.components.data.datasets import dataset_names, dataset_of
 from goodshot.components.data.datasets.dataset import Dataset
 from goodshot.components.data.datasets.demo import DEMO_CATEGORIES, write_demo
@@ -17,7 +18,7 @@ from goodshot.components.data.images import decode_mask, decode_rgb, encode_png
 from goodshot.components.data.layout import Finding
 from goodshot.components.data.mvtec import list_categories
 from goodshot.components.data.planting import PLANTERS, Scene
-from goodshot.components.data.reading import Report, read_dataset, verify
+from goodshot.components.data.reading import read_dataset, verify
 from goodshot.components.data.sample import GOOD, SPLITS, MaskFile, Sample, SplitName, category_fingerprint
 from goodshot.components.data.shards import (
     SCHEMA,

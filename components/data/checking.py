@@ -1,21 +1,46 @@
 """Check the listed images: every file is read completely, decoded if its format has no checksum, and hashed."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from goodshot.components.data.depth import white_of
-from goodshot.components.data.images import ImageFacts, check_image, defect_id_of, read_mask
+from goodshot.components.data.depth import turned, white_of
+from goodshot.components.data.images import SIDEWAYS, ImageFacts, check_image, defect_id_of, orientation_of, read_mask
 from goodshot.components.data.layout import Defects, Entry, Finding, Kind, Listing
-from goodshot.components.data.masks import Mask
+from goodshot.components.data.masks import Mask, vanishes
 from goodshot.components.data.sample import MaskFile, Sample
 from goodshot.components.errors import BadInput
 
 THREADS = 4
-Checked = tuple[Sample | None, list[Finding], int | None]
-"""A valid image's sample, the findings about its files, and its largest value if it is deeper than 8 bits."""
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """The result for one image: its sample if it is valid, and the findings about its files.
+
+    brightest: the largest value of an image deeper than 8 bits; None for others.
+    enlarged: the sides in pixels at which one of its masks would mark nothing by nearest neighbour.
+    """
+
+    sample: Sample | None
+    findings: list[Finding]
+    brightest: int | None = None
+    enlarged: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Valid images, sorted by category and `image_id`, and every finding about their files.
+
+    enlarged: the sides in pixels at which masks keep a defect only because all pixels that it touches are marked.
+    """
+
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+    enlarged: frozenset[int] = frozenset()
 
 
 class _Wrong(Exception):
@@ -25,23 +50,28 @@ class _Wrong(Exception):
 
 
 def check(
-    listing: Listing, dataset: str, category: str, done: Callable[[], None] = lambda: None
-) -> tuple[list[Sample], list[Finding]]:
+    listing: Listing, dataset: str, category: str, sides: Collection[int] = (), done: Callable[[], None] = lambda: None
+) -> Report:
     """Returns the valid images as samples sorted by `image_id`, and all findings, those of the listing first.
 
-    `done` is called after each image.
+    Args:
+        sides: sides in pixels to which masks will be resized; masks that would mark nothing then are counted.
+        done: called after each image.
     """
     samples, findings = [], list(listing.findings)
     deep: dict[str, int] = {}
+    enlarged: Counter[int] = Counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        for sample, found, largest in pool.map(lambda e: _check(e, listing.folder, dataset, category), listing.entries):
-            samples += [sample] if sample else []
-            findings += found
-            if sample is not None and largest is not None:
-                deep[sample.image_id] = largest
+        for checked in pool.map(lambda e: _check(e, listing.folder, dataset, category, sides), listing.entries):
+            findings += checked.findings
+            if checked.sample is not None:
+                samples.append(checked.sample)
+                enlarged.update(checked.enlarged)
+                if checked.brightest is not None:
+                    deep[checked.sample.image_id] = checked.brightest
             done()
     if not listing.has_masks:
-        samples = [replace(sample, masks=()) for sample in samples]
+        samples, enlarged = [replace(sample, masks=()) for sample in samples], Counter()
     if (white := white_of(deep.values())) is not None:
         samples = [replace(s, white=white) if s.image_id in deep else s for s in samples]
         problem = (
@@ -51,7 +81,8 @@ def check(
             Finding("noted", listing.folder, problem, "store them with 8 bits if that is not what is meant")
         )
     held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
-    return held_out, [*findings, *_undefined(held_out, listing.folder), *overlaps(held_out)]
+    findings += [*_enlarged(enlarged, listing.folder), *_undefined(held_out, listing.folder), *overlaps(held_out)]
+    return Report(tuple(held_out), tuple(findings), frozenset(enlarged))
 
 
 def overlaps(samples: Iterable[Sample]) -> list[Finding]:
@@ -71,6 +102,14 @@ def overlaps(samples: Iterable[Sample]) -> list[Finding]:
     return findings
 
 
+def _enlarged(counts: Mapping[int, int], folder: Path) -> Iterator[Finding]:
+    """Yields a finding for each side at which resized masks would mark nothing of a defect."""
+    for side, count in sorted(counts.items()):
+        images = f"{count} defective image{'s have' if count > 1 else ' has'} a mask too fine for {side}x{side} pixels"
+        problem = f"{images}: every pixel that such a defect touches is marked there"
+        yield Finding("noted", folder, problem, "a larger image size or smaller photographs measure it better")
+
+
 def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
     """Returns a finding if test images are normal or defective alone, so that no AUROC is defined."""
     labels = {sample.label for sample in samples if sample.split == "test"}
@@ -81,25 +120,27 @@ def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
     return [Finding("noted", folder, problem, f"add {lack} test images")]
 
 
-def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
+def _check(entry: Entry, folder: Path, dataset: str, category: str, sides: Collection[int]) -> _Checked:
     try:
         data = _read(entry.image)
         facts = _facts(entry.image, data)
     except _Wrong as wrong:
-        return None, [wrong.finding], None
+        return _Checked(None, [wrong.finding])
     findings = _noted(entry, facts)
     masks: list[MaskFile] = []
+    enlarged: set[int] = set()
     is_marked = False
     for path in entry.masks:
         try:
-            mask, marked, noted = _mask(path, entry, (facts.width, facts.height))
+            mask, marked, noted = _mask(path, entry, facts)
             masks.append(mask)
             findings += noted
             is_marked = is_marked or bool(marked.any())
+            enlarged |= {side for side in sides if vanishes(marked, side)}
         except _Wrong as wrong:
             findings.append(wrong.finding)
     if any(finding.stops for finding in findings):
-        return None, findings, None
+        return _Checked(None, findings)
     if masks and not is_marked:
         remedy = "draw the defect, or move the image to the normal ones"
         findings.append(
@@ -118,10 +159,10 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
         sha256=hashlib.sha256(data).hexdigest(),
         masks=tuple(masks),
     )
-    return sample, findings, facts.brightest
+    return _Checked(sample, findings, facts.brightest, frozenset(enlarged))
 
 
-def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Mask, list[Finding]]:
+def _mask(path: Path, entry: Entry, image: ImageFacts) -> tuple[MaskFile, Mask, list[Finding]]:
     data = _read(path)
     defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
     try:
@@ -129,17 +170,44 @@ def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Ma
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace the file") from error
-    marked = reading.marked
+    marked, orientation, findings = _upright(reading.marked, data, path, entry, image)
     height, width = marked.shape
-    if (width, height) != size:
-        sizes = f"the mask is {width}x{height}, its image {entry.image.name} is {size[0]}x{size[1]}"
+    if (width, height) != (image.width, image.height):
+        sizes = f"the mask is {width}x{height}, its image {entry.image.name} is {image.width}x{image.height}"
         raise _Wrong("mismatched", path, sizes, "resize the mask (nearest neighbour)")
-    saturation = _saturation(marked, defect_id, entry.defects)
-    file = MaskFile(path, hashlib.sha256(data).hexdigest(), defect_id, saturation, reading.rule)
-    share = f"{100 * marked.mean():.2g} % of its pixels"
-    remedy = "store masks as 0 and 255 if that is not what is meant"
-    note = reading.note or ("marks every pixel" if marked.all() else "")
-    return file, marked, [Finding("noted", path, f"{note} ({share})", remedy)] if note else []
+    if note := reading.note or ("marks every pixel" if marked.all() else ""):
+        remedy = "store masks as 0 and 255 if that is not what is meant"
+        findings.append(Finding("noted", path, f"{note} ({100 * marked.mean():.2g} % of its pixels)", remedy))
+    file = MaskFile(
+        path=path,
+        sha256=hashlib.sha256(data).hexdigest(),
+        defect_id=defect_id,
+        saturation=_saturation(marked, defect_id, entry.defects),
+        rule=reading.rule,
+        orientation=orientation,
+    )
+    return file, marked, findings
+
+
+def _upright(
+    marked: Mask, data: bytes, path: Path, entry: Entry, image: ImageFacts
+) -> tuple[Mask, int | None, list[Finding]]:
+    """The mask of a photograph that its EXIF tag turns, the orientation by which it is turned too, and what to tell.
+
+    A mask without a tag of its own was drawn on the stored pixels if it has their size, and on the turned photograph if
+    it has that size. Where the two sizes are equal, nobody can know.
+    """
+    if image.orientation == 1 or orientation_of(data) != 1:
+        return marked, None, []
+    tag = f"{entry.image.name} is turned by its EXIF tag (orientation {image.orientation})"
+    if image.orientation not in SIDEWAYS or image.width == image.height:
+        remedy = "check that the mask was drawn on the turned photograph, or remove the tag"
+        return marked, None, [Finding("noted", path, f"is read as it is stored, but {tag}", remedy)]
+    if marked.shape != (image.width, image.height):
+        return marked, None, []
+    problem = f"is turned too, because {tag} and the mask has the size before that"
+    note = Finding("noted", path, problem, "store both upright if that is not what is meant")
+    return turned(marked, image.orientation), image.orientation, [note]
 
 
 def _saturation(marked: Mask, defect_id: int | None, defects: Defects | None) -> float | None:
@@ -167,10 +235,6 @@ def _noted(entry: Entry, facts: ImageFacts) -> list[Finding]:
     if facts.frames > 1:
         problem = f"holds {facts.frames} frames, of which only the first is read"
         findings.append(Finding("noted", entry.image, problem, "store one photograph a file"))
-    if facts.orientation != 1 and entry.masks:
-        problem = f"is turned by its EXIF tag (orientation {facts.orientation}), and its mask is read as it is stored"
-        remedy = "check that the mask was drawn on the turned image, or remove the tag"
-        findings.append(Finding("noted", entry.image, problem, remedy))
     return findings
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from goodshot.components.data.depth import DEEP, Deep, deep_values, scaled, turned
-from goodshot.components.data.masks import Mask, MaskReading, read_mask_image
+from goodshot.components.data.masks import Mask, MaskReading, read_mask_image, resized
 from goodshot.components.errors import BadInput
 
 RGB = NDArray[np.uint8]
@@ -36,7 +36,8 @@ _PNG_HEADER = 33
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"cHRM", b"sRGB"}
 _ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations that exchange height and width."""
 FLOATING = "floating-point pixels have no known range; store the image with 8 or 16 bits"
 _SIXTEEN_TO_EIGHT = 65535 / 255
 LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -80,17 +81,18 @@ def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
     return read_mask_image(image, _is_lossy(data), _deep(data))
 
 
-def decode_mask(data: Encoded, size: int | None = None, defect_id: int | None = None) -> Mask:
-    """Returns the mask of `read_mask` as bool (H, W), or (size, size) by a nearest-neighbour square resize.
+def decode_mask(
+    data: Encoded, size: int | None = None, defect_id: int | None = None, orientation: int | None = None
+) -> Mask:
+    """Returns the mask of `read_mask` as bool (H, W), or (size, size) as `masks.resized` makes it.
+
+    With an `orientation`, it is turned as that EXIF orientation says.
 
     Raises:
         BadInput: see `read_mask`.
     """
-    marked = read_mask(data, defect_id).marked
-    if size is None:
-        return marked
-    resized = Image.fromarray(marked.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(resized) > 0
+    marked = turned(read_mask(data, defect_id).marked, orientation or 1)
+    return marked if size is None else resized(marked, size)
 
 
 def defect_id_of(data: bytes) -> int:
@@ -154,7 +156,7 @@ def check_image(data: bytes) -> ImageFacts:
                 image.load()
             width, height = image.size
             # For a TIFF, Pillow applies the rotation while loading, and drops the tag.
-            if _orientation(image) in _SIDEWAYS:
+            if _orientation(image) in SIDEWAYS:
                 width, height = height, width
             frames = int(getattr(image, "n_frames", 1))
             values = deep_values(memoryview(data), image)
@@ -231,6 +233,12 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; 1, which turns nothing, for none and for values that EXIF does not know."""
     value = image.getexif().get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def orientation_of(data: Encoded) -> int:
+    """Returns the EXIF orientation of an image file, 1 to 8; 1 if it has none."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _orientation(image)
 
 
 def _is_lossy(data: Encoded) -> bool:

@@ -58,6 +58,27 @@ def read_mask_image(image: Image.Image, is_lossy: bool, deep: Values | None = No
     return replace(reading, rule=None) if is_same else reading
 
 
+def resized(marked: Mask, size: int) -> Mask:
+    """Returns a mask (H, W) as bool (size, size), by nearest neighbour.
+
+    Where that would leave nothing of a thin or small defect, every pixel that the defect touches is marked.
+    """
+    if not vanishes(marked, size):
+        return _nearest(marked, size)
+    shares = Image.fromarray(marked.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(shares) > 0
+
+
+def vanishes(marked: Mask, size: int) -> bool:
+    """Returns whether nearest neighbour, resizing a mask (H, W) to `size` × `size`, leaves nothing of what it marks."""
+    return bool(marked.any()) and not _nearest(marked, size).any()
+
+
+def _nearest(marked: Mask, size: int) -> Mask:
+    image = Image.fromarray(marked.astype(np.uint8))
+    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
+
+
 def _read(image: Image.Image, is_lossy: bool, deep: Values | None) -> MaskReading:
     if image.mode in (*DEEP, "F"):
         return _by_value(_checked(np.asarray(image)), is_lossy)

@@ -22,6 +22,7 @@ class MaskFile:
     where any pixel that is not background is marked. `saturation` is the share of the defect's area, in (0, 1],
     that has to be found for the defect to count as completely found; it holds at any resolution. None if undefined.
     `rule` names how an unusual file is read (`goodshot.components.data.masks`), None for the usual ones.
+    `orientation` is the EXIF orientation of its photograph if the mask has to be turned by it, and None otherwise.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class MaskFile:
     defect_id: int | None = None
     saturation: float | None = None
     rule: str | None = None
+    orientation: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,4 +79,5 @@ def _masks(sample: Sample) -> str:
 
 
 def _mask_fields(mask: MaskFile) -> list[str]:
-    return [repr(value) for value in (mask.defect_id, mask.saturation, mask.rule) if value is not None]
+    fields = (mask.defect_id, mask.saturation, mask.rule, mask.orientation and f"orientation={mask.orientation}")
+    return [repr(value) for value in fields if value is not None]

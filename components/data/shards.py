@@ -317,9 +317,9 @@ def _as_usual(sample: Sample, image: bytes, masks: list[bytes]) -> tuple[Sample,
         sample = replace(sample, sha256=hashlib.sha256(image).hexdigest(), white=None)
     files = list(sample.masks)
     for i, (file, data) in enumerate(zip(sample.masks, masks, strict=True)):
-        if file.rule is not None:
-            masks[i] = encode_mask(decode_mask(data))
-            files[i] = replace(file, sha256=hashlib.sha256(masks[i]).hexdigest(), rule=None)
+        if file.rule is not None or file.orientation is not None:
+            masks[i] = encode_mask(decode_mask(data, None, file.defect_id, file.orientation), file.defect_id)
+            files[i] = replace(file, sha256=hashlib.sha256(masks[i]).hexdigest(), rule=None, orientation=None)
     return replace(sample, masks=tuple(files)), image, masks
 
 

@@ -220,6 +220,9 @@ class Detection(CellKind):
             "added": added.identity,
             "test": category.test_identity,
         }
+        if detector.image_size in category.enlarged:
+            # Earlier versions marked nothing of these defects.
+            inputs["masks"] = "enlarged"
         if planted is not None:
             inputs["planted"] = planted[1]
         if study.oracle:

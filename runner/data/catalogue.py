@@ -31,6 +31,10 @@ class Category:
     """The URI of the category's shards, if it was read from `goodshot shard`'s output."""
     findings: tuple[Finding, ...] = ()
     """What was noted about its files, and which were skipped."""
+    enlarged: frozenset[int] = frozenset()
+    """The sides in pixels at which masks keep a defect only because all pixels that it touches are marked."""
+    is_copy: bool = False
+    """Whether another category of the run, which is named before it, has the same content."""
 
     @cached_property
     def train_ids(self) -> tuple[str, ...]:
@@ -60,11 +64,16 @@ class Category:
 
 
 def read_catalogue(
-    dataset: DatasetConfig, categories: tuple[str, ...], demo_root: Path, tested: bool = True
+    dataset: DatasetConfig,
+    categories: tuple[str, ...],
+    demo_root: Path,
+    tested: bool = True,
+    sides: tuple[int, ...] = (),
 ) -> dict[str, Category]:
     """Scan and verify the categories (all of them if none is named).
 
     Args:
+        sides: the sides in pixels to which the study resizes masks.
         tested: whether a category without test images is an error.
         demo_root: folder for photographs that ship with the installation, written if they are missing.
 
@@ -79,7 +88,7 @@ def read_catalogue(
             "--root FOLDER --out URI, or give a folder of this machine"
         )
     else:
-        found = _from_folders(dataset, _root(dataset, demo_root), categories)
+        found = _from_folders(dataset, _root(dataset, demo_root), categories, sides)
     for name, category in found.items():
         _refuse_overlap(dataset, category)
         if tested and not any(s.split == "test" for s in category.samples):
@@ -95,13 +104,16 @@ def _refuse_overlap(dataset: DatasetConfig, category: Category) -> None:
         raise BadInput(f"{overlap[0]}{more}, or allow it with --set dataset.overlap=allow")
 
 
-def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...]) -> dict[str, Category]:
+def _from_folders(
+    dataset: DatasetConfig, root: Path, categories: tuple[str, ...], sides: tuple[int, ...]
+) -> dict[str, Category]:
     names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
-    reports = {name: read_category(dataset.name, root, name) for name in names}
+    reports = {name: read_category(dataset.name, root, name, sides) for name in names}
     return {
-        name: Category(dataset.name, name, report.samples, None, report.findings) for name, report in reports.items()
+        name: Category(dataset.name, name, report.samples, None, report.findings, report.enlarged)
+        for name, report in reports.items()
     }
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from goodshot.components.data.checking import Report
 from goodshot.components.data.datasets import dataset_of
-from goodshot.components.data.reading import Report, verify
+from goodshot.components.data.reading import verify
 from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
 from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
 from goodshot.components.errors import BadInput
@@ -36,7 +37,7 @@ def verified(
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
     total = sum(len(dataset.list_category(root, category).entries) for category in names)
     advance = _counter(on_progress, total)
-    return verify(name, root, names, lambda: advance(1))
+    return verify(name, root, names, done=lambda: advance(1))
 
 
 def write_shards(

@@ -129,7 +129,19 @@ class StudyContext:
     @cached_property
     def rows(self) -> list[Row]:
         """The rows of the study's finished cells."""
-        return [self.output.rows[f] for f in self.asked if f in self.output.rows]
+        return [self._rows[f] for f in self.asked if f in self._rows]
+
+    @cached_property
+    def _rows(self) -> Mapping[str, Row]:
+        """The rows of ``--out`` by fingerprint, with the categories' names in this study.
+
+        A row has the name that the last run gave to its photographs, which another study may name otherwise.
+        """
+        rows = dict(self.output.rows)
+        for cell in self.record.cells:
+            if (row := rows.get(cell.fingerprint)) is not None and row["category"] != cell.category:
+                rows[cell.fingerprint] = {**row, "category": cell.category}
+        return rows
 
     @cached_property
     def shown(self) -> list[Row]:
@@ -137,9 +149,7 @@ class StudyContext:
 
         The rows of two points of a search may be equal in all columns of a table.
         """
-        return (
-            [self.output.rows[f] for f in self.chosen_cells if f in self.output.rows] if self.is_search else self.rows
-        )
+        return [self._rows[f] for f in self.chosen_cells if f in self._rows] if self.is_search else self.rows
 
     @cached_property
     def comparisons(self) -> Sequence[Comparison]:
@@ -154,7 +164,7 @@ class StudyContext:
     @cached_property
     def cells(self) -> list[CellRecord]:
         """The finished cells of the study's record, in declared order."""
-        return [cell for cell in self.record.cells if cell.fingerprint in self.output.rows]
+        return [cell for cell in self.record.cells if cell.fingerprint in self._rows]
 
     @cached_property
     def point_cells(self) -> list[CellRecord]:
@@ -177,7 +187,7 @@ class StudyContext:
 
     def row(self, cell: CellRecord) -> Row:
         """The row of a finished cell."""
-        return self.output.rows[cell.fingerprint]
+        return self._rows[cell.fingerprint]
 
     def arm(self, cell: CellRecord) -> Arm:
         """The arm of a cell."""

@@ -53,18 +53,31 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
         Results(options.out).files.check_writable()
     catalogues: dict[str, dict[str, Category]] = {}
 
-    def read(dataset: DatasetConfig, categories: tuple[str, ...], tested: bool) -> dict[str, Category]:
-        key = json.dumps([dataset.model_dump(), categories, tested])
+    def read(
+        dataset: DatasetConfig, categories: tuple[str, ...], tested: bool, sides: tuple[int, ...] = ()
+    ) -> dict[str, Category]:
+        key = json.dumps([dataset.model_dump(), categories, tested, sides])
         if key not in catalogues:
-            catalogues[key] = read_catalogue(dataset, categories, demo_root, tested)
+            catalogues[key] = read_catalogue(dataset, categories, demo_root, tested, sides)
         return catalogues[key]
 
     declared = []
     for study in studies:
         source_datasets = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
         sources = [c for d in source_datasets.values() for c in read(d, (), False).values()]
-        declared.append(Declared(study, read(study.dataset, study.categories, True), sources))
-    return declared
+        declared.append(Declared(study, read(study.dataset, study.categories, True, study.sides), sources))
+    return _with_copies(declared)
+
+
+def _with_copies(declared: Sequence[Declared]) -> list[Declared]:
+    """Mark the categories that are copies of others under another name, so that each name has cells of its own."""
+    named: dict[str, str] = {}
+    marked = []
+    for each in declared:
+        first = {name: named.setdefault(category.shard, name) for name, category in each.categories.items()}
+        copies = {name: replace(c, is_copy=first[name] != name) for name, c in each.categories.items()}
+        marked.append(replace(each, categories=copies))
+    return marked
 
 
 def findings_of(declared: Sequence[Declared]) -> list[tuple[str, tuple[Finding, ...]]]:

@@ -13,6 +13,7 @@ from goodshot.runner.plan.plan import Plan, Trial, point_key
 from goodshot.runner.plan.planning import Declared, make_plan, plan_point
 from goodshot.runner.results.compaction import tidy
 from goodshot.runner.results.record import write_record
+from goodshot.runner.results.renaming import rename
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import Ledger
 from goodshot.runner.run.options import Options
@@ -54,6 +55,7 @@ class Work:
         work.results.files.check_writable()
         tidy(work.results)
         work._plan_earlier_points()
+        rename(work.results, {f: cell.columns for f, cell in work.plan.cells.items()})
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()
         work.skipped = frozenset(f for f, count in tries.items() if count >= MOST_TRIES and f not in finished)

@@ -104,6 +104,11 @@ class Study(Declaration):
         return tuple(map(cell_kind, self.cells))
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """The sides in pixels to which its cells resize images and masks."""
+        return tuple(sorted({kind.side(subject, self) for kind in self.own_kinds for subject in kind.subjects(self)}))
+
+    @property
     def judged_arm(self) -> Arm:
         """The arm whose cells decide the value of a point: the one that most of the searched fields change.
 

@@ -123,7 +123,8 @@ def test_turning_is_pillows(orientation: int) -> None:
 
 
 def scanned(root: Path) -> tuple[list[Sample], list[Finding]]:
-    return check(dataset_of("folder").list_category(root, "bolt"), "folder", "bolt")
+    report = check(dataset_of("folder").list_category(root, "bolt"), "folder", "bolt")
+    return list(report.samples), list(report.findings)
 
 
 @pytest.fixture

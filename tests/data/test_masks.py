@@ -10,14 +10,19 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from goodshot.components.data import Sample, category_fingerprint, decode_mask, encode_png, read_split, write_split
 from goodshot.components.data.checking import check
 from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.depth import turned
 from goodshot.components.data.images import read_mask
 from goodshot.components.data.layout import Finding
+from goodshot.components.data.masks import resized
 from goodshot.components.errors import BadInput
 from tests.data import miniatures
 
@@ -150,7 +155,8 @@ def test_values_that_cannot_be_a_mask_are_refused(value: float) -> None:
 
 
 def scanned(root: Path) -> tuple[list[Sample], list[Finding]]:
-    return check(dataset_of("folder").list_category(root, "bolt"), "folder", "bolt")
+    report = check(dataset_of("folder").list_category(root, "bolt"), "folder", "bolt")
+    return list(report.samples), list(report.findings)
 
 
 @pytest.fixture
@@ -180,8 +186,6 @@ def test_a_study_is_told_how_masks_were_read_and_which_are_blank(root: Path) -> 
 
 
 def test_an_unusual_mask_changes_the_identity_and_its_shard_is_plain(root: Path, tmp_path: Path) -> None:
-    import pyarrow as pa
-
     redrawn(masks(root)[0], lambda m: (m > 0).astype(np.uint8) * 100)
     samples, _ = scanned(root)
     (unusual,) = [m for s in samples for m in s.masks if m.rule]
@@ -197,3 +201,79 @@ def test_an_unusual_mask_changes_the_identity_and_its_shard_is_plain(root: Path,
             expected = decode_mask(mask.path.read_bytes())
             assert (decode_mask(files[sample.image_id][0]) == expected).all()
             assert read_mask(files[sample.image_id][0]).rule is None
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300), side=st.integers(1, 64), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_resizing_keeps_every_defect(height: int, width: int, side: int, seed: int) -> None:
+    marked = np.zeros((height, width), bool)
+    row, column = np.random.default_rng(seed).integers((height, width))
+    marked[row, column] = True
+    small = resized(marked, side)
+    assert small.shape == (side, side)
+    assert small.any()
+    by_nearest = np.asarray(Image.fromarray(marked).resize((side, side), Image.Resampling.NEAREST))
+    if by_nearest.any():
+        assert (small == by_nearest).all()
+    else:
+        touched = {int(row * side / height), int(np.ceil((row + 1) * side / height)) - 1}
+        assert set(np.flatnonzero(small.any(axis=1))) <= set(range(min(touched), max(touched) + 1))
+    assert not resized(np.zeros((height, width), bool), side).any()
+
+
+def test_a_scratch_that_nearest_neighbour_loses_is_counted_at_that_side_alone(root: Path) -> None:
+    def scratch(mask: np.ndarray) -> np.ndarray:
+        fine = np.zeros_like(mask)
+        fine[1, 1:4] = 255
+        return fine
+
+    redrawn(masks(root)[0], scratch)
+    listing = dataset_of("folder").list_category(root, "bolt")
+    side = min(Image.open(masks(root)[0]).size)
+    report = check(listing, "folder", "bolt", (4, side))
+    assert report.enlarged == {4}
+    assert [str(f) for f in report.findings if "too fine for 4x4 pixels" in f.problem]
+    assert not check(listing, "folder", "bolt").enlarged
+    marked = decode_mask(masks(root)[0].read_bytes(), 4)
+    assert marked[0].any()
+    assert not marked[2:].any()
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("is_upright", [True, False])
+def test_a_mask_that_was_drawn_on_stored_pixels_is_turned_with_its_photograph(
+    root: Path, orientation: int, is_upright: bool
+) -> None:
+    path = masks(root)[0]
+    (image,) = (root / "bolt/bad").rglob(f"{path.stem}.*")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(image).convert("RGB").crop((0, 0, 20, 12)).save(image, exif=exif)
+    drawn = np.zeros((12, 20), np.uint8)
+    drawn[2:5, 3:10] = 255
+    upright = turned(drawn, orientation) > 0
+    Image.fromarray((upright * 255).astype(np.uint8) if is_upright else drawn).save(path)
+    samples, findings = scanned(root)
+    (sample,) = [s for s in samples if s.image_path == image]
+    (mask,) = sample.masks
+    assert (sample.width, sample.height) == (12, 20)
+    assert (decode_mask(path.read_bytes(), orientation=mask.orientation) == upright).all()
+    assert [f.kind for f in findings] == ["noted"] * (not is_upright)
+    sink = root / "test.arrow"
+    with pa.OSFile(str(sink), "wb") as out:
+        write_split(samples, "test", out)
+    stored = read_split(sink, image_ids=[sample.image_id])
+    assert (decode_mask(stored["masks"].to_pylist()[0][0]) == upright).all()
+
+
+def test_where_sizes_cannot_tell_whether_a_mask_is_turned_it_is_said(root: Path) -> None:
+    path = masks(root)[0]
+    (image,) = (root / "bolt/bad").rglob(f"{path.stem}.*")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(image).convert("RGB").save(image, exif=exif)
+    _, (finding,) = scanned(root)
+    assert finding.path == path
+    assert f"is read as it is stored, but {image.name} is turned by its EXIF tag (orientation 3)" in finding.problem
+    Image.open(path).save(path, exif=exif)
+    assert not scanned(root)[1]

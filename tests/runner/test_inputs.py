@@ -11,6 +11,10 @@ import yaml
 from PIL import Image
 
 from goodshot.runner.cli import main
+from goodshot.runner.named import load_study
+from goodshot.runner.results.results import Results
+from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.options import Options
 from goodshot.runner.study.settings import NOT_YAML, read_yaml
 from tests.conftest import TINY
 from tests.data import miniatures
@@ -136,3 +140,58 @@ def test_merged_mappings_may_be_overridden_and_other_mistakes_are_one_line() -> 
     for text in ("!!map [a]", "!!bool z", "!!timestamp z", "{a: 1, a: 2}"):
         with pytest.raises(NOT_YAML):
             read_yaml(text)
+
+
+def swept(folder: Path, root: Path, out: Path, *options: str) -> tuple[list[tuple[str, str]], str]:
+    """The (category, arm) of every row of ``--out`` after a local sweep of the study with another root."""
+    study = str(folder.parents[1] / "study.yaml")
+    settings = ["categories=[]", "objects={}", f"dataset.root={root}", *options]
+    words = ["sweep", study, "--out", str(out), "--local", *(w for each in settings for w in ("--set", each))]
+    assert main(words) == 0
+    rows = Results(str(out)).read("results", ("category", "arm")).to_pylist()
+    return sorted((row["category"], row["arm"]) for row in rows), (out / "report.html").read_text()
+
+
+def test_a_renamed_category_keeps_its_rows_under_the_new_name_and_a_copy_has_its_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    out = tmp_path / "out"
+    assert swept(folder, folder.parent, out)[0] == [("bolt", "original")]
+    capsys.readouterr()
+    renamed = shutil.copytree(folder.parent, tmp_path / "renamed")
+    (renamed / "bolt").rename(renamed / "screw")
+    rows, report = swept(folder, renamed, out)
+    assert rows == [("screw", "original")]
+    assert ">screw<" in report
+    assert "1 finished, 0 to run" in capsys.readouterr().out
+    shutil.copytree(renamed / "screw", renamed / "screw_lot2")
+    rows, report = swept(folder, renamed, out)
+    assert rows == [("screw", "original"), ("screw_lot2", "original")]
+    assert ">screw_lot2<" in report
+    said = capsys.readouterr().out
+    assert "2 cells of 1 studies: 1 finished, 1 to run" in said
+    assert main(["verify", str(out)]) == 0
+    assert swept(folder, renamed, out)[0] == rows
+
+
+def test_a_scratch_too_fine_for_the_detector_is_said_and_only_then_another_cell(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fingerprints() -> set[str]:
+        study = load_study(str(folder.parents[1] / "study.yaml"), [])
+        return {*plan_studies([study], Options(str(folder.parents[1] / "out"))).cells}
+
+    mask = next((folder / "masks/scratch").iterdir())
+    image = folder / "bad/scratch" / mask.name
+    Image.open(image).resize((900, 300)).save(image)
+    wide = np.zeros((300, 900), np.uint8)
+    wide[100:200, 300:600] = 255
+    Image.fromarray(wide).save(mask)
+    before = fingerprints()
+    assert "too fine" not in planned(folder, capsys)[1]
+    wide[:] = 0
+    wide[1, 301:600] = 255
+    Image.fromarray(wide).save(mask)
+    assert before.isdisjoint(fingerprints())
+    assert "1 defective image has a mask too fine for 64x64 pixels" in planned(folder, capsys)[1]

@@ -1,0 +1,46 @@
+"""Give finished rows the names that a run has for their photographs.
+
+Rows are identified by content. If a category is renamed, its finished rows stand for it under its new name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from goodshot.runner.results.compaction import PATIENCE_SECONDS, compact, compacting
+from goodshot.runner.results.results import Results
+
+NAMES = ("dataset", "category")
+"""The columns of a row that name its photographs and are no part of its identity."""
+
+
+def rename(results: Results, planned: Mapping[str, Mapping[str, str]]) -> int:
+    """Change the ``NAMES`` of finished rows to the planned ones; returns how many rows were changed.
+
+    While another driver moves rows of the same ``--out``, nothing is changed.
+
+    Args:
+        planned: the columns ``NAMES`` of cells, by fingerprint.
+    """
+    rows = results.rows(NAMES)
+    changed = {f: names for f, names in planned.items() if f in rows and any(rows[f][n] != names[n] for n in NAMES)}
+    if not changed:
+        return 0
+
+    def renamed(table: pa.Table) -> pa.Table:
+        fingerprints = table["fingerprint"].to_pylist()
+        for name in NAMES:
+            old = table[name].to_pylist()
+            new = [changed[f][name] if f in changed else value for f, value in zip(fingerprints, old, strict=True)]
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, table.schema.field(at), pa.array(new, table.schema.field(at).type))
+        return table
+
+    with compacting(results, PATIENCE_SECONDS) as mine:
+        if not mine:
+            return 0
+        compact(results)
+        results.parts.change("results", changed, renamed)
+    return len(changed)
