@@ -30,6 +30,10 @@ from goodshot.runner.stages.costs import Cost
 from goodshot.runner.store.artifacts import Store
 
 
+START_SECONDS = 10.0
+"""The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
+
+
 class StageMaker:
     """Makes the stages of a plan that the store does not hold yet.
 
@@ -62,6 +66,8 @@ class StageMaker:
         """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
         self.cpus_of_tasks = 0.0
         """The CPUs that submitted Ray tasks request, running or queued."""
+        self.seconds_of_tasks = 0.0
+        """The expected CPU seconds of these tasks."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -120,12 +126,15 @@ class StageMaker:
             report = await pool.run(job)
         else:
             # Queued tasks count too: they make idle actors free their CPUs.
-            self.cpus_of_tasks += job.share.cpus
+            cpus, seconds = job.share.cpus, job.share.cpus * self.seconds(job)
+            self.cpus_of_tasks += cpus
+            self.seconds_of_tasks += seconds
             try:
-                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
+                task = run_job.options(num_cpus=cpus, num_gpus=job.share.gpus)
                 report = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
             finally:
-                self.cpus_of_tasks -= job.share.cpus
+                self.cpus_of_tasks -= cpus
+                self.seconds_of_tasks -= seconds
         self._account(stage, report)
         return report
 
@@ -230,6 +239,9 @@ class StageMaker:
         return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
-        """Whether tasks and actors together request more CPUs than the cluster has."""
-        cpus_of_actors = sum(pool.cpus for pool in self._pools.values())
-        return self.cpus_of_tasks + cpus_of_actors > sum(node.get("CPU", 0) for node in self.shares.nodes)
+        """Whether tasks wait for the CPUs of actors, for longer than a new process needs to start."""
+        cpus = sum(node.get("CPU", 0) for node in self.shares.nodes)
+        without_actors = cpus - sum(pool.cpus for pool in self._pools.values())
+        if self.cpus_of_tasks <= without_actors:
+            return False
+        return without_actors <= 0 or self.seconds_of_tasks / without_actors > START_SECONDS
