@@ -109,7 +109,7 @@ def test_a_compound_has_the_words_of_its_head_noun(capsys: pytest.CaptureFixture
     assert main(["prompts", "magnetic tile", "--wordnet", "extract", "--sense", "tile.n.01", "--top", "0"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("magnetic tile: not in WordNet, so its words are those of tile; ")
-    assert re.search(r"magnetic tile: \d+ words of WordNet \(embedded 3\.0\)", shown)
+    assert re.search(r"magnetic tile: \d+ words\s+of\s+WordNet\s+\(embedded\s+3\.0\)", shown)
     assert "a magnetic tile with roofing tile" in shown
     assert main(["prompts", "tile", *EMBEDDED]) == 0
     assert "not in WordNet" not in capsys.readouterr().out
