@@ -110,7 +110,7 @@ def test_a_compound_has_the_words_of_its_head_noun(capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert shown.startswith("magnetic tile: not in WordNet, so its words are those of tile; ")
     assert re.search(r"magnetic tile: \d+ words\s+of\s+WordNet\s+\(embedded\s+3\.0\)", shown)
-    assert "a magnetic tile with roofing tile" in shown
+    assert "a magnetic tile with tessera" in shown
     assert main(["prompts", "tile", *EMBEDDED]) == 0
     assert "not in WordNet" not in capsys.readouterr().out
 
