@@ -1,27 +1,29 @@
 """WordNet's nouns through NLTK's reader, with cached answers.
 
-Importing NLTK and reading the index of 117,000 nouns takes three seconds, so both are done only for a question that
+Importing NLTK takes a second or more, and reading the files half a second, so both are done only for a question that
 `remembered` has no cached answer to.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import cache_dir
 
-EXTRACT = Path(__file__).with_name("wordnet_extract")
+EMBEDDED = Path(__file__).with_name("wordnet_nouns.zip") / "wordnet"
+"""The whole noun part of WordNet 3.0, which comes with this package (`embed` writes it)."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,8 @@ class Database:
     def version(self) -> str:
         """For example "3.0"; read from the licence at the beginning of data.noun."""
         try:
-            if _is_zipped(self.root):
-                with zipfile.ZipFile(self.root.parent) as archive, archive.open(f"{self.root.name}/data.noun") as file:
-                    start = file.read(4000)
-            else:
-                with (self.root / "data.noun").open("rb") as file:
-                    start = file.read(4000)
+            with self.file("data.noun") as file:
+                start = file.read(4000)
         except (OSError, KeyError, zipfile.BadZipFile) as cause:
             raise GoodshotError(f"WordNet at {self.root} cannot be read: {cause}; install it anew") from cause
         found = re.search(rb"WordNet (\d+(?:\.\d+)?) Copyright", start)
@@ -51,12 +49,22 @@ class Database:
             raise GoodshotError(f"WordNet at {self.root} cannot be read: no version in data.noun; install it anew")
         return found[1].decode()
 
+    @contextmanager
+    def file(self, name: str) -> Iterator[IO[bytes]]:
+        """Open one of the database's files. Raises `OSError`, `KeyError` or `zipfile.BadZipFile` if that fails."""
+        if _is_zipped(self.root):
+            with zipfile.ZipFile(self.root.parent) as archive, archive.open(f"{self.root.name}/{name}") as file:
+                yield file
+        else:
+            with (self.root / name).open("rb") as file:
+                yield file
+
     @property
     def reader(self) -> Any:
         """NLTK's reader, opened once per process."""
         import nltk.data
 
-        # It opens only files inside the folders registered here, and opens some of them late.
+        # NLTK accepts a database only inside the folders registered here.
         folder = str(self.root.parents[2] if _is_zipped(self.root) else self.root)
         if folder not in nltk.data.path:
             nltk.data.path.append(folder)
@@ -120,35 +128,66 @@ def _code() -> str:
 @lru_cache(maxsize=4)
 def _reader(root: Path) -> Any:
     try:
-        # The trailing slash tells the reader that it is a folder inside an archive.
-        return _reader_class()(f"{root}/" if _is_zipped(root) else str(root), None)
-    except (OSError, ValueError, AssertionError, KeyError) as cause:
+        return _reader_class()(Database(root))
+    except (OSError, ValueError, AssertionError, KeyError, IndexError, zipfile.BadZipFile) as cause:
         raise GoodshotError(f"WordNet at {root} cannot be read: {cause}; install it anew") from cause
+
+
+class NounIndex(Mapping[str, dict[str, list[int]]]):
+    """The text of index.noun as the mapping that NLTK's reader makes of it: noun → {"n": addresses of its senses}.
+
+    A line is parsed when its noun is asked for. NLTK parses all 117,000 at once, which takes seconds.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._lines = {line.partition(" ")[0]: line for line in text.splitlines() if not line.startswith(" ")}
+
+    def __getitem__(self, noun: str) -> dict[str, list[int]]:
+        fields = self._lines[noun].split()
+        return {"n": [int(address) for address in fields[-int(fields[2]) :]]}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
 
 @lru_cache(maxsize=1)
 def _reader_class() -> Any:
-    from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
     class NounReader(WordNetCorpusReader):  # type: ignore[misc]
-        """NLTK's reader without its mapping to other languages, which needs index.sense and takes seconds."""
+        """NLTK's reader of nouns alone: it opens no file of another part of speech, and maps no other languages."""
 
-        def __init__(self, root: Any, omw_reader: Any) -> None:
+        def __init__(self, database: Database) -> None:
             import warnings
 
+            self._database = database
+            # The trailing slash tells NLTK that the root is a folder inside an archive.
+            root = f"{database.root}/" if _is_zipped(database.root) else str(database.root)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The multilingual functions")
-                try:
-                    super().__init__(root, omw_reader)
-                except WordNetError as cause:
-                    raise ValueError(str(cause)) from cause
-
-        def map_wn(self, version: str = "wordnet") -> None:
-            """No mapping: only English is read."""
+                super().__init__(root, None)
 
         def open(self, file: str) -> Any:
+            # NLTK's own method refuses files that the user's group may write, as files often are.
+            database = self._database
             if file == "lexnames":  # a list of 45 constants that Debian's package lacks
-                return (EXTRACT / file).open(encoding="utf-8")
-            return super().open(file)
+                database = Database(EMBEDDED)
+            with database.file(file) as content:
+                return io.TextIOWrapper(io.BytesIO(content.read()), encoding="utf-8")
+
+        def _load_lemma_pos_offset_map(self) -> None:
+            self._lemma_pos_offset_map = NounIndex(self.open("index.noun").read())
+
+        def _load_exception_map(self) -> None:
+            self._exception_map = {"n": {form: bases for form, *bases in map(str.split, self.open("noun.exc"))}}
+
+        def _scan_satellites(self) -> None:
+            """No satellites, because these are adjectives."""
+
+        def map_wn(self, version: str = "wordnet") -> None:
+            """No mapping, because only English is read."""
 
     return NounReader

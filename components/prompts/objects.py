@@ -7,7 +7,7 @@ from goodshot.components.errors import BadInput
 
 
 def known_objects() -> dict[str, str]:
-    """Returns category → object of every dataset. The embedded WordNet extract covers exactly these objects."""
+    """Returns category → object of every dataset."""
     # Imported here: the readers of datasets need numpy, and a light driver that knows words alone does not.
     from goodshot.components.data import datasets
 
@@ -17,8 +17,8 @@ def known_objects() -> dict[str, str]:
 def object_for(category: str, overrides: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the object name of a category: `overrides` first, then the datasets' nouns, then the category's own name.
 
-    Underscores in a category without either become spaces. The name serves as WordNet lemma and in the
-    prompt. Raises `BadInput` for an empty name.
+    Underscores in a category without either become spaces. The name stands in the prompt, and its words are those of
+    its noun in WordNet. Raises `BadInput` for an empty name.
     """
     name = overrides.get(category) or known_objects().get(category) or category.replace("_", " ")
     if not name.strip() or (category in overrides and not overrides[category].strip()):

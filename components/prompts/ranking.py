@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -39,6 +39,9 @@ class PromptConfig(Config):
 
     `senses` names the noun senses to use ("nut.n.03": the third of "nut"); for an object without a
     named sense all senses are used.
+
+    `naive_if_unknown`: an object that is no noun in WordNet has one prompt without words, "a photo of a {object}";
+    otherwise it is an error.
     """
 
     hops: int = Field(default=1, ge=1, le=3)
@@ -48,6 +51,13 @@ class PromptConfig(Config):
     threshold: float = Field(default=0.5, ge=0, le=2)
     keep: Keep = "farther"
     wordnet: Source = "auto"
+    naive_if_unknown: bool = False
+
+    @field_validator("wordnet", mode="before")
+    @classmethod
+    def _by_its_name(cls, source: Any) -> Any:
+        # the name of the embedded WordNet in studies that were written when it was an extract
+        return "embedded" if source == "extract" else source
 
     @field_validator("template")
     @classmethod
@@ -74,7 +84,7 @@ class PromptConfig(Config):
 
 @dataclass(frozen=True)
 class Candidate:
-    """One S_t of the paper: a prompt and its word."""
+    """One S_t of the paper: a prompt and its word, which is empty in the naive prompt of an object without words."""
 
     prompt: str
     word: str
@@ -113,6 +123,8 @@ class Listed:
 class Ranking(Config):
     """All candidates of one support by descending cosine (Fig. 8), and the two comparators without a word.
 
+    Of an object without words the naive prompt is the only candidate.
+
     `threshold` and `keep` are those of stage 1; None in rankings stored before they were added.
     """
 
@@ -134,6 +146,13 @@ class Ranking(Config):
         """The kept prompt of lowest cosine, among equals the alphabetically first."""
         return min(self._kept(), key=lambda row: (row.cosine, row.prompt))
 
+    @property
+    def comparators(self) -> dict[Literal["only word", "naive"], Prompt]:
+        """The comparison texts by their names, without one that is itself a candidate."""
+        candidates = {row.prompt for row in self.rows}
+        both: dict[Literal["only word", "naive"], Prompt] = {"only word": self.only_word, "naive": self.naive}
+        return {name: prompt for name, prompt in both.items() if prompt.prompt not in candidates}
+
     def prompt(self, kind: PromptKind) -> str:
         """Return the text of the prompt that `kind` names."""
         chosen = {"best": self.best, "worst": self.worst, "only_word": self.only_word, "naive": self.naive}
@@ -150,7 +169,7 @@ class Ranking(Config):
             for i, row in enumerate(self.rows)
             if i in shown or row.prompt in names
         ]
-        lines += [Listed("only word", None, self.only_word, None), Listed("naive", None, self.naive, None)]
+        lines += [Listed(name, None, prompt, None) for name, prompt in self.comparators.items()]
         return sorted(lines, key=lambda line: -line.prompt.cosine)
 
     def to_json(self) -> str:
@@ -170,8 +189,12 @@ class Ranking(Config):
 
 
 def candidates(object_name: str, words: Iterable[str], template: str = "a {object} with {word}") -> list[Candidate]:
-    """Return one candidate prompt for each word, in the words' order: "a hazelnut with cobnut"."""
-    return [Candidate(template.format(object=object_name, word=word), word) for word in words]
+    """Return one candidate prompt for each word, in the words' order: "a hazelnut with cobnut".
+
+    Without words the naive prompt is the only candidate: "a photo of a hazelnut".
+    """
+    with_words = [Candidate(template.format(object=object_name, word=word), word) for word in words]
+    return with_words or [Candidate(NAIVE.format(object=object_name), "")]
 
 
 def rank(
@@ -186,7 +209,7 @@ def rank(
     image_embeddings: (K, d), unit rows, of the K originals by the same `encoder`; f(I^o) is their
     normalised mean. Stage 1 drops outliers by distance (see `PromptConfig`: with CLIP and ConSE the printed
     rule keeps everything), stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators are
-    not subject to stage 1.
+    not subject to stage 1, nor is a candidate without a word, beside which there is no other.
 
     Raises `BadInput` without images or candidates, for embeddings that are not finite unit rows of length
     d, and where stage 1 keeps nothing (naming the distances and the field to change).
@@ -199,7 +222,9 @@ def rank(
     prompts = [only_word, naive, *(candidate.prompt for candidate in chosen)]
     scored = _score(image, object_name, prompts, encoder)
     rows = [
-        RankedPrompt(**prompt.model_dump(), word=candidate.word, kept=_keeps(prompt.distance, config))
+        RankedPrompt(
+            **prompt.model_dump(), word=candidate.word, kept=not candidate.word or _keeps(prompt.distance, config)
+        )
         for candidate, prompt in zip(chosen, scored[2:], strict=True)
     ]
     _require_some(rows, config)

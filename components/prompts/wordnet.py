@@ -1,8 +1,8 @@
-"""The words that WordNet relates to an object (§4.1.1): from NLTK's data, Debian's, or the embedded extract.
+"""The words that WordNet relates to an object (§4.1.1): from NLTK's data, Debian's, or the embedded database.
 
-Every source has the same database files and is read by NLTK's reader (`database`); only the folder differs. For the
-objects that the extract covers the three give the same words and senses, as all contain WordNet 3.0. Nothing is
-downloaded. NLTK's data may lie in any of NLTK's folders, or where `goodshot fetch wordnet` writes it.
+Every source has the same database files and is read by NLTK's reader (`database`); only the folder differs. The three
+give the same words and senses, as all contain the nouns of WordNet 3.0. Nothing is downloaded. NLTK's data may lie in
+any of NLTK's folders, or where `goodshot fetch wordnet` writes it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from goodshot.components.errors import BadInput
-from goodshot.components.prompts.database import EXTRACT, Database, holds_nouns
+from goodshot.components.prompts.database import EMBEDDED, Database, holds_nouns
 from goodshot.components.weights.registry import nltk_corpora
 
-Source = Literal["auto", "nltk", "debian", "extract"]
+Source = Literal["auto", "nltk", "debian", "embedded"]
 Relation = Literal[
     "synonyms",
     "hypernyms",
@@ -38,31 +38,26 @@ RELATIONS: tuple[Relation, ...] = get_args(Relation)
 """All relations. Instance relations are left out on purpose, because they lead to proper names."""
 
 DEBIAN = Path("/usr/share/wordnet")
-COVERED = "covered"
-"""The extract's list of covered lemmas; its first line is the number of hops covered around them."""
-
 NEAREST = 5
-_FULL = "a full WordNet: goodshot fetch wordnet, or apt install wordnet-base"
 _SENSE = re.compile(r"(?P<lemma>\S+)\.n\.(?P<number>0*[1-9]\d*)")
 
 
 class UnknownWord(BadInput):
-    """An object that this WordNet does not contain.
+    """An object that is no noun in WordNet: `problem` says so, `nearest` are the most similar nouns."""
 
-    `problem` says so, `nearest` are the most similar nouns in it, `install` names a larger WordNet, if there is one.
-    """
-
-    def __init__(self, problem: str, nearest: tuple[str, ...] = (), install: str = "") -> None:
-        super().__init__(problem, nearest, install)
-        self.problem, self.nearest, self.install = problem, nearest, install
+    def __init__(self, problem: str, nearest: tuple[str, ...] = ()) -> None:
+        super().__init__(problem, nearest)
+        self.problem, self.nearest = problem, nearest
 
     def __str__(self) -> str:
-        return self.with_remedy("name the object by another noun (the study's objects: {category: noun}, or --object)")
+        return self.with_remedy(
+            "name the object by another noun (the study's objects: {category: noun}, or --object), "
+            "or do without words: --no-words"
+        )
 
     def with_remedy(self, remedy: str) -> str:
         """Return the whole line with another remedy, for commands that name the object in another way."""
-        nearest = ", ".join(self.nearest) or "none"
-        return f"{self.problem}; nearest: {nearest}; {remedy}" + f", or install {self.install}" * bool(self.install)
+        return f"{self.problem}; nearest: {', '.join(self.nearest) or 'none'}; {remedy}"
 
 
 @dataclass(frozen=True)
@@ -97,12 +92,39 @@ def sense_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class WordNet:
-    """An opened WordNet. `source` names it with its version ("nltk 3.0", "debian 3.0", "extract 3.0")."""
+    """An opened WordNet. `source` names it with its version ("nltk 3.0", "debian 3.0", "embedded 3.0")."""
 
     source: str
     _database: Database = field(repr=False)
-    _covered: frozenset[str] | None = None
-    _hops: int | None = None
+
+    def noun_of(self, name: str) -> str | None:
+        """Return the noun whose words describe the object of this name, in its base form; None if there is none.
+
+        It is the whole name if that is a noun ("pill bottle", "Pushpins"), else its head noun: in English the end of a
+        compound. It is sought in three steps.
+
+        1. Spaces, underscores and hyphens separate words ("hex-nut").
+        2. Last words that contain a digit or are a single letter are left out ("bottle lot2", "tile b"). A name of one
+           word loses the digits at its end ("macaroni1").
+        3. The longest end that is a noun counts ("aluminium hex nut" → "hex nut" if that is a noun, else "nut"). If
+           the last word is no noun, there is none.
+        """
+        return next(iter(self._nouns(name).values()), None)
+
+    def head_of(self, name: str) -> str | None:
+        """Return `noun_of` if that is not the whole name, else None."""
+        return self._nouns(name).get("head")
+
+    def _nouns(self, name: str) -> dict[str, str]:
+        return self._database.remembered({"noun": _lemma(name)}, lambda: self._find_noun(name))
+
+    def _find_noun(self, name: str) -> dict[str, str]:
+        if whole := self._database.base_form(_lemma(name)):
+            return {"whole": whole}
+        words = _name_words(name)
+        ends = ("_".join(words[start:]) for start in range(len(words)))
+        head = next(filter(None, (self._database.base_form(end) for end in ends if len(end) > 1)), None)
+        return {"head": head} if head else {}
 
     def words(
         self, lemma: str, hops: int = 1, relations: Sequence[Relation] = RELATIONS, senses: Sequence[str] = ()
@@ -111,11 +133,11 @@ class WordNet:
 
         Lower-cased, spaces for underscores, the lemma itself excluded. "synonyms" adds the words of the
         senses themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins")
-        counts as its base form, and both are excluded. `senses` are names as in `sense_name`; empty: all.
+        counts as its base form, a name that is no noun as its head noun (`noun_of`), and both are excluded. `senses`
+        are names as in `sense_name`; empty: all.
 
-        Raises `UnknownWord` for a word that is not a noun of this WordNet, `BadInput` for `hops` < 1, an unknown
-        relation, a lemma that the extract does not cover, and a sense that the lemma does not have or that has no
-        words.
+        Raises `UnknownWord` for a name without a noun in WordNet, `BadInput` for `hops` < 1, an unknown relation, and a
+        sense that the lemma does not have or that has no words.
         """
         return tuple(sorted(self.relations_of(lemma, hops, relations, senses)))
 
@@ -132,7 +154,7 @@ class WordNet:
     def _relations_of(
         self, lemma: str, hops: int, relations: Sequence[Relation], senses: Sequence[str]
     ) -> dict[str, str]:
-        base = self._base_form(lemma, hops)
+        base = self._known_noun(lemma)
         frontier = self._chosen(lemma, base, senses)
         reached = set(frontier)
         found: dict[str, str] = {}
@@ -157,7 +179,7 @@ class WordNet:
 
     def senses(self, lemma: str) -> tuple[Sense, ...]:
         """Return all noun senses of `lemma`, the most frequent first. Raises as `words` does."""
-        base = self._base_form(lemma, 1)
+        base = self._known_noun(lemma)
         return tuple(
             Sense(f"{base}.n.{k:02d}", _gloss(synset), tuple(sorted(_names(synset) - _itself(lemma, base))))
             for k, synset in enumerate(self._database.senses(base), start=1)
@@ -192,37 +214,30 @@ class WordNet:
         return [by_name[sense_name(sense)] for sense in senses] or own
 
     def _spellings(self, lemma: str) -> set[str]:
-        return {_lemma(lemma), self._database.base_form(_lemma(lemma)) or ""}
+        return {_lemma(lemma), self.noun_of(lemma) or ""}
 
-    def _base_form(self, lemma: str, hops: int) -> str:
+    def _known_noun(self, lemma: str) -> str:
+        noun = self.noun_of(lemma)
+        if noun is None:
+            raise UnknownWord(f"{lemma!r} is no noun in WordNet ({self.source})", self._nearest(lemma))
+        return noun
+
+    def _nearest(self, lemma: str) -> tuple[str, ...]:
+        """Return the nouns among the name's own words, then nouns of similar spelling."""
+        own = filter(None, map(self._database.base_form, _name_words(lemma)))
         name = _lemma(lemma)
-        base = self._database.base_form(name) if name else None
-        if self._covered is not None and base not in self._covered:
-            problem = f"{lemma!r} is none of the {len(self._covered)} objects in the embedded extract of WordNet"
-            raise UnknownWord(problem, self._nearest_covered(name), _FULL)
-        if self._covered is not None and hops > (self._hops or 0):
-            raise BadInput(
-                f"{lemma!r} at {hops} hops is not in the embedded extract of WordNet, which reaches {self._hops}; "
-                f"lower hops, or install {_FULL}"
-            )
-        if base is None:
-            raise UnknownWord(f"{lemma!r} is no noun in WordNet ({self.source})", self._nearest(name))
-        return base
-
-    def _nearest(self, name: str) -> tuple[str, ...]:
         # a comparison with all 117,000 takes seconds, and similar nouns have similar lengths
         similar = [noun for noun in self._database.lemmas() if abs(len(noun) - len(name)) <= 3]
-        # for a compound that WordNet lacks, its last noun is the best description
-        head = self._database.base_form(name.rpartition("_")[2]) if "_" in name else None
-        nearest = ([head] if head else []) + get_close_matches(name, similar, n=NEAREST, cutoff=0.6)
+        nearest = [*own, *get_close_matches(name, similar, n=NEAREST, cutoff=0.6)]
         return tuple(word.replace("_", " ") for word in dict.fromkeys(nearest))[:NEAREST]
 
-    def _nearest_covered(self, name: str) -> tuple[str, ...]:
-        """The covered objects that the word is related to ("filbert" → "hazelnut"), then those of similar spelling."""
-        objects = [lemma.replace("_", " ") for lemma in sorted(self._covered or ())]
-        spelt = sorted(objects, key=lambda each: -SequenceMatcher(None, each, name).ratio())
-        related = [each for each in spelt if name.replace("_", " ") in self.words(each)]
-        return tuple(dict.fromkeys([*related, *spelt]))[:NEAREST]
+
+def _name_words(name: str) -> list[str]:
+    """Return the words of an object's name without a number or letter at its end, as `WordNet.noun_of` says."""
+    words = re.split(r"[\s_-]+", name.lower().strip())
+    while len(words) > 1 and (len(words[-1]) <= 1 or re.search(r"\d", words[-1])):
+        words.pop()
+    return [words[0].rstrip("0123456789")] if len(words) == 1 else words
 
 
 def _noun_of(sense: str) -> str:
@@ -246,24 +261,26 @@ def _gloss(synset: Any) -> str:
 
 
 def open_wordnet(source: Source = "auto") -> WordNet:
-    """Open a WordNet: NLTK's data if present, else Debian's, else the embedded extract; or the named source.
+    """Open a WordNet: NLTK's data if present, else Debian's, else the embedded one; or the named source.
 
     Raises `BadInput` if the named source is not on this machine.
     """
     if source not in get_args(Source):
         raise BadInput(f"unknown WordNet source {source!r}; known: {', '.join(get_args(Source))}")
-    for kind in ("nltk", "debian", "extract") if source == "auto" else (source,):
+    for kind in ("nltk", "debian", "embedded") if source == "auto" else (source,):
         root = next(filter(holds_nouns, _roots(kind)), None)
         if root is not None:
-            return _opened(kind, root)
-    where = "in nltk.data.path" if source == "nltk" else f"at {DEBIAN}"
-    raise BadInput(f"no WordNet of source {source!r} {where}; use source extract, or install {_FULL}")
+            database = Database(root)
+            return WordNet(f"{kind} {database.version}", database)
+    if source == "nltk":
+        raise BadInput("no WordNet of source 'nltk' in nltk.data.path; use source embedded, or goodshot fetch wordnet")
+    raise BadInput(f"no WordNet of source {source!r} at {DEBIAN}; use source embedded, or apt install wordnet-base")
 
 
 def _roots(kind: str) -> list[Path]:
     """Return the possible locations of a source: folders, and folders inside zip archives."""
     if kind != "nltk":
-        return [DEBIAN if kind == "debian" else EXTRACT]
+        return [DEBIAN if kind == "debian" else EMBEDDED]
     corpora = [*(Path(folder) / "corpora" for folder in nltk_folders()), nltk_corpora()]
     return [folder / "wordnet" for folder in corpora] + [folder / "wordnet.zip" / "wordnet" for folder in corpora]
 
@@ -277,12 +294,3 @@ def nltk_folders() -> list[str]:
     system = [f"/usr/{folder}/nltk_data" for folder in ("share", "local/share", "lib", "local/lib")]
     # not Path's expanduser, which raises if a user has no home, as in many containers
     return [os.path.expanduser(folder) for folder in (*given, "~/nltk_data", *own, *system)]  # noqa: PTH111
-
-
-def _opened(kind: str, root: Path) -> WordNet:
-    database = Database(root)
-    source = f"{kind} {database.version}"
-    if kind != "extract":
-        return WordNet(source, database)
-    hops, *covered = (EXTRACT / COVERED).read_text(encoding="utf-8").split()
-    return WordNet(source, database, frozenset(covered), int(hops))

@@ -40,7 +40,7 @@ def _below_cache(name: str) -> Callable[[], Path]:
 
 
 def nltk_corpora() -> Path:
-    """Where the whole WordNet is kept: below a folder that is registered with NLTK when WordNet is opened."""
+    """Where NLTK's WordNet is kept: below a folder that is registered with NLTK when WordNet is opened."""
     return cache_dir() / "nltk_data" / "corpora"
 
 
@@ -398,7 +398,7 @@ FIXED: Mapping[str, Pretrained] = MappingProxyType(
             ),
             Pretrained(
                 WORDNET,
-                "the whole of WordNet 3.0 (without it: the embedded extract around the named categories)",
+                "WordNet 3.0 as NLTK publishes it (without it: the embedded nouns, which are the same)",
                 (
                     AtURL(
                         "https://raw.githubusercontent.com/nltk/nltk_data/"

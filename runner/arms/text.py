@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from goodshot.components.encoders import encoder_identity
 from goodshot.components.generator.config import Variance, detail_side
-from goodshot.components.prompts import object_for, open_wordnet
+from goodshot.components.prompts import object_for, open_wordnet, words_of
 from goodshot.components.prompts.wordnet import WordNet
 from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
@@ -111,10 +111,9 @@ def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
     config = study.prompt
     object_name = object_for(category, study.objects)
     objects = (object_for(c.name, study.objects) for c in planner.categories.values())
-    senses = wordnet.own_senses(object_name, config.senses, objects)
-    words = wordnet.words(object_name, config.hops, config.relations, senses)
-    # The words themselves are part of the identity below, not their source and senses.
-    ranking = config.model_dump(mode="json", exclude={"wordnet", "senses"})
+    words = words_of(object_name, config, wordnet, objects)
+    # The words themselves are part of the identity below, not how they were chosen.
+    ranking = config.model_dump(mode="json", exclude={"wordnet", "senses", "naive_if_unknown"})
     options = {**ranking, "encoder": planner.once(encoder_of)}
     inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
     return planner.add(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.cli.options import Settings, stdout
+from goodshot.runner.cli.options import NO_WORDS, NoWords, Settings, stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def generate(
     images: Annotated[
         str, typer.Option(help="Folder with photographs of good products; one is enough.", metavar="DIR")
     ],
-    object_name: Annotated[str, typer.Option("--object", help="The object shown: a noun that WordNet has.")],
+    object_name: Annotated[str, typer.Option("--object", help="The object shown: a noun, or a name that ends in one.")],
     out: Annotated[str, typer.Option(help="Folder for the images; run again to continue.", metavar="DIR")],
     copies: Annotated[int | None, typer.Option(help="Number of images to make (default: 20).", min=1)] = None,
     iterations: Annotated[
@@ -31,6 +31,7 @@ def generate(
     vq_weight: Annotated[float | None, typer.Option(help="λ: weight of the VQGAN's loss (default: 1).", min=0)] = None,
     seed: Annotated[int, typer.Option(help="Seed of training and sampling.", min=0)] = 0,
     settings: Settings = None,
+    no_words: NoWords = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only write OUT/preview.png, the generator's training views.")
     ] = False,
@@ -45,6 +46,7 @@ def generate(
     """Make good images from your own photographs: no dataset, no cluster, one command."""
     from pathlib import Path
 
+    from goodshot.components.prompts import note_on, open_wordnet
     from goodshot.runner.named import load_study
     from goodshot.runner.photographs.generate import Photographs, check_settings
     from goodshot.runner.photographs.generate import preview as write_preview
@@ -52,7 +54,7 @@ def generate(
     point = {"copies": copies, "iterations": iterations, "vq_weight": vq_weight, "support_seeds": seed}
     point_settings = [f"{name}={value}" for name, value in point.items() if value is not None]
     check_settings(settings or [])
-    study = load_study("generate", [*point_settings, *(settings or [])])
+    study = load_study("generate", [*point_settings, *(settings or []), *([NO_WORDS] if no_words else [])])
     photographs = Photographs(folder=Path(images).expanduser(), object_name=object_name)
     folder = Path(out).expanduser()
     for note in photographs.notes():
@@ -60,11 +62,13 @@ def generate(
     if preview:
         typer.echo(write_preview(photographs, folder, study.augmentation, seed))
         return
+    if note := note_on(object_name, study.prompt, open_wordnet(study.prompt.wordnet)):
+        typer.echo(note, err=True)
     _generate(photographs, study, folder, device, workers)
 
 
 def prompts(
-    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun that WordNet has.")],
+    object_name: Annotated[str, typer.Argument(metavar="OBJECT", help="A noun, or a name that ends in one.")],
     images: Annotated[
         str | None,
         typer.Option(help="Photographs of the object, a folder or a file: ranks the prompts.", metavar="DIR"),
@@ -88,7 +92,7 @@ def prompts(
         str | None, typer.Option(help="Prompts that stage 1 keeps: farther (as in the paper) or nearer.")
     ] = None,
     wordnet: Annotated[
-        str | None, typer.Option(help="Source: auto, nltk, debian or extract (default: auto).", metavar="SOURCE")
+        str | None, typer.Option(help="Source: auto, nltk, debian or embedded (default: auto).", metavar="SOURCE")
     ] = None,
     top: Annotated[int, typer.Option(help="Number of prompts to show; 0 shows all.", min=0)] = 20,
     json: Annotated[str | None, typer.Option(help="File for the whole ranking.", metavar="FILE")] = None,
@@ -98,7 +102,7 @@ def prompts(
     from functools import partial
     from pathlib import Path
 
-    from goodshot.components.prompts import open_wordnet
+    from goodshot.components.prompts import note_on, open_wordnet
     from goodshot.runner.photographs import prompts as commands
 
     console = stdout()
@@ -109,6 +113,8 @@ def prompts(
     database = open_wordnet(config.wordnet)
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     name = commands.known(object_name, database, partial(commands.pick, console=console) if interactive else None)
+    if note := note_on(name, config, database):
+        console.print(note, highlight=False, soft_wrap=True)
     if senses:
         commands.print_senses(console, name, database)
         return

@@ -37,6 +37,14 @@ CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (def
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
 ]
+NoWords = Annotated[
+    bool,
+    typer.Option(
+        "--no-words", help="Give an object that is no noun in WordNet the one prompt 'a photo of a {object}'."
+    ),
+]
+NO_WORDS = "prompt.naive_if_unknown=true"
+"""The setting that ``--no-words`` stands for."""
 
 Oracle = Annotated[
     bool, typer.Option("--oracle", help="Allow a test metric as the objective; marks every row of the study.")

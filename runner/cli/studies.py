@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.cli.options import Address, CPUs, Named, Oracle, Out, Quick, Settings, StoreURI, stdout
+from goodshot.runner.cli.options import (
+    NO_WORDS,
+    Address,
+    CPUs,
+    Named,
+    NoWords,
+    Oracle,
+    Out,
+    Quick,
+    Settings,
+    StoreURI,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +46,7 @@ def sweep(
     out: Out,
     settings: Settings = None,
     oracle: Oracle = False,
+    no_words: NoWords = False,
     store: StoreURI = None,
     address: Address = None,
     cpus: CPUs = None,
@@ -58,7 +71,7 @@ def sweep(
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
-    experiment, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
+    experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick)
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
@@ -74,6 +87,7 @@ def plan(
     ] = None,
     settings: Settings = None,
     oracle: Oracle = False,
+    no_words: NoWords = False,
     store: StoreURI = None,
     cpus: Annotated[int | None, typer.Option(help="CPUs of the planned run (default: this machine's).", min=1)] = None,
     gpus: Annotated[int | None, typer.Option(help="GPUs of the planned run (default: this machine's).", min=0)] = None,
@@ -82,19 +96,18 @@ def plan(
     """Show a study's cells and stages, how many are shared and finished, and the remaining cost; runs nothing."""
     from goodshot.components.weights import cache_dir
     from goodshot.runner.cluster.connection import usable_cpus, usable_gpus
-    from goodshot.runner.console.findings import print_findings
     from goodshot.runner.console.plan import print_plan
     from goodshot.runner.named import load_studies
     from goodshot.runner.plan.planning import make_plan
     from goodshot.runner.plan.pricing import price
     from goodshot.runner.plan.scheduling import Shares
     from goodshot.runner.results.results import Results
-    from goodshot.runner.run.execute import declare, findings_of
+    from goodshot.runner.run.execute import declare, print_notes
     from goodshot.runner.run.options import Options
     from goodshot.runner.stages.costs import read_costs, read_memory
     from goodshot.runner.store.artifacts import Store
 
-    _, declared = load_studies(study, [*(settings or []), *(["oracle=true"] if oracle else [])], quick)
+    _, declared = load_studies(study, _settings(settings, oracle, no_words), quick)
     options = Options(out or str(cache_dir() / "plan"), store)
     data = declare(declared, options)
     planned = make_plan(data, guided=True)
@@ -103,7 +116,7 @@ def plan(
     shares = Shares([resources], read_memory())
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
-    print_findings(console, findings_of(data))
+    print_notes(data, console)
     for declared_study in declared:
         if declared_study.search.is_guided:
             console.print(
@@ -184,6 +197,11 @@ def _forget(results: Results) -> set[str]:
     if wrong:
         typer.echo(f"{len(wrong)} rows are deleted; the study's own command computes them again")
     return wrong
+
+
+def _settings(settings: Sequence[str] | None, oracle: bool, no_words: bool) -> list[str]:
+    """Return the settings of ``--set`` and of the options that stand for one."""
+    return [*(settings or []), *(["oracle=true"] if oracle else []), *([NO_WORDS] if no_words else [])]
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:

@@ -24,7 +24,7 @@ from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.datasets.dataset import Dataset
 from goodshot.components.download import readable
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.components.prompts import object_for, open_wordnet
+from goodshot.components.prompts import note_on, object_for, open_wordnet, words_of
 from goodshot.components.weights import LISTED, cache_dir, weight
 from goodshot.components.weights.caches import hub_cache, torch_cache
 from goodshot.components.weights.files import InPackage
@@ -171,20 +171,18 @@ def _wordnet(study: Study | None, categories: Sequence[str]) -> Iterator[Finding
     declared_source = study.prompt.wordnet if study else "auto"
     try:
         wordnet = open_wordnet(declared_source)
-        source = wordnet.source
     except GoodshotError as error:
         yield Finding("WordNet", declared_source, "missing", str(error), "goodshot fetch wordnet")
         return
-    complete = not source.startswith("extract")
-    detail = "the complete database" if complete else "the embedded extract around the named categories"
-    yield Finding("WordNet", source, "here", detail, "" if complete else "for other objects: goodshot fetch wordnet")
+    yield Finding("WordNet", wordnet.source, "here", "all its nouns")
     if study is None or not study.uses_text:
         return
     names = [object_for(category, study.objects) for category in categories]
     for name in dict.fromkeys(names):
         try:
-            senses = wordnet.own_senses(name, study.prompt.senses, names)
-            wordnet.words(name, study.prompt.hops, study.prompt.relations, senses)
+            words_of(name, study.prompt, wordnet, names)
+            if note := note_on(name, study.prompt, wordnet):
+                yield Finding("WordNet", name, "note", note)
         except GoodshotError as error:
             yield Finding(
                 "WordNet", name, "missing", str(error), "use another noun: --set objects=…, or --set prompt.senses=…"

@@ -72,7 +72,7 @@ def prompt_config(**options: Any) -> PromptConfig:
 
 
 def known(word: str, wordnet: WordNet, ask: Callable[[UnknownWord], str] | None = None) -> str:
-    """Return the word itself if WordNet has it as a noun, else the word that ``ask`` returns.
+    """Return the word itself if WordNet has a noun for it, else the word that ``ask`` returns.
 
     Raises:
         BadInput: WordNet lacks the word, and ``ask`` is None or there is no similar word; the message names a command

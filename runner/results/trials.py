@@ -29,6 +29,8 @@ BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that do not change what is searched; the dataset counts by its name."""
 LATER: Mapping[str, Any] = {"cells": ["detection"]}
 """Fields that came later, at the values that mean "as before": they change no identity."""
+LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False}
+"""Such fields of the prompt."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,18 @@ class TrialRecord:
 def search_identity(study: Study) -> str:
     """What is searched, and how: with another space or objective it is another search, with more trials it goes on."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
-    declared = {name: value for name, value in declared.items() if LATER.get(name, ...) != value}
+    declared = _without(declared, LATER)
+    declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)
+    if study.prompt.wordnet == "embedded":
+        declared["prompt"]["wordnet"] = "extract"  # the name that it had when it was an extract
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}
     # Of datasets their names: a study's record keeps no credentials, and has to find its trials.
     declared["variation_sources"] = [source.name for source in study.variation_sources]
     return fingerprint("search", 1, {**declared, "dataset": study.dataset.name}, {})[:8]
+
+
+def _without(declared: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in declared.items() if later.get(name, ...) != value}
 
 
 @dataclass

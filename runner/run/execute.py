@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from rich.console import Console
 
-from goodshot.components.data.layout import Finding
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.prompts import note_on, object_for, open_wordnet
 from goodshot.components.weights import forbid_downloads
 from goodshot.runner.console.findings import print_findings
 from goodshot.runner.data.catalogue import Category, read_catalogue
@@ -80,10 +80,23 @@ def _with_copies(declared: Sequence[Declared]) -> list[Declared]:
     return marked
 
 
-def findings_of(declared: Sequence[Declared]) -> list[tuple[str, tuple[Finding, ...]]]:
-    """The findings about each category's files; a category of several studies is listed once."""
+def print_notes(declared: Sequence[Declared], console: Console) -> None:
+    """Print the findings about each category's files, and where the words of an object come from that WordNet lacks.
+
+    A category of several studies is listed once.
+    """
     categories = {category.shard: category for each in declared for category in each.categories.values()}
-    return [(category.name, category.findings) for category in categories.values()]
+    print_findings(console, [(category.name, category.findings) for category in categories.values()])
+    for note in dict.fromkeys(note for each in declared for note in _notes_on_words(each)):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _notes_on_words(declared: Declared) -> Iterator[str]:
+    study = declared.study
+    if study.uses_text:
+        wordnet = open_wordnet(study.prompt.wordnet)
+        notes = (note_on(object_for(name, study.objects), study.prompt, wordnet) for name in declared.categories)
+        yield from filter(None, notes)
 
 
 def run_studies(
@@ -112,7 +125,7 @@ def run_studies(
     work.write_records()
     if experiment is not None:
         write_experiment(experiment, studies, results)
-    print_findings(console, findings_of(declared))
+    print_notes(declared, console)
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
     has_ended = False

@@ -58,16 +58,15 @@ class Need:
 
 
 def prompt_needs(encoder: str, config: PromptConfig) -> Iterator[Need]:
-    """The needs of the prompt stage: the encoder's weights, and WordNet."""
+    """The needs of the prompt stage: the encoder's weights, and NLTK's WordNet if the study names it."""
     names = encoder_weights(encoder)
     yield from (Need(name, "encoder") for name in names)
     if not names:
         yield Need(encoder, "encoder", check_file=check_encoder)
-    try:
-        if open_wordnet(config.wordnet).source.startswith("extract"):
-            yield Need(WORDNET, "prompt.wordnet", "the embedded extract is read")
-    except BadInput:  # the configured WordNet is not on this machine
-        if config.wordnet == "nltk":
+    if config.wordnet == "nltk":
+        try:
+            open_wordnet("nltk")
+        except BadInput:  # it is not on this machine
             yield Need(WORDNET, "prompt.wordnet")
 
 

@@ -44,6 +44,18 @@ def test_candidates_read_as_the_paper_prints_them() -> None:
     ]
 
 
+def test_without_words_the_naive_prompt_is_the_only_candidate() -> None:
+    assert candidates("nut", []) == [Candidate("a photo of a nut", "")]
+    # Stage 1 would drop it by either rule.
+    for config in (PromptConfig(threshold=2), PromptConfig(threshold=0, keep="nearer")):
+        ranking = rank(IMAGE, candidates("nut", []), KNOWN, "nut", config)
+        assert [(row.prompt, row.word, row.kept) for row in ranking.rows] == [("a photo of a nut", "", True)]
+        assert ranking.best == ranking.worst == ranking.rows[0]
+        assert ranking.prompt("best") == ranking.prompt("worst") == ranking.prompt("naive") == "a photo of a nut"
+        assert [(line.name, line.rank) for line in ranking.listed(5)] == [("best", 1), ("only word", None)]
+        assert Ranking.from_json(ranking.to_json()) == ranking
+
+
 def test_rows_fall_by_cosine_and_distances_agree() -> None:
     ranking = rank(IMAGE, ABC, KNOWN, "nut", PromptConfig(threshold=0))
     assert [row.word for row in ranking.rows] == ["c", "b", "a"]
@@ -139,7 +151,7 @@ def test_real_hazelnuts_rank_their_own_prompts_over_a_carpets() -> None:
     files = sorted(folder.iterdir())[:5]
     images = torch.stack([to_tensor(Image.open(file).convert("RGB").resize((256, 256))) for file in files])
     embeddings = encoder.encode_images(images)
-    words = open_wordnet("extract").words("hazelnut")
+    words = open_wordnet("embedded").words("hazelnut")
     ranking = rank(embeddings, candidates("hazelnut", words), encoder, "hazelnut", CONFIG)
     carpet = rank(embeddings, candidates("carpet", words), encoder, "carpet", CONFIG)
     assert len(ranking.rows) == 15

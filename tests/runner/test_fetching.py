@@ -139,11 +139,9 @@ def test_a_wordnet_that_a_study_names_is_one_of_its_needs(monkeypatch: pytest.Mo
     monkeypatch.setattr(nltk.data, "path", [])
     needs = {need.name: need for need in needs_of(load_study("demo", ["prompt.wordnet=nltk"]))}
     assert not needs["wordnet"].instead
-    assert "wordnet" not in {
-        n.name for n in needs_of(load_study("demo", ["prompt.wordnet=extract", "arms=[original]"]))
-    }
-    (own,) = [n for n in needs_of(load_study("demo", ["prompt.wordnet=extract"])) if n.name == "wordnet"]
-    assert own.instead
+    # The embedded one needs nothing, so neither does a study that takes any.
+    for settings in ([], ["prompt.wordnet=embedded"], ["prompt.wordnet=nltk", "arms=[original]"]):
+        assert "wordnet" not in {need.name for need in needs_of(load_study("demo", settings))}
 
 
 def test_doctor_sees_what_a_sweep_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,9 +219,16 @@ def test_doctor_names_a_missing_dataset(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_doctor_names_an_object_that_wordnet_lacks(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--set", "categories=[coin]", "--set", "objects={coin: thingumabob}", "--set", "prompt.wordnet=extract"]
-    assert main(["doctor", "demo", *settings]) == 1
-    assert "thingumabob missing" in printed(capsys)
+    def settings(noun: str, *more: str) -> list[str]:
+        pairs = ["categories=[coin]", f"objects={{coin: {noun}}}", "prompt.wordnet=embedded", *more]
+        return [option for pair in pairs for option in ("--set", pair)]
+
+    assert main(["doctor", "demo", *settings("fryum")]) == 1
+    assert "fryum missing" in printed(capsys)
+    assert main(["doctor", "demo", *settings("fryum", "prompt.naive_if_unknown=true")]) == 0
+    assert "fryum note fryum: not in WordNet, so its only prompt is" in printed(capsys)
+    assert main(["doctor", "demo", *settings("magnetic tile")]) == 0
+    assert "its words are those of tile" in printed(capsys)
 
 
 def test_a_users_own_files_are_looked_for_too(tmp_path: Path) -> None:

@@ -196,6 +196,17 @@ def test_senses_apply_to_the_objects_that_they_name(tiny_study: Callable[..., St
     assert planned(prompt={"senses": ["brick.n.01", "brick.n.02"]}) == every
 
 
+def test_a_study_that_allows_prompts_without_words_plans_the_same_ones_for_nouns(
+    tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    categories, allowed = ["brick", "coin"], {"naive_if_unknown": True, "wordnet": "extract"}
+    every = plan_of(tiny_study(categories=categories), tmp_path)
+    assert prompts(plan_of(tiny_study(categories=categories, prompt=allowed), tmp_path)) == prompts(every)
+    unknown = plan_of(tiny_study(categories=categories, prompt=allowed, objects={"coin": "fryum"}), tmp_path)
+    assert {stage.object_name: len(stage.words) for stage in unknown.of(PromptStage)}["fryum"] == 0
+    assert len(prompts(unknown) & prompts(every)) == 1
+
+
 @pytest.mark.parametrize(
     ("sense", "message"),
     [

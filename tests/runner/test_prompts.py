@@ -23,7 +23,7 @@ from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.store.artifacts import Store
 
 ROOT = Path(__file__).parents[2]
-EXTRACT = ["--wordnet", "extract"]
+EMBEDDED = ["--wordnet", "embedded"]
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def photograph(tmp_path: Path) -> Path:
 
 
 def test_without_photographs_words_by_relation_and_prompts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prompts", "hazelnut", *EXTRACT]) == 0
+    assert main(["prompts", "hazelnut", *EMBEDDED]) == 0
     shown = capsys.readouterr().out
-    assert "15 words of WordNet (extract 3.0)" in shown
+    assert "15 words of WordNet (embedded 3.0)" in shown
     assert re.search(r"synonyms +5 +cob, cobnut, filbert, hazel, hazelnut tree", shown)
     assert re.search(r"member holonyms +2 +corylus, genus corylus", shown)
     assert shown.count("a hazelnut with ") == 15
-    assert main(["prompts", "wood", *EXTRACT, "--top", "7", "--hops", "2", "--relation", "hyponyms"]) == 0
+    assert main(["prompts", "wood", *EMBEDDED, "--top", "7", "--hops", "2", "--relation", "hyponyms"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("a wood with ") == 7
     assert "(--top 0 shows all)" in shown
@@ -65,7 +65,7 @@ def test_what_was_asked_before_is_answered_without_loading_a_network(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
-    words, ranked = ("prompts", "coin", *EXTRACT), ("prompts", "coin", *EXTRACT, "--images", str(photograph))
+    words, ranked = ("prompts", "coin", *EMBEDDED), ("prompts", "coin", *EMBEDDED, "--images", str(photograph))
     assert "nltk" in loaded_by(*words)
     assert loaded_by(*words) == set()
     assert {"timm", "transformers"} <= loaded_by(*ranked)
@@ -79,7 +79,7 @@ def test_a_damaged_memory_costs_only_the_time(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path / "cache"))
-    command = ["prompts", "coin", *EXTRACT, "--images", str(photograph)]
+    command = ["prompts", "coin", *EMBEDDED, "--images", str(photograph)]
     assert main(command) == 0
     first = capsys.readouterr().out
     kept = [p for folder in ("wordnet", "embeddings") for p in (tmp_path / "cache" / folder).rglob("*.*")]
@@ -95,19 +95,29 @@ def test_a_damaged_memory_costs_only_the_time(
 
 
 def test_senses_are_listed_and_chosen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prompts", "nut", *EXTRACT, "--senses"]) == 0
+    assert main(["prompts", "nut", *EMBEDDED, "--senses"]) == 0
     listed = capsys.readouterr().out
     assert re.search(r"nut\.n\.02 +Egyptian goddess of the sky", listed)
     assert len(re.findall(r"nut\.n\.\d\d", listed)) == 7
-    assert main(["prompts", "nut", *EXTRACT, "--sense", "nut.n.03", "--top", "0"]) == 0
+    assert main(["prompts", "nut", *EMBEDDED, "--sense", "nut.n.03", "--top", "0"]) == 0
     shown = capsys.readouterr().out
     assert "a nut with wing nut" in shown
     assert "hazelnut" not in shown
 
 
+def test_a_compound_has_the_words_of_its_head_noun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prompts", "magnetic tile", "--wordnet", "extract", "--sense", "tile.n.01", "--top", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("magnetic tile: not in WordNet, so its words are those of tile; ")
+    assert re.search(r"magnetic tile: \d+ words\s+of\s+WordNet\s+\(embedded\s+3\.0\)", shown)
+    assert "a magnetic tile with tessera" in shown
+    assert main(["prompts", "tile", *EMBEDDED]) == 0
+    assert "not in WordNet" not in capsys.readouterr().out
+
+
 def test_a_ranking_names_what_matters(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "made" / "ranking.json"
-    arguments = ["prompts", "coin", *EXTRACT, "--images", str(photograph), "--json", str(written), "--top", "5"]
+    arguments = ["prompts", "coin", *EMBEDDED, "--images", str(photograph), "--json", str(written), "--top", "5"]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     ranking = Ranking.from_json(written.read_text())
@@ -119,7 +129,7 @@ def test_a_ranking_names_what_matters(photograph: Path, tmp_path: Path, capsys: 
     assert re.search(rf"– +a coin +{ranking.only_word.cosine:.3f} .* only word", shown)
     assert re.search(rf"– +a photo of a coin +{ranking.naive.cosine:.3f} .* naive", shown)
     assert "…" in shown
-    assert "WordNet extract 3.0 · encoder conse-lite0-minilm · 1 photograph · " in shown
+    assert "WordNet embedded 3.0 · encoder conse-lite0-minilm · 1 photograph · " in shown
     low, high = (f(row.distance for row in ranking.rows) for f in (min, max))
     assert f"distances {low:.3f} to {high:.3f}; stage 1 keeps what is farther than 0.5" in shown
     assert all(row.text_cosine is not None and row.kept for row in ranking.rows)
@@ -131,9 +141,9 @@ def test_it_ranks_as_a_study_does(photograph: Path, tmp_path: Path) -> None:
     second = photograph.with_name("more.png")
     Image.fromarray(skimage.data.coins()[100:300, 100:300]).save(second)
     written = tmp_path / "r.json"
-    assert main(["prompts", "coin", *EXTRACT, "--images", str(photograph.parent), "--json", str(written)]) == 0
+    assert main(["prompts", "coin", *EMBEDDED, "--images", str(photograph.parent), "--json", str(written)]) == 0
     own = Ranking.from_json(written.read_text())
-    words, config = open_wordnet("extract").words("coin"), prompt_config(wordnet="extract")
+    words, config = open_wordnet("embedded").words("coin"), prompt_config(wordnet="embedded")
     stage = PromptStage(
         key="prompt/x",
         support=Support("", (), ()),
@@ -151,7 +161,7 @@ def test_it_ranks_as_a_study_does(photograph: Path, tmp_path: Path) -> None:
 
 
 def test_outliers_are_shown_as_dropped(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ranked = ["prompts", "coin", *EXTRACT, "--images", str(photograph), "--json", str(tmp_path / "r.json")]
+    ranked = ["prompts", "coin", *EMBEDDED, "--images", str(photograph), "--json", str(tmp_path / "r.json")]
     assert main(ranked) == 0
     rows = Ranking.from_json((tmp_path / "r.json").read_text()).rows
     middle = sorted(row.distance for row in rows)[len(rows) // 2]
@@ -167,7 +177,7 @@ def test_outliers_are_shown_as_dropped(photograph: Path, tmp_path: Path, capsys:
 def test_the_chart_is_figure_8_in_two_panels(photograph: Path, tmp_path: Path) -> None:
     charts = [tmp_path / name for name in ("a.svg", "b.svg")]
     for chart in charts:
-        assert main(["prompts", "coin", *EXTRACT, "--images", str(photograph), "--chart", str(chart)]) == 0
+        assert main(["prompts", "coin", *EMBEDDED, "--images", str(photograph), "--chart", str(chart)]) == 0
     text = charts[0].read_text()
     assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314
     # Text is drawn as outlines, each after a comment that says it.
@@ -179,21 +189,21 @@ def test_the_chart_is_figure_8_in_two_panels(photograph: Path, tmp_path: Path) -
 
 
 def test_an_unknown_word_is_one_line_that_says_what_to_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prompts", "hazlnut", *EXTRACT]) == 2
+    assert main(["prompts", "hazlnut", *EMBEDDED]) == 2
     line = capsys.readouterr().err
     assert re.match(
-        r"goodshot: 'hazlnut' is none of the 26 objects in the embedded extract of WordNet; nearest: hazelnut, \w+.*; "
-        r"run: goodshot prompts hazelnut, or install a full WordNet: goodshot fetch wordnet",
+        r"goodshot: 'hazlnut' is no noun in WordNet \(embedded 3\.0\); nearest: hazelnut, \w+.*; "
+        r"run: goodshot prompts hazelnut\n$",
         line,
     )
     assert line.count("\n") == 1
 
 
-@pytest.mark.parametrize(("typed", "named"), [(b"1\n", "hazelnut"), (b"9\n2\n", "nut"), (b"\n", "hazelnut")])
+@pytest.mark.parametrize(("typed", "named"), [(b"1\n", "hazelnut"), (b"9\n2\n", "walnut"), (b"\n", "hazelnut")])
 def test_on_a_terminal_it_asks(typed: bytes, named: str) -> None:
     """A real terminal: the nearest numbered, another number asked for again, the first by default."""
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "goodshot.runner.cli", "prompts", "hazlnut", *EXTRACT]
+    command = [sys.executable, "-m", "goodshot.runner.cli", "prompts", "hazlnut", *EMBEDDED]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, close_fds=True) as process:
         os.close(slave)
         shown, answered = b"", False
@@ -211,7 +221,7 @@ def test_on_a_terminal_it_asks(typed: bytes, named: str) -> None:
     os.close(master)
     text = shown.decode()
     assert process.returncode == 0, text
-    assert re.search(r"the nearest:\s+1  hazelnut\s+2  nut\s", text)
+    assert re.search(r"the nearest:\s+1  hazelnut\s+2  walnut\s", text)
     assert f"a {named} with " in text
 
 
@@ -227,7 +237,6 @@ def test_on_a_terminal_it_asks(typed: bytes, named: str) -> None:
         (["--wordnet", "princeton"], r"--wordnet: must be 'auto', "),
         (["--keep", "some"], r"--keep: must be 'farther' or 'nearer' \(given: 'some'\)"),
         (["--hops", "4"], "hops"),
-        (["--hops", "3"], "at 3 hops is not in the embedded extract"),
         (["--json", "r.json"], "--json: holds a ranking, and a ranking needs photographs; add --images"),
         (["--chart", "r.svg"], "--chart: holds a ranking"),
         (["--images", "nowhere"], "nowhere: no such folder"),
@@ -250,7 +259,7 @@ def test_bad_input_is_one_line(
     empty.mkdir()
     monkeypatch.chdir(empty)
     given = [a.format(folder=photograph.parent, broken=broken) if a[0] == "{" else a for a in arguments]
-    source = [] if "--wordnet" in given else EXTRACT
+    source = [] if "--wordnet" in given else EMBEDDED
     assert main(["prompts", "hazelnut", *source, *given]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error

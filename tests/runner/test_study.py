@@ -180,7 +180,7 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["arms=['external:s3://bucket/web']"], r"arms\.0: .*: give a folder of the machine"),
     ],
 }
-WITHOUT_REFUSAL = {"Study._preset_fills_in", "PromptConfig._in_one_order"}
+WITHOUT_REFUSAL = {"Study._preset_fills_in", "PromptConfig._in_one_order", "PromptConfig._by_its_name"}
 
 
 @pytest.mark.parametrize(("settings", "line"), itertools.chain(*COMBINATIONS.values()), ids=str)

@@ -1,8 +1,7 @@
 """The registry of datasets: each is an object in a file of its own, and one tuple lists them.
 
 To add one, write its file after the example of `mvtec_ad.py` (or of `folder.py`, for another layout) and add
-its object to `DATASETS`: studies, commands, prompts and reports use that object. If its categories show objects that no
-other dataset shows, write the embedded WordNet extract again (`goodshot.components.prompts.extract`).
+its object to `DATASETS`: studies, commands, prompts and reports use that object.
 """
 
 import difflib
