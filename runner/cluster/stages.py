@@ -29,7 +29,6 @@ from goodshot.runner.stages.base import Stage
 from goodshot.runner.stages.costs import Cost
 from goodshot.runner.store.artifacts import Store
 
-
 START_SECONDS = 10.0
 """The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
 
