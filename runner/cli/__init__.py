@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import typer
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.cli import data, images, studies
 from goodshot.runner.cli.options import app
+from goodshot.runner.machine.surroundings import prepare
 
 COMMANDS = (
     studies.demo,
@@ -36,10 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal or a file in ASCII lacks λ and ×. (Not all streams are files: a notebook's are not.)
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:

@@ -37,6 +37,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         require_token()
         shorten_ray_sockets()
     import ray
+    from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
         yield ray.cluster_resources()
@@ -54,13 +55,24 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     else:
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
+        except (ConnectionError, AuthenticationError) as error:
             problem = str(error).splitlines()[0]
-            raise GoodshotError(f"--address {address}: no Ray cluster answers there ({problem})") from None
+            line = f"--address {address}: no Ray cluster answers there ({problem}){_token_hint()}"
+            raise GoodshotError(line) from None
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _token_hint() -> str:
+    """The end of an error about an address, because a cluster does not answer who lacks its token."""
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return "; check that RAY_AUTH_TOKEN, or the file ~/.ray/auth_token, holds its token"
+    return (
+        "; if it wants a token, as clusters of 'ray start' do, set RAY_AUTH_MODE=token, "
+        "and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
 
 
 def usable_cpus() -> int:
