@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from goodshot.components.data.depth import white_of
-from goodshot.components.data.images import ImageFacts, check_image, defect_id_of, read_mask
+from goodshot.components.data.images import (
+    DEFAULT_LIMIT,
+    ImageFacts,
+    Limit,
+    check_image,
+    check_size,
+    defect_id_of,
+    read_mask,
+)
 from goodshot.components.data.layout import Defects, Entry, Finding, Kind, Listing
 from goodshot.components.data.masks import Mask
 from goodshot.components.data.sample import MaskFile, Sample
@@ -25,16 +33,17 @@ class _Wrong(Exception):
 
 
 def check(
-    listing: Listing, dataset: str, category: str, done: Callable[[], None] = lambda: None
+    listing: Listing, dataset: str, category: str, done: Callable[[], None] = lambda: None, limit: Limit = DEFAULT_LIMIT
 ) -> tuple[list[Sample], list[Finding]]:
     """Returns the valid images as samples sorted by `image_id`, and all findings, those of the listing first.
 
-    `done` is called after each image.
+    `done` is called after each image. An image or mask of more pixels than `limit` is broken.
     """
     samples, findings = [], list(listing.findings)
     deep: dict[str, int] = {}
     with ThreadPoolExecutor(THREADS) as pool:
-        for sample, found, largest in pool.map(lambda e: _check(e, listing.folder, dataset, category), listing.entries):
+        checked = pool.map(lambda e: _check(e, listing.folder, dataset, category, limit), listing.entries)
+        for sample, found, largest in checked:
             samples += [sample] if sample else []
             findings += found
             if sample is not None and largest is not None:
@@ -81,10 +90,10 @@ def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
     return [Finding("noted", folder, problem, f"add {lack} test images")]
 
 
-def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
+def _check(entry: Entry, folder: Path, dataset: str, category: str, limit: Limit) -> Checked:
     try:
         data = _read(entry.image)
-        facts = _facts(entry.image, data)
+        facts = _facts(entry.image, data, limit)
     except _Wrong as wrong:
         return None, [wrong.finding], None
     findings = _noted(entry, facts)
@@ -92,7 +101,7 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
     is_marked = False
     for path in entry.masks:
         try:
-            mask, marked, noted = _mask(path, entry, (facts.width, facts.height))
+            mask, marked, noted = _mask(path, entry, (facts.width, facts.height), limit)
             masks.append(mask)
             findings += noted
             is_marked = is_marked or bool(marked.any())
@@ -121,10 +130,11 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str) -> Checked:
     return sample, findings, facts.brightest
 
 
-def _mask(path: Path, entry: Entry, size: tuple[int, int]) -> tuple[MaskFile, Mask, list[Finding]]:
+def _mask(path: Path, entry: Entry, size: tuple[int, int], limit: Limit) -> tuple[MaskFile, Mask, list[Finding]]:
     data = _read(path)
-    defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
     try:
+        check_size(data, limit)
+        defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
         reading = read_mask(data, defect_id)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
@@ -174,9 +184,9 @@ def _noted(entry: Entry, facts: ImageFacts) -> list[Finding]:
     return findings
 
 
-def _facts(path: Path, data: bytes) -> ImageFacts:
+def _facts(path: Path, data: bytes, limit: Limit) -> ImageFacts:
     try:
-        return check_image(data)
+        return check_image(data, limit)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace or remove the file") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from goodshot.components.data.checking import check
 from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.images import DEFAULT_LIMIT, Limit
 from goodshot.components.data.layout import Finding
 from goodshot.components.data.sample import Sample
 from goodshot.components.errors import BadInput
@@ -24,7 +25,7 @@ def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
     return list(read_category(name, root, category).samples)
 
 
-def read_category(name: str, root: Path, category: str) -> Report:
+def read_category(name: str, root: Path, category: str, limit: Limit = DEFAULT_LIMIT) -> Report:
     """Returns the category's samples sorted by `image_id`, every file read and verified, and what was noted about them.
 
     Images of one category may differ in size. Hidden files and files that are not images are skipped.
@@ -34,12 +35,18 @@ def read_category(name: str, root: Path, category: str) -> Report:
     """
     listing = dataset_of(name).list_category(root, category)
     _refuse(listing.findings)
-    samples, findings = check(listing, name, category)
+    samples, findings = check(listing, name, category, limit=limit)
     _refuse(findings)
     return Report(tuple(samples), tuple(findings))
 
 
-def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable[[], None] = lambda: None) -> Report:
+def verify(
+    name: str,
+    root: Path,
+    categories: Iterable[str] = (),
+    done: Callable[[], None] = lambda: None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> Report:
     """Returns every finding about the categories (all of them if none is named), and the valid samples.
 
     `done` is called after each image.
@@ -51,7 +58,7 @@ def verify(name: str, root: Path, categories: Iterable[str] = (), done: Callable
     samples: list[Sample] = []
     findings: list[Finding] = []
     for category in tuple(categories) or dataset.list_categories(root):
-        good, found = check(dataset.list_category(root, category), name, category, done)
+        good, found = check(dataset.list_category(root, category), name, category, done, limit)
         samples += good
         findings += found
     return Report(tuple(samples), tuple(findings))
