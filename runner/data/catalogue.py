@@ -99,7 +99,7 @@ def _from_folders(dataset: DatasetConfig, root: Path, categories: tuple[str, ...
     names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
-    reports = {name: read_category(dataset.name, root, name) for name in names}
+    reports = {name: read_category(dataset.name, root, name, dataset.limit) for name in names}
     return {
         name: Category(dataset.name, name, report.samples, None, report.findings) for name, report in reports.items()
     }

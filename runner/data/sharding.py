@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.images import DEFAULT_LIMIT, Limit
 from goodshot.components.data.reading import Report, verify
 from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
 from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
@@ -27,7 +28,11 @@ Progress = Callable[[int, int], None]
 
 
 def verified(
-    name: str, root: Path, categories: Sequence[str] = (), on_progress: Progress = lambda done, total: None
+    name: str,
+    root: Path,
+    categories: Sequence[str] = (),
+    on_progress: Progress = lambda done, total: None,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> Report:
     """Verify the categories. Raises :class:`BadInput` if ``root`` or one of them is missing."""
     dataset = dataset_of(name)
@@ -36,7 +41,7 @@ def verified(
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
     total = sum(len(dataset.list_category(root, category).entries) for category in names)
     advance = _counter(on_progress, total)
-    return verify(name, root, names, lambda: advance(1))
+    return verify(name, root, names, lambda: advance(1), limit)
 
 
 def write_shards(
