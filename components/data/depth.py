@@ -65,7 +65,7 @@ def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
 
 def _tiff_values(data: memoryview, image: Image.Image) -> Deep | None:
     tags = image.tag_v2  # type: ignore[attr-defined]
-    bits, is_signed = max(np.atleast_1d(tags.get(_BITS, 1))), _SIGNED in np.atleast_1d(tags.get(_FORMAT, 1))
+    bits, is_signed = int(np.max(tags.get(_BITS, 1))), _SIGNED in np.atleast_1d(tags.get(_FORMAT, 1))
     if bits <= 8 and not is_signed:
         return None
     if tags.get(_PHOTOMETRIC) == _SEPARATED:

@@ -31,6 +31,8 @@ from goodshot.components.data.layout import Entry, Listing
 from goodshot.components.data.supplied import read_files
 from goodshot.components.errors import BadInput
 
+# About damaged metadata, which some of these files have.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 JPEG_TOLERANCE = 2
 """Builds of libjpeg-turbo may smooth chroma in other ways; those of Pillow and imagecodecs are equal today."""
