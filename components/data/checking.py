@@ -2,13 +2,22 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from goodshot.components.data.depth import turned, white_of
-from goodshot.components.data.images import SIDEWAYS, ImageFacts, check_image, defect_id_of, orientation_of, read_mask
+from goodshot.components.data.images import (
+    DEFAULT_LIMIT,
+    SIDEWAYS,
+    ImageFacts,
+    Limit,
+    check_image,
+    defect_id_of,
+    orientation_of,
+    read_mask,
+)
 from goodshot.components.data.layout import Defects, Entry, Finding, Kind, Listing
 from goodshot.components.data.masks import Mask, vanishes
 from goodshot.components.data.sample import MaskFile, Sample
@@ -18,29 +27,46 @@ THREADS = 4
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """The result for one image: its sample if it is valid, and the findings about its files.
+class Checks:
+    """What is checked besides the files themselves.
 
-    brightest: the largest value of an image deeper than 8 bits; None for others.
+    sides: sides in pixels to which masks will be resized; masks that would mark nothing then are counted.
+    limit: images and masks of more pixels are broken.
+    """
+
+    sides: tuple[int, ...] = ()
+    limit: Limit = DEFAULT_LIMIT
+
+
+DEFAULT_CHECKS = Checks()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A valid image as it was checked.
+
+    shares: of each mask, the share of its pixels that it marks, in [0, 1].
     enlarged: the sides in pixels at which one of its masks would mark nothing by nearest neighbour.
     """
 
-    sample: Sample | None
-    findings: list[Finding]
-    brightest: int | None = None
+    sample: Sample
+    facts: ImageFacts
+    shares: tuple[float, ...] = ()
     enlarged: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Report:
-    """Valid images, sorted by category and `image_id`, and every finding about their files.
-
-    enlarged: the sides in pixels at which masks keep a defect only because all pixels that it touches are marked.
-    """
+    """Valid images, sorted by category and `image_id`, every finding about their files, and how they were checked."""
 
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]
-    enlarged: frozenset[int] = frozenset()
+    checked: tuple[Checked, ...] = ()
+
+    @property
+    def enlarged(self) -> frozenset[int]:
+        """The sides in pixels at which masks keep a defect only because all pixels that it touches are marked."""
+        return frozenset(side for each in self.checked for side in each.enlarged)
 
 
 class _Wrong(Exception):
@@ -50,28 +76,27 @@ class _Wrong(Exception):
 
 
 def check(
-    listing: Listing, dataset: str, category: str, sides: Collection[int] = (), done: Callable[[], None] = lambda: None
+    listing: Listing,
+    dataset: str,
+    category: str,
+    checks: Checks = DEFAULT_CHECKS,
+    done: Callable[[], None] = lambda: None,
 ) -> Report:
     """Returns the valid images as samples sorted by `image_id`, and all findings, those of the listing first.
 
-    Args:
-        sides: sides in pixels to which masks will be resized; masks that would mark nothing then are counted.
-        done: called after each image.
+    `done` is called after each image.
     """
-    samples, findings = [], list(listing.findings)
-    deep: dict[str, int] = {}
-    enlarged: Counter[int] = Counter()
+    valid, findings = [], list(listing.findings)
     with ThreadPoolExecutor(THREADS) as pool:
-        for checked in pool.map(lambda e: _check(e, listing.folder, dataset, category, sides), listing.entries):
-            findings += checked.findings
-            if checked.sample is not None:
-                samples.append(checked.sample)
-                enlarged.update(checked.enlarged)
-                if checked.brightest is not None:
-                    deep[checked.sample.image_id] = checked.brightest
+        for checked, found in pool.map(lambda e: _check(e, listing.folder, dataset, category, checks), listing.entries):
+            findings += found
+            valid += [checked] if checked is not None else []
             done()
     if not listing.has_masks:
-        samples, enlarged = [replace(sample, masks=()) for sample in samples], Counter()
+        valid = [Checked(replace(each.sample, masks=()), each.facts) for each in valid]
+    deep = {c.sample.image_id: c.facts.brightest for c in valid if c.facts.brightest is not None}
+    enlarged = Counter(side for each in valid for side in each.enlarged)
+    samples = [each.sample for each in valid]
     if (white := white_of(deep.values())) is not None:
         samples = [replace(s, white=white) if s.image_id in deep else s for s in samples]
         problem = (
@@ -82,7 +107,13 @@ def check(
         )
     held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
     findings += [*_enlarged(enlarged, listing.folder), *_undefined(held_out, listing.folder), *overlaps(held_out)]
-    return Report(tuple(held_out), tuple(findings), frozenset(enlarged))
+    return Report(tuple(held_out), tuple(findings), _sorted_as(held_out, valid))
+
+
+def _sorted_as(samples: Iterable[Sample], valid: Iterable[Checked]) -> tuple[Checked, ...]:
+    """How each of these samples was checked; they have other splits and values for white by now."""
+    by_id = {each.sample.image_id: each for each in valid}
+    return tuple(replace(by_id[sample.image_id], sample=sample) for sample in samples)
 
 
 def overlaps(samples: Iterable[Sample]) -> list[Finding]:
@@ -120,28 +151,31 @@ def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
     return [Finding("noted", folder, problem, f"add {lack} test images")]
 
 
-def _check(entry: Entry, folder: Path, dataset: str, category: str, sides: Collection[int]) -> _Checked:
+def _check(
+    entry: Entry, folder: Path, dataset: str, category: str, checks: Checks
+) -> tuple[Checked | None, list[Finding]]:
+    """The image as it was checked, None if its files are not valid, and the findings about them."""
     try:
         data = _read(entry.image)
-        facts = _facts(entry.image, data)
+        facts = _facts(entry.image, data, checks.limit)
     except _Wrong as wrong:
-        return _Checked(None, [wrong.finding])
+        return None, [wrong.finding]
     findings = _noted(entry, facts)
     masks: list[MaskFile] = []
+    shares: list[float] = []
     enlarged: set[int] = set()
-    is_marked = False
     for path in entry.masks:
         try:
-            mask, marked, noted = _mask(path, entry, facts)
+            mask, marked, noted = _mask(path, entry, facts, checks.limit)
             masks.append(mask)
             findings += noted
-            is_marked = is_marked or bool(marked.any())
-            enlarged |= {side for side in sides if vanishes(marked, side)}
+            shares.append(float(marked.mean()))
+            enlarged |= {side for side in checks.sides if vanishes(marked, side)}
         except _Wrong as wrong:
             findings.append(wrong.finding)
     if any(finding.stops for finding in findings):
-        return _Checked(None, findings)
-    if masks and not is_marked:
+        return None, findings
+    if masks and not any(shares):
         remedy = "draw the defect, or move the image to the normal ones"
         findings.append(
             Finding("noted", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
@@ -159,18 +193,19 @@ def _check(entry: Entry, folder: Path, dataset: str, category: str, sides: Colle
         sha256=hashlib.sha256(data).hexdigest(),
         masks=tuple(masks),
     )
-    return _Checked(sample, findings, facts.brightest, frozenset(enlarged))
+    return Checked(sample, facts, tuple(shares), frozenset(enlarged)), findings
 
 
-def _mask(path: Path, entry: Entry, image: ImageFacts) -> tuple[MaskFile, Mask, list[Finding]]:
+def _mask(path: Path, entry: Entry, image: ImageFacts, limit: Limit) -> tuple[MaskFile, Mask, list[Finding]]:
     data = _read(path)
-    defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
     try:
+        own_orientation = orientation_of(data, limit)
+        defect_id = _defect_id(path, data, entry.defects) if entry.defects is not None else None
         reading = read_mask(data, defect_id)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace the file") from error
-    marked, orientation, findings = _upright(reading.marked, data, path, entry, image)
+    marked, orientation, findings = _upright(reading.marked, own_orientation, path, entry, image)
     height, width = marked.shape
     if (width, height) != (image.width, image.height):
         sizes = f"the mask is {width}x{height}, its image {entry.image.name} is {image.width}x{image.height}"
@@ -190,14 +225,14 @@ def _mask(path: Path, entry: Entry, image: ImageFacts) -> tuple[MaskFile, Mask, 
 
 
 def _upright(
-    marked: Mask, data: bytes, path: Path, entry: Entry, image: ImageFacts
+    marked: Mask, own_orientation: int, path: Path, entry: Entry, image: ImageFacts
 ) -> tuple[Mask, int | None, list[Finding]]:
     """The mask of a photograph that its EXIF tag turns, the orientation by which it is turned too, and what to tell.
 
     A mask without a tag of its own was drawn on the stored pixels if it has their size, and on the turned photograph if
     it has that size. Where the two sizes are equal, nobody can know.
     """
-    if image.orientation == 1 or orientation_of(data) != 1:
+    if image.orientation == 1 or own_orientation != 1:
         return marked, None, []
     tag = f"{entry.image.name} is turned by its EXIF tag (orientation {image.orientation})"
     if image.orientation not in SIDEWAYS or image.width == image.height:
@@ -238,9 +273,9 @@ def _noted(entry: Entry, facts: ImageFacts) -> list[Finding]:
     return findings
 
 
-def _facts(path: Path, data: bytes) -> ImageFacts:
+def _facts(path: Path, data: bytes, limit: Limit) -> ImageFacts:
     try:
-        return check_image(data)
+        return check_image(data, limit)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise _Wrong("broken", path, problem, remedy or "replace or remove the file") from error

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from goodshot.components.errors import BadInput
+
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of integer pixels deeper than 8 bits."""
 RANGES = (255, 1023, 4095, 16383)
@@ -22,9 +24,12 @@ RANGES = (255, 1023, 4095, 16383)
 Deep = NDArray[Any]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
-_BITS_PER_SAMPLE = 258
-_PLANAR_CONFIGURATION = 284
+_JPEG_2000_SIZES = b"\xff\x4f\xff\x51"
+"""Begins the codestream of a JPEG 2000, the depth of whose first channel stands `_TO_DEPTH` bytes later."""
+_TO_DEPTH = 42
+_BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _FORMAT = 258, 262, 284, 338, 339
+"""Tags of a TIFF."""
+_MIN_IS_WHITE, _SEPARATED, _ASSOCIATED, _SIGNED = 0, 5, 1, 2
 
 
 def white_of(brightest: Iterable[int | None]) -> int | None:
@@ -39,39 +44,73 @@ def white_of(brightest: Iterable[int | None]) -> int | None:
 def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
     """Returns the values (H, W) or (H, W, C) of a deep image file without alpha, as stored; None for 8 bits.
 
-    Pillow reduces colours of 16 bits to 8 without a word, so these are decoded by imagecodecs, without the rotation of
-    the EXIF tag. `image` is the file as Pillow opens it.
+    Pillow reduces colours of 16 bits to 8 without a word, and reads some deep TIFFs and JPEG 2000s wrong. So these are
+    decoded by imagecodecs, without the rotation of the EXIF tag. `image` is the file as Pillow opens it. A TIFF's
+    values may be floating point.
 
     Raises:
-        ValueError, RuntimeError: imagecodecs cannot decode the file.
+        BadInput: the file holds deep pixels that are not read (CMYK, JPEG 2000 of signed or more than 16-bit values).
+        Exception: the file is damaged.
     """
-    if image.mode == "F":
-        return None  # floating point, which has no known range
+    if image.format == "TIFF":
+        return _tiff_values(data, image)
+    if image.format == "JPEG2000":
+        return _jpeg2000_values(data, image)
     if image.mode in DEEP:
         return np.asarray(image)
-    if bytes(data[:8]) == _PNG:
-        return _without_alpha(imagecodecs.png_decode(bytes(data))) if data[24] == 16 else None
-    if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-        return _tiff_values(data, image) if max(np.atleast_1d(bits)) > 8 else None
-    if bytes(data[:12]).startswith(_JPEG_2000):
-        values = np.asarray(imagecodecs.jpeg2k_decode(bytes(data)))
-        return _without_alpha(values) if values.dtype.itemsize > 1 else None
+    if bytes(data[:8]) == _PNG and data[24] == 16:
+        return _without_alpha(imagecodecs.png_decode(bytes(data)))
     return None
 
 
 def _tiff_values(data: memoryview, image: Image.Image) -> Deep | None:
-    values = np.asarray(imagecodecs.tiff_decode(bytes(data)))
-    if values.dtype.kind not in "ui":
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    bits, is_signed = int(np.max(tags.get(_BITS, 1))), _SIGNED in np.atleast_1d(tags.get(_FORMAT, 1))
+    if bits <= 8 and not is_signed:
         return None
-    if image.tag_v2.get(_PLANAR_CONFIGURATION) == 2:  # type: ignore[attr-defined]
+    if tags.get(_PHOTOMETRIC) == _SEPARATED:
+        raise BadInput(f"CMYK of {bits} bits a channel is not read; store it as RGB, or with 8 bits a channel")
+    values = np.asarray(imagecodecs.tiff_decode(bytes(data)))
+    if bits <= 8 and values.min() >= 0:
+        return None
+    if tags.get(_PLANAR) == 2 and values.ndim == 3:
         values = np.moveaxis(values, 0, -1)
+    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and values.dtype.kind != "f":
+        values = 2 ** (bits - is_signed) - 1 - values
+    if _ASSOCIATED in np.atleast_1d(tags.get(_EXTRA, 0)) and values.shape[2:] == (4,):
+        values = _unassociated(values, 2**bits - 1)
     return _without_alpha(values)
+
+
+def _unassociated(values: Deep, opaque: int) -> Deep:
+    """Colours (H, W, 4) that are stored multiplied by their alpha, as Pillow returns those of 8 bits."""
+    alpha = values[..., 3:]
+    colours = np.rint(values * (opaque / np.maximum(alpha, 1)))
+    return np.where(alpha > 0, np.minimum(colours, opaque), values).astype(values.dtype)
+
+
+def _jpeg2000_values(data: memoryview, image: Image.Image) -> Deep | None:
+    depth = data[bytes(data).index(_JPEG_2000_SIZES) + _TO_DEPTH]
+    is_signed, bits = depth >> 7, (depth & 127) + 1
+    if is_signed or bits > 16:
+        kind = f"{'signed ' * is_signed}{bits}-bit values"
+        raise BadInput(f"JPEG 2000 of {kind} is not read; store it with 8 or 16 bits a channel, unsigned")
+    if image.mode in DEEP:
+        return np.asarray(image)
+    return _without_alpha(np.asarray(imagecodecs.jpeg2k_decode(bytes(data)))) if bits > 8 else None
 
 
 def scaled(values: Deep, white: int) -> NDArray[np.uint8]:
     """Returns values as uint8, `white` and all above as 255."""
     return np.clip(np.rint(values.astype(np.float64) * (255 / white)), 0, 255).astype(np.uint8)
+
+
+def eight_bit(values: Deep, white: int | None) -> NDArray[np.uint8]:
+    """Returns values of 0 to 65535 as uint8, `white` and all above as 255; without a `white`, 65535."""
+    if white is None and values.ndim == 3:
+        # Pillow does the same, so that images that it has read right keep their pixels.
+        return (values >> 8).astype(np.uint8)
+    return scaled(values, white or 65535)
 
 
 def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:

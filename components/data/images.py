@@ -4,8 +4,9 @@ Letters: H, W height and width.
 """
 
 import io
-import struct
-import zlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import imagecodecs
@@ -13,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from goodshot.components.data.depth import DEEP, Deep, deep_values, scaled, turned
+from goodshot.components.data.depth import DEEP, Deep, deep_values, eight_bit, turned
 from goodshot.components.data.masks import Mask, MaskReading, read_mask_image, resized
+from goodshot.components.data.unread import FLOATING, not_read
 from goodshot.components.errors import BadInput
+
+# Pillow's limit is one for the whole process, and speaks of attacks. Images are opened by `_opened` alone, which
+# checks the caller's `Limit` before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# What they log about damaged or unusual files would be printed where nobody has configured logging.
+for _library in ("PIL", "imagecodecs"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 RGB = NDArray[np.uint8]
 Encoded = bytes | memoryview
 """A file's bytes, read into memory or memory-mapped."""
+MAX_MEGAPIXELS = 500
+"""The size above which images are refused unless a caller says otherwise: a scan of 25000 x 20000 pixels."""
 
-# All exceptions that Pillow's plugins raise on damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 _PNG_HEADER = 33
 """Bytes of the signature and the first chunk, which has size, depth, colour type and interlace."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,32 +39,70 @@ _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tIME", b"tEXt", b"zTXt", 
 _ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 """The EXIF orientations that exchange height and width."""
-FLOATING = "floating-point pixels have no known range; store the image with 8 or 16 bits"
-_SIXTEEN_TO_EIGHT = 65535 / 255
+_DARKEST, _BRIGHTEST = 0, 65535
+_COLOURS = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "PA": "palette with alpha",
+    "RGB": "colour",
+    "RGBA": "colour with alpha",
+}
 LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 """First bytes of JPEG, of JPEG 2000 and of its bare codestream."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The millions of pixels above which an image is refused, and the name of what a user sets it by, if anything."""
+
+    megapixels: float = MAX_MEGAPIXELS
+    setting: str = ""
+
+    def check(self, width: int, height: int) -> None:
+        """Raises BadInput if an image of this size is above the limit."""
+        if width * height > self.megapixels * 1e6:
+            raise BadInput(
+                f"its {width}x{height} pixels are {width * height / 1e6:.4g} megapixels, more than the limit of "
+                f"{self.megapixels:g}; scale it down" + f", or raise {self.setting}" * bool(self.setting)
+            )
+
+
+DEFAULT_LIMIT = Limit()
+"""The limit of commands that have no setting for it."""
 
 
 def decode_rgb(data: Encoded, size: int | None = None, white: int | None = None) -> RGB:
     """Returns the image as uint8 RGB (H, W, 3), or (size, size, 3) by an antialiased bicubic square resize.
 
-    Greyscale and palette images become RGB; an alpha channel is dropped (colours under transparent pixels are kept as
-    stored, nothing is composited); EXIF rotation is applied. Values deeper than 8 bits are scaled so that `white`
-    becomes 255; without it, 65535 does.
+    Greyscale, palette and CMYK images become RGB, without a colour profile; an alpha channel is dropped (colours under
+    transparent pixels are kept as stored, nothing is composited); EXIF rotation is applied. Values deeper than 8 bits
+    are scaled so that `white` becomes 255; without it, 65535 does. The image may have any size: `check_image` has a
+    limit.
 
     Raises:
-        BadInput: the bytes are not a readable image, or hold floating-point pixels.
+        BadInput: the bytes are not a readable image, or hold floating-point pixels or values outside 0 to 65535.
     """
-    if white is not None and (values := _deep(data)) is not None:
-        image = Image.fromarray(scaled(values, white)).convert("RGB")
-        return np.asarray(image if size is None else image.resize((size, size), Image.Resampling.BICUBIC))
     plain = plain_png(data)
     if plain is not None and plain.shape[2:] and (size is None or plain.shape[:2] == (size, size)):
         return plain
-    image = _eight_bit(open_image(data) if plain is None else Image.fromarray(plain)).convert("RGB")
+    image = _rgb(data, white) if plain is None else Image.fromarray(plain).convert("RGB")
     if size is not None:
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
+
+
+def _rgb(data: Encoded, white: int | None) -> Image.Image:
+    with _opened(data) as image:
+        # Without a white, Pillow cuts 16-bit colours of a PNG to 8 bits as `eight_bit` does.
+        is_cut = white is None and image.format == "PNG" and image.mode not in DEEP
+        values = None if is_cut else _photographed(image, deep_values(_view(data), image))
+        if values is None:
+            # Otherwise Pillow warns that transparency is dropped.
+            image.info.pop("transparency", None)
+            return _upright(image).convert("RGB")
+        return Image.fromarray(eight_bit(turned(values, _orientation(image)), white)).convert("RGB")
 
 
 def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
@@ -73,12 +112,16 @@ def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
         BadInput: the bytes are not a readable image, or hold values below 0 or values that are not numbers.
     """
     plain = plain_png(data)
-    image = open_image(data) if plain is None else Image.fromarray(plain)
-    if defect_id is not None:
-        return MaskReading(np.asarray(image) == defect_id)
     if plain is not None:
-        return read_mask_image(image, is_lossy=False)
-    return read_mask_image(image, _is_lossy(data), _deep(data))
+        image = Image.fromarray(plain)
+        return MaskReading(plain == defect_id) if defect_id is not None else read_mask_image(image, is_lossy=False)
+    with _opened(data) as image:
+        is_lossy, orientation = _is_lossy(data, image), _orientation(image)
+        values = deep_values(_view(data), image) if defect_id is None else None
+        upright = _upright(image)
+        if defect_id is not None:
+            return MaskReading(np.asarray(upright) == defect_id)
+        return read_mask_image(upright, is_lossy, None if values is None else turned(values, orientation))
 
 
 def decode_mask(
@@ -101,12 +144,12 @@ def defect_id_of(data: bytes) -> int:
     Raises:
         BadInput: the bytes are not a readable greyscale image, or hold no or several such values.
     """
-    image = open_image(data)
-    if image.mode not in ("L", "P", "1", *DEEP):
-        raise BadInput(f"the mask has {image.mode} pixels; store one value a pixel (8-bit greyscale)")
-    values = sorted({int(v) for v in np.unique(np.asarray(image))} - {0})
+    with _opened(data) as image:
+        if image.mode not in ("L", "P", "1", *DEEP):
+            raise BadInput(f"the mask has {image.mode} pixels; store one value a pixel (8-bit greyscale)")
+        values = sorted({int(v) for v in np.unique(np.asarray(image))} - {0})
     if len(values) != 1:
-        found = ", ".join(map(str, values)) or "none"
+        found = ", ".join(map(str, values[:5])) + " …" * (len(values) > 5) or "none"
         raise BadInput(f"a defect's mask must hold 0 and one other value, and holds {found}; store one defect a mask")
     return values[0]
 
@@ -131,7 +174,8 @@ def encode_mask(mask: Mask, defect_id: int | None = None) -> bytes:
 class ImageFacts:
     """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames.
 
-    `brightest` is the largest value of an image deeper than 8 bits, and None for others.
+    `brightest` is the largest value of an image deeper than 8 bits, and None for others. `kind` names the format, the
+    colours and the bits of a value, for people.
     """
 
     width: int
@@ -139,36 +183,47 @@ class ImageFacts:
     orientation: int = 1
     frames: int = 1
     brightest: int | None = None
+    kind: str = ""
 
 
-def check_image(data: bytes) -> ImageFacts:
+def check_image(data: bytes, limit: Limit = DEFAULT_LIMIT) -> ImageFacts:
     """Returns the facts of an image file, having checked that the whole file is intact.
 
     A PNG has checksums, so its pixels are not decoded; those of other formats are.
 
     Raises:
-        BadInput: the bytes are not a readable image.
+        BadInput: the bytes are not a readable image, hold more pixels than `limit`, floating-point pixels, or values
+            outside 0 to 65535.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            orientation = _orientation(image)
-            if image.format != "PNG":
-                image.load()
-            width, height = image.size
-            # For a TIFF, Pillow applies the rotation while loading, and drops the tag.
-            if _orientation(image) in SIDEWAYS:
-                width, height = height, width
-            frames = int(getattr(image, "n_frames", 1))
-            values = deep_values(memoryview(data), image)
-        if image.format == "PNG":
-            _verify_png(data)
-    except (*_UNREADABLE, RuntimeError) as error:
-        raise BadInput(f"not a readable image ({_reason(error)})") from error
-    if image.mode == "F":
-        raise BadInput(FLOATING)
-    if values is not None and {*values.shape[:2]} != {height, width}:
-        raise BadInput(f"its pixels are {values.shape}, and its size is {width}x{height}")
-    return ImageFacts(width, height, orientation, frames, None if values is None else int(values.max()))
+    with _opened(data, limit) as image:
+        orientation = _orientation(image)
+        if image.format != "PNG":
+            image.load()
+        width, height = image.size
+        # For a TIFF, Pillow applies the rotation while loading, and drops the tag.
+        if _orientation(image) in SIDEWAYS:
+            width, height = height, width
+        frames = int(getattr(image, "n_frames", 1))
+        values = _photographed(image, deep_values(_view(data), image))
+        if values is not None and {*values.shape[:2]} != {height, width}:
+            raise BadInput(f"its pixels are {values.shape}, and its size is {width}x{height}")
+        is_png = image.format == "PNG"
+        colours = _COLOURS.get(image.mode, "grey" if image.mode in DEEP else image.mode)
+        kind = f"{image.format} {colours}, {8 if values is None else 8 * values.dtype.itemsize} bits"
+    if is_png:
+        # verify() needs a file object that nothing has been read from.
+        with _opened(data, limit) as image:
+            image.verify()
+    return ImageFacts(width, height, orientation, frames, None if values is None else int(values.max()), kind)
+
+
+def orientation_of(data: Encoded, limit: Limit) -> int:
+    """Returns the EXIF orientation of an image, 1 if it has none.
+
+    Raises BadInput if the bytes are not an image, or if they are one of more pixels than `limit`.
+    """
+    with _opened(data, limit) as image:
+        return _orientation(image)
 
 
 def plain_png(data: Encoded) -> NDArray[np.uint8] | None:
@@ -185,7 +240,7 @@ def plain_png(data: Encoded) -> NDArray[np.uint8] | None:
         return None
     try:
         pixels: NDArray[np.uint8] = imagecodecs.spng_decode(np.frombuffer(view, np.uint8))  # type: ignore[arg-type]
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, MemoryError):
         return None
     return pixels
 
@@ -199,34 +254,40 @@ def _chunks(png: memoryview) -> set[bytes]:
     return names if at == len(png) else names | {b""}
 
 
-def _verify_png(data: bytes) -> None:
-    # verify() needs a file object that nothing has been read from.
-    with Image.open(io.BytesIO(data)) as image:
-        image.verify()
-
-
-def open_image(data: Encoded) -> Image.Image:
-    """Returns the image, loaded completely and turned by its EXIF tag. Raises BadInput if it is not readable."""
+@contextmanager
+def _opened(data: Encoded, limit: Limit | None = None) -> Iterator[Image.Image]:
+    """The file as Pillow opens it, its pixels not yet decoded. Whatever goes wrong with it is BadInput."""
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        return ImageOps.exif_transpose(image)
-    except _UNREADABLE as error:
-        raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
+        with Image.open(io.BytesIO(data)) as image:
+            if limit is not None:
+                limit.check(*image.size)
+            yield image
+    except BadInput:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadInput(not_read(_view(data))) from error
+    # On damaged files, Pillow's plugins and imagecodecs raise exceptions of every kind.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise BadInput(f"not a readable image ({reason.replace(';', ',')}); replace the file") from error
 
 
-def _deep(data: Encoded) -> Deep | None:
-    """A deep image's values (H, W) or (H, W, C), turned by EXIF; None for an image of 8 bits."""
-    view = memoryview(data).cast("B")
-    try:
-        with Image.open(io.BytesIO(view)) as image:
-            orientation = _orientation(image)
-            values = deep_values(view, image)
-            # Pillow turns a TIFF itself when it loads the pixels, and drops the tag.
-            is_turned = image.mode in DEEP and _orientation(image) == 1
-    except (*_UNREADABLE, RuntimeError) as error:
-        raise BadInput(f"not a readable image ({_reason(error)}); replace the file") from error
-    return values if values is None or is_turned else turned(values, orientation)
+def _upright(image: Image.Image) -> Image.Image:
+    """The image, loaded completely and turned by its EXIF tag."""
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _photographed(image: Image.Image, values: Deep | None) -> Deep | None:
+    """The values of a photograph. Raises BadInput if there is no range that they are scaled by."""
+    if image.mode == "F":
+        raise BadInput(FLOATING)
+    if values is not None and (values.min() < _DARKEST or values.max() > _BRIGHTEST):
+        raise BadInput(
+            f"holds values from {values.min()} to {values.max()}, and photographs have {_DARKEST} to {_BRIGHTEST}; "
+            "store it with 8 or 16 bits a channel, unsigned"
+        )
+    return values
 
 
 def _orientation(image: Image.Image) -> int:
@@ -235,22 +296,13 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def orientation_of(data: Encoded) -> int:
-    """Returns the EXIF orientation of an image file, 1 to 8; 1 if it has none."""
-    with Image.open(io.BytesIO(data)) as image:
-        return _orientation(image)
-
-
-def _is_lossy(data: Encoded) -> bool:
-    view = memoryview(data).cast("B")
-    head = bytes(view[:32])
-    if head[:4] == b"RIFF":
+def _is_lossy(data: Encoded, image: Image.Image) -> bool:
+    view = _view(data)
+    if image.format == "WEBP":
         return b"VP8 " in _riff_chunks(view)
-    if head[:4] in (b"II*\0", b"MM\0*"):
-        with Image.open(io.BytesIO(view)) as image:
-            return image.info.get("compression") in ("jpeg", "tiff_jpeg")
-    is_avif = head[4:8] == b"ftyp" and b"avif" in head
-    return is_avif or head.startswith(LOSSY)
+    if image.format == "TIFF":
+        return image.info.get("compression") in ("jpeg", "tiff_jpeg")
+    return image.format == "AVIF" or bytes(view[:32]).startswith(LOSSY)
 
 
 def _riff_chunks(webp: memoryview) -> set[bytes]:
@@ -263,15 +315,5 @@ def _riff_chunks(webp: memoryview) -> set[bytes]:
     return names
 
 
-def _reason(error: Exception) -> str:
-    # Pillow's message contains the in-memory stream with its address.
-    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise BadInput(FLOATING)
-    if image.mode not in DEEP:
-        return image
-    values = np.asarray(image).astype(np.float64) / _SIXTEEN_TO_EIGHT
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+def _view(data: Encoded) -> memoryview:
+    return memoryview(data).cast("B")

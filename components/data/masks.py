@@ -47,7 +47,7 @@ def read_mask_image(image: Image.Image, is_lossy: bool, deep: Values | None = No
 
     Args:
         is_lossy: whether its format loses information.
-        deep: its values (H, W, C), if the file has colours of more than 8 bits, which Pillow cuts to 8.
+        deep: its values (H, W) or (H, W, C), if the file has more than 8 bits, turned as `image` is.
 
     Raises:
         BadInput: it holds values below 0 or values that are not numbers.
@@ -81,9 +81,14 @@ def _nearest(marked: Mask, size: int) -> Mask:
 
 def _read(image: Image.Image, is_lossy: bool, deep: Values | None) -> MaskReading:
     if image.mode in (*DEEP, "F"):
-        return _by_value(_checked(np.asarray(image)), is_lossy)
+        return _by_value(_checked(np.asarray(image) if deep is None else deep), is_lossy)
     if deep is not None and deep.any():
-        return _by_value(deep.max(axis=2) if deep.ndim == 3 else deep, is_lossy)
+        values = _checked(deep.max(axis=2) if deep.ndim == 3 else deep)
+        alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
+        if alpha is None or not _varies(alpha.reshape(-1, 1)):
+            return _by_value(values, is_lossy)
+        if _varies(values[alpha > 0][:, None]):
+            return _by_opaque(_by_value(np.where(alpha > 0, values, 0), is_lossy), alpha > 0)
     if image.has_transparency_data:
         return _by_alpha(np.asarray(image.convert("RGBA")), is_lossy)
     if image.mode in ("L", "1"):
@@ -160,16 +165,19 @@ def _by_alpha(pixels: NDArray[np.uint8], is_lossy: bool) -> MaskReading:
         return _by_colour(colours, is_lossy)
     seen = alpha > (127 if is_lossy else 0)
     if _varies(colours[seen]):
-        by_colour = _by_colour(np.where(seen[..., None], colours, 0).astype(np.uint8), is_lossy)
-        return _ruled(by_colour.marked & seen, "alpha", "is drawn in colours and alpha: opaque colours are marked")
+        return _by_opaque(_by_colour(np.where(seen[..., None], colours, 0).astype(np.uint8), is_lossy), seen)
     if seen.mean() > 0.5 and not colours[seen].any() and colours.any():
         # A black mask whose defects were made transparent.
         return _ruled(~seen, "alpha", "is black where it is opaque: transparent pixels are marked")
     return _ruled(seen, "alpha", "is drawn in its alpha channel: pixels that are not transparent are marked")
 
 
-def _varies(colours: NDArray[np.uint8]) -> bool:
-    """Whether there are several among some colours (N, 3)."""
+def _by_opaque(reading: MaskReading, seen: Mask) -> MaskReading:
+    return _ruled(reading.marked & seen, "alpha", "is drawn in colours and alpha: opaque colours are marked")
+
+
+def _varies(colours: Values) -> bool:
+    """Whether there are several among some colours (N, C)."""
     return bool((colours != colours[:1]).any())
 
 

@@ -1,9 +1,9 @@
 """Read the files of every dataset: the samples of its categories, and all problems of its files."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from goodshot.components.data.checking import Report, check
+from goodshot.components.data.checking import DEFAULT_CHECKS, Checks, Report, check
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.layout import Finding
 from goodshot.components.data.sample import Sample
@@ -15,18 +15,17 @@ def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
     return list(read_category(name, root, category).samples)
 
 
-def read_category(name: str, root: Path, category: str, sides: Collection[int] = ()) -> Report:
+def read_category(name: str, root: Path, category: str, checks: Checks = DEFAULT_CHECKS) -> Report:
     """Returns the category's samples sorted by `image_id`, every file read and verified, and what was noted about them.
 
-    Images of one category may differ in size. Hidden files and files that are not images are skipped. `sides` are those
-    in pixels to which masks will be resized.
+    Images of one category may differ in size. Hidden files and files that are not images are skipped.
 
     Raises:
         BadInput: the first problem that stops the reading, in one line: the path, the problem, the remedy.
     """
     listing = dataset_of(name).list_category(root, category)
     _refuse(listing.findings)
-    report = check(listing, name, category, sides)
+    report = check(listing, name, category, checks)
     _refuse(report.findings)
     return report
 
@@ -35,23 +34,23 @@ def verify(
     name: str,
     root: Path,
     categories: Iterable[str] = (),
-    sides: Collection[int] = (),
+    checks: Checks = DEFAULT_CHECKS,
     done: Callable[[], None] = lambda: None,
 ) -> Report:
     """Returns every finding about the categories (all of them if none is named), and the valid samples.
 
-    `sides` are those in pixels to which masks will be resized. `done` is called after each image.
+    `done` is called after each image.
 
     Raises:
         BadInput: `root` or a category is missing, or cannot be listed.
     """
     dataset = dataset_of(name)
     names = tuple(categories) or dataset.list_categories(root)
-    reports = [check(dataset.list_category(root, category), name, category, sides, done) for category in names]
+    reports = [check(dataset.list_category(root, category), name, category, checks, done) for category in names]
     return Report(
         tuple(sample for report in reports for sample in report.samples),
         tuple(finding for report in reports for finding in report.findings),
-        frozenset(side for report in reports for side in report.enlarged),
+        tuple(checked for report in reports for checked in report.checked),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from goodshot.components.data.depth import white_of
-from goodshot.components.data.images import RGB, check_image, decode_rgb
+from goodshot.components.data.images import DEFAULT_LIMIT, RGB, Limit, check_image, decode_rgb
 from goodshot.components.data.layout import EXTENSIONS, images, is_folder, listed
 from goodshot.components.errors import BadInput
 
@@ -52,13 +52,13 @@ def folder_of(folder: Path, category: str, is_only_category: bool) -> Path:
     return folder
 
 
-def read_supplied(folder: Path, count: int) -> tuple[Supplied, ...]:
+def read_supplied(folder: Path, count: int, limit: Limit = DEFAULT_LIMIT) -> tuple[Supplied, ...]:
     """Returns the first `count` images of `folder`, by name, each read whole and decoded once.
 
     Files are recognised as images by their extension; others are skipped.
 
     Raises:
-        BadInput: there are fewer images, or one of them cannot be read.
+        BadInput: there are fewer images, or one of them cannot be read or is above the limit.
     """
     found = images(folder)
     if len(found) < count:
@@ -66,16 +66,16 @@ def read_supplied(folder: Path, count: int) -> tuple[Supplied, ...]:
             f"{folder}: holds {len(found)} images{_passed_over(folder, found)}, and copies = {count} needs "
             f"{count}; add some, or lower copies"
         )
-    return read_files(found[:count])
+    return read_files(found[:count], limit)
 
 
-def read_files(paths: Iterable[Path]) -> tuple[Supplied, ...]:
+def read_files(paths: Iterable[Path], limit: Limit = DEFAULT_LIMIT) -> tuple[Supplied, ...]:
     """Returns the image files at `paths`, each read whole and decoded once.
 
     Raises:
-        BadInput: one of them cannot be read.
+        BadInput: one of them cannot be read or is above the limit.
     """
-    files = [(path, *_intact(path)) for path in paths]
+    files = [(path, *_intact(path, limit)) for path in paths]
     white = white_of(brightest for *_, brightest in files)
     return tuple(Supplied(path, sha256, None if brightest is None else white) for path, sha256, brightest in files)
 
@@ -95,12 +95,12 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
     return np.stack(decoded)
 
 
-def _intact(path: Path) -> tuple[str, int | None]:
+def _intact(path: Path, limit: Limit) -> tuple[str, int | None]:
     """The file's SHA-256, and its largest value if it is deeper than 8 bits."""
     data = _bytes(path)
     try:
         # Both checks: a PNG's checksums, and errors that only decoding finds (pixels of an unknown range).
-        facts = check_image(data)
+        facts = check_image(data, limit)
         decode_rgb(data)
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")

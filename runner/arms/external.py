@@ -67,4 +67,4 @@ class External(Arm):
 
 
 def _folders(planner: Planner) -> ExternalFolders:
-    return ExternalFolders(one_category=len(planner.categories) == 1)
+    return ExternalFolders(one_category=len(planner.categories) == 1, limit=planner.study.dataset.limit)

@@ -69,18 +69,24 @@ def shard(
     resolution: Annotated[
         int | None, typer.Option(help="Store square images of this side (default: the files).", min=8, max=4096)
     ] = None,
+    max_megapixels: Annotated[
+        float | None, typer.Option(help="Refuse an image of more millions of pixels (default: 500).", min=1)
+    ] = None,
 ) -> None:
     """Verify a dataset, report every problem, and write it as Arrow shards with a manifest."""
     from pathlib import Path
 
     from rich.console import Console
 
+    from goodshot.components.data.checking import Checks
+    from goodshot.components.data.images import MAX_MEGAPIXELS, Limit
     from goodshot.runner.console.bars import bar
     from goodshot.runner.data.sharding import verified, write_shards
 
     console = Console(stderr=True, markup=False, emoji=False)
     with bar("verifying", console) as on_progress:
-        report = verified(dataset, Path(root).expanduser(), category or (), on_progress)
+        checks = Checks(limit=Limit(max_megapixels or MAX_MEGAPIXELS, "--max-megapixels"))
+        report = verified(dataset, Path(root).expanduser(), category or (), on_progress, checks)
     for finding in report.findings:
         typer.echo(f"{finding.kind}: {finding}")
     if strict and report.findings:

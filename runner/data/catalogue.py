@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from goodshot.components.data.checking import overlaps
+from goodshot.components.data.checking import Checks, overlaps
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.layout import Finding
 from goodshot.components.data.reading import read_category
@@ -110,7 +110,7 @@ def _from_folders(
     names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
         raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
-    reports = {name: read_category(dataset.name, root, name, sides) for name in names}
+    reports = {name: read_category(dataset.name, root, name, Checks(sides, dataset.limit)) for name in names}
     return {
         name: Category(dataset.name, name, report.samples, None, report.findings, report.enlarged)
         for name, report in reports.items()

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from goodshot.components.config import Config
 from goodshot.components.data.datasets import dataset_names, dataset_of
+from goodshot.components.data.images import MAX_MEGAPIXELS, Limit
 
 
 def _known(name: str) -> str:
@@ -27,6 +28,15 @@ class DatasetConfig(Config):
     overlap: Literal["refuse", "allow"] = Field(
         default="refuse", description="test images that are training images too: refused, or read all the same"
     )
+
+    max_megapixels: float = Field(
+        default=MAX_MEGAPIXELS, gt=0, description="millions of pixels above which an image is refused"
+    )
+
+    @property
+    def limit(self) -> Limit:
+        """The size above which an image is refused, with the field that sets it."""
+        return Limit(self.max_megapixels, "dataset.max_megapixels")
 
     @property
     def is_written_here(self) -> bool:

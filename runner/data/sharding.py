@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from goodshot.components.data.checking import Report
+from goodshot.components.data.checking import DEFAULT_CHECKS, Checks, Report
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.reading import verify
 from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
@@ -28,7 +28,11 @@ Progress = Callable[[int, int], None]
 
 
 def verified(
-    name: str, root: Path, categories: Sequence[str] = (), on_progress: Progress = lambda done, total: None
+    name: str,
+    root: Path,
+    categories: Sequence[str] = (),
+    on_progress: Progress = lambda done, total: None,
+    checks: Checks = DEFAULT_CHECKS,
 ) -> Report:
     """Verify the categories. Raises :class:`BadInput` if ``root`` or one of them is missing."""
     dataset = dataset_of(name)
@@ -37,7 +41,7 @@ def verified(
         raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
     total = sum(len(dataset.list_category(root, category).entries) for category in names)
     advance = _counter(on_progress, total)
-    return verify(name, root, names, done=lambda: advance(1))
+    return verify(name, root, names, checks, lambda: advance(1))
 
 
 def write_shards(

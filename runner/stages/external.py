@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from goodshot.components.data.images import Limit
 from goodshot.components.data.supplied import Supplied, decode_supplied, folder_of, read_supplied
 from goodshot.components.errors import BadInput
 from goodshot.runner.data.catalogue import Category
@@ -45,10 +46,12 @@ class ExternalFolders:
 
     Args:
         one_category: whether the study has only one category, whose images may then lie directly in the folder.
+        limit: the size above which an image is refused.
     """
 
-    def __init__(self, one_category: bool) -> None:
+    def __init__(self, one_category: bool, limit: Limit) -> None:
         self._one_category = one_category
+        self._limit = limit
         self._images: dict[tuple[Path, int], tuple[Supplied, ...]] = {}
 
     def image_set(self, folder: Path, category: Category, copies: int, size: int) -> ExternalSetStage:
@@ -59,7 +62,7 @@ class ExternalFolders:
         """
         image_folder = folder_of(folder, category.name, self._one_category)
         if (image_folder, copies) not in self._images:
-            self._images[image_folder, copies] = read_supplied(image_folder, copies)
+            self._images[image_folder, copies] = read_supplied(image_folder, copies, self._limit)
         images = self._images[image_folder, copies]
         _refuse_test_images(images, category)
         identity = fingerprint(

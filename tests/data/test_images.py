@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from goodshot.components.data import decode_mask, decode_rgb, encode_png
-from goodshot.components.data.images import ImageFacts, check_image
+from goodshot.components.data.images import check_image
 from goodshot.components.data.photographs import donors, photograph
 from goodshot.components.errors import BadInput
 
@@ -45,7 +45,9 @@ def test_exif_rotation_is_applied(kind: str) -> None:
     exif[0x0112] = 6
     data = _save(Image.fromarray(COLOUR), kind, exif=exif)
     assert (decode_rgb(data) == np.rot90(COLOUR, -1)).all()
-    assert check_image(data) == ImageFacts(96, 64, orientation=6)
+    facts = check_image(data)
+    assert (facts.width, facts.height, facts.orientation) == (96, 64, 6)
+    assert facts.kind == f"{kind} colour, 8 bits"
 
 
 def test_resizing_is_square_and_antialiased() -> None:

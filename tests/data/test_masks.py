@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from goodshot.components.data import Sample, category_fingerprint, decode_mask, encode_png, read_split, write_split
-from goodshot.components.data.checking import check
+from goodshot.components.data.checking import Checks, check
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.depth import turned
 from goodshot.components.data.images import read_mask
@@ -230,7 +230,7 @@ def test_a_scratch_that_nearest_neighbour_loses_is_counted_at_that_side_alone(ro
     redrawn(masks(root)[0], scratch)
     listing = dataset_of("folder").list_category(root, "bolt")
     side = min(Image.open(masks(root)[0]).size)
-    report = check(listing, "folder", "bolt", (4, side))
+    report = check(listing, "folder", "bolt", Checks((4, side)))
     assert report.enlarged == {4}
     assert [str(f) for f in report.findings if "too fine for 4x4 pixels" in f.problem]
     assert not check(listing, "folder", "bolt").enlarged

@@ -13,9 +13,10 @@ from PIL import Image
 from goodshot.runner.cli import main
 from goodshot.runner.named import load_study
 from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
-from goodshot.runner.study.settings import NOT_YAML, read_yaml
+from goodshot.runner.study.settings import NOT_YAML, read_study, read_yaml
 from tests.conftest import TINY
 from tests.data import miniatures
 
@@ -72,6 +73,23 @@ def test_a_test_image_that_is_a_training_image_is_refused_unless_told(
     status, text = planned(folder, capsys, "--set", "dataset.overlap=allow")
     assert status == 0
     assert "overlap: " in text
+
+
+def test_the_largest_size_is_a_field_that_names_itself_and_no_part_of_an_identity(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, text = planned(folder, capsys, "--set", "dataset.max_megapixels=0.001")
+    assert status == 2
+    assert len(text.strip().splitlines()) == 1
+    assert "megapixels, more than the limit of 0.001; scale it down, or raise dataset.max_megapixels" in text
+    shard = ["shard", "folder", "--root", str(folder.parent), "--out", str(tmp_path / "shards"), "--strict"]
+    assert main([*shard, "--max-megapixels", "1"]) == 0
+    studies = [
+        read_study(str(tmp_path / "study.yaml"), [f"dataset.max_megapixels={limit}"]) for limit in (1, 500, 2000)
+    ]
+    plans = [plan_studies([study], Options(str(tmp_path / "out"))) for study in studies]
+    assert len({tuple(plan.stages) for plan in plans}) == 1
+    assert len({search_identity(study) for study in studies}) == 1
 
 
 @pytest.mark.parametrize("suffix", ["webp", "avif", "jfif", "jp2", "gif"])
