@@ -23,6 +23,7 @@ COMMANDS = (
     images.prompts,
     data.doctor,
     data.fetch,
+    data.check,
     data.shard,
     data.gc,
 )

@@ -95,6 +95,51 @@ def shard(
         write_shards(dataset, report, out, resolution, typer.echo, on_progress)
 
 
+def check(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Folder of categories, of one, or of photographs.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="The dataset whose layout it has (default: recognised).", metavar="NAME")
+    ] = None,
+    category: Annotated[list[str] | None, typer.Option(help="Only this category; repeatable.")] = None,
+    size: Annotated[int, typer.Option(help="The detector's image size, to which masks are resized.", min=8)] = 256,
+    html: Annotated[
+        str | None, typer.Option(help="Also write a page with the photographs and their masks.", metavar="FILE")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with 2 on any finding.")] = False,
+    max_megapixels: Annotated[
+        float | None, typer.Option(help="Refuse an image of more millions of pixels (default: 500).", min=1)
+    ] = None,
+) -> None:
+    """Show what is read of a folder of photographs, and everything that is unusual in it; writes nothing else."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from goodshot.components.data.checking import Checks
+    from goodshot.components.data.datasets import dataset_of
+    from goodshot.components.data.images import MAX_MEGAPIXELS, Limit
+    from goodshot.runner.console.bars import bar
+    from goodshot.runner.console.clinic import print_examined
+    from goodshot.runner.data.clinic import examine
+
+    where, page = Path(folder).expanduser(), Path(html).expanduser() if html else None
+    if page is not None and page.is_dir():
+        raise BadInput(f"--html {html}: is a folder; give a file's name")
+    checks = Checks((size,), Limit(max_megapixels or MAX_MEGAPIXELS, "--max-megapixels"))
+    known = dataset_of(dataset) if dataset else None
+    with bar("checking", Console(stderr=True, markup=False, emoji=False)) as on_progress:
+        categories = examine(where, known, category or (), checks, size, on_progress)
+    print_examined(stdout(), categories)
+    if page is not None:
+        from goodshot.runner.report.clinic import clinic_page
+        from goodshot.runner.store.files import Files, absolute
+
+        Files(absolute(str(page.parent))).write(page.name, clinic_page(categories, str(where)).encode())
+        typer.echo(f"page: {page}")
+    if strict and any(each.findings for each in categories):
+        raise typer.Exit(2)
+
+
 def gc(
     store: Annotated[str, typer.Argument(help="The store: a study's --store, or OUT/store.", metavar="URI")],
     checkpoints: Annotated[

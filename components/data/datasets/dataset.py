@@ -25,6 +25,8 @@ class Dataset:
     """(root, category) -> the category's images. Raises BadInput if the category is missing or unreadable."""
     list_categories: Callable[[Path], tuple[str, ...]] = mvtec.list_categories
     """root -> the names of the categories in it, sorted. Raises BadInput if `root` is missing or unreadable."""
+    recognises: Callable[[Path], bool] = lambda folder: False
+    """Whether a folder is a category in this layout and in no other dataset's. Raises BadInput if it is unreadable."""
     categories: tuple[str, ...] = ()
     """All its categories; empty if they depend on the user."""
     objects: Mapping[str, str] = field(default_factory=dict)

@@ -147,6 +147,7 @@ FOLDER = Dataset(
     licence="the owner's",
     list_category=list_category,
     list_categories=list_categories,
+    recognises=_is_category,
     nothing_to_fetch="it is a folder of your own; name it as dataset.root of a study, or to "
     "'goodshot shard folder --root'",
 )

@@ -108,6 +108,7 @@ MVTEC_LOCO = Dataset(
     source="MVTec LOCO AD, Bergmann et al., IJCV 2022",
     licence="CC BY-NC-SA 4.0: non-commercial",
     list_category=list_category,
+    recognises=lambda folder: (folder / CONFIG).is_file(),
     categories=tuple(_OBJECTS),
     objects=_OBJECTS,
     publisher=Publisher(
