@@ -1,0 +1,98 @@
+"""Where people run it: without a home, an account or a network, with long folders, a foreign path, in ASCII."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from goodshot.runner.cluster import sockets
+from goodshot.runner.run.tracking import Names, Tracker
+
+STUDIES = [sys.executable, "-m", "goodshot.runner.cli", "studies"]
+
+
+def listed(environment: dict[str, str], command: list[str] = STUDIES, cwd: Path | None = None) -> str:
+    """What a command prints with some variables added to this environment."""
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, cwd=cwd, capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout.decode(errors="replace")
+
+
+def test_a_users_own_folders_are_not_taken_for_goodshots(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "runner.py").write_text("raise SystemExit('the wrong runner')")
+    (tmp_path / "components.py").write_text("raise SystemExit('the wrong components')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    assert "oneshot_lite0" in listed({"PYTHONPATH": path}, cwd=tmp_path)
+
+
+def test_a_terminal_in_ascii_gets_a_question_mark_for_what_it_lacks() -> None:
+    code = "from goodshot.runner.cli import main; from goodshot.runner.cli.options import stdout; "
+    code += "assert main(['studies']) == 0; stdout().print('λ × σ')"
+    assert listed({"PYTHONIOENCODING": "ascii"}, [sys.executable, "-c", code]).endswith("? ? ?\n")
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_without_home_and_account(tmp_path: Path) -> None:
+    other = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
+    if subprocess.run([*other, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no user namespaces")
+    bare = ["env", "-u", "HOME", "-u", "USER", "-u", "LOGNAME"]
+    code = "from goodshot.runner.cli import main; assert main(['studies']) == 0; import torch, getpass, pathlib; "
+    code += "print(getpass.getuser(), pathlib.Path.home())"
+    name, home = listed({}, [*other, *bare, sys.executable, "-c", code]).splitlines()[-1].split()
+    assert name == "12345"
+    assert home.startswith(tempfile.gettempdir())
+    assert not Path(home).exists()  # removed at the end
+
+
+def test_sockets_have_a_short_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    long = tmp_path / "slurm_jobdir_of_a_batch_system/and_its_temporary_files"
+    long.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert len(sockets.socket_folder()) <= sockets.LONGEST
+    sockets.shorten_ray_sockets()
+    assert os.environ["RAY_TMPDIR"] == sockets.socket_folder()
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    assert sockets.socket_folder() == "/tmp"
+
+
+def test_wandbs_own_variables_name_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROJECT", "ENTITY", "RUN_GROUP", "NAME", "TAGS"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    assert Names.of_environment() == Names("goodshot")
+    monkeypatch.setenv("WANDB_PROJECT", "line 4")
+    monkeypatch.setenv("WANDB_TAGS", "cam2, lot 7")
+    monkeypatch.setenv("WANDB_NAME", "night")
+    assert Names.of_environment() == Names("line 4", name="night", tags=("cam2", "lot 7"))
+
+
+def test_without_a_network_one_attempt_is_made_and_all_runs_are_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+    monkeypatch.setenv("WANDB_RUN_ID", "all-in-one")
+    for name, value in {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    tracker = Tracker(str(tmp_path), "online", Names("line 4", name="night"))
+    for copies in (2, 3):
+        tracker.log("study", {"copies": copies}, [], [], str(tmp_path / "store"))
+    logged = tracker.finish()
+    assert (logged.written, logged.failed) == (2, 0), logged
+    assert logged.unreachable
+    runs = [path.read_bytes() for path in (tmp_path / "wandb").glob("offline-run-*/*.wandb")]
+    assert len(runs) == 2
+    assert all(b"line 4" in run and b"night copies=" in run for run in runs)
+    assert dict(os.environ) == before
