@@ -1,8 +1,8 @@
-"""PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection") through anomalib.
+"""PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"), with anomalib's numbers.
 
-anomalib's torch model is used without its Engine, whose post-processor clamps scores to [0, 1] and whose datamodules
-let test data set thresholds. Its parts are called one by one, so that features, which no fit changes, can be shared.
-Images are processed one at a time, so that a score depends on the fitted bank and the image only, bit for bit.
+anomalib's Engine is not used, because its post-processor clamps scores to [0, 1] and its datamodules let test data set
+thresholds. Features are made apart from the rest, so that they can be shared, as no fit changes them. Images are
+processed one at a time, so that a score depends on the fitted bank and the image only, bit for bit.
 
 Legend: N training images, M patches in the memory bank, C feature channels, T test images, S the image size.
 """
@@ -11,7 +11,6 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +21,9 @@ from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE, EMBEDDED_
 from goodshot.components.detectors.base import Features, Images, Scores, as_batches
 from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.detectors.coreset import select_coreset
+from goodshot.components.detectors.patch_network import PatchNetwork
 from goodshot.components.detectors.preprocess import preprocess, reading_of
 from goodshot.components.detectors.pretrained import check_weights
-from goodshot.components.detectors.quiet import quiet_import
 from goodshot.components.errors import BadInput, GoodshotError
 
 # Patches of the bank per block of the distance computation: 16 MB of distances at 32 x 32 patches.
@@ -75,7 +74,7 @@ class PatchCore:
         """`fit` on images given by their features (N, C, h, w). Raises as `fit` does."""
         self._model.memory_bank = torch.empty(0, device=self.device)
         # Copies, because torch does not accept read-only arrays (shared memory).
-        rows = [self._model.reshape_embedding(torch.from_numpy(part.copy())) for part in train if len(part)]
+        rows = [self._model.patches(torch.from_numpy(part.copy())) for part in train if len(part)]
         if not rows:
             raise BadInput("train: there is no image to fit the detector on")
         patches = torch.cat(rows).to(self.device)
@@ -101,7 +100,7 @@ class PatchCore:
         norms = self._model.memory_bank.square().sum(1)
         enlarging: tuple[Tensor, ...] = ()
         for index, features in enumerate(images):
-            patches = self._model.reshape_embedding(features).contiguous()
+            patches = self._model.patches(features).contiguous()
             nearest = self._nearest(patches, norms)
             scores.image[index] = _finite(self._image_score(patches, nearest), "score", index).item()
             enlarging = enlarging or tuple(self._enlarging(side, size) for side in features.shape[-2:])
@@ -116,7 +115,7 @@ class PatchCore:
         anomalib's nearest-neighbour enlarging and Gaussian are linear and act on each side alone: two small products
         replace a convolution with 33 × 33 weights.
         """
-        kernel = self._model.anomaly_map_generator.blur.kernel[0, 0].sum(0)[None, None]
+        kernel = self._model.kernel[None, None]
         units = torch.nn.functional.interpolate(torch.eye(side, device=self.device)[:, None], size=size)
         margin = kernel.shape[-1] // 2
         padded = torch.nn.functional.pad(units, (margin, margin), mode="reflect")
@@ -142,11 +141,7 @@ class PatchCore:
         if self.config.num_neighbors == 1:
             return nearest.amax()
         farthest = nearest.argmax(0, keepdim=True)
-        _, neighbour = self._model.nearest_neighbors(patches[farthest], n_neighbors=1)
-        score: Tensor = self._model.compute_anomaly_score(
-            nearest[farthest][None], neighbour.reshape(1, 1), patches[farthest]
-        )
-        return score
+        return self._model.weighted(patches[farthest], nearest[farthest], self.config.num_neighbors)
 
     def _embedded(self, images: Images, name: str) -> Iterator[Tensor]:
         """Yields the patch features of one image after the other, (1, C, h, w)."""
@@ -155,10 +150,7 @@ class PatchCore:
 
     @torch.no_grad()
     def _read(self, pixels: Tensor) -> Tensor:
-        layers = self._model.feature_extractor(pixels.contiguous(memory_format=CHANNELS_LAST))
-        pooled = {layer: self._model.feature_pooler(features) for layer, features in layers.items()}
-        features: Tensor = self._model.generate_embedding(pooled).contiguous()
-        return features
+        return self._model.features(pixels.contiguous(memory_format=CHANNELS_LAST)).contiguous()
 
     def _check_size(self, patches: int) -> None:
         kept, wanted = int(patches * self.config.coreset_ratio), self.config.num_neighbors
@@ -189,8 +181,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def build_model(config: DetectorConfig, seed: int = 0) -> Any:
-    """Return anomalib's `PatchcoreModel` with the backbone's pretrained weights and an empty memory bank.
+def build_model(config: DetectorConfig, seed: int = 0) -> PatchNetwork:
+    """Return the network with the backbone's pretrained weights and an empty memory bank.
 
     `seed` draws the weights if the configuration asks for random ones. Raises `BadInput` for a layer that the backbone
     does not have, `MissingWeights` where its weights are not on this machine.
@@ -199,25 +191,20 @@ def build_model(config: DetectorConfig, seed: int = 0) -> Any:
     check_weights(config)
     if not on_lite0:
         check_layers(str(config.backbone), config.layers or ())
-    with quiet_import():
-        from anomalib.models.image.patchcore.torch_model import PatchcoreModel
     with torch.random.fork_rng(devices=[]):  # the layers draw initial values, which loaded weights replace
         torch.manual_seed(seed)
-        model = PatchcoreModel(
-            layers=config.layers,
-            backbone=EMBEDDED_TIMM if on_lite0 else config.backbone,
-            pre_trained=pretrained and not on_lite0,
-            num_neighbors=config.num_neighbors,
-        )
+        backbone = EMBEDDED_TIMM if on_lite0 else str(config.backbone)
+        model = PatchNetwork(backbone, config.layers or (), pretrained and not on_lite0)
     if on_lite0 and pretrained:
         _load_backbone(model.feature_extractor.feature_extractor)
     return model
 
 
 @lru_cache(maxsize=2)
-def _network(config: DetectorConfig, seed: int, device: str) -> Any:
+def _network(config: DetectorConfig, seed: int, device: str) -> PatchNetwork:
     """The frozen feature network, which a process shares between the cells that it computes."""
-    return build_model(config, seed).to(device, memory_format=CHANNELS_LAST).eval()
+    network = build_model(config, seed).to(device, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+    return network.eval()  # type: ignore[no-any-return]
 
 
 def _of_the_network(config: DetectorConfig) -> DetectorConfig:
@@ -225,10 +212,9 @@ def _of_the_network(config: DetectorConfig) -> DetectorConfig:
     return config.model_copy(update={"coreset_ratio": 1.0, "alias": None})
 
 
-def _with_a_bank_of_its_own(network: Any) -> Any:
+def _with_a_bank_of_its_own(network: PatchNetwork) -> PatchNetwork:
     model = copy.copy(network)
     model._buffers = dict(network._buffers)
-    model.embedding_store = []
     return model
 
 

@@ -1,4 +1,6 @@
 import logging
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -7,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from goodshot.components.detectors import Detector, DetectorConfig, SharesFeatures, build_detector
+from goodshot.components.detectors.patch_network import gaussian
 from goodshot.components.detectors.patchcore import PatchCore, build_model
 from goodshot.components.detectors.preprocess import preprocess
 from goodshot.components.errors import BadInput, GoodshotError
@@ -90,6 +93,41 @@ def test_maps_and_scores_equal_anomalib_used_the_plain_way(crops: NDArray[np.uin
     assert scores.maps.std() > 0.1
     np.testing.assert_allclose(scores.maps, theirs.anomaly_map[:, 0].numpy(), atol=1e-4)
     np.testing.assert_allclose(scores.image, theirs.pred_score.numpy().ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("neighbours", [1, 9])
+def test_features_and_weights_are_those_of_anomalibs_model_bit_for_bit(
+    crops: NDArray[np.uint8], neighbours: int
+) -> None:
+    theirs = anomalib_patchcore(CONFIG.model_copy(update={"num_neighbors": neighbours})).model.eval()
+    ours = build_model(CONFIG).eval()
+    pixels = preprocess(crops[0], 128)
+    with torch.no_grad():
+        layers = theirs.feature_extractor(pixels)
+        expected = theirs.generate_embedding({name: theirs.feature_pooler(layer) for name, layer in layers.items()})
+        features = ours.features(pixels)
+        assert torch.equal(features, expected)
+        bank = ours.patches(ours.features(preprocess(crops[1], 128)))
+        ours.memory_bank = theirs.memory_bank = bank
+        patches = ours.patches(features)
+        distances, places = theirs.nearest_neighbors(patches, n_neighbors=1)
+        farthest = distances.argmax(0, keepdim=True)
+        if neighbours > 1:
+            patch, distance = patches[farthest], distances[farthest]
+            expected = theirs.compute_anomaly_score(distance[None], places[farthest][None], patch)
+            assert torch.equal(ours.weighted(patch, distance, neighbours), expected)
+    torch.testing.assert_close(gaussian(), theirs.anomaly_map_generator.blur.kernel[0, 0].sum(0))
+
+
+def test_a_process_that_scores_imports_neither_anomalibs_models_nor_lightning() -> None:
+    code = (
+        "import sys, numpy as np; from goodshot.components.detectors import DetectorConfig, build_detector\n"
+        "detector = build_detector(DetectorConfig(image_size=64), 0); images = np.zeros((2, 64, 64, 3), np.uint8)\n"
+        "detector.fit(images); detector.score(images)\n"
+        "print([name for name in ('anomalib.models', 'lightning', 'torchmetrics') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_planted_defect_scores_higher_than_the_clean_crop_and_there(
