@@ -142,7 +142,6 @@ def test_an_empty_folder_is_bad_input(tmp_path: Path) -> None:
 
 def test_the_readme_picture_is_a_small_png(out: Path, tmp_path: Path) -> None:
     write_readme_figure(Options(str(out)), tmp_path / "demo.png")
-    assert (tmp_path / "demo.png").read_bytes() == readme_figure(Options(str(out)))
     with Image.open(tmp_path / "demo.png") as image:
         assert (image.format, image.width) == ("PNG", 1200)
 

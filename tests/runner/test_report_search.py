@@ -39,9 +39,13 @@ OTHER = tuple(name.replace("-generated", "-other") for name in BEST)
 
 def tried(out: Path, values: dict[str, object], state: State, *reports: Report, name: str = "tiny") -> None:
     """Leave a trial of the study beside its rows."""
-    (study,) = (record.study for record in read_records(Results(str(out))) if record.study.name == name)
-    ledger = Ledger(Results(str(out)), study)
+    ledger = ledger_of(out, name)
     ledger.write(replace(ledger.begin(values), state=state, reports=reports))
+
+
+def ledger_of(out: Path, name: str = "tiny") -> Ledger:
+    (study,) = (record.study for record in read_records(Results(str(out))) if record.study.name == name)
+    return Ledger(Results(str(out)), study)
 
 
 @pytest.fixture
@@ -163,7 +167,9 @@ def test_a_sweep_with_trials_compares_all_points_and_pictures_the_chosen_one(out
 
 def test_many_trials_make_no_large_page(searched: Path) -> None:
     before = len(page_of(searched))
+    ledger = ledger_of(searched)
     for i in range(320):
         values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
-        tried(searched, values, "complete", Report(2, 0.3, ()), Report(4, 0.4 + i / 1000, ()))
+        reports = (Report(2, 0.3, ()), Report(4, 0.4 + i / 1000, ()))
+        ledger.write(replace(ledger.begin(values), state="complete", reports=reports))
     assert len(page_of(searched)) < before + 200_000
