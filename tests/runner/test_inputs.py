@@ -213,3 +213,15 @@ def test_a_scratch_too_fine_for_the_detector_is_said_and_only_then_another_cell(
     Image.fromarray(wide).save(mask)
     assert before.isdisjoint(fingerprints())
     assert "1 defective image has a mask too fine for 64x64 pixels" in planned(folder, capsys)[1]
+
+
+def test_photographs_may_lie_deeper_and_in_capitals(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "photos/bolt"
+    outer.mkdir(parents=True)
+    shutil.copytree(folder / "good", outer / "Bolt/GOOD/Good")
+    command = ["generate", "--images", str(outer), "--object", "bolt", "--out", str(tmp_path / "o"), "--preview"]
+    assert main(command) == 0
+    shutil.copytree(outer / "Bolt/GOOD/Good", tmp_path / "web/bolt/bolt")
+    assert planned(folder, capsys, "--set", f"arms=['external:{tmp_path / 'web'}']")[0] == 0

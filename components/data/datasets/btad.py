@@ -15,7 +15,7 @@ BTAD = Dataset(
     title="BTAD (beanTech anomaly detection)",
     source="BTAD, Mishra et al., ISIE 2021",
     licence="CC BY-SA 4.0 by its authors' repository, CC BY-NC-SA 4.0 by others: ask before commercial use",
-    list_category=partial(mvtec.list_category, normal="ok"),
+    list_category=partial(mvtec.list_category, normal="ok", defective=("ko",)),
     categories=tuple(_OBJECTS),
     objects=_OBJECTS,
     publisher=Publisher(
