@@ -10,13 +10,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
+from goodshot.runner.declaration.search import Range
 from goodshot.runner.named import load_study
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.study.settings import NOT_YAML, read_study, read_yaml
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 from tests.data import miniatures
 
@@ -225,3 +228,34 @@ def test_photographs_may_lie_deeper_and_in_capitals(
     assert main(command) == 0
     shutil.copytree(outer / "Bolt/GOOD/Good", tmp_path / "web/bolt/bolt")
     assert planned(folder, capsys, "--set", f"arms=['external:{tmp_path / 'web'}']")[0] == 0
+
+
+def test_a_setting_takes_a_name_with_dots_whole(folder: Path) -> None:
+    def with_settings(*settings: str) -> Study:
+        return read_study(str(folder.parents[1] / "study.yaml"), settings)
+
+    study = with_settings(
+        "categories=[bolt, a.b, 'a=b', v1.0]",
+        "objects.a.b=nut",
+        "objects.'a=b'=ring",
+        'objects."v1.0"=pin',
+        "category_augmentation.a.b=strong",
+        "support.a.b=[x.png, y.png]",
+        "support.a.b.1=z.png",
+        "support.v1.0=[x.png]",
+        "search.space.generator.commitment.high=1",
+        "search.space.generator.commitment.low=0.5",
+        "search.algorithm=random",
+        "arms=[original, generated]",
+        "objective=planted",
+    )
+    assert study.objects == {"bolt": "bolt", "a.b": "nut", "a=b": "ring", "v1.0": "pin"}
+    assert study.category_augmentation == {"a.b": "strong"}
+    assert study.support == {"a.b": ("x.png", "z.png"), "v1.0": ("x.png",)}
+    assert study.search.space["generator.commitment"] == Range(low=0.5, high=1)
+    detector = with_settings("detectors.0.args.n_features=50", "detectors.0.name=padim").detectors[0]
+    assert detector.args == {"n_features": 50}
+    with pytest.raises(BadInput, match=r"--set objects\.a\.b: write it as key=value"):
+        with_settings("objects.a.b")
+    with pytest.raises(BadInput, match=r"category_augmentation\.a\.b: must be 'mild', .* \(given: 'weak'\)"):
+        with_settings("category_augmentation.a.b=weak")
