@@ -166,22 +166,24 @@ def mean_std_text(value: MeanStd | None) -> str:
 
 
 def difference(value: PairedDifference | None) -> str:
-    """``+0.012 [−0.030, +0.054]``: the mean paired difference and its 95 % interval."""
-    if value is None or math.isnan(value.mean):
+    """``+0.012 [−0.030, +0.054]``: the mean paired difference and its 95 % interval; a dash if it is undefined."""
+    if value is None:
         return ""
+    if math.isnan(value.mean):
+        return "–"
     if math.isnan(value.low):
         return _signed(value.mean)
     return f"{_signed(value.mean)} [{_signed(value.low)}, {_signed(value.high)}]"
 
 
 def record(value: PairedDifference | None) -> str:
-    """``9:4``: in how many pairs the variant was better, and in how many worse; empty for fewer than two pairs."""
-    return "" if value is None or value.n < 2 else f"{value.wins}:{value.losses}"
+    """``9:4``: in how many pairs the variant was better, and in how many worse; empty without an interval."""
+    return "" if value is None or math.isnan(value.low) else f"{value.wins}:{value.losses}"
 
 
 def verdict(value: PairedDifference | None) -> str:
     """``gain``, ``no harm``, ``harm`` or ``open``; with too few pairs also their number: ``open (n=3)``."""
-    if value is None or value.n < 2:
+    if value is None or math.isnan(value.low):
         return ""
     return value.verdict if value.n >= CLAIM_SEEDS else f"open (n={value.n})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
+from goodshot.runner.run.tracking import summarise
 from goodshot.runner.study.settings import NOT_YAML, read_study, read_yaml
 from goodshot.runner.study.study import Study
 from tests.conftest import TINY
@@ -259,3 +262,49 @@ def test_a_setting_takes_a_name_with_dots_whole(folder: Path) -> None:
         with_settings("objects.a.b")
     with pytest.raises(BadInput, match=r"category_augmentation\.a\.b: must be 'mild', .* \(given: 'weak'\)"):
         with_settings("category_augmentation.a.b=weak")
+
+
+def test_an_undefined_metric_is_missing_and_left_out_of_means(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    root, out = tmp_path / "mvtec", tmp_path / "out"
+    for category, kinds in {"all_bad": ["cut"], "bolt": ["cut", "good"], "clean": ["good"]}.items():
+        for i, place in enumerate(["train/good", *(f"test/{kind}" for kind in kinds for _ in range(2))]):
+            miniatures.photo(root / category / place / f"{i}.png", i)
+            if place == "test/cut":
+                truth = root / category / "ground_truth/cut"
+                miniatures.mask(truth / f"{i}_mask.png", (slice(0, 20), slice(0, 20)))
+    settings = ["dataset.name=mvtec_ad", "arms=[original, augmented]"]
+    _, report = swept(folder, root, out, *settings)
+    terminal = capsys.readouterr().out
+    results = Results(str(out))
+    undefined = {"all_bad": {"image_auroc"}, "clean": {"image_auroc", "pixel_auroc", "aupro"}}
+    raw = results.read("results").to_pylist()
+    assert len(raw) == 6
+    for row in raw:
+        missing = undefined.get(row["category"], set())
+        for metric in ("image_auroc", "pixel_auroc", "aupro"):
+            assert (row[metric] is None) == (metric in missing), row
+            assert row[metric] is None or math.isfinite(row[metric])
+    for category, dashes in {"all_bad": 1, "bolt": 0, "clean": 3}.items():
+        (line,) = (line for line in terminal.splitlines() if line.split()[:2] == [category, "original"])
+        assert line.count("–") == dashes
+    assert "nan" not in terminal
+    assert not re.search(r">\s*nan\b", report)
+    assert "Mean image AUROC over 1 of 3 categories, 1 cell per arm" in report
+    assert main(["verify", str(out)]) == 0
+    assert all(map(math.isfinite, summarise(raw).values()))
+    # Rows of earlier versions hold NaN.
+    shutil.rmtree(out / "results")
+    for row in raw:
+        older = {name: math.nan if name in undefined.get(row["category"], ()) else value for name, value in row.items()}
+        results.append(row["fingerprint"], older, [], [])
+    assert math.isnan(results.single.row(raw[0]["fingerprint"])["image_auroc"])
+    assert {f: row["image_auroc"] for f, row in results.rows().items()} == {
+        row["fingerprint"]: row["image_auroc"] for row in raw
+    }
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "Mean image AUROC over 1 of 3 categories, 1 cell per arm" in page
+    assert page.count("<td>–</td>") == report.count("<td>–</td>") > 0

@@ -39,7 +39,7 @@ class Supports(Section[list[Spread]]):
         """Return a chart's values for each category and detector; None for a sweep, and if there is no value."""
         groups: dict[tuple[str, str, Metric], list[Comparison]] = {}
         for c in study.comparisons if not study.is_sweep else ():
-            if c.compared is not None:
+            if c.compared is not None and any(map(math.isfinite, c.values(c.compared).values())):
                 groups.setdefault((str(c.table["category"]), c.subject, c.compared), []).append(c)
         limits = {metric: _limits(metric, study.comparisons) for _, _, metric in groups}
         titles = {key: key[0] if study.has_one_subject else f"{key[0]}, {key[1]}" for key in groups}
