@@ -53,7 +53,7 @@ def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparis
         table.add_column(column.title, justify=column.justify, no_wrap=True)
     previous = None
     for comparison in comparisons:
-        category = comparison.category
+        category = shortened(comparison.category)
         if previous not in (None, category):
             table.add_section()
         cells = [column.text(comparison) for column in columns]
@@ -154,6 +154,13 @@ def print_sharing(console: Console, counted: Sharing) -> None:
         f"a sweep that trains every point on its own takes {counted.unshared}{ratio}",
         highlight=False,
     )
+
+
+def shortened(text: str, length: int = 44) -> str:
+    """One line of at most ``length`` characters: the middle is cut out, because long names differ at their ends."""
+    line = "".join(character if character.isprintable() else "?" for character in text)
+    half = (length - 1) // 2
+    return line if len(line) <= length else f"{line[:half].rstrip()}…{line[-half:].lstrip()}"
 
 
 def mean_std_text(value: MeanStd | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import re
 import shutil
@@ -12,12 +14,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from goodshot.components.config import LONGEST_NAME
 from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
 from goodshot.runner.declaration.search import Range
 from goodshot.runner.named import load_study
 from goodshot.runner.results.results import Results
-from goodshot.runner.results.trials import search_identity
+from goodshot.runner.results.trials import Ledger, search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.run.tracking import summarise
@@ -308,3 +311,40 @@ def test_an_undefined_metric_is_missing_and_left_out_of_means(
     page = (out / "report.html").read_text()
     assert "Mean image AUROC over 1 of 3 categories, 1 cell per arm" in page
     assert page.count("<td>–</td>") == report.count("<td>–</td>") > 0
+
+
+def test_a_category_may_have_any_name_that_a_folder_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    names = ['-it\'s "größer" a#b%41 $\\frac$ [x] 日\n本.', "n" * 200]
+    root, out, shards = tmp_path / "mvtec", tmp_path / "out", tmp_path / "shards"
+    for number, name in enumerate(names):
+        for i, place in enumerate(["train/good", "test/good", "test/cut"]):
+            miniatures.photo(root / name / place / "0.png", 3 * number + i)
+    objects = "objects=" + json.dumps(dict.fromkeys(names, "bolt"))
+    settings = ["dataset.name=mvtec_ad", "arms=[generated]", objects]
+    rows, report = swept(folder, root, out, *settings)
+    assert rows == [(name, "generated") for name in names]
+    said = capsys.readouterr()
+    assert f"{'n' * 21}…{'n' * 21} " in said.out
+    assert "missing from font" not in said.err
+    assert all(name in html.unescape(report) for name in names)
+    assert main(["shard", "mvtec_ad", "--root", str(root), "--out", str(shards)]) == 0
+    settings += ["categories=[]", f"dataset.root={shards}"]
+    status, text = planned(folder, capsys, *(word for setting in settings for word in ("--set", setting)))
+    assert (status, "2 cells: 2 finished, 0 left" in text) == (0, True)
+
+
+def test_the_longest_name_of_a_study_is_a_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = read_study(str(tmp_path / "study.yaml"), [f"name={'s' * LONGEST_NAME}", "arms=[generated]"])
+    ledger = Ledger(Results(str(tmp_path / "out")), study)
+    record = ledger.begin({"vq_weight": 1.0, "copies": 2, "iterations": 4})
+    chosen = read_study(ledger.write_chosen(record))
+    assert chosen.name == "s" * (LONGEST_NAME - 7) + "-chosen"
+    for name in ("s" * (LONGEST_NAME + 1), "..", ".hidden"):
+        status, text = planned(folder, capsys, "--set", f"name={name}")
+        assert status == 2
+        assert "name: must be a name of letters, digits" in text

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from goodshot.components.metrics.declared import Metric
+from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.drawing import RC, svg
 from goodshot.runner.report.sections.base import Section
@@ -73,5 +74,10 @@ def _chart(spread: Spread) -> str:
             if mean := c.mean(spread.metric):
                 axes.hlines(mean.mean, x - 0.24, x + 0.24, color=c.arm.colour, linewidth=2.5)
         axes.set_xticks(range(len(variants)), [c.label.replace(" ", "\n") for c in variants])
-        axes.set(title=spread.title, ylabel=spread.metric.title, xlim=(-0.5, len(variants) - 0.5), ylim=spread.limits)
+        axes.set(
+            title=shortened(spread.title, 28),
+            ylabel=spread.metric.title,
+            xlim=(-0.5, len(variants) - 0.5),
+            ylim=spread.limits,
+        )
         return svg(figure)
