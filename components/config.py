@@ -8,10 +8,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+LONGEST_NAME = 128
 Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_.-]+$", description="a name of letters, digits, '_', '.' and '-' only")
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+        max_length=LONGEST_NAME,
+        description=f"a name of letters, digits, '_', '.' and '-' only, at most {LONGEST_NAME}, the first no '.'",
+    ),
 ]
-"""Names that files, folders and tables can have."""
+"""Names that files, folders, tables and W&B's groups can have, the files' own endings included."""
 
 
 class Config(BaseModel):

@@ -181,7 +181,7 @@ def _check(
             Finding("noted", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
         )
     sample = Sample(
-        image_id=entry.image.relative_to(folder).as_posix(),
+        image_id=entry.image_id(folder),
         dataset=dataset,
         category=category,
         split=entry.split,

@@ -1,9 +1,11 @@
 """The files in a dataset's folders, found by listing: no file is opened.
 
-A reader turns one category into a `Listing`: the images to read, and the problems of the folders.
+A reader turns one category into a `Listing`: the images to read, and the problems of the folders. It finds the folders
+of its layout by `folder_in`, in any case and one level deeper than expected, as archives are often unpacked.
 """
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from goodshot.components.errors import BadInput
 EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".gif"}
 )
+_ADDED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+"""What macOS and Windows add to folders and archives without showing it there."""
 Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "overlap"]
 Defects = Mapping[int, Callable[[int], int] | None]
 """(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
@@ -46,7 +50,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed image with its masks; `defects` are the values that a mask may contain, None if any."""
+    """A listed image with its masks; `defects` are the values that a mask may contain, None if any.
+
+    `place` is the image's folder relative to the category's, written as the layout writes it ("train/good"), whatever
+    the case and depth of the folders. If it is None, the image's own path is its `image_id`.
+    """
 
     split: SplitName
     defect_type: str
@@ -54,6 +62,11 @@ class Entry:
     image: Path
     masks: tuple[Path, ...] = ()
     defects: Defects | None = None
+    place: str | None = None
+
+    def image_id(self, folder: Path) -> str:
+        """Returns the image's posix path relative to the category's folder, as the layout writes it."""
+        return self.image.relative_to(folder).as_posix() if self.place is None else f"{self.place}/{self.image.name}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,74 @@ def subfolders(root: Path) -> list[Path]:
     """
     if not is_folder(root):
         raise BadInput(f"{root}: no such folder; give the folder that holds the categories")
-    return [path for path in listed(root) if is_folder(path)]
+    return [path for path in listed(root) if path.name not in _ADDED and is_folder(path)]
+
+
+def inmost(folder: Path) -> Path:
+    """Returns the folder, or the one in it that holds the files: it looks through each folder that holds nothing but a
+    folder of its own name, in any case.
+
+    Raises:
+        BadInput: a folder cannot be listed.
+    """
+    name = folder.absolute().name.casefold()
+    while is_folder(folder):
+        within = [p for p in listed(folder) if p.name not in _ADDED]
+        if len(within) != 1 or within[0].name.casefold() != name or not is_folder(within[0]):
+            break
+        folder = within[0]
+    return folder
+
+
+def namesakes(parent: Path, name: str) -> list[Path]:
+    """Returns the folders in `parent` that are called `name`, in any case and with any separator between words.
+
+    The folder of exactly that name comes first. The list is empty if there is none, or no `parent`.
+    """
+    within = listed(parent) if is_folder(parent) else []
+    found = [p for p in within if _spelled(p.name) == _spelled(name) and is_folder(p)]
+    return sorted(found, key=lambda p: p.name != name)
+
+
+def folder_in(parent: Path, name: str) -> Path:
+    """Returns the first of the `namesakes`, looked through by `inmost`; `parent / name` if there is none."""
+    found = namesakes(parent, name)
+    return inmost(found[0]) if found else parent / name
+
+
+def folder_of_kinds(parent: Path, name: str) -> Path:
+    """Returns the folder that `folder_in` returns; a kind in it that has its name, and images alone, stays a kind."""
+    found = folder_in(parent, name)
+    return namesakes(parent, name)[0] if images(found) and not subfolders(found) else found
+
+
+def kinds_in(parent: Path, names: Iterable[str] = ()) -> dict[str, Path]:
+    """Returns name -> folder of the kinds of images in `parent`, sorted, each looked through by `inmost`.
+
+    Kinds of the layout's own `names` are found as by `folder_in`, and have these names. Empty if there is no `parent`.
+    """
+    own = {name: found for name in names if (found := namesakes(parent, name))}
+    others = {*subfolders(parent)} - {p for found in own.values() for p in found} if is_folder(parent) else ()
+    kinds = {name: found[0] for name, found in own.items()} | {p.name: p for p in others}
+    return {name: inmost(kinds[name]) for name in sorted(kinds)}
+
+
+def paired(kinds: Iterable[str], folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Returns kind -> its folder among `folders`, whose name may be in another case if no other kind has that name."""
+    kinds = {*kinds}
+    free = {name.casefold(): path for name, path in folders.items() if name not in kinds}
+    found = {kind: folders.get(kind, free.get(kind.casefold())) for kind in kinds}
+    return {kind: path for kind, path in found.items() if path is not None}
+
+
+def deeper(root: Path, list_categories: Callable[[Path], tuple[str, ...]]) -> str:
+    """Returns a remedy that names the first folder in `root` that holds categories, which `root` does not."""
+    found = next((path for path in subfolders(root) if list_categories(path)), None)
+    return f"; {found} holds some: give that folder" if found else ""
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
 
 
 def images(folder: Path) -> list[Path]:
@@ -116,13 +196,39 @@ def is_image(path: Path) -> bool:
 
 
 def strays(folder: Path, folders: Iterable[str] = ()) -> list[Finding]:
-    """Returns a finding for everything in `folder` that is neither an image nor one of the named `folders`."""
+    """Returns a finding for everything in `folder` that is neither an image nor the folder read as one of `folders`."""
     if not is_folder(folder):
         return []
-    allowed = {*folders}
+    twins_of = {name: twins(folder, name) for name in folders}
+    read = {p for name in twins_of for p in namesakes(folder, name)}
     found = [p for p in listed(folder, hidden=True) if not (is_image(p) and not p.name.startswith("."))]
-    unknown = [p for p in found if not (is_folder(p) and p.name in allowed)]
-    return [Finding("unexpected", p, "is not part of the layout and is skipped", "remove it") for p in unknown]
+    return [*(_stray(p) for p in found if p not in read), *(f for findings in twins_of.values() for f in findings)]
+
+
+def twins(folder: Path, name: str) -> list[Finding]:
+    """Returns a finding for every folder in `folder` that is skipped because another one is read as `name`."""
+    read, *others = namesakes(folder, name) or [folder / name]
+    problem = f"has the name of {read.name} in another spelling, and is skipped with all its files"
+    return [Finding("unexpected", p, problem, f"move them to {read}, or rename it") for p in others]
+
+
+def similar(kinds: Mapping[str, Path]) -> list[Finding]:
+    """Returns a finding for every kind of defect that has the name of an earlier one in another case."""
+    same: defaultdict[str, list[str]] = defaultdict(list)
+    for kind in kinds:
+        same[kind.casefold()].append(kind)
+    return [
+        Finding("noted", kinds[kind], f"is another kind of defect than {first}", "move its files if they are the same")
+        for first, *others in same.values()
+        for kind in others
+    ]
+
+
+def _stray(path: Path) -> Finding:
+    if path.name.startswith(".") or not images(path):
+        return Finding("unexpected", path, "is not part of the layout and is skipped", "remove it")
+    problem = "is not part of the layout and is skipped with all its images"
+    return Finding("unexpected", path, problem, f"move them to {path.parent}, or remove it")
 
 
 def duplicates(paths: Iterable[Path]) -> list[Finding]:
@@ -155,6 +261,7 @@ def listed(folder: Path, hidden: bool = False) -> list[Path]:
 
 def no_such_category(root: Path, category: str, names: tuple[str, ...]) -> BadInput:
     """Returns the error for a category that is not among `names`."""
-    near = difflib.get_close_matches(category, names, n=1)
+    in_another_case = [name for name in names if name.casefold() == category.casefold()]
+    near = in_another_case or difflib.get_close_matches(category, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return BadInput(f"{root / category}: no such category; {hint}there are: {', '.join(names)}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from goodshot.components.data.depth import white_of
 from goodshot.components.data.images import DEFAULT_LIMIT, RGB, Limit, check_image, decode_rgb
-from goodshot.components.data.layout import EXTENSIONS, images, is_folder, listed
+from goodshot.components.data.layout import EXTENSIONS, images, inmost, is_folder, listed
 from goodshot.components.errors import BadInput
 
 
@@ -44,12 +44,12 @@ def folder_of(folder: Path, category: str, is_only_category: bool) -> Path:
     if not is_folder(folder):
         raise BadInput(f"{folder}: no such folder; put the images of arm external:{folder} there")
     if is_folder(folder / category):
-        return folder / category
+        return inmost(folder / category)
     if not is_only_category:
         raise BadInput(
             f"{folder}: has no folder for {category}; make {folder / category}, or run a study of one category"
         )
-    return folder
+    return inmost(folder)
 
 
 def read_supplied(folder: Path, count: int, limit: Limit = DEFAULT_LIMIT) -> tuple[Supplied, ...]:

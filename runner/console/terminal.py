@@ -53,7 +53,7 @@ def _table(title: str, columns: Sequence[Column], comparisons: Sequence[Comparis
         table.add_column(column.title, justify=column.justify, no_wrap=True)
     previous = None
     for comparison in comparisons:
-        category = comparison.category
+        category = shortened(comparison.category)
         if previous not in (None, category):
             table.add_section()
         cells = [column.text(comparison) for column in columns]
@@ -156,6 +156,13 @@ def print_sharing(console: Console, counted: Sharing) -> None:
     )
 
 
+def shortened(text: str, length: int = 44) -> str:
+    """One line of at most ``length`` characters: the middle is cut out, because long names differ at their ends."""
+    line = "".join(character if character.isprintable() else "?" for character in text)
+    half = (length - 1) // 2
+    return line if len(line) <= length else f"{line[:half].rstrip()}…{line[-half:].lstrip()}"
+
+
 def mean_std_text(value: MeanStd | None) -> str:
     """``0.737 ± 0.005``; a dash for an undefined mean, an empty text for None (not measured)."""
     if value is None:
@@ -166,22 +173,24 @@ def mean_std_text(value: MeanStd | None) -> str:
 
 
 def difference(value: PairedDifference | None) -> str:
-    """``+0.012 [−0.030, +0.054]``: the mean paired difference and its 95 % interval."""
-    if value is None or math.isnan(value.mean):
+    """``+0.012 [−0.030, +0.054]``: the mean paired difference and its 95 % interval; a dash if it is undefined."""
+    if value is None:
         return ""
+    if math.isnan(value.mean):
+        return "–"
     if math.isnan(value.low):
         return _signed(value.mean)
     return f"{_signed(value.mean)} [{_signed(value.low)}, {_signed(value.high)}]"
 
 
 def record(value: PairedDifference | None) -> str:
-    """``9:4``: in how many pairs the variant was better, and in how many worse; empty for fewer than two pairs."""
-    return "" if value is None or value.n < 2 else f"{value.wins}:{value.losses}"
+    """``9:4``: in how many pairs the variant was better, and in how many worse; empty without an interval."""
+    return "" if value is None or math.isnan(value.low) else f"{value.wins}:{value.losses}"
 
 
 def verdict(value: PairedDifference | None) -> str:
     """``gain``, ``no harm``, ``harm`` or ``open``; with too few pairs also their number: ``open (n=3)``."""
-    if value is None or value.n < 2:
+    if value is None or math.isnan(value.low):
         return ""
     return value.verdict if value.n >= CLAIM_SEEDS else f"open (n={value.n})"
 

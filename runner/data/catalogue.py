@@ -8,7 +8,7 @@ from pathlib import Path
 
 from goodshot.components.data.checking import Checks, overlaps
 from goodshot.components.data.datasets import dataset_of
-from goodshot.components.data.layout import Finding
+from goodshot.components.data.layout import Finding, deeper
 from goodshot.components.data.reading import read_category
 from goodshot.components.data.sample import Sample, category_fingerprint
 from goodshot.components.errors import BadInput
@@ -109,7 +109,8 @@ def _from_folders(
 ) -> dict[str, Category]:
     names = categories or dataset_of(dataset.name).list_categories(root)
     if not names:
-        raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root")
+        hint = deeper(root, dataset_of(dataset.name).list_categories)
+        raise BadInput(f"{root}: holds no category folder of {dataset.name}; set dataset.root{hint}")
     reports = {name: read_category(dataset.name, root, name, Checks(sides, dataset.limit)) for name in names}
     return {
         name: Category(dataset.name, name, report.samples, None, report.findings, report.enlarged)

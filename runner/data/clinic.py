@@ -13,7 +13,7 @@ from pathlib import Path
 from goodshot.components.data import datasets
 from goodshot.components.data.checking import Checked, Checks, Report, check
 from goodshot.components.data.datasets.dataset import Dataset
-from goodshot.components.data.layout import EXTENSIONS, Entry, Finding, Listing, images, strays, subfolders
+from goodshot.components.data.layout import EXTENSIONS, Entry, Finding, Listing, images, inmost, strays, subfolders
 from goodshot.components.data.sample import GOOD
 from goodshot.components.errors import BadInput
 
@@ -84,13 +84,13 @@ def layout_of(folder: Path) -> tuple[Dataset | None, Path, tuple[str, ...]]:
         BadInput: it has no known layout, or cannot be listed.
     """
     own = folder.resolve().name
-    below = [path for path in subfolders(folder) if any(d.recognises(path) for d in datasets.DATASETS)]
+    below = [(path.name, inmost(path)) for path in subfolders(folder)]
     for dataset in datasets.DATASETS:
         if dataset.recognises(folder):
             # A user's own folder may be named itself; other datasets are named by the folder that holds the category.
             root = folder if own in dataset.list_categories(folder) else folder.resolve().parent
             return dataset, root, (own,)
-        if names := tuple(path.name for path in below if dataset.recognises(path)):
+        if names := tuple(name for name, path in below if dataset.recognises(path)):
             return dataset, folder, names
     if images(folder):
         return None, folder, (own,)

@@ -16,6 +16,7 @@ from typing import Any
 
 from goodshot.components.data.checking import DEFAULT_CHECKS, Checks, Report
 from goodshot.components.data.datasets import dataset_of
+from goodshot.components.data.layout import deeper
 from goodshot.components.data.reading import verify
 from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
 from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
@@ -38,7 +39,8 @@ def verified(
     dataset = dataset_of(name)
     names = tuple(categories) or dataset.list_categories(root)
     if not names:
-        raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root")
+        hint = deeper(root, dataset.list_categories)
+        raise BadInput(f"{root}: holds no category folder of {name}; give the folder that does with --root{hint}")
     total = sum(len(dataset.list_category(root, category).entries) for category in names)
     advance = _counter(on_progress, total)
     return verify(name, root, names, checks, lambda: advance(1))

@@ -20,7 +20,7 @@ import numpy as np
 
 from goodshot.components.config import Config
 from goodshot.components.data.images import encode_png
-from goodshot.components.data.layout import EXTENSIONS, is_folder, listed
+from goodshot.components.data.layout import EXTENSIONS, folder_in, inmost, is_folder, listed, namesakes
 from goodshot.components.data.layout import images as images_in
 from goodshot.components.data.sample import Sample
 from goodshot.components.data.supplied import Supplied, read_files, read_supplied
@@ -90,13 +90,16 @@ class Photographs(Config):
 
     @property
     def image_folder(self) -> Path:
-        """The folder itself, or its subfolder ``good`` if it has no image. Raises :class:`BadInput` if missing."""
+        """The folder itself, or its subfolder ``good`` if it has no image. Raises :class:`BadInput` if missing.
+
+        Each is looked through if it holds nothing but a folder of its own name.
+        """
         if self.folder.is_file():
             return self.folder.parent
         if not is_folder(self.folder):
             raise BadInput(f"{self.folder}: no such folder; give one with photographs of good products")
-        inside = self.folder / "good"
-        return inside if not images_in(self.folder) and is_folder(inside) else self.folder
+        folder = inmost(self.folder)
+        return folder if images_in(folder) or not namesakes(folder, "good") else folder_in(folder, "good")
 
     def read(self) -> tuple[Supplied, ...]:
         """Return all photographs by name. Raises :class:`BadInput` if one is damaged, or if there is none."""

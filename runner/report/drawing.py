@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,8 @@ RC: dict[str, Any] = {
     "figure.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "goodshot",
+    # Names of folders and files may hold dollar signs.
+    "text.parse_math": False,
 }
 PICTURES: dict[str, Any] = {
     **RC,
@@ -68,16 +71,12 @@ def bare(axes: np.ndarray) -> None:
 
 def svg(figure: Figure) -> str:
     """Return the figure as an SVG data URI; equal figures have equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return data_uri(buffer.getvalue(), "svg+xml")
+    return data_uri(_saved(figure, format="svg", metadata={"Date": None, "Creator": None}), "svg+xml")
 
 
 def webp(figure: Figure) -> str:
     """Return the figure as a WebP data URI; with photographs it has a fifth of the size of a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="webp", pil_kwargs={"quality": 88})
-    return data_uri(buffer.getvalue(), "webp")
+    return data_uri(_saved(figure, format="webp", pil_kwargs={"quality": 88}), "webp")
 
 
 def small_png(figure: Figure) -> bytes:
@@ -85,14 +84,22 @@ def small_png(figure: Figure) -> bytes:
 
     The palette also covers rare colours (an outline, the ends of a colormap); one chosen by frequency would shift hues.
     """
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    image = Image.open(drawn).convert("RGB")
+    small = io.BytesIO()
+    image = Image.open(io.BytesIO(_saved(figure, format="png"))).convert("RGB")
     # A ninth of the pixels has the same colours, and k-means is slow.
     sample = image.resize((image.width // 3, image.height // 3), Image.Resampling.NEAREST)
     palette = sample.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=8)
     image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(small, "png", optimize=True)
     return small.getvalue()
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # Letters that the font lacks are boxes in figures; the page has the names beside them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, **options)
+    return buffer.getvalue()
 
 
 def data_uri(data: bytes, kind: str) -> str:

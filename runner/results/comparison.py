@@ -61,9 +61,12 @@ class Comparison:
         return " ".join([str(self.variant["arm"]), *added, *(f"{c}={v}" for c, v in _unusual(self.variant).items())])
 
     def values(self, metric: Metric) -> dict[Seed, float]:
-        """The metric of each support that has it; NaN where it is undefined."""
+        """The metric of each support that has it; NaN where it is undefined, as its kind of cell measures it."""
         values = {seed: row.get(metric.name) for seed, row in self.rows.items()}
-        return {seed: float(value) for seed, value in values.items() if value is not None}
+        kinds = (kind_of_row(row.get("cell")) for row in self.rows.values())
+        undefined = math.nan if any(kind and metric.name in kind.metrics for kind in kinds) else None
+        found = {seed: undefined if value is None else value for seed, value in values.items()}
+        return {seed: float(value) for seed, value in found.items() if value is not None}
 
     def mean(self, metric: Metric) -> MeanStd | None:
         """The metric over the supports that have it; None if none of them does."""
@@ -77,17 +80,20 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
     A baseline is compared with those listed before it. Raises ValueError for a row of an unknown arm.
     """
     columns = _variant_columns()
+    by_subject: dict[str, list[Row]] = {}
+    for row in rows:
+        by_subject.setdefault(subject_of(row), []).append(row)
+    leading = {subject: leading_metric(own) for subject, own in by_subject.items()}
     tables: dict[tuple[Any, ...], dict[tuple[Any, ...], dict[Seed, Row]]] = {}
     for row in rows:
         variants = tables.setdefault((subject_of(row), *(row[c] for c in TABLE)), {})
         variants.setdefault(tuple(row[c] for c in columns), {})[row["support_seed"], row["seed"]] = row
     found: list[Comparison] = []
     for (subject, *table), variants in tables.items():
-        metric = leading_metric(row for by_seed in variants.values() for row in by_seed.values())
         shared = dict(zip(TABLE, table, strict=True))
         found += _compared(
             [
-                Comparison(shared, subject, dict(zip(columns, variant, strict=True)), by_seed, metric)
+                Comparison(shared, subject, dict(zip(columns, variant, strict=True)), by_seed, leading[subject])
                 for variant, by_seed in variants.items()
             ]
         )
@@ -115,13 +121,16 @@ def _is_paired(comparison: Comparison, baseline: Comparison) -> bool:
 
 
 def leading_metric(rows: Iterable[Row]) -> Metric | None:
-    """The metric by which rows are compared: the first of the results tables that all of them have, or else that any
-    has; None if there is none. Differences and verdicts are read as "more is better", so it is one of that kind."""
-    values = list(rows)
+    """The metric by which rows are compared: the first of the results tables that all rows of a category have, or else
+    that any row has; None if there is none. A category in which it is undefined does not decide for the others.
+    Differences and verdicts are read as "more is better", so it is one of that kind."""
+    categories: dict[Any, list[Row]] = {}
+    for row in rows:
+        categories.setdefault(row["category"], []).append(row)
     candidates = [metric for metric in shown_in("results") if metric.better == "higher"]
     for enough in (all, any):
         for metric in candidates:
-            if enough(row.get(metric.name) is not None for row in values):
+            if any(enough(row.get(metric.name) is not None for row in own) for own in categories.values()):
                 return metric
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,7 @@ class Results:
     def append_cell(self, stage: CellStage, measured: Measured, device: str) -> dict[str, Any]:
         """Write what running a cell has found, all of it at once. Returns its row."""
         own = {"fingerprint": stage.fingerprint}
-        row = {**stage.columns, **measured.columns, "device": device, **own, **software()}
+        row = _defined({**stage.columns, **measured.columns, "device": device, **own, **software()})
         if unknown := row.keys() - {*self.tables.row.names}:
             raise TypeError(f"{stage.kind}: no arm and no kind of cell declares the columns {sorted(unknown)}")
         scores = [{**own, **score} for score in measured.scores]
@@ -110,7 +111,7 @@ class Results:
         wanted = list(columns or self.tables.row.names)
         with suppress(FileNotFoundError):
             row = self.single.row(fingerprint)
-            return {name: row[name] for name in wanted}
+            return _defined({name: row[name] for name in wanted})
 
         def look() -> dict[str, Any]:
             part = self._part_of(fingerprint)
@@ -118,14 +119,14 @@ class Results:
                 raise KeyError(fingerprint)
             schema = pa.schema([self.tables.row.field(name) for name in {*wanted, "fingerprint"}])
             found = self.parts.read(part, schema=schema, filters=[("fingerprint", "=", fingerprint)])
-            return dict(found.select(wanted).slice(0, 1).to_pylist()[0])
+            return _defined(found.select(wanted).slice(0, 1).to_pylist()[0])
 
         return self._settled(look)
 
     def rows(self, columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         """The finished cells' rows by fingerprint; of hundreds of thousands better only the columns that are wanted."""
         wanted = dict.fromkeys(["fingerprint", *columns]) if columns else ()
-        return {row["fingerprint"]: row for row in self.read("results", tuple(wanted)).to_pylist()}
+        return {row["fingerprint"]: _defined(row) for row in self.read("results", tuple(wanted)).to_pylist()}
 
     def read(self, table: str, columns: Sequence[str] = ()) -> pa.Table:
         """One of the tables ``results``, ``scores``, ``metrics``, ``failures``, ``trials``; empty if there is none.
@@ -206,6 +207,11 @@ class Results:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_struct_array(structs), sink, **_OF_FEW_ROWS)
         self.files.write(f"{table}/{name}.parquet", sink.getvalue())
+
+
+def _defined(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None, NULL in Parquet, for a metric that is undefined; earlier versions wrote NaN."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def log_name(fingerprint: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from goodshot.components.config import LONGEST_NAME
 from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.results import Results
@@ -140,7 +141,9 @@ class Ledger:
     def write_chosen(self, record: TrialRecord) -> str:
         """Leave ``OUT/chosen/<study>.yaml``, the study at this point alone, and return where that is."""
         name = f"chosen/{self.study.name}.yaml"
-        own = self.study.at(record.point).model_copy(update={"name": f"{self.study.name}-chosen"})
+        ending = "-chosen"
+        chosen_name = self.study.name[: LONGEST_NAME - len(ending)] + ending
+        own = self.study.at(record.point).model_copy(update={"name": chosen_name})
         self.results.files.write(name, public(to_yaml(own)).encode())
         return below(public(self.results.uri), name)
 

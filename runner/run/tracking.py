@@ -23,6 +23,8 @@ ENVIRONMENT = ("WANDB_MODE", "WANDB_DIR", "WANDB_INIT_TIMEOUT", "WANDB_RUN_ID", 
 """The environment variables that a :class:`Tracker` sets for W&B, or removes, and restores when it finishes."""
 INIT_SECONDS = 30
 """How long the first run waits for W&B's server, unless ``WANDB_INIT_TIMEOUT`` says otherwise; W&B's own is 90."""
+LONGEST = 128
+"""The most characters that W&B takes for the name of a run; its configuration has all values of the point."""
 Rows = Sequence[Mapping[str, Any] | None]
 
 
@@ -151,7 +153,7 @@ class Tracker:
             project=self.names.project,
             entity=self.names.entity,
             group=self.names.group or trial.study,
-            name=f"{self.names.name} {trial.name}" if self.names.name else trial.name,
+            name=(f"{self.names.name} {trial.name}" if self.names.name else trial.name)[:LONGEST],
             tags=self.names.tags,
             config=dict(trial.config),
             dir=self.folder,

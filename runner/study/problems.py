@@ -62,6 +62,12 @@ class SchemaNode:
         return any(branch.get("type") == "array" for branch in self._branches())
 
     @property
+    def named(self) -> SchemaNode | None:
+        """The node of each value of a mapping whose keys are names; None if they are fields, or it holds anything."""
+        found = (branch.get("additionalProperties") for branch in self._branches())
+        return next((SchemaNode(schema, self.definitions) for schema in found if isinstance(schema, dict)), None)
+
+    @property
     def is_number(self) -> bool:
         """Whether this node allows a number, and neither true nor false."""
         kinds = {branch.get("type") for branch in self._branches()}

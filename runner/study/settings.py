@@ -12,14 +12,15 @@ import yaml
 from pydantic import ValidationError
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.declaration.search import Range
 from goodshot.runner.study.presets import filled, preset_fields
 from goodshot.runner.study.problems import SchemaNode, first_problem, misplaced_boolean, no_such_field
 from goodshot.runner.study.study import Study
 
 NOT_YAML = (yaml.YAMLError, ValueError)
 """Errors of YAML text; an unknown encoding, a month 13 and a number of 5,000 digits raise plain ValueErrors."""
-SPACE = "search.space."
+_PART = r"""(?:"[^"]+"|'[^']+'|[^.=]*)"""
+_SETTING = re.compile(rf"({_PART}(?:\.{_PART})*)=(.*)", re.DOTALL)
+"""A dotted path, whose parts may be quoted, and a value."""
 KEPT_DETECTOR_FIELDS = ("name", "preset", "alias")
 """The fields of a detector that a change of its name or preset does not reset."""
 
@@ -112,34 +113,34 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _order(setting: str) -> tuple[bool, int, bool]:
     """Sort key: settings that decide other fields come first, so that an explicit field wins in any order."""
-    parts = _path(setting)
+    parts, _ = _split(setting)
     return parts != ["preset"], len(parts), parts[-1] not in KEPT_DETECTOR_FIELDS
 
 
-def _path(setting: str) -> list[str]:
-    key = setting.partition("=")[0]
-    if not key.startswith(SPACE):
-        return key.split(".")
-    # Keys of search.space are dotted paths themselves: search.space.generator.commitment, and its .low.
-    field, _, end = (name := key.removeprefix(SPACE)).rpartition(".")
-    return [*SPACE.strip(".").split("."), *((field, end) if field and end in Range.model_fields else (name,))]
+def _split(setting: str) -> tuple[list[str], str | None]:
+    """The parts of a setting's path without quotes, and the text of its value; None if it has none."""
+    found = _SETTING.fullmatch(setting)
+    if found is None:
+        return setting.split("."), None
+    parts = re.findall(rf"(?:^|\.)({_PART})(?=\.|$)", found[1])
+    return [part[1:-1] if part[:1] in ("'", '"') and part[-1:] == part[:1] else part for part in parts], found[2]
 
 
 def _apply(values: dict[str, Any], setting: str) -> None:
-    key, separator, text = setting.partition("=")
-    if not separator or not key:
+    parts, text = _split(setting)
+    if text is None or parts == [""]:
         raise BadInput("write it as key=value, for example --set copies=10")
     try:
         value = read_yaml(text) if text else None
     except NOT_YAML:
         raise BadInput("the value is not YAML; quote it") from None
-    _put(values, SchemaNode.of(Study), [], _path(setting), value)
-    _reset_decided(values, _path(setting))
+    _put(values, SchemaNode.of(Study), [], parts, value)
+    _reset_decided(values, parts)
 
 
 def _put(holder: Any, node: SchemaNode, path: list[str], parts: list[str], value: Any) -> None:
     """Set the value in ``holder`` at the path ``parts``; ``path`` leads from the study to ``holder``."""
-    part, *deeper = parts
+    part, *deeper = _with_whole_name(holder, node, parts)
     child = node.child(part)
     if child is None:
         raise BadInput(no_such_field(node, path, part))
@@ -153,6 +154,19 @@ def _put(holder: Any, node: SchemaNode, path: list[str], parts: list[str], value
     path = [*path, part]
     holder[at] = _opened(given, child, deeper[0], ".".join(path))
     _put(holder[at], child, path, deeper, value)
+
+
+def _with_whole_name(holder: Any, node: SchemaNode, parts: list[str]) -> list[str]:
+    """The parts, joined where ``node`` is a mapping of names: categories, and the paths of ``search.space``, have dots.
+
+    Only a field of the name's value, such as ``low`` of a range, or the number of an entry of its list remain apart.
+    """
+    if node.named is None or len(parts) < 2:
+        return parts
+    *first, last = parts
+    name = ".".join(first)
+    is_entry = node.named.is_list and last.isdecimal() and name in holder
+    return [name, last] if is_entry or last in node.named.fields else [f"{name}.{last}"]
 
 
 def _opened(given: Any, node: SchemaNode, part: str, where: str) -> Any:

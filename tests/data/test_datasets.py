@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -361,3 +362,118 @@ def test_excels_empty_rows_and_quoted_headers_are_read(tmp_path: Path) -> None:
     assert len(read_dataset("folder", tmp_path, "bolt")) == 1
     (root / "index.csv").write_text(f"sep=\t\npath\tsplit\tlabel\ngood/{name}\ttrain\t0\n")
     assert len(read_dataset("folder", tmp_path, "bolt")) == 1
+
+
+def renamed(folder: Path, spelling: Callable[[str], str]) -> None:
+    """Spell the names of all folders below a category in another way."""
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        path.rename(path.with_name(spelling(path.name)))
+
+
+def nested(folder: Path) -> None:
+    """Move what each of the folders holds, and the category too, into a folder of its own name."""
+    for path in sorted((p for p in (folder, *folder.rglob("*")) if p.is_dir()), reverse=True):
+        inside = path.rename(path.with_name("moved"))
+        path.mkdir()
+        inside.rename(path / path.name.upper())
+        (path / ".DS_Store").write_text("x")
+
+
+def laid_out(dataset: str, root: Path) -> Path:
+    """A miniature of a dataset, with masks for its defects; returns one category."""
+    if dataset == "folder":
+        return miniatures.own(root / "bolt", bad=4, masked=True)
+    if dataset == "mvtec_loco":
+        return miniatures.loco(root) / "pushpins"
+    if dataset == "btad":
+        return miniatures.btad(root) / "02"
+    for i, place in enumerate(["train/good", "test/good", "test/scratch"]):
+        miniatures.photo(root / "bolt" / place / "0.png", i)
+    miniatures.mask(root / "bolt/ground_truth/scratch/0_mask.png", (slice(0, 5), slice(0, 5)))
+    return root / "bolt"
+
+
+@pytest.mark.parametrize("dataset", ["mvtec_ad", "mvtec_loco", "btad", "folder"])
+@pytest.mark.parametrize("change", ["capitals", "title", "words", "nested"])
+def test_the_case_and_depth_of_folders_change_nothing(dataset: str, change: str, tmp_path: Path) -> None:
+    folder = laid_out(dataset, tmp_path)
+    category = folder.name
+    before = read_dataset(dataset, tmp_path, category)
+    spellings: dict[str, Callable[[str], str]] = {
+        "capitals": lambda name: "Scratch" if name == "scratch" else name.upper(),
+        "title": lambda name: "Scratch" if name == "scratch" else name.title(),
+        "words": lambda name: name.replace("ground_truth", "ground truth"),
+    }
+    if change == "nested":
+        nested(folder)
+    else:
+        renamed(folder, spellings[change])
+    report = verify(dataset, tmp_path, [category])
+    found = [f for f in report.findings if not f.path.name.startswith(".")]
+    assert not found, [str(f) for f in found]
+    assert dataset_of(dataset).list_categories(tmp_path)[-1] in (category, "03")
+
+    def told(samples: Iterable[Sample]) -> set[tuple[str, str, int, int]]:
+        return {(s.image_id.replace("Scratch", "scratch"), s.split, s.label, len(s.masks)) for s in samples}
+
+    assert told(report.samples) == told(before)
+    if change in ("words", "nested"):
+        assert category_fingerprint(report.samples) == category_fingerprint(before)
+
+
+def test_a_root_one_level_too_high_is_looked_through_or_named(tmp_path: Path) -> None:
+    root = tmp_path / "parts"
+    laid_out("mvtec_ad", root / "Parts")
+    assert dataset_of("mvtec_ad").list_categories(root) == ("bolt",)
+    assert read_dataset("mvtec_ad", root, "bolt")[0].image_id == "test/good/0.png"
+    (root / "other").mkdir()
+    for name, category in (("mvtec_ad", "bolt"), ("folder", "nut")):
+        miniatures.own(root / "Parts/nut", good=1)
+        with pytest.raises(BadInput, match=r"parts: holds no .*; .*/Parts holds some: give that folder"):
+            read_dataset(name, root, category)
+
+
+def test_folders_that_differ_in_case_alone_are_told(tmp_path: Path) -> None:
+    folder = laid_out("mvtec_ad", tmp_path)
+    for i, place in enumerate(["Train/good", "train/Good", "test/GOOD", "test/Scratch"]):
+        miniatures.photo(folder / place / "9.png", 10 + i)
+    report = verify("mvtec_ad", tmp_path)
+    told = {(f.kind, f.path.relative_to(folder).as_posix()) for f in report.findings}
+    assert told == {
+        ("unexpected", "Train"),
+        ("unexpected", "train/Good"),
+        ("unexpected", "test/GOOD"),
+        ("noted", "test/scratch"),
+        ("noted", "test/Scratch/9.png"),  # it has no mask, and those of the other kind are not its own
+    }
+    assert {s.image_id: s.label for s in report.samples} == {
+        "train/good/0.png": 0,
+        "test/good/0.png": 0,
+        "test/scratch/0.png": 1,
+        "test/Scratch/9.png": 1,
+    }
+
+
+def test_images_below_a_folder_of_images_are_told_with_their_place(tmp_path: Path) -> None:
+    folder = laid_out("mvtec_ad", tmp_path)
+    for i, place in enumerate(["train/good/good", "test/scratch/scratch"]):
+        miniatures.photo(folder / place / "9.png", 10 + i)
+    report = verify("mvtec_ad", tmp_path)
+    assert [f.kind for f in report.findings] == ["unexpected", "unexpected"]
+    assert all(f"is skipped with all its images; move them to {f.path.parent}" in str(f) for f in report.findings)
+    assert len(report.samples) == 3
+    (folder / "train/good/0.png").unlink()
+    miniatures.photo(folder / "train/good/lot 2/0.png", 12)
+    with pytest.raises(BadInput, match=r"train/good: no train images; move those in .*/train/good/good there"):
+        read_dataset("mvtec_ad", tmp_path, "bolt")
+
+
+def test_kinds_that_have_the_name_of_their_parent_are_read_as_before(tmp_path: Path) -> None:
+    for i, place in enumerate(["train/good", "test/test", "test/test", "test/test"]):
+        miniatures.photo(tmp_path / "nut" / place / f"{i}.png", i)
+    assert counted(read_dataset("mvtec_ad", tmp_path, "nut"))["test", "test"] == 3
+    root = miniatures.own(tmp_path / "own/bolt", good=3)
+    miniatures.photo(root / "bad/bad/0.png", 20)
+    miniatures.mask(root / "masks/bad/0.png", (slice(0, 5), slice(0, 5)))
+    (sample,) = (s for s in read_dataset("folder", root, "bolt") if s.label)
+    assert (sample.image_id, sample.defect_type, len(sample.masks)) == ("bad/bad/0.png", "bad", 1)

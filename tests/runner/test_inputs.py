@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
+import math
+import re
 import shutil
 from pathlib import Path
 
@@ -10,13 +14,18 @@ import pytest
 import yaml
 from PIL import Image
 
+from goodshot.components.config import LONGEST_NAME
+from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
+from goodshot.runner.declaration.search import Range
 from goodshot.runner.named import load_study
 from goodshot.runner.results.results import Results
-from goodshot.runner.results.trials import search_identity
+from goodshot.runner.results.trials import Ledger, search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
+from goodshot.runner.run.tracking import summarise
 from goodshot.runner.study.settings import NOT_YAML, read_study, read_yaml
+from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 from tests.data import miniatures
 
@@ -213,3 +222,129 @@ def test_a_scratch_too_fine_for_the_detector_is_said_and_only_then_another_cell(
     Image.fromarray(wide).save(mask)
     assert before.isdisjoint(fingerprints())
     assert "1 defective image has a mask too fine for 64x64 pixels" in planned(folder, capsys)[1]
+
+
+def test_photographs_may_lie_deeper_and_in_capitals(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "photos/bolt"
+    outer.mkdir(parents=True)
+    shutil.copytree(folder / "good", outer / "Bolt/GOOD/Good")
+    command = ["generate", "--images", str(outer), "--object", "bolt", "--out", str(tmp_path / "o"), "--preview"]
+    assert main(command) == 0
+    shutil.copytree(outer / "Bolt/GOOD/Good", tmp_path / "web/bolt/bolt")
+    assert planned(folder, capsys, "--set", f"arms=['external:{tmp_path / 'web'}']")[0] == 0
+
+
+def test_a_setting_takes_a_name_with_dots_whole(folder: Path) -> None:
+    def with_settings(*settings: str) -> Study:
+        return read_study(str(folder.parents[1] / "study.yaml"), settings)
+
+    study = with_settings(
+        "categories=[bolt, a.b, 'a=b', v1.0]",
+        "objects.a.b=nut",
+        "objects.'a=b'=ring",
+        'objects."v1.0"=pin',
+        "category_augmentation.a.b=strong",
+        "support.a.b=[x.png, y.png]",
+        "support.a.b.1=z.png",
+        "support.v1.0=[x.png]",
+        "search.space.generator.commitment.high=1",
+        "search.space.generator.commitment.low=0.5",
+        "search.algorithm=random",
+        "arms=[original, generated]",
+        "objective=planted",
+    )
+    assert study.objects == {"bolt": "bolt", "a.b": "nut", "a=b": "ring", "v1.0": "pin"}
+    assert study.category_augmentation == {"a.b": "strong"}
+    assert study.support == {"a.b": ("x.png", "z.png"), "v1.0": ("x.png",)}
+    assert study.search.space["generator.commitment"] == Range(low=0.5, high=1)
+    detector = with_settings("detectors.0.args.n_features=50", "detectors.0.name=padim").detectors[0]
+    assert detector.args == {"n_features": 50}
+    with pytest.raises(BadInput, match=r"--set objects\.a\.b: write it as key=value"):
+        with_settings("objects.a.b")
+    with pytest.raises(BadInput, match=r"category_augmentation\.a\.b: must be 'mild', .* \(given: 'weak'\)"):
+        with_settings("category_augmentation.a.b=weak")
+
+
+def test_an_undefined_metric_is_missing_and_left_out_of_means(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    root, out = tmp_path / "mvtec", tmp_path / "out"
+    for category, kinds in {"all_bad": ["cut"], "bolt": ["cut", "good"], "clean": ["good"]}.items():
+        for i, place in enumerate(["train/good", *(f"test/{kind}" for kind in kinds for _ in range(2))]):
+            miniatures.photo(root / category / place / f"{i}.png", i)
+            if place == "test/cut":
+                truth = root / category / "ground_truth/cut"
+                miniatures.mask(truth / f"{i}_mask.png", (slice(0, 20), slice(0, 20)))
+    settings = ["dataset.name=mvtec_ad", "arms=[original, augmented]"]
+    _, report = swept(folder, root, out, *settings)
+    terminal = capsys.readouterr().out
+    results = Results(str(out))
+    undefined = {"all_bad": {"image_auroc"}, "clean": {"image_auroc", "pixel_auroc", "aupro"}}
+    raw = results.read("results").to_pylist()
+    assert len(raw) == 6
+    for row in raw:
+        missing = undefined.get(row["category"], set())
+        for metric in ("image_auroc", "pixel_auroc", "aupro"):
+            assert (row[metric] is None) == (metric in missing), row
+            assert row[metric] is None or math.isfinite(row[metric])
+    for category, dashes in {"all_bad": 1, "bolt": 0, "clean": 3}.items():
+        (line,) = (line for line in terminal.splitlines() if line.split()[:2] == [category, "original"])
+        assert line.count("–") == dashes
+    assert "nan" not in terminal
+    assert not re.search(r">\s*nan\b", report)
+    assert "Mean image AUROC over 1 of 3 categories, 1 cell per arm" in report
+    assert main(["verify", str(out)]) == 0
+    assert all(map(math.isfinite, summarise(raw).values()))
+    # Rows of earlier versions hold NaN.
+    shutil.rmtree(out / "results")
+    for row in raw:
+        older = {name: math.nan if name in undefined.get(row["category"], ()) else value for name, value in row.items()}
+        results.append(row["fingerprint"], older, [], [])
+    assert math.isnan(results.single.row(raw[0]["fingerprint"])["image_auroc"])
+    assert {f: row["image_auroc"] for f, row in results.rows().items()} == {
+        row["fingerprint"]: row["image_auroc"] for row in raw
+    }
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "Mean image AUROC over 1 of 3 categories, 1 cell per arm" in page
+    assert page.count("<td>–</td>") == report.count("<td>–</td>") > 0
+
+
+def test_a_category_may_have_any_name_that_a_folder_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    names = ['-it\'s "größer" a#b%41 $\\frac$ [x] 日\n本.', "n" * 200]
+    root, out, shards = tmp_path / "mvtec", tmp_path / "out", tmp_path / "shards"
+    for number, name in enumerate(names):
+        for i, place in enumerate(["train/good", "test/good", "test/cut"]):
+            miniatures.photo(root / name / place / "0.png", 3 * number + i)
+    objects = "objects=" + json.dumps(dict.fromkeys(names, "bolt"))
+    settings = ["dataset.name=mvtec_ad", "arms=[generated]", objects]
+    rows, report = swept(folder, root, out, *settings)
+    assert rows == [(name, "generated") for name in names]
+    said = capsys.readouterr()
+    assert f"{'n' * 21}…{'n' * 21} " in said.out
+    assert "missing from font" not in said.err
+    assert all(name in html.unescape(report) for name in names)
+    assert main(["shard", "mvtec_ad", "--root", str(root), "--out", str(shards)]) == 0
+    settings += ["categories=[]", f"dataset.root={shards}"]
+    status, text = planned(folder, capsys, *(word for setting in settings for word in ("--set", setting)))
+    assert (status, "2 cells: 2 finished, 0 left" in text) == (0, True)
+
+
+def test_the_longest_name_of_a_study_is_a_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = read_study(str(tmp_path / "study.yaml"), [f"name={'s' * LONGEST_NAME}", "arms=[generated]"])
+    ledger = Ledger(Results(str(tmp_path / "out")), study)
+    record = ledger.begin({"vq_weight": 1.0, "copies": 2, "iterations": 4})
+    chosen = read_study(ledger.write_chosen(record))
+    assert chosen.name == "s" * (LONGEST_NAME - 7) + "-chosen"
+    for name in ("s" * (LONGEST_NAME + 1), "..", ".hidden"):
+        status, text = planned(folder, capsys, "--set", f"name={name}")
+        assert status == 2
+        assert "name: must be a name of letters, digits" in text

@@ -5,7 +5,7 @@ from functools import partial
 from goodshot.components.data import mvtec
 from goodshot.components.data.datasets.dataset import Dataset
 from goodshot.components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
-from goodshot.components.data.layout import is_folder
+from goodshot.components.data.layout import folder_in, namesakes
 
 # BTAD numbers its products without names. These names are ours, chosen by the products' appearance (a round part,
 # a striped flat surface, a round part with a hole); a study can override them.
@@ -16,8 +16,8 @@ BTAD = Dataset(
     title="BTAD (beanTech anomaly detection)",
     source="BTAD, Mishra et al., ISIE 2021",
     licence="CC BY-SA 4.0 by its authors' repository, CC BY-NC-SA 4.0 by others: ask before commercial use",
-    list_category=partial(mvtec.list_category, normal="ok"),
-    recognises=lambda folder: is_folder(folder / "train" / "ok"),
+    list_category=partial(mvtec.list_category, normal="ok", defective=("ko",)),
+    recognises=lambda folder: bool(namesakes(folder_in(folder, "train"), "ok")),
     categories=tuple(_OBJECTS),
     objects=_OBJECTS,
     publisher=Publisher(

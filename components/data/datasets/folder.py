@@ -7,7 +7,8 @@
 
 `root` is the category itself or the folder that holds several. With `bad/`, the last third of the different good
 images in the order of their SHA-256 are the test's normal images, and the others are training images: the choice
-depends on nothing but the images, and two copies of one image are always in the same split.
+depends on nothing but the images, and two copies of one image are always in the same split. An `image_id` of the
+folders has the names above, whatever their case and depth, as in MVTec AD's layout.
 """
 
 from dataclasses import replace
@@ -19,10 +20,19 @@ from goodshot.components.data.layout import (
     Entry,
     Finding,
     Listing,
+    deeper,
     duplicates,
+    folder_in,
+    folder_of_kinds,
     images,
+    inmost,
     is_folder,
+    kinds_in,
+    listed,
+    namesakes,
     no_such_category,
+    paired,
+    similar,
     strays,
     subfolders,
     unmasked,
@@ -30,7 +40,7 @@ from goodshot.components.data.layout import (
 from goodshot.components.data.sample import GOOD, Sample
 from goodshot.components.errors import BadInput
 
-BAD = "bad"
+BAD, MASKS = "bad", "masks"
 HELD_OUT = 3
 """Of this many different good images, one is held out for the test."""
 
@@ -41,10 +51,16 @@ def list_categories(root: Path) -> tuple[str, ...]:
     Raises:
         BadInput: `root` is missing or cannot be listed.
     """
+    return tuple(_categories(root))
+
+
+def _categories(root: Path) -> dict[str, Path]:
+    """Name -> folder with `good` or an index in it. `root` is looked through if it holds no category itself."""
     below = subfolders(root)
     if _is_category(root):
-        return (root.resolve().name,)
-    return tuple(path.name for path in below if _is_category(path))
+        return {root.resolve().name: root}
+    found = {path.name: folder for path in below if _is_category(folder := inmost(path))}
+    return found if found or inmost(root) == root else _categories(inmost(root))
 
 
 def list_category(root: Path, category: str) -> Listing:
@@ -53,12 +69,13 @@ def list_category(root: Path, category: str) -> Listing:
     Raises:
         BadInput: there is no such category, or a folder or the index cannot be read.
     """
-    names = list_categories(root)
-    if category not in names:
-        if not names:
-            raise BadInput(f"{root}: holds no folder {GOOD} and no index; put normal images in {root / GOOD}")
-        raise no_such_category(root, category, names)
-    folder = root if _is_category(root) else root / category
+    folders = _categories(root)
+    if category not in folders:
+        if not folders:
+            remedy = f"put normal images in {root / GOOD}{deeper(root, list_categories)}"
+            raise BadInput(f"{root}: holds no folder {GOOD} and no index; {remedy}")
+        raise no_such_category(root, category, tuple(folders))
+    folder = folders[category]
     index = _index(folder)
     return list_index(index) if index else _list_folders(folder)
 
@@ -76,20 +93,22 @@ def _hold_out(samples: list[Sample]) -> list[Sample]:
 
 
 def _is_category(folder: Path) -> bool:
-    return is_folder(folder / GOOD) or _index(folder) is not None
+    return bool(namesakes(folder, GOOD)) or _index(folder) is not None
 
 
 def _index(folder: Path) -> Path | None:
-    return next((folder / name for name in INDEXES if (folder / name).is_file()), None)
+    found = {path.name.lower(): path for path in reversed(listed(folder)) if path.name.lower() in INDEXES}
+    return next((found[name] for name in INDEXES if name in found and found[name].is_file()), None)
 
 
 def _list_folders(folder: Path) -> Listing:
-    good = [Entry("train", GOOD, 0, path) for path in images(folder / GOOD)]
-    findings = [] if good else [Finding("missing", folder / GOOD, "no good images", "put normal images there")]
+    where = folder_in(folder, GOOD)
+    good = [Entry("train", GOOD, 0, path, place=GOOD) for path in images(where)]
+    findings = [] if good else [Finding("missing", where, "no good images", "put normal images there")]
     bad, missing = _bad(folder)
     if bad and len(good) < HELD_OUT:
         remedy = f"add good images (at least {HELD_OUT}: every third is held out for the test)"
-        findings.append(Finding("missing", folder / GOOD, f"{len(good)} good images are too few to test", remedy))
+        findings.append(Finding("missing", where, f"{len(good)} good images are too few to test", remedy))
     unused = _unused(folder, bad)
     lacking = unmasked(missing, len(bad))
     entries = (*good, *bad)
@@ -100,44 +119,35 @@ def _list_folders(folder: Path) -> Listing:
 def _bad(folder: Path) -> tuple[list[Entry], dict[Path, str]]:
     """The defective images, and, where others have masks, how to give one to those that have none."""
     entries, missing = [], {}
-    masked = is_folder(folder / "masks")
-    for kind, image in _bad_images(folder):
-        mask = _mask_of(image, folder) if masked else None
-        if masked and mask is None:
-            missing[image] = f"add {(folder / 'masks' / image.relative_to(folder / BAD)).with_suffix('.png')}"
-        entries.append(Entry("test", kind, 1, image, (mask,) if mask else ()))
+    where, truth = folder_of_kinds(folder, BAD), folder_in(folder, MASKS)
+    kinds = kinds_in(where)
+    masks = {BAD: truth} | {kind: truth / kind for kind in kinds if kind != BAD} | paired(kinds, kinds_in(truth))
+    groups = [(BAD, BAD, where, truth), *((k, f"{BAD}/{k}", path, masks[k]) for k, path in kinds.items())]
+    for kind, place, path, masks_of_kind in groups:
+        by_stem = {mask.stem: mask for mask in images(masks_of_kind)}
+        for image in images(path):
+            mask = by_stem.get(f"{image.stem}_mask", by_stem.get(image.stem))
+            if is_folder(truth) and mask is None:
+                missing[image] = f"add {(masks_of_kind / image.name).with_suffix('.png')}"
+            entries.append(Entry("test", kind, 1, image, (mask,) if mask else (), place=place))
     return entries, missing
 
 
-def _bad_images(folder: Path) -> list[tuple[str, Path]]:
-    kinds = subfolders(folder / BAD) if is_folder(folder / BAD) else []
-    plain = [(BAD, image) for image in images(folder / BAD)]
-    return plain + [(kind.name, image) for kind in kinds for image in images(kind)]
-
-
-def _mask_of(image: Path, folder: Path) -> Path | None:
-    where = folder / "masks" / image.parent.relative_to(folder / BAD)
-    by_stem = {mask.stem: mask for mask in images(where)}
-    return by_stem.get(f"{image.stem}_mask", by_stem.get(image.stem))
-
-
 def _unused(folder: Path, bad: list[Entry]) -> list[Finding]:
-    truth = folder / "masks"
+    truth = folder_in(folder, MASKS)
     used = {mask for entry in bad for mask in entry.masks}
-    places = [truth, *subfolders(truth)] if is_folder(truth) else []
-    return [
-        Finding("missing", mask, "mask without image", f"add its image below {folder / BAD} or remove the mask")
-        for place in places
-        for mask in images(place)
-        if mask not in used
-    ]
+    remedy = f"add its image below {folder_of_kinds(folder, BAD)} or remove the mask"
+    places = [truth, *kinds_in(truth).values()]
+    unused = [mask for place in places for mask in images(place) if mask not in used]
+    return [Finding("missing", mask, "mask without image", remedy) for mask in unused]
 
 
 def _strays(folder: Path) -> list[Finding]:
-    top = [f for f in strays(folder, (GOOD, BAD, "masks")) if f.path.suffix.lower() not in (".txt", ".md")]
-    kinds = [p.name for p in subfolders(folder / BAD)] if is_folder(folder / BAD) else []
-    below = [f for kind in kinds for f in strays(folder / BAD / kind)]
-    return [*top, *strays(folder / GOOD), *strays(folder / BAD, kinds), *below]
+    top = [f for f in strays(folder, (GOOD, BAD, MASKS)) if f.path.suffix.lower() not in (".txt", ".md")]
+    bad = folder_of_kinds(folder, BAD)
+    below = [f for path in kinds_in(bad).values() for f in strays(path)]
+    others = [f for f in strays(bad) if not is_folder(f.path) or f.path.name.startswith(".")]
+    return [*top, *strays(folder_in(folder, GOOD)), *others, *similar(kinds_in(bad)), *below]
 
 
 FOLDER = Dataset(

@@ -2,7 +2,7 @@
 
 from goodshot.components.data.datasets.dataset import Dataset
 from goodshot.components.data.datasets.publisher import SHARE_ALIKE, Licence, Publisher
-from goodshot.components.data.layout import is_folder
+from goodshot.components.data.layout import folder_in, namesakes
 from goodshot.components.data.sample import GOOD
 
 MVTEC_LICENCE = Licence(
@@ -33,7 +33,9 @@ MVTEC_AD = Dataset(
     title="MVTec AD",
     source="MVTec AD, Bergmann et al., CVPR 2019",
     licence="CC BY-NC-SA 4.0: non-commercial",
-    recognises=lambda folder: is_folder(folder / "train" / GOOD) and not (folder / "defects_config.json").is_file(),
+    recognises=lambda folder: (
+        bool(namesakes(folder_in(folder, "train"), GOOD)) and not (folder / "defects_config.json").is_file()
+    ),
     categories=tuple(_OBJECTS),
     objects=_OBJECTS,
     publisher=Publisher(

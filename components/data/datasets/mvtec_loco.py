@@ -16,12 +16,13 @@ from goodshot.components.config import Config
 from goodshot.components.data.datasets.dataset import Dataset
 from goodshot.components.data.datasets.mvtec_ad import MVTEC_LICENCE
 from goodshot.components.data.datasets.publisher import Publisher
-from goodshot.components.data.layout import Defects, Finding, Listing, images, is_folder, listed, subfolders
-from goodshot.components.data.mvtec import Masks, category_folder, list_splits
+from goodshot.components.data.layout import Defects, Finding, Listing, images, inmost, subfolders
+from goodshot.components.data.mvtec import Masks, category_folder, list_splits, mask_folders
 from goodshot.components.data.sample import GOOD
 from goodshot.components.errors import BadInput
 
 CONFIG = "defects_config.json"
+_KINDS = (GOOD, "logical_anomalies", "structural_anomalies")
 
 
 class Defect(Config):
@@ -78,14 +79,12 @@ def list_category(root: Path, category: str) -> Listing:
         defects: Defects = {value: d.saturation_area for value, d in read_defects(root, category).items()}
     except BadInput as error:
         defects, findings = dict.fromkeys(range(1, 256)), [_config_finding(folder, error)]
-    return list_splits(
-        folder, _masks(folder / "ground_truth"), GOOD, more=("validation",), defects=defects, findings=findings
-    )
+    return list_splits(folder, _masks(folder), _KINDS, more=("validation",), defects=defects, findings=findings)
 
 
-def _masks(truth: Path) -> Masks:
-    kinds = [p for p in subfolders(truth) if p.name != GOOD] if is_folder(truth) else []
-    return {(kind.name, stem.name): tuple(images(stem)) for kind in kinds for stem in listed(kind) if is_folder(stem)}
+def _masks(folder: Path) -> Masks:
+    kinds = mask_folders(folder, _KINDS).items()
+    return {(kind, stem.name): tuple(images(inmost(stem))) for kind, path in kinds for stem in subfolders(path)}
 
 
 def _config_finding(folder: Path, error: BadInput) -> Finding:

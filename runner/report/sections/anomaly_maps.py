@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from goodshot.runner.arms import baselines
+from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.drawing import OUTLINE, PICTURES, bare, outline, webp
 from goodshot.runner.report.sections.base import Section
@@ -111,7 +112,8 @@ def _chart(panel: MapPanel) -> str:
         for i in range(n):
             axes[0, i].imshow(panel.images[i])
             outline(axes[0, i], panel.masks[i], OUTLINE, 1.3)
-            axes[0, i].set_title("/".join(panel.image_ids[i].split("/")[1:]), fontsize=9)
+            name = "/".join(panel.image_ids[i].split("/")[1:])
+            axes[0, i].set_title(shortened(name, 24), fontsize=9)
             for axis, maps in zip(axes[1:, i], panel.maps.values(), strict=True):
                 drawn = axis.imshow(maps[i], cmap="viridis", vmin=low, vmax=high)
                 outline(axis, panel.masks[i], "white", 0.8)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
+from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.drawing import RC, SERIES, series, svg
 from goodshot.runner.report.sections.base import Section
@@ -74,7 +76,7 @@ def _similarity(category: str, trainings: Sequence[Curve]) -> str:
             axes.plot(t.iterations, t.similarity, color=colour, marker=".", label=curve.label)
             chosen = t.similarity[t.iterations == t.chosen]
             axes.scatter([t.chosen] * len(chosen), chosen, s=95, facecolors="none", edgecolors=colour, linewidths=1.8)
-        axes.set(title=f"{category}: similarity", xlabel="iteration l", ylabel="cos(prompt, mean embedding)")
+        axes.set(title=f"{shortened(category)}: similarity", xlabel="iteration l", ylabel="cos(prompt, mean embedding)")
         if len(trainings) <= len(SERIES):
             axes.legend(fontsize=8, frameon=False)
         return svg(figure)
@@ -89,7 +91,11 @@ def _losses(curve: Curve) -> str:
         for colour, name in zip(SERIES, LOSSES, strict=False):
             if np.any(values[name] > 0):
                 axes.plot(values["iteration"], values[name], color=colour, linewidth=1.2, label=name)
-        axes.set(title=f"{curve.category}: losses, {curve.label}", xlabel="update", ylabel="loss (log scale)")
+        axes.set(
+            title=f"{shortened(curve.category)}: losses, {curve.label}", xlabel="update", ylabel="loss (log scale)"
+        )
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter())
         axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         return svg(figure)

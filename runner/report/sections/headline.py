@@ -81,7 +81,9 @@ def _means_of(subject: str, rows: Sequence[Row]) -> Means | None:
         return None
     categories = sorted({unit[0] for unit in common})
     means = tuple((label, _mean_over(categories, values, common)) for label, values in scores.items())
-    over = f"{counted(len(categories), 'category', 'categories')}, {counted(len(common), 'cell')} per arm"
+    everything = counted(len({row["category"] for row in rows}), "category", "categories")
+    of = everything if everything.startswith(f"{len(categories)} ") else f"{len(categories)} of {everything}"
+    over = f"{of}, {counted(len(common), 'cell')} per arm"
     bases = [arm.label for arm in baselines() if arm.label in scores]
     pairs = ((label, base) for label in scores if label not in bases for base in bases)
     verdicts = tuple(_verdict(a, b, paired_difference(scores[a], scores[b])) for a, b in pairs)
@@ -97,7 +99,7 @@ def _mean_over(categories: Sequence[str], scores: Scores, common: set[Unit]) -> 
 def _verdict(arm: str, baseline: str, value: PairedDifference) -> str:
     counts = f"{value.wins} better, {value.losses} worse, {value.ties} equal"
     if value.n < 2:
-        return f"{arm} vs {baseline}: {difference(value) or '–'} in {counted(value.n, 'pair')}, so without an interval."
+        return f"{arm} vs {baseline}: {difference(value)} in {counted(value.n, 'pair')}, so without an interval."
     reading = "includes" if value.low <= 0 <= value.high else "excludes"
     return (
         f"{arm} vs {baseline}: {difference(value)} over {value.n} pairs ({counts}); the 95 % interval {reading} zero."

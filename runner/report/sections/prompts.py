@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from goodshot.components.prompts import Ranking
 from goodshot.components.prompts.ranking import Prompt
+from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.drawing import GREEN, GREY, ORANGE, RC, SKY, VERMILLION, svg
 from goodshot.runner.report.sections.base import Section
@@ -60,7 +61,7 @@ def prompt_ranking(view: PromptView) -> str:
     lines = listed_prompts(view)
     has_text_cosines = all(prompt.text_cosine is not None for _, prompt in lines)
     with mpl.rc_context({**RC, "axes.grid.axis": "x"}):
-        labels = [_shortened(prompt.prompt) + f"  ({kind})" * bool(kind) for kind, prompt in lines]
+        labels = [shortened(prompt.prompt) + f"  ({kind})" * bool(kind) for kind, prompt in lines]
         widths = (2.3, 4.6) if has_text_cosines else (4.6,)
         size = (sum(widths) + 0.075 * max(map(len, labels)), 0.25 * len(lines) + 1.6)
         figure = Figure(figsize=size, layout="constrained")
@@ -74,7 +75,9 @@ def prompt_ranking(view: PromptView) -> str:
         panels[0].set_ylim(len(lines) - 0.4, -0.6)
         for axes in panels:
             axes.hlines(_gaps(view, lines), *axes.get_xlim(), color="#777777", linestyle=":", linewidth=1)
-        figure.suptitle(f"{view.category}, {view.support}", x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure.suptitle(
+            f"{shortened(view.category)}, {view.support}", x=0.01, ha="left", fontsize=11, fontweight="bold"
+        )
         return svg(figure)
 
 
@@ -84,7 +87,7 @@ def _draw_text_cosines(axes: Axes, lines: Sequence[tuple[str, Prompt]], view: Pr
         colour = PROMPTS.get(kind, GREY)
         face = "white" if prompt.prompt in dropped else colour
         axes.scatter([prompt.text_cosine or 0.0], [y], s=34, facecolors=face, edgecolors=colour, zorder=2)
-    axes.set(title="Input text, each prompt", xlabel=f"cosine with “{_shortened(view.ranking.object_name, 16)}”")
+    axes.set(title="Input text, each prompt", xlabel=f"cosine with “{shortened(view.ranking.object_name, 16)}”")
 
 
 def _draw_image_cosines(axes: Axes, lines: Sequence[tuple[str, Prompt]], view: PromptView) -> None:
@@ -140,9 +143,3 @@ def listed_prompts(view: PromptView) -> list[tuple[str, Prompt]]:
     whole = len(view.ranking.rows) <= TOP_PROMPTS + BOTTOM_PROMPTS
     lines = view.ranking.listed(len(view.ranking.rows) if whole else TOP_PROMPTS, 0 if whole else BOTTOM_PROMPTS)
     return [(line.name, line.prompt) for line in lines]
-
-
-def _shortened(label: str, length: int = 44) -> str:
-    """Cut the middle out of a long label, because prompts differ at their ends."""
-    half = (length - 1) // 2
-    return label if len(label) <= length else f"{label[:half].rstrip()}…{label[-half:].lstrip()}"

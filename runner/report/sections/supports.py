@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from goodshot.components.metrics.declared import Metric
+from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.drawing import RC, svg
 from goodshot.runner.report.sections.base import Section
@@ -39,7 +40,7 @@ class Supports(Section[list[Spread]]):
         """Return a chart's values for each category and detector; None for a sweep, and if there is no value."""
         groups: dict[tuple[str, str, Metric], list[Comparison]] = {}
         for c in study.comparisons if not study.is_sweep else ():
-            if c.compared is not None:
+            if c.compared is not None and any(map(math.isfinite, c.values(c.compared).values())):
                 groups.setdefault((str(c.table["category"]), c.subject, c.compared), []).append(c)
         limits = {metric: _limits(metric, study.comparisons) for _, _, metric in groups}
         titles = {key: key[0] if study.has_one_subject else f"{key[0]}, {key[1]}" for key in groups}
@@ -73,5 +74,10 @@ def _chart(spread: Spread) -> str:
             if mean := c.mean(spread.metric):
                 axes.hlines(mean.mean, x - 0.24, x + 0.24, color=c.arm.colour, linewidth=2.5)
         axes.set_xticks(range(len(variants)), [c.label.replace(" ", "\n") for c in variants])
-        axes.set(title=spread.title, ylabel=spread.metric.title, xlim=(-0.5, len(variants) - 0.5), ylim=spread.limits)
+        axes.set(
+            title=shortened(spread.title, 28),
+            ylabel=spread.metric.title,
+            xlim=(-0.5, len(variants) - 0.5),
+            ylim=spread.limits,
+        )
         return svg(figure)
