@@ -63,10 +63,8 @@ class StageMaker:
         self._values, self._leased_work, self._costs = values, work, costs
         self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
         """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
-        self.cpus_of_tasks = 0.0
-        """The CPUs that submitted Ray tasks request, running or queued."""
-        self.seconds_of_tasks = 0.0
-        """The expected CPU seconds of these tasks."""
+        self.tasks: dict[str, tuple[float, float]] = {}
+        """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -124,16 +122,12 @@ class StageMaker:
             lease.stop = lambda: pool.stop(job)
             report = await pool.run(job)
         else:
-            # Queued tasks count too: they make idle actors free their CPUs.
-            cpus, seconds = job.share.cpus, job.share.cpus * self.seconds(job)
-            self.cpus_of_tasks += cpus
-            self.seconds_of_tasks += seconds
+            self.tasks[stage.id] = job.share.cpus, self.seconds(job)
             try:
-                task = run_job.options(num_cpus=cpus, num_gpus=job.share.gpus)
+                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
                 report = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
             finally:
-                self.cpus_of_tasks -= cpus
-                self.seconds_of_tasks -= seconds
+                self.tasks.pop(stage.id, None)
         self._account(stage, report)
         return report
 
@@ -238,9 +232,11 @@ class StageMaker:
         return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
-        """Whether tasks wait for the CPUs of actors, for longer than a new process needs to start."""
+        """Whether actors keep a task from running, or let tasks wait longer than a new process needs to start."""
         cpus = sum(node.get("CPU", 0) for node in self.shares.nodes)
-        without_actors = cpus - sum(pool.cpus for pool in self._pools.values())
-        if self.cpus_of_tasks <= without_actors:
+        free = cpus - sum(pool.cpus for pool in self._pools.values())
+        requested = [cpus_of_task for cpus_of_task, _ in self.tasks.values()]
+        if sum(requested) <= free:
             return False
-        return without_actors <= 0 or self.seconds_of_tasks / without_actors > START_SECONDS
+        seconds = sum(cpus_of_task * seconds for cpus_of_task, seconds in self.tasks.values())
+        return max(requested) > free or seconds / free > START_SECONDS
