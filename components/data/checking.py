@@ -137,7 +137,7 @@ def _enlarged(counts: Mapping[int, int], folder: Path) -> Iterator[Finding]:
     """Yields a finding for each side at which resized masks would mark nothing of a defect."""
     for side, count in sorted(counts.items()):
         images = f"{count} defective image{'s have' if count > 1 else ' has'} a mask too fine for {side}x{side} pixels"
-        problem = f"{images}: every pixel that such a defect touches is marked there"
+        problem = f"{images}: resized to that, every pixel that the defect touches counts as defective"
         yield Finding("noted", folder, problem, "a larger image size or smaller photographs measure it better")
 
 

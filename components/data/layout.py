@@ -20,6 +20,8 @@ EXTENSIONS = frozenset(
 )
 _ADDED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What macOS and Windows add to folders and archives without showing it there."""
+_TEXTS = (".txt", ".md", ".pdf")
+"""Extensions of what publishers put beside the folders of a dataset."""
 Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "overlap"]
 Defects = Mapping[int, Callable[[int], int] | None]
 """(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
@@ -120,14 +122,14 @@ def subfolders(root: Path) -> list[Path]:
 
 def inmost(folder: Path) -> Path:
     """Returns the folder, or the one in it that holds the files: it looks through each folder that holds nothing but a
-    folder of its own name, in any case.
+    folder of its own name, in any case, and texts.
 
     Raises:
         BadInput: a folder cannot be listed.
     """
     name = folder.absolute().name.casefold()
     while is_folder(folder):
-        within = [p for p in listed(folder) if p.name not in _ADDED]
+        within = [p for p in listed(folder) if p.name not in _ADDED and p.suffix.lower() not in _TEXTS]
         if len(within) != 1 or within[0].name.casefold() != name or not is_folder(within[0]):
             break
         folder = within[0]

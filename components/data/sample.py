@@ -22,7 +22,8 @@ class MaskFile:
     where any pixel that is not background is marked. `saturation` is the share of the defect's area, in (0, 1],
     that has to be found for the defect to count as completely found; it holds at any resolution. None if undefined.
     `rule` names how an unusual file is read (`goodshot.components.data.masks`), None for the usual ones.
-    `orientation` is the EXIF orientation of its photograph if the mask has to be turned by it, and None otherwise.
+    `orientation` is the EXIF orientation of its photograph if the mask has to be turned by it, and None otherwise. A
+    mask with an EXIF tag of its own is turned when it is read.
     """
 
     path: Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -195,6 +195,15 @@ class CellKind(ABC):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+def named_apart(stage: CellStage) -> CellStage:
+    """The cell under another key, to which its category's name belongs.
+
+    A plan uses it where another category has the same content, so that each of them has a row.
+    """
+    name = canonical({"category": stage.cell.category}, "category")
+    return replace(stage, key=cell_key(stage.kind, stage.version, name, {"cell": stage.fingerprint}))
 
 
 def train_identity(planner: Planner, support: Support) -> Canonical:

@@ -112,6 +112,18 @@ class ActorPool:
 
     async def _run_slot(self) -> None:
         """Run queued jobs, one after another, until the slot has been idle for too long."""
+        held: list[Any] = []
+        try:
+            await self._run_jobs(held)
+        finally:
+            # Nothing is awaited since the queues were found empty, so a job that arrives later starts a new slot.
+            self._slots.discard(asyncio.current_task())
+            self._cpus_of_slot.pop(asyncio.current_task(), None)
+            for actor in held:
+                _stop(actor)
+
+    async def _run_jobs(self, held: list[Any]) -> None:
+        """Run the jobs of a slot. ``held`` is its actor, if it has one."""
         actor, home = None, ""
         while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
             if not (queue := queue or self._next_queue(home)):
@@ -121,8 +133,10 @@ class ActorPool:
             try:
                 if actor is None or waiting.home != home or not self._placement.suits(actor, job):
                     _stop(actor)
+                    held.clear()
                     actor, home = None, waiting.home
                     actor = self._placement.start(job, self._node_of_home.get(home))
+                    held.append(actor)
                     self._cpus_of_slot[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
                 self._actor_of_job[id(job)] = actor
                 report: JobReport = await self._placement.run_in(actor, job)
@@ -133,12 +147,9 @@ class ActorPool:
                 if isinstance(error, RayActorError):
                     # The actor is dead: the next job needs a new one.
                     actor = None
+                    held.clear()
             finally:
                 self._actor_of_job.pop(id(job), None)
-        # Nothing is awaited since the queues were found empty, so a job that arrives later starts a new slot.
-        self._slots.discard(asyncio.current_task())
-        self._cpus_of_slot.pop(asyncio.current_task(), None)
-        _stop(actor)
 
     async def _wait_for_job(self, actor: Any) -> bool:
         """Wait with an idle actor for a job. False if none arrives in time, or other work needs the actor's CPUs."""

@@ -239,4 +239,4 @@ class StageMaker:
         if sum(requested) <= free:
             return False
         seconds = sum(cpus_of_task * seconds for cpus_of_task, seconds in self.tasks.values())
-        return max(requested) > free or seconds / free > START_SECONDS
+        return max(requested, default=0) > free or free <= 0 or seconds / free > START_SECONDS

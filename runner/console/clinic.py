@@ -46,11 +46,12 @@ def print_examined(console: Console, categories: Sequence[Examined]) -> None:
 def verdict(categories: Sequence[Examined]) -> str:
     """One sentence: how many findings there are, and whether a study would read the photographs."""
     findings = [finding for category in categories for finding in category.findings]
-    if not findings:
-        return "no findings"
     refused = sum(finding.stops or finding.kind == "overlap" for finding in findings)
-    counted = f"{len(findings)} finding{'s' * (len(findings) > 1)}"
-    return f"{counted}, {refused} of which a study refuses" if refused else f"{counted}, none of which stops a study"
+    counted = f"{len(findings)} finding{'s' * (len(findings) > 1)}" if findings else "no findings"
+    if findings:
+        counted += f", {refused} of which a study refuses" if refused else ", none of which stops a study"
+    untested = [each.name for each in categories if all(c.sample.split != "test" for c in each.checked)]
+    return counted + f"; no test images: {_first(untested)} can be learned from, and not measured" * bool(untested)
 
 
 def _first(names: Sequence[str], separator: str = ", ") -> str:

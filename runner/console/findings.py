@@ -27,5 +27,5 @@ def print_findings(console: Console, categories: Iterable[tuple[str, Iterable[Fi
             for finding in of_kind[:SHOWN]:
                 console.print(f"{kind}: {finding}", highlight=False, markup=False, soft_wrap=True)
             if (more := len(of_kind) - SHOWN) > 0:
-                line = f"{kind}: {more} more in {name}; goodshot shard lists all"
+                line = f"{kind}: {more} more in {name}; goodshot check lists all"
                 console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -33,8 +33,6 @@ class Category:
     """What was noted about its files, and which were skipped."""
     enlarged: frozenset[int] = frozenset()
     """The sides in pixels at which masks keep a defect only because all pixels that it touches are marked."""
-    is_copy: bool = False
-    """Whether another category of the run, which is named before it, has the same content."""
 
     @cached_property
     def train_ids(self) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ def layout_of(folder: Path) -> tuple[Dataset | None, Path, tuple[str, ...]]:
     Raises:
         BadInput: it has no known layout, or cannot be listed.
     """
+    folder = inmost(folder)
     own = folder.resolve().name
     below = [(path.name, inmost(path)) for path in subfolders(folder)]
     for dataset in datasets.DATASETS:

@@ -13,6 +13,14 @@ import pwd
 import shutil
 import sys
 import tempfile
+from pathlib import Path
+
+
+def _remove(home: Path) -> None:
+    """Remove a temporary home, unless somebody may want what is in it: fetched weights, or W&B's offline runs."""
+    kept = ("*.safetensors", "*.pth", "*.pt", "*.bin", "offline-run-*")
+    if not any(True for pattern in kept for _ in home.rglob(pattern)):
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def prepare() -> None:
@@ -22,7 +30,7 @@ def prepare() -> None:
     except KeyError:
         if not os.environ.get("HOME"):
             os.environ["HOME"] = tempfile.mkdtemp(prefix="goodshot-home-")
-            atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+            atexit.register(_remove, Path(os.environ["HOME"]))
         if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
             os.environ["USER"] = str(os.getuid())
     for stream in (sys.stdout, sys.stderr):

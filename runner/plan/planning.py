@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.generator.augment import POLICIES
 from goodshot.runner.arms import SeededSupport
 from goodshot.runner.cells import Cell
-from goodshot.runner.cells.base import cell_key
+from goodshot.runner.cells.base import named_apart
 from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.points import Point
 from goodshot.runner.declaration.search import Range, Values
@@ -168,10 +168,9 @@ class StudyPlanner:
         added = self.once(_added_images, cell.variant, seeded, cell.kind.side(cell.subject, self.study))
         declared = self.once(_declared_columns, cell.category, cell.arm)
         stage = cell.kind.plan(self, cell, seeded, added, declared)
-        if seeded.category.is_copy:
-            # Its content is that of another category, so that its name has to tell their rows apart.
-            named = canonical({"category": cell.category}, "category")
-            stage = replace(stage, key=cell_key(stage.kind, stage.version, named, {"cell": stage.fingerprint}))
+        planned = self.plan.cells.get(stage.fingerprint)
+        if planned is not None and planned.cell.category != cell.category:
+            stage = named_apart(stage)
         return self.plan.cells.setdefault(stage.fingerprint, stage).fingerprint
 
     def _add_shard(self, key: str) -> None:

@@ -138,9 +138,10 @@ class StudyContext:
         A row has the name that the last run gave to its photographs, which another study may name otherwise.
         """
         rows = dict(self.output.rows)
-        for cell in self.record.cells:
-            if (row := rows.get(cell.fingerprint)) is not None and row["category"] != cell.category:
-                rows[cell.fingerprint] = {**row, "category": cell.category}
+        # Records of earlier versions have a copied category's cells under the first one's fingerprints.
+        for cell in reversed(self.record.cells):
+            if (row := rows.get(cell.fingerprint)) is not None:
+                rows[cell.fingerprint] = {**row, "category": cell.category, "dataset": self.study.dataset.name}
         return rows
 
     @cached_property

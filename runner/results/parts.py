@@ -112,11 +112,11 @@ class Parts:
         """Take cells out of a table's files; whether they were in one."""
         return self.change(table, fingerprints, lambda rows: without(rows, fingerprints))
 
-    def change(self, table: str, fingerprints: Collection[str], change: Callable[[pa.Table], pa.Table]) -> bool:
+    def change(self, table: str, fingerprints: Collection[str], edit: Callable[[pa.Table], pa.Table]) -> bool:
         """Write the files that hold some cells anew, with their rows changed; whether there were such files."""
         found = [name for name in self.names(table) if not self.fingerprints(name).isdisjoint(fingerprints)]
         for name in found:
-            self.write(table, size_of(name), map(change, self.groups(name)))
+            self.write(table, size_of(name), map(edit, self.groups(name)))
             self.files.delete(name)
         return bool(found)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cells.base import named_apart
 from goodshot.runner.results.compaction import PATIENCE_SECONDS, compact, compacting
 from goodshot.runner.results.results import Results
 
@@ -16,16 +18,22 @@ NAMES = ("dataset", "category")
 """The columns of a row that name its photographs and are no part of its identity."""
 
 
-def rename(results: Results, planned: Mapping[str, Mapping[str, str]]) -> int:
+def rename(results: Results, planned: Mapping[str, CellStage]) -> int:
     """Change the ``NAMES`` of finished rows to the planned ones; returns how many rows were changed.
 
-    While another driver moves rows of the same ``--out``, nothing is changed.
+    A row keeps its names if the planned ones have a row of their own, from a run that had both categories. While
+    another driver moves rows of the same ``--out``, nothing is changed.
 
     Args:
-        planned: the columns ``NAMES`` of cells, by fingerprint.
+        planned: cells by fingerprint.
     """
     rows = results.rows(NAMES)
-    changed = {f: names for f, names in planned.items() if f in rows and any(rows[f][n] != names[n] for n in NAMES)}
+    changed = {}
+    for fingerprint in planned.keys() & rows.keys():
+        names = {name: planned[fingerprint].columns[name] for name in NAMES}
+        is_other = any(rows[fingerprint][name] != names[name] for name in NAMES)
+        if is_other and named_apart(planned[fingerprint]).fingerprint not in rows:
+            changed[fingerprint] = names
     if not changed:
         return 0
 

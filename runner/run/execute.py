@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from goodshot.components.data.layout import Finding
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.prompts import note_on, object_for, open_wordnet
 from goodshot.components.weights import forbid_downloads
@@ -66,18 +67,7 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
         source_datasets = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
         sources = [c for d in source_datasets.values() for c in read(d, (), False).values()]
         declared.append(Declared(study, read(study.dataset, study.categories, True, study.sides), sources))
-    return _with_copies(declared)
-
-
-def _with_copies(declared: Sequence[Declared]) -> list[Declared]:
-    """Mark the categories that are copies of others under another name, so that each name has cells of its own."""
-    named: dict[str, str] = {}
-    marked = []
-    for each in declared:
-        first = {name: named.setdefault(category.shard, name) for name, category in each.categories.items()}
-        copies = {name: replace(c, is_copy=first[name] != name) for name, c in each.categories.items()}
-        marked.append(replace(each, categories=copies))
-    return marked
+    return declared
 
 
 def print_notes(declared: Sequence[Declared], console: Console) -> None:
@@ -85,8 +75,10 @@ def print_notes(declared: Sequence[Declared], console: Console) -> None:
 
     A category of several studies is listed once.
     """
-    categories = {category.shard: category for each in declared for category in each.categories.values()}
-    print_findings(console, [(category.name, category.findings) for category in categories.values()])
+    findings: dict[tuple[str, str], dict[Finding, None]] = {}
+    for category in (category for each in declared for category in each.categories.values()):
+        findings.setdefault((category.name, category.shard), {}).update(dict.fromkeys(category.findings))
+    print_findings(console, [(name, found) for (name, _), found in findings.items()])
     for note in dict.fromkeys(note for each in declared for note in _notes_on_words(each)):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 

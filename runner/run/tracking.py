@@ -132,24 +132,33 @@ class Tracker:
         """Write the W&B run of one point: configuration, curves and summary."""
         try:
             trial = tracked(study, values, cells, rows, Store(store_uri))
-            try:
-                self._write(trial)
-            except Exception as error:
-                if os.environ["WANDB_MODE"] != "online":
-                    raise
-                os.environ["WANDB_MODE"] = "offline"
-                self.logged = replace(self.logged, unreachable=_first_line(error))
-                _tear_down()
-                self._write(trial)
+            self._write(trial)
             self.logged = replace(self.logged, written=self.logged.written + 1)
         except Exception as error:
             first = self.logged.error or _first_line(error)
             self.logged = replace(self.logged, failed=self.logged.failed + 1, error=first)
 
     def _write(self, trial: Tracked) -> None:
+        from wandb.errors import AuthenticationError, CommError
+
+        try:
+            run = self._begin(trial)
+        except (CommError, AuthenticationError, TimeoutError) as error:
+            if os.environ["WANDB_MODE"] != "online":
+                raise
+            os.environ["WANDB_MODE"] = "offline"
+            self.logged = replace(self.logged, unreachable=_first_line(error))
+            _tear_down()
+            run = self._begin(trial)
+        for iteration in sorted({i for curve in trial.curves.values() for i in curve}):
+            run.log({k: c[iteration] for k, c in trial.curves.items() if iteration in c}, step=iteration)
+        run.summary.update(dict(trial.summary))
+        run.finish()
+
+    def _begin(self, trial: Tracked) -> Any:
         import wandb
 
-        run = wandb.init(
+        return wandb.init(
             project=self.names.project,
             entity=self.names.entity,
             group=self.names.group or trial.study,
@@ -159,10 +168,6 @@ class Tracker:
             dir=self.folder,
             reinit="create_new",
         )
-        for iteration in sorted({i for curve in trial.curves.values() for i in curve}):
-            run.log({k: c[iteration] for k, c in trial.curves.items() if iteration in c}, step=iteration)
-        run.summary.update(dict(trial.summary))
-        run.finish()
 
     def finish(self) -> Logged:
         """End W&B and restore the environment; returns what became of the runs."""

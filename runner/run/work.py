@@ -55,7 +55,7 @@ class Work:
         work.results.files.check_writable()
         tidy(work.results)
         work._plan_earlier_points()
-        rename(work.results, {f: cell.columns for f, cell in work.plan.cells.items()})
+        rename(work.results, work.plan.cells)
         finished = work.results.finished()
         tries = {} if options.retry else work.results.tries()
         work.skipped = frozenset(f for f, count in tries.items() if count >= MOST_TRIES and f not in finished)

@@ -377,6 +377,7 @@ def nested(folder: Path) -> None:
         path.mkdir()
         inside.rename(path / path.name.upper())
         (path / ".DS_Store").write_text("x")
+        (path / "readme.txt").write_text("x")
 
 
 def laid_out(dataset: str, root: Path) -> Path:

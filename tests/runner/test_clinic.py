@@ -45,6 +45,8 @@ def test_a_folder_is_recognised_by_its_layout(tmp_path: Path, bolt: Path) -> Non
     assert named(bolt) == ("folder", bolt, ("bolt",))
     assert named(bolt.parent) == ("folder", bolt.parent, ("bolt",))
     assert named(bolt / "good")[0] == ""
+    shutil.copytree(tmp_path / "ad", tmp_path / "deep/deep")
+    assert named(tmp_path / "deep")[2] == ("bottle",)
 
 
 def test_what_was_read_is_said_with_the_readers_findings(bolt: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +101,9 @@ def test_the_page_shows_photographs_with_their_masks(
 def test_photographs_without_folders_and_wrong_folders(
     bolt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "good (photographs without folders): 6 images" in checked(str(bolt / "good"), capsys=capsys)[1]
+    text = checked(str(bolt / "good"), capsys=capsys)[1]
+    assert "good (photographs without folders): 6 images" in text
+    assert text.splitlines()[-1] == "no findings; no test images: good can be learned from, and not measured"
     for folder, problem in ((tmp_path / "none", "no such folder"), (bolt / "masks/..", "")):
         status, text = checked(str(folder), capsys=capsys)
         assert (status == 2) == bool(problem)

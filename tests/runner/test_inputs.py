@@ -65,7 +65,7 @@ def test_many_findings_are_counted(folder: Path, capsys: pytest.CaptureFixture[s
         (folder / f"good/{i}.txt").write_text("x")
     _, text = planned(folder, capsys)
     assert text.count("unexpected:") == 3 + 1
-    assert "4 more in bolt; goodshot shard lists all" in text
+    assert "4 more in bolt; goodshot check lists all" in text
 
 
 def test_a_test_image_that_is_a_training_image_is_refused_unless_told(
@@ -200,6 +200,11 @@ def test_a_renamed_category_keeps_its_rows_under_the_new_name_and_a_copy_has_its
     assert "2 cells of 1 studies: 1 finished, 1 to run" in said
     assert main(["verify", str(out)]) == 0
     assert swept(folder, renamed, out)[0] == rows
+    # The copy alone has the other's content, and a row already.
+    left, report = swept(folder, renamed, out, "categories=[screw_lot2]")
+    assert left == rows
+    assert ">screw_lot2<" in report
+    assert ">screw<" not in report
 
 
 def test_a_scratch_too_fine_for_the_detector_is_said_and_only_then_another_cell(

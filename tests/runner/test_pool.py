@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.cluster.pool import ActorPool
+from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.worker import Job, JobReport
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.run.execute import plan_studies, run_studies
@@ -136,6 +138,41 @@ async def test_an_idle_actor_goes_when_its_place_is_wanted(stage: TrainingStage)
         await asyncio.sleep(0.1)
     (later,) = await all_of(pool, stage, 1)
     assert first != later
+
+
+@on_an_event_loop
+async def test_an_error_of_the_placement_leaves_no_slot_behind(stage: TrainingStage) -> None:
+    place = Place()
+    pool = ActorPool(place)
+    place.is_wanted = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+    (first,) = await all_of(pool, stage, 1)
+    while pool.size:
+        await asyncio.sleep(0.1)
+    (later,) = await all_of(pool, stage, 1)
+    assert first != later
+
+
+@pytest.mark.parametrize(
+    ("actors", "tasks", "is_wanted"),
+    [
+        (1, [], False),
+        (1, [(1, 5)], False),
+        (1, [(1, 4), (1, 4)], False),  # eight seconds of work for the other CPU
+        (1, [(1, 8), (1, 8)], True),
+        (1, [(2, 1)], True),  # never fits beside the actor
+        (2, [(1, 1)], True),
+        (3, [], True),  # another actor waits for room
+    ],
+)
+def test_an_actor_is_kept_for_work_that_is_done_before_another_had_started(
+    actors: float, tasks: list[tuple[float, float]], is_wanted: bool
+) -> None:
+    maker = SimpleNamespace(
+        shares=SimpleNamespace(nodes=[{"CPU": 2}]),
+        _pools={None: SimpleNamespace(cpus=actors)},
+        tasks=dict(enumerate(tasks)),
+    )
+    assert StageMaker.is_wanted(maker) == is_wanted  # type: ignore[arg-type]
 
 
 @on_an_event_loop
