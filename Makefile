@@ -24,7 +24,7 @@ demo: install
 
 # Two processes, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
 test: install
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install

@@ -96,9 +96,9 @@ def check(
         valid = [Checked(replace(each.sample, masks=()), each.facts) for each in valid]
     deep = {c.sample.image_id: c.facts.brightest for c in valid if c.facts.brightest is not None}
     enlarged = Counter(side for each in valid for side in each.enlarged)
-    samples = [each.sample for each in valid]
-    if (white := white_of(deep.values())) is not None:
-        samples = [replace(s, white=white) if s.image_id in deep else s for s in samples]
+    white = white_of(deep.values())
+    samples = [replace(each.sample, white=each.facts.white(white)) for each in valid]
+    if white is not None:
         problem = (
             f"{len(deep)} photographs of more than 8 bits hold values up to {max(deep.values())}: {white} is white"
         )

@@ -32,6 +32,9 @@ _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _FORMAT = 258, 262, 284, 338, 339
 _MIN_IS_WHITE, _SEPARATED, _ASSOCIATED, _SIGNED = 0, 5, 1, 2
 
 
+WHITEST = 65535
+
+
 def white_of(brightest: Iterable[int | None]) -> int | None:
     """Returns the value that is white in images whose largest values are `brightest`; None if that is the file's.
 
@@ -61,6 +64,20 @@ def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
     if bytes(data[:8]) == _PNG and data[24] == 16:
         return _without_alpha(imagecodecs.png_decode(bytes(data)))
     return None
+
+
+def is_read_anew(image: Image.Image) -> bool:
+    """Returns whether earlier versions read other values of a deep file.
+
+    These are signed TIFFs, those with white as 0, by planes, or with colours multiplied by alpha, and colours in JPEG
+    2000. Their `white` is always stated, so that their identity is not that of the values which were read before.
+    """
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        is_signed = _SIGNED in np.atleast_1d(tags.get(_FORMAT, 1))
+        is_associated = _ASSOCIATED in np.atleast_1d(tags.get(_EXTRA, 0))
+        return is_signed or is_associated or tags.get(_PLANAR) == 2 or tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE
+    return image.format == "JPEG2000" and image.mode not in DEEP
 
 
 def _tiff_values(data: memoryview, image: Image.Image) -> Deep | None:

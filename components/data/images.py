@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from goodshot.components.data.depth import DEEP, Deep, deep_values, eight_bit, turned
+from goodshot.components.data.depth import DEEP, WHITEST, Deep, deep_values, eight_bit, is_read_anew, turned
 from goodshot.components.data.masks import Mask, MaskReading, read_mask_image, resized
 from goodshot.components.data.unread import FLOATING, not_read
 from goodshot.components.errors import BadInput
@@ -175,7 +175,7 @@ class ImageFacts:
     """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames.
 
     `brightest` is the largest value of an image deeper than 8 bits, and None for others. `kind` names the format, the
-    colours and the bits of a value, for people.
+    colours and the bits of a value, for people. `is_read_anew` is that of `goodshot.components.data.depth`.
     """
 
     width: int
@@ -184,6 +184,13 @@ class ImageFacts:
     frames: int = 1
     brightest: int | None = None
     kind: str = ""
+    is_read_anew: bool = False
+
+    def white(self, of_category: int | None) -> int | None:
+        """The value of the image that is read as 255, given that of its category; None if that is the file's own."""
+        if self.brightest is None:
+            return None
+        return of_category or (WHITEST if self.is_read_anew else None)
 
 
 def check_image(data: bytes, limit: Limit = DEFAULT_LIMIT) -> ImageFacts:
@@ -209,12 +216,14 @@ def check_image(data: bytes, limit: Limit = DEFAULT_LIMIT) -> ImageFacts:
             raise BadInput(f"its pixels are {values.shape}, and its size is {width}x{height}")
         is_png = image.format == "PNG"
         colours = _COLOURS.get(image.mode, "grey" if image.mode in DEEP else image.mode)
+        is_anew = values is not None and is_read_anew(image)
         kind = f"{image.format} {colours}, {8 if values is None else 8 * values.dtype.itemsize} bits"
     if is_png:
         # verify() needs a file object that nothing has been read from.
         with _opened(data, limit) as image:
             image.verify()
-    return ImageFacts(width, height, orientation, frames, None if values is None else int(values.max()), kind)
+    brightest = None if values is None else int(values.max())
+    return ImageFacts(width, height, orientation, frames, brightest, kind, is_anew)
 
 
 def orientation_of(data: Encoded, limit: Limit) -> int:

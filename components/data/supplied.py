@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from goodshot.components.data.depth import white_of
-from goodshot.components.data.images import DEFAULT_LIMIT, RGB, Limit, check_image, decode_rgb
+from goodshot.components.data.images import DEFAULT_LIMIT, RGB, ImageFacts, Limit, check_image, decode_rgb
 from goodshot.components.data.layout import EXTENSIONS, images, inmost, is_folder, listed
 from goodshot.components.errors import BadInput
 
@@ -76,8 +76,8 @@ def read_files(paths: Iterable[Path], limit: Limit = DEFAULT_LIMIT) -> tuple[Sup
         BadInput: one of them cannot be read or is above the limit.
     """
     files = [(path, *_intact(path, limit)) for path in paths]
-    white = white_of(brightest for *_, brightest in files)
-    return tuple(Supplied(path, sha256, None if brightest is None else white) for path, sha256, brightest in files)
+    white = white_of(facts.brightest for *_, facts in files)
+    return tuple(Supplied(path, sha256, facts.white(white)) for path, sha256, facts in files)
 
 
 def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
@@ -95,8 +95,8 @@ def decode_supplied(supplied: Sequence[Supplied], size: int) -> RGB:
     return np.stack(decoded)
 
 
-def _intact(path: Path, limit: Limit) -> tuple[str, int | None]:
-    """The file's SHA-256, and its largest value if it is deeper than 8 bits."""
+def _intact(path: Path, limit: Limit) -> tuple[str, ImageFacts]:
+    """The file's SHA-256, and its facts."""
     data = _bytes(path)
     try:
         # Both checks: a PNG's checksums, and errors that only decoding finds (pixels of an unknown range).
@@ -105,7 +105,7 @@ def _intact(path: Path, limit: Limit) -> tuple[str, int | None]:
     except BadInput as error:
         problem, _, remedy = str(error).partition("; ")
         raise BadInput(f"{path}: {problem}; {remedy or 'replace or remove the file'}") from error
-    return hashlib.sha256(data).hexdigest(), facts.brightest
+    return hashlib.sha256(data).hexdigest(), facts
 
 
 def _bytes(path: Path) -> bytes:

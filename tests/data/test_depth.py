@@ -191,3 +191,17 @@ def test_an_orientation_that_exif_does_not_know_turns_nothing() -> None:
     data = _with_exif(png(GREY), 9)
     assert check_image(data).orientation == 1
     assert (decode_rgb(data) == GREY[..., None]).all()
+
+
+@pytest.mark.parametrize("is_anew", [True, False])
+def test_a_file_that_earlier_versions_read_wrong_has_another_identity(tmp_path: Path, is_anew: bool) -> None:
+    path = tmp_path / "bolt/good/0.tif"
+    path.parent.mkdir(parents=True)
+    values = GREY.astype(np.uint16) * 257
+    tifffile.imwrite(path, values, photometric="miniswhite" if is_anew else "minisblack")
+    (sample,) = check(dataset_of("folder").list_category(tmp_path, "bolt"), "folder", "bolt").samples
+    (supplied,) = read_supplied(path.parent, 1)
+    assert sample.content == supplied.content
+    assert (sample.content != sample.sha256) == is_anew
+    pixels = decode_rgb(path.read_bytes(), white=sample.white)
+    assert (pixels[..., 0] == (255 - GREY if is_anew else GREY)).all()
