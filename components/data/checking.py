@@ -106,7 +106,7 @@ def check(
             Finding("noted", listing.folder, problem, "store them with 8 bits if that is not what is meant")
         )
     held_out = listing.hold_out(sorted(samples, key=lambda s: s.image_id))
-    findings += [*_enlarged(enlarged, listing.folder), *_undefined(held_out, listing.folder), *overlaps(held_out)]
+    findings += [*too_fine(enlarged, listing.folder), *_undefined(held_out, listing.folder), *overlaps(held_out)]
     return Report(tuple(held_out), tuple(findings), _sorted_as(held_out, valid))
 
 
@@ -133,8 +133,8 @@ def overlaps(samples: Iterable[Sample]) -> list[Finding]:
     return findings
 
 
-def _enlarged(counts: Mapping[int, int], folder: Path) -> Iterator[Finding]:
-    """Yields a finding for each side at which resized masks would mark nothing of a defect."""
+def too_fine(counts: Mapping[int, int], folder: Path) -> Iterator[Finding]:
+    """Yields a finding for each side in pixels at which so many images have a mask that would vanish."""
     for side, count in sorted(counts.items()):
         images = f"{count} defective image{'s have' if count > 1 else ' has'} a mask too fine for {side}x{side} pixels"
         problem = f"{images}: resized to that, every pixel that the defect touches counts as defective"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from goodshot.components.data.checking import Checks, overlaps
+from goodshot.components.data.checking import Checks, overlaps, too_fine
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.layout import Finding, deeper
 from goodshot.components.data.reading import read_category
 from goodshot.components.data.sample import Sample, category_fingerprint
 from goodshot.components.errors import BadInput
 from goodshot.runner.data.config import DatasetConfig
-from goodshot.runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples
+from goodshot.runner.data.sharding import MANIFEST, has_shards, read_manifest, shard_samples, too_fine_masks
 from goodshot.runner.store.files import below, public
 from goodshot.runner.store.fingerprint import fingerprint
 
@@ -79,7 +79,7 @@ def read_catalogue(
         BadInput: the first problem of the data.
     """
     if dataset.root is not None and has_shards(dataset.root):
-        found = _from_shards(dataset, dataset.root, categories)
+        found = _from_shards(dataset, dataset.root, categories, sides)
     elif dataset.root is not None and "://" in dataset.root:
         raise BadInput(
             f"{below(public(dataset.root), MANIFEST)}: does not exist; write it with goodshot shard {dataset.name} "
@@ -116,14 +116,22 @@ def _from_folders(
     }
 
 
-def _from_shards(dataset: DatasetConfig, uri: str, categories: tuple[str, ...]) -> dict[str, Category]:
+def _from_shards(
+    dataset: DatasetConfig, uri: str, categories: tuple[str, ...], sides: tuple[int, ...]
+) -> dict[str, Category]:
     manifest = read_manifest(uri)
     held = manifest["dataset"]
     if held != dataset.name:
         raise BadInput(f"{public(uri)}: holds shards of {held}, not of {dataset.name}; --set dataset.name={held}")
     names = categories or tuple(sorted(manifest["categories"]))
-    samples = {name: tuple(shard_samples(uri, name)) for name in names}
-    return {name: Category(held, name, samples[name], uri, tuple(overlaps(samples[name]))) for name in names}
+    return {name: _from_shard(held, uri, name, sides) for name in names}
+
+
+def _from_shard(dataset: str, uri: str, name: str, sides: tuple[int, ...]) -> Category:
+    samples = tuple(shard_samples(uri, name))
+    counts = too_fine_masks(uri, name, sides)
+    findings = (*overlaps(samples), *too_fine(counts, Path(name)))
+    return Category(dataset, name, samples, uri, findings, frozenset(counts))
 
 
 def _root(dataset: DatasetConfig, demo_root: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 from goodshot.components.data.checking import DEFAULT_CHECKS, Checks, Report
 from goodshot.components.data.datasets import dataset_of
 from goodshot.components.data.layout import deeper
+from goodshot.components.data.masks import vanishes
 from goodshot.components.data.reading import verify
 from goodshot.components.data.sample import SPLITS, Sample, SplitName, category_fingerprint
-from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, read_split, samples_of, write_split
+from goodshot.components.data.shards import METADATA, SCHEMA, SUFFIX, defects_of, read_split, samples_of, write_split
 from goodshot.components.errors import BadInput
 from goodshot.runner.store.files import Files, public
 
@@ -95,6 +97,22 @@ def shard_samples(uri: str, category: str) -> list[Sample]:
     if category_fingerprint(found) != known[category]["fingerprint"]:
         raise BadInput(f"{files.shown}: the shards of {category} are not those in its manifest; write them again")
     return sorted(found, key=lambda s: s.image_id)
+
+
+def too_fine_masks(uri: str, category: str, sides: Sequence[int]) -> Counter[int]:
+    """Count the test images with a mask of which nearest neighbour would leave nothing, by the side of the resizing.
+
+    The masks are read and decoded, because how they are measured is part of the identity of what is measured.
+    """
+    entry = read_manifest(uri)["categories"][category]["files"].get("test")
+    if entry is None or not sides:
+        return Counter()
+    files = Files(uri)
+    masks = read_split(files.path(entry["path"]), ("masks", "mask_defect_ids"), filesystem=files.filesystem)
+    counts: Counter[int] = Counter()
+    for defects in defects_of(masks):
+        counts.update({side for side in sides for _, marked in defects if vanishes(marked, side)})
+    return counts
 
 
 def copy_shard(uri: str, category: str, split: str) -> Callable[[Any], None]:

@@ -364,7 +364,7 @@ def check_file(file: File, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         facts = check_image(file.data)
-        white = white_of([facts.brightest])
+        white = facts.white(white_of([facts.brightest]))
         decoded = decode_rgb(file.data, white=white)
         plain = decode_rgb(file.data)
     assert decoded.dtype == np.uint8

@@ -227,6 +227,13 @@ def test_a_scratch_too_fine_for_the_detector_is_said_and_only_then_another_cell(
     Image.fromarray(wide).save(mask)
     assert before.isdisjoint(fingerprints())
     assert "1 defective image has a mask too fine for 64x64 pixels" in planned(folder, capsys)[1]
+    shards = folder.parents[1] / "shards"
+    assert main(["shard", "folder", "--root", str(folder.parent), "--out", str(shards)]) == 0
+    from_folder = fingerprints()
+    status, text = planned(folder, capsys, "--set", f"dataset.root={shards}")
+    assert (status, "bolt: 1 defective image has a mask too fine for 64x64 pixels" in text) == (0, True)
+    study = load_study(str(folder.parents[1] / "study.yaml"), [f"dataset.root={shards}"])
+    assert {*plan_studies([study], Options(str(folder.parents[1] / "out"))).cells} == from_folder
 
 
 def test_photographs_may_lie_deeper_and_in_capitals(
