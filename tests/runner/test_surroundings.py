@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from goodshot.components.errors import GoodshotError
 from goodshot.runner.cluster import sockets
+from goodshot.runner.cluster.connection import cluster, require_token
 from goodshot.runner.run.tracking import Names, Tracker
 
 STUDIES = [sys.executable, "-m", "goodshot.runner.cli", "studies"]
@@ -96,3 +98,34 @@ def test_without_a_network_one_attempt_is_made_and_all_runs_are_offline(
     assert len(runs) == 2
     assert all(b"line 4" in run and b"night copies=" in run for run in runs)
     assert dict(os.environ) == before
+
+
+def test_a_local_cluster_has_a_token_that_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    import ray  # noqa: F401  Ray writes a token below HOME unless it finds one in the environment.
+
+    require_token()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    # Ray, which is imported, sets the mode of a local cluster itself.
+    assert "RAY_AUTH_MODE" not in os.environ
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    require_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+@pytest.mark.parametrize(("mode", "remedy"), [("", "set RAY_AUTH_MODE=token"), ("token", "check that RAY_AUTH_TOKEN")])
+def test_a_cluster_that_does_not_answer_may_want_a_token(
+    monkeypatch: pytest.MonkeyPatch, mode: str, remedy: str
+) -> None:
+    import ray
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("ray did not answer")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with pytest.raises(GoodshotError, match=remedy), cluster("127.0.0.1:6379"):
+        pass
