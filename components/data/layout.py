@@ -204,7 +204,7 @@ def strays(folder: Path, folders: Iterable[str] = ()) -> list[Finding]:
     twins_of = {name: twins(folder, name) for name in folders}
     read = {p for name in twins_of for p in namesakes(folder, name)}
     found = [p for p in listed(folder, hidden=True) if not (is_image(p) and not p.name.startswith("."))]
-    return [*(_stray(p) for p in found if p not in read), *(f for findings in twins_of.values() for f in findings)]
+    return [*(stray(p) for p in found if p not in read), *(f for findings in twins_of.values() for f in findings)]
 
 
 def twins(folder: Path, name: str) -> list[Finding]:
@@ -226,7 +226,8 @@ def similar(kinds: Mapping[str, Path]) -> list[Finding]:
     ]
 
 
-def _stray(path: Path) -> Finding:
+def stray(path: Path) -> Finding:
+    """Returns the finding about a file or folder that is no part of the layout."""
     if path.name.startswith(".") or not images(path):
         return Finding("unexpected", path, "is not part of the layout and is skipped", "remove it")
     problem = "is not part of the layout and is skipped with all its images"

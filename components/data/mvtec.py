@@ -31,6 +31,7 @@ from goodshot.components.data.layout import (
     no_such_category,
     paired,
     similar,
+    stray,
     strays,
     subfolders,
     twins,
@@ -196,5 +197,8 @@ def _strays(folder: Path, names: tuple[str, ...], good: Mapping[SplitName, Path]
     test = folder_of_kinds(folder, "test")
     kinds = kinds_in(test, names)
     skipped = [f for name in names for f in twins(test, name)]
+    # Images count in the folders of the splits' kinds alone.
+    splits = (*(folder_in(folder, split) for split in good), test)
+    skipped += [stray(path) for split in splits if split not in good.values() for path in images(split)]
     below = [f for path in (*good.values(), *kinds.values()) for f in strays(path)]
     return [*top, *inside, *skipped, *similar(kinds), *below]

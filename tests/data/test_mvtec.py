@@ -9,6 +9,7 @@ from PIL import Image
 
 from goodshot.components.data import MaskFile, category_fingerprint, encode_png, list_categories, read_dataset, verify
 from goodshot.components.errors import BadInput
+from tests.data import miniatures
 
 
 @pytest.fixture
@@ -172,3 +173,12 @@ def test_without_every_mask_there_are_no_masks_and_it_is_said(root: Path, remove
     assert finding.kind == "noted"
     assert "there are no pixel metrics; add " in str(finding)
     assert read_dataset("demo", root, "brick") == list(report.samples)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_images_beside_the_folders_of_a_split_are_named(tmp_path: Path, split: str) -> None:
+    miniatures.photo(tmp_path / "bottle/train/good/0.png", 0)
+    miniatures.photo(tmp_path / "bottle/test/good/0.png", 1)
+    miniatures.photo(tmp_path / f"bottle/{split}/loose.png", 2)
+    found = [f for f in verify("mvtec_ad", tmp_path).findings if f.path.name == "loose.png"]
+    assert [f.kind for f in found] == ["unexpected"]
