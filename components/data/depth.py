@@ -33,6 +33,7 @@ _MIN_IS_WHITE, _SEPARATED, _ASSOCIATED, _SIGNED = 0, 5, 1, 2
 
 
 WHITEST = 65535
+"""The largest value of 16 bits; images with larger ones are refused."""
 
 
 def white_of(brightest: Iterable[int | None]) -> int | None:

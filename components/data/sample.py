@@ -42,7 +42,8 @@ class Sample:
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
     rotation applied). `sha256` (of the image and of each mask) is over the file's bytes as stored. A normal
     image has no mask; an anomalous one has none, one, or one for each of its defects. `white` is the value of a deep
-    image that is read as 255 (`goodshot.components.data.depth`); None if it is the largest that the file can hold.
+    image that is read as 255 (`goodshot.components.data.depth`); None if it is the largest that the file can hold,
+    unless earlier versions read the file wrong: then that value is stated, and its identity is another one.
     """
 
     image_id: str

@@ -216,6 +216,18 @@ def _run(studies: Sequence[Study], options: Options, experiment: Experiment | No
     _conclude(studies, plan, run, options, console)
 
 
+def _print_tracking(console: Console, run: Run, options: Options) -> None:
+    """Print which W&B runs were not sent or not written, and why."""
+    lines = []
+    if run.unreachable:
+        sync = f"wandb sync {options.local_folder / 'wandb'}/offline-run-* sends them"
+        lines.append(f"W&B could not be reached ({run.unreachable}): its runs are offline; {sync}")
+    if run.untracked:
+        lines.append(f"{run.untracked} W&B runs could not be written ({run.tracking_error}); the results are complete")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
 def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, console: Console) -> None:
     """Print the tables, the training steps, the report's location and the failures of a run.
 
@@ -225,6 +237,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     from goodshot.runner.console.progress import duration
     from goodshot.runner.console.terminal import print_failures, print_search, print_sharing, print_study
     from goodshot.runner.report import write_report
+    from goodshot.runner.results.renaming import under_planned_names
     from goodshot.runner.results.results import Results
     from goodshot.runner.results.sharing import sharing
     from goodshot.runner.results.trials import Ledger, chosen
@@ -233,7 +246,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     from goodshot.runner.study.search import is_search
 
     results = Results(options.out)
-    rows = results.rows()
+    rows = under_planned_names(results.rows(), plan.cells)
     for study in studies:
         fingerprints = plan.cells_of[study.name]
         console.print()
@@ -250,18 +263,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             print_sharing(console, sharing(study, plan, run.generator_steps, results))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
-    if run.unreachable:
-        console.print(
-            f"W&B could not be reached ({run.unreachable}): its runs are offline; "
-            f"wandb sync {options.local_folder / 'wandb'}/offline-run-* sends them",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if run.untracked:
-        console.print(
-            f"{run.untracked} W&B runs could not be written ({run.tracking_error}); the results are complete",
-            highlight=False,
-        )
+    _print_tracking(console, run, options)
     console.print(f"report: {write_report(options)}", highlight=False)
     planned = {f for fingerprints in plan.cells_of.values() for f in fingerprints}
     print_failures(console, [row for row in results.read("failures").to_pylist() if row["fingerprint"] in planned])

@@ -12,10 +12,23 @@ import pyarrow as pa
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cells.base import named_apart
 from goodshot.runner.results.compaction import PATIENCE_SECONDS, compact, compacting
+from goodshot.runner.results.comparison import Row
 from goodshot.runner.results.results import Results
 
 NAMES = ("dataset", "category")
 """The columns of a row that name its photographs and are no part of its identity."""
+
+
+def under_planned_names(rows: Mapping[str, Row], planned: Mapping[str, CellStage]) -> dict[str, Row]:
+    """Return the rows of the planned cells by fingerprint, with the names that the plan has for their photographs.
+
+    They differ from the stored ones if `rename` has left a row its names.
+    """
+    found: dict[str, Row] = {}
+    for fingerprint in planned.keys() & rows.keys():
+        columns = planned[fingerprint].columns
+        found[fingerprint] = {**rows[fingerprint], **{name: columns[name] for name in NAMES}}
+    return found
 
 
 def rename(results: Results, planned: Mapping[str, CellStage]) -> int:

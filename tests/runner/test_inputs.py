@@ -201,8 +201,10 @@ def test_a_renamed_category_keeps_its_rows_under_the_new_name_and_a_copy_has_its
     assert main(["verify", str(out)]) == 0
     assert swept(folder, renamed, out)[0] == rows
     # The copy alone has the other's content, and a row already.
+    capsys.readouterr()
     left, report = swept(folder, renamed, out, "categories=[screw_lot2]")
     assert left == rows
+    assert re.search(r"^ *screw_lot2 +original", capsys.readouterr().out, re.MULTILINE)
     assert ">screw_lot2<" in report
     assert ">screw<" not in report
 
