@@ -13,7 +13,17 @@ from pathlib import Path
 from goodshot.components.data import datasets
 from goodshot.components.data.checking import Checked, Checks, Report, check
 from goodshot.components.data.datasets.dataset import Dataset
-from goodshot.components.data.layout import EXTENSIONS, Entry, Finding, Listing, images, inmost, strays, subfolders
+from goodshot.components.data.layout import (
+    EXTENSIONS,
+    Entry,
+    Finding,
+    Listing,
+    images,
+    inmost,
+    no_such_category,
+    strays,
+    subfolders,
+)
 from goodshot.components.data.sample import GOOD
 from goodshot.components.errors import BadInput
 
@@ -121,6 +131,8 @@ def examine(
         dataset, folder, found = layout_of(folder)
     else:
         found = dataset.list_categories(folder)
+    if unknown := [name for name in categories if name not in found]:
+        raise no_such_category(folder, unknown[0], found)
     names = tuple(categories) or found
     if not names:
         raise BadInput(f"{folder}: holds no category of {dataset.name if dataset else ''}; give the folder that does")

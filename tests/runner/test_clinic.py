@@ -108,6 +108,9 @@ def test_photographs_without_folders_and_wrong_folders(
         status, text = checked(str(folder), capsys=capsys)
         assert (status == 2) == bool(problem)
         assert problem in text
+    for where in (bolt, bolt / "good"):
+        status, text = checked(str(where), "--category", "nut", capsys=capsys)
+        assert (status, "no such category" in text) == (2, True)
     (tmp_path / "empty").mkdir()
     status, text = checked(str(tmp_path / "empty"), capsys=capsys)
     assert status == 2
