@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from collections.abc import Iterable
+from typing import ClassVar
 
+from goodshot.runner.report.blocks import Block
 from goodshot.runner.report.context import StudyContext
 
-Shown = TypeVar("Shown")
 
+class Section(ABC):
+    """One part of a study's report.
 
-class Section(ABC, Generic[Shown]):
-    """One part of a study's report: ``gather`` reads the values to show, then ``html`` renders them."""
+    name: its name in snake case, with which the names of exported files begin. title: its heading on the page.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
 
     @abstractmethod
-    def gather(self, study: StudyContext) -> Shown | None:
-        """Return the values to show of a study with at least one row, as plain data; None if there is nothing to show.
+    def blocks(self, study: StudyContext) -> Iterable[Block]:
+        """Return the section's texts, tables, charts and galleries; none if there is nothing to show.
 
-        Artifacts are read with :meth:`StudyContext.read`, which lists a missing one on the page; it is then left out.
+        The study has at least one row. Artifacts are read with :meth:`StudyContext.read`, which lists a missing one
+        on the page; it is then left out.
         """
-
-    @abstractmethod
-    def html(self, study: StudyContext, shown: Shown) -> str:
-        """Render the gathered values as HTML. Texts from users and files have to be escaped."""
