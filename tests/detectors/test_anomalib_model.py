@@ -111,6 +111,7 @@ def test_anomalibs_models_are_found_by_name() -> None:
         ({"name": "cflow", "coreset_ratio": 0.1}, "coreset_ratio is not for it"),
         ({"name": "patchcore", "steps": 10}, "steps is not for it"),
         ({"name": "efficient_ad", "batch_size": 4}, "set batch_size: 1"),
+        ({"name": "efficient_ad", "image_size": 300, "crop": 224}, "not 224; set image_size: 256"),
         ({"name": "cflow", "steps": 3, "epochs": 2}, "cflow: give steps or epochs, not both"),
         ({"name": "patchcore", "epochs": 3}, "epochs is not for it"),
         ({"name": "padim", "preset": "paper"}, "padim: has no preset paper; those that do: patchcore, cflow"),

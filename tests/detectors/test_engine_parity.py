@@ -42,6 +42,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     # Its autoencoder has a kernel that smaller images do not fill.
     "efficient_ad": {"backbone": None, "weights": "random", "steps": 2, "image_size": 256},
 }
+WITH_SLOW = [n if n != EFFICIENT_AD else pytest.param(n, marks=pytest.mark.slow) for n in CONFIGS]
 FOUR = ("patchcore", "cflow", "reverse_distillation", "efficient_ad")
 
 
@@ -57,7 +58,7 @@ def natural(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return natural_folder(tmp_path_factory.mktemp("natural"))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", WITH_SLOW)
 def test_maps_and_scores_are_those_of_anomalibs_engine(name: str, natural: Path, tmp_path: Path) -> None:
     config = config_of(name, natural)
     # Larger than the detectors' input, so that the resize takes part; but anomalib crops EfficientAD's natural images

@@ -50,6 +50,7 @@ def study(photographs: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_stage_runs_once_in_total(study: Path, tmp_path: Path) -> None:
     out, store = tmp_path / "out", tmp_path / "store"
     both = [start(study, out, store) for _ in range(2)]

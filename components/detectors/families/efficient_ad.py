@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from goodshot.components.detectors.config import DetectorConfig
 
 
+SMALLEST = 256
+"""Side in pixels of the smallest images that reach its autoencoder's last kernel of 8 × 8 after five strides of 2."""
+
+
 @dataclass(frozen=True, eq=False)
 class EfficientADFamily(AnomalibFamily):
     """EfficientAD: `backbone` None means the distilled teacher, the embedded backbone replaces the teacher."""
@@ -36,8 +40,13 @@ class EfficientADFamily(AnomalibFamily):
         return True
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for batches of several images."""
+        """As `AnomalibFamily.check`, and for batches of several images and images too small for its autoencoder."""
         super().check(config)
+        if config.resolution < SMALLEST:
+            raise BadInput(
+                f"detector {self.name}: its autoencoder needs images of {SMALLEST} pixels or more, not "
+                f"{config.resolution}; set image_size: {SMALLEST}"
+            )
         if config.batch_size != 1:
             raise BadInput(f"detector {self.name}: trains on one image at a time; set batch_size: 1")
 
