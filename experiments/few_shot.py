@@ -7,32 +7,13 @@ state. It downloads nothing.
     goodshot sweep oneshot_lite0 --set dataset.root=FOLDER --set categories=[bottle,pill] --out runs/oneshot
 """
 
-from types import MappingProxyType
-
+from goodshot.experiments.published.tgi_readme import TABLES
 from goodshot.runner.data.config import DatasetConfig
 from goodshot.runner.study.experiment import Experiment, Reference
 from goodshot.runner.study.study import Study
 
 SOURCE = 'TGI\'s repository, README, table "One-shot", row PatchCore (ResNet-18)'
-ONE_SHOT = MappingProxyType(
-    {
-        "carpet": 0.936,
-        "grid": 0.649,
-        "leather": 1.000,
-        "tile": 0.993,
-        "wood": 0.989,
-        "bottle": 1.000,
-        "cable": 0.899,
-        "capsule": 0.636,
-        "hazelnut": 0.917,
-        "metal_nut": 0.888,
-        "pill": 0.720,
-        "screw": 0.538,
-        "toothbrush": 0.787,
-        "transistor": 0.718,
-        "zipper": 0.915,
-    }
-)
+ONE_SHOT = TABLES["1"][0].by_category
 """Published image AUROC by category, in [0, 1]: PatchCore trained on one photograph and images generated from it."""
 
 

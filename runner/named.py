@@ -8,6 +8,7 @@ from goodshot import experiments
 from goodshot.components.errors import BadInput
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.problems import did_you_mean
+from goodshot.runner.study.roots import rooted
 from goodshot.runner.study.settings import changed, is_file, read_study
 from goodshot.runner.study.study import Study
 
@@ -40,19 +41,20 @@ def load_study(name: str, settings: Iterable[str] = ()) -> Study:
 
 
 def load_studies(
-    name: str, settings: Iterable[str] = (), quick: bool = False
+    name: str, settings: Iterable[str] = (), quick: bool = False, roots: Iterable[str] = ()
 ) -> tuple[Experiment | None, tuple[Study, ...]]:
     """All studies of the experiment with this name, or one study by its name or path, with settings applied to each.
 
     Args:
         quick: load the quick studies of the experiment.
+        roots: the folders of their datasets, as :func:`goodshot.runner.study.roots.rooted` reads them.
 
     Raises:
-        BadInput: as in :func:`load_study`, or ``quick`` is given for a study.
+        BadInput: as in :func:`load_study`, ``quick`` is given for a study, or a root is of no dataset that is read.
     """
     settings = list(settings)
     if (experiment := experiment_names().get(name)) is not None:
-        return experiment, tuple(changed(study, settings) for study in experiment.studies(quick))
+        return experiment, rooted([changed(study, settings) for study in experiment.studies(quick)], roots)
     if quick:
         raise BadInput(f"--quick: {name} is no experiment; there are: {', '.join(experiment_names())}")
-    return None, (load_study(name, settings),)
+    return None, rooted([load_study(name, settings)], roots)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from goodshot.components.config import Config
 from goodshot.components.encoders.base import Encoder
@@ -20,7 +20,9 @@ from goodshot.components.prompts.wordnet import RELATIONS, Relation, Source, sen
 if TYPE_CHECKING:
     from torch import Tensor
 
-PromptKind = Literal["best", "only_word", "naive", "worst"]
+PromptKind = Literal["best", "only_word", "naive", "worst", "caption"]
+Comparator = Literal["only word", "naive", "caption"]
+Caption = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Keep = Literal["farther", "nearer"]
 
 # "a", not "an", before any word: the paper prints "a {W}"
@@ -42,6 +44,10 @@ class PromptConfig(Config):
 
     `naive_if_unknown`: an object that is no noun in WordNet has one prompt without words, "a photo of a {object}";
     otherwise it is an error.
+
+    `caption` is the text of the prompt kind "caption", such as the description of the photograph that the paper had
+    written by GPT-4 (§3); None if there is no such prompt. It is one text for all categories of a study. Texts longer
+    than the encoder's context are cut: CLIP reads 77 tokens with the two that mark the ends, MiniLM 256 word pieces.
     """
 
     hops: int = Field(default=1, ge=1, le=3)
@@ -52,6 +58,7 @@ class PromptConfig(Config):
     keep: Keep = "farther"
     wordnet: Source = "auto"
     naive_if_unknown: bool = False
+    caption: Caption | None = None
 
     @field_validator("wordnet", mode="before")
     @classmethod
@@ -114,18 +121,19 @@ class RankedPrompt(Prompt):
 class Listed:
     """A displayed line of a ranking; `rank` (from 1) and `kept` are None for a comparator, which is no candidate."""
 
-    name: Literal["best", "worst", "only word", "naive", ""]
+    name: Literal["best", "worst", "only word", "naive", "caption", ""]
     rank: int | None
     prompt: Prompt
     kept: bool | None
 
 
 class Ranking(Config):
-    """All candidates of one support by descending cosine (Fig. 8), and the two comparators without a word.
+    """All candidates of one support by descending cosine (Fig. 8), and the comparators without a word of WordNet.
 
     Of an object without words the naive prompt is the only candidate.
 
-    `threshold` and `keep` are those of stage 1; None in rankings stored before they were added.
+    `threshold` and `keep` are those of stage 1; None in rankings stored before they were added. `caption` is None if
+    the configuration gives no text for it.
     """
 
     object_name: str
@@ -135,6 +143,7 @@ class Ranking(Config):
     naive: Prompt
     threshold: float | None = None
     keep: Keep | None = None
+    caption: Prompt | None = None
 
     @property
     def best(self) -> RankedPrompt:
@@ -147,18 +156,31 @@ class Ranking(Config):
         return min(self._kept(), key=lambda row: (row.cosine, row.prompt))
 
     @property
-    def comparators(self) -> dict[Literal["only word", "naive"], Prompt]:
+    def comparators(self) -> dict[Comparator, Prompt]:
         """The comparison texts by their names, without one that is itself a candidate."""
         candidates = {row.prompt for row in self.rows}
-        both: dict[Literal["only word", "naive"], Prompt] = {"only word": self.only_word, "naive": self.naive}
-        return {name: prompt for name, prompt in both.items() if prompt.prompt not in candidates}
+        every: dict[Comparator, Prompt] = {"only word": self.only_word, "naive": self.naive}
+        if self.caption is not None:
+            every["caption"] = self.caption
+        return {name: prompt for name, prompt in every.items() if prompt.prompt not in candidates}
+
+    @property
+    def prompts(self) -> dict[PromptKind, str]:
+        """The text of each kind of prompt; without a caption there is no prompt of that kind."""
+        kinds: dict[PromptKind, Prompt | None] = {
+            "best": self.best,
+            "only_word": self.only_word,
+            "naive": self.naive,
+            "worst": self.worst,
+            "caption": self.caption,
+        }
+        return {kind: prompt.prompt for kind, prompt in kinds.items() if prompt is not None}
 
     def prompt(self, kind: PromptKind) -> str:
-        """Return the text of the prompt that `kind` names."""
-        chosen = {"best": self.best, "worst": self.worst, "only_word": self.only_word, "naive": self.naive}
-        if kind not in chosen:
-            raise BadInput(f"unknown prompt kind {kind!r}; known: {', '.join(chosen)}")
-        return chosen[kind].prompt
+        """Return the text of the prompt that `kind` names. Raises `BadInput` if the ranking has none of that kind."""
+        if kind not in self.prompts:
+            raise BadInput(f"the ranking has no prompt of the kind {kind!r}; it has: {', '.join(self.prompts)}")
+        return self.prompts[kind]
 
     def listed(self, first: int, last: int = 0) -> list[Listed]:
         """Return by descending cosine: the first and last candidates, the best, the worst, and the comparators."""
@@ -174,7 +196,8 @@ class Ranking(Config):
 
     def to_json(self) -> str:
         """Return the ranking as JSON; `from_json` returns an equal one."""
-        return self.model_dump_json()
+        # Without a caption the text equals that of earlier versions.
+        return self.model_dump_json(exclude={"caption"} if self.caption is None else None)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -208,8 +231,9 @@ def rank(
 
     image_embeddings: (K, d), unit rows, of the K originals by the same `encoder`; f(I^o) is their
     normalised mean. Stage 1 drops outliers by distance (see `PromptConfig`: with CLIP and ConSE the printed
-    rule keeps everything), stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators are
-    not subject to stage 1, nor is a candidate without a word, beside which there is no other.
+    rule keeps everything), stage 2 is the argmax of the cosine among the kept (eq. 1). The comparators (among them the
+    caption, if the configuration gives one) are not subject to stage 1, nor is a candidate without a word, beside
+    which there is no other.
 
     Raises `BadInput` without images or candidates, for embeddings that are not finite unit rows of length
     d, and where stage 1 keeps nothing (naming the distances and the field to change).
@@ -219,13 +243,15 @@ def rank(
         raise BadInput(f"no candidate prompts for {object_name!r}: no words came from WordNet")
     image = _mean_direction(image_embeddings, encoder.dim)
     only_word, naive = (template.format(object=object_name) for template in (ONLY_WORD, NAIVE))
-    prompts = [only_word, naive, *(candidate.prompt for candidate in chosen)]
-    scored = _score(image, object_name, prompts, encoder)
+    captions = [] if config.caption is None else [config.caption]
+    prompts = [only_word, naive, *captions, *(candidate.prompt for candidate in chosen)]
+    first, second, *scored = _score(image, object_name, prompts, encoder)
+    caption = scored.pop(0) if captions else None
     rows = [
         RankedPrompt(
             **prompt.model_dump(), word=candidate.word, kept=not candidate.word or _keeps(prompt.distance, config)
         )
-        for candidate, prompt in zip(chosen, scored[2:], strict=True)
+        for candidate, prompt in zip(chosen, scored, strict=True)
     ]
     _require_some(rows, config)
     rows.sort(key=lambda row: (-row.cosine, row.prompt))
@@ -233,10 +259,11 @@ def rank(
         object_name=object_name,
         encoder=encoder.name,
         rows=tuple(rows),
-        only_word=scored[0],
-        naive=scored[1],
+        only_word=first,
+        naive=second,
         threshold=config.threshold,
         keep=config.keep,
+        caption=caption,
     )
 
 

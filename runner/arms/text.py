@@ -114,6 +114,8 @@ def _prompt(planner: Planner, category: str, support: Any) -> PromptStage:
     words = words_of(object_name, config, wordnet, objects)
     # The words themselves are part of the identity below, not how they were chosen.
     ranking = config.model_dump(mode="json", exclude={"wordnet", "senses", "naive_if_unknown"})
+    if config.caption is None:
+        del ranking["caption"]  # so that rankings made before there were captions keep their key
     options = {**ranking, "encoder": planner.once(encoder_of)}
     inputs = {"support": list(support.content), "object": object_name, "words": list(words)}
     return planner.add(

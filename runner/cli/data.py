@@ -7,31 +7,40 @@ from typing import Annotated
 import typer
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.cli.options import Settings, stdout
+from goodshot.runner.cli.options import Roots, Settings, stdout
 
 
 def doctor(
-    study: Annotated[str | None, typer.Argument(help="Check only what this study needs (default: everything).")] = None,
+    study: Annotated[
+        str | None, typer.Argument(help="Check only what this experiment or study needs (default: everything).")
+    ] = None,
     settings: Settings = None,
+    root: Roots = None,
 ) -> None:
     """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
     from goodshot.runner.machine.doctor import examine, print_findings
-    from goodshot.runner.named import load_study
+    from goodshot.runner.named import load_studies
     from goodshot.runner.report.summary import counted
 
-    declared = load_study(study, settings or []) if study else None
+    declared = load_studies(study, settings or [], roots=root or [])[1] if study else ()
     console = stdout()
     missing = print_findings(console, examine(declared))
     if missing and study:
-        raise GoodshotError(f"study {study}: {counted(missing, 'thing')} missing, listed above with a remedy")
+        raise GoodshotError(f"{study}: {counted(missing, 'thing')} missing, listed above with a remedy")
 
 
 def fetch(
     what: Annotated[
-        str, typer.Argument(help="A study, a weight or a published dataset ('goodshot doctor' lists them).")
+        str,
+        typer.Argument(help="An experiment, a study, a weight or a published dataset ('goodshot doctor' lists them)."),
     ],
     root: Annotated[
-        str | None, typer.Option(help="Folder for the category folders; run again to continue.", metavar="DIR")
+        list[str] | None,
+        typer.Option(
+            "--root",
+            help="Folder for the category folders; DATASET= where an experiment reads several; run again to continue.",
+            metavar="[DATASET=]DIR",
+        ),
     ] = None,
     archive: Annotated[
         str | None, typer.Option(help="The publisher's archive, if you downloaded it by hand.", metavar="FILE")
@@ -47,7 +56,7 @@ def fetch(
     from goodshot.runner.machine.fetching import fetch as fetch_by_name
 
     options = Wanted(
-        Path(root).expanduser() if root else None,
+        root or [],
         Path(archive).expanduser() if archive else None,
         keep_archive,
         optional,

@@ -37,6 +37,14 @@ CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (def
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")
 ]
+Roots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--root",
+        help="Folder (or URI of shards) of a dataset; DATASET= where several are read; repeatable.",
+        metavar="[DATASET=]DIR",
+    ),
+]
 NoWords = Annotated[
     bool,
     typer.Option(

@@ -17,6 +17,7 @@ from goodshot.runner.cli.options import (
     Oracle,
     Out,
     Quick,
+    Roots,
     Settings,
     StoreURI,
     stdout,
@@ -45,6 +46,7 @@ def sweep(
     study: Named,
     out: Out,
     settings: Settings = None,
+    root: Roots = None,
     oracle: Oracle = False,
     no_words: NoWords = False,
     store: StoreURI = None,
@@ -71,7 +73,7 @@ def sweep(
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
-    experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick)
+    experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
@@ -86,6 +88,7 @@ def plan(
         str | None, typer.Option(help="The study's --out: cells that are finished there cost nothing.", metavar="URI")
     ] = None,
     settings: Settings = None,
+    root: Roots = None,
     oracle: Oracle = False,
     no_words: NoWords = False,
     store: StoreURI = None,
@@ -107,7 +110,7 @@ def plan(
     from goodshot.runner.stages.costs import read_costs, read_memory
     from goodshot.runner.store.artifacts import Store
 
-    _, declared = load_studies(study, _settings(settings, oracle, no_words), quick)
+    _, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     options = Options(out or str(cache_dir() / "plan"), store)
     data = declare(declared, options)
     planned = make_plan(data, guided=True)

@@ -141,6 +141,6 @@ def _root(dataset: DatasetConfig, demo_root: Path) -> Path:
     if write is None:
         raise BadInput(
             f"dataset.root: {dataset.name} has to be somewhere on this machine; "
-            "--set dataset.root=FOLDER, the one that holds the category folders"
+            f"--root {dataset.name}=DIR, the folder that holds the category folders"
         )
     return write(demo_root)

@@ -126,6 +126,12 @@ class Declaration(Config):
         return self
 
     @model_validator(mode="after")
+    def _a_caption_has_a_text(self) -> Self:
+        if "caption" in self.prompt_kind and self.prompt.caption is None:
+            raise ValueError("prompt_kind: caption is a text of the study's own; give it in prompt.caption")
+        return self
+
+    @model_validator(mode="after")
     def _variance_is_declared_above(self) -> Self:
         if self.generator.variance != "estimated":
             raise ValueError("generator.variance: set the study's own field variance instead")

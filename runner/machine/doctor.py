@@ -49,23 +49,27 @@ class Finding:
     remedy: str = ""
 
 
-def examine(study: Study | None = None) -> Iterator[Finding]:
-    """Check the machine area by area: for the needs of a study, or else for all weights and datasets with a name."""
+def examine(studies: Sequence[Study] = ()) -> Iterator[Finding]:
+    """Check the machine area by area: for the needs of studies, or else for all weights and datasets with a name."""
     yield from _machine()
     yield from _packages()
     yield from _ray()
     yield from _caches()
-    if study is not None:
-        yield from _study_weights(study)
+    if studies:
+        yield from dict.fromkeys(finding for study in studies for finding in _study_weights(study))
     else:
         # WordNet has an area of its own.
         yield from (_weight_finding(name) for name in LISTED if name != WORDNET)
         yield Finding(
             "weights", "open_clip:, timm:", "note", "a study's encoder and backbones", "goodshot doctor STUDY"
         )
-    photographs, categories = _photographs(study) if study else (map(_dataset_finding, datasets.DATASETS), ())
-    yield from _wordnet(study, categories)
-    yield from photographs
+    if studies:
+        found = [(study, *_photographs(study)) for study in studies]
+        yield from dict.fromkeys(finding for study, _, own in found for finding in _wordnet(study, own))
+        yield from dict.fromkeys(finding for _, findings, _ in found for finding in findings)
+    else:
+        yield from _wordnet(None, ())
+        yield from map(_dataset_finding, datasets.DATASETS)
     yield _wandb()
 
 
@@ -206,8 +210,8 @@ def _photographs(study: Study) -> tuple[list[Finding], tuple[str, ...]]:
         return [Finding("photographs", dataset.name, "here", dataset.source)], categories or dataset.categories
     if config.root is None:
         fetch_first = f"goodshot fetch {dataset.name} --root DIR, then " if dataset.publisher else ""
-        remedy = f"{fetch_first}--set dataset.root=DIR"
-        return [Finding("photographs", dataset.name, "missing", "dataset.root is not set", remedy)], categories
+        remedy = f"{fetch_first}--root {dataset.name}=DIR"
+        return [Finding("photographs", dataset.name, "missing", "no folder is given", remedy)], categories
     try:
         catalogue = read_catalogue(config, categories, Path())
     except GoodshotError as error:

@@ -1,9 +1,9 @@
-"""``goodshot fetch``: a dataset, a weight, or everything that a study needs, downloaded once into shared caches."""
+"""``goodshot fetch``: a dataset, a weight, or all that a study or an experiment needs, once, into shared caches."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from goodshot.components.download import readable
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.weights import LISTED, Pretrained, resolve, weight
 from goodshot.components.weights.registry import FAMILIES
+from goodshot.runner.data.config import DatasetConfig
 from goodshot.runner.machine.fetch_dataset import fetch_dataset
 from goodshot.runner.machine.needs import needs_of
 from goodshot.runner.machine.transfer import Say, transfer
+from goodshot.runner.study.roots import folders_of
 from goodshot.runner.study.study import Study
 
 
@@ -23,14 +25,14 @@ from goodshot.runner.study.study import Study
 class Wanted:
     """The options of ``goodshot fetch``.
 
-    root: the folder for a dataset's category folders.
+    roots: the folders for the category folders of datasets, ``NAME=DIR`` or ``DIR``.
     archive: the publisher's archive, if the user has downloaded it; None to download it.
     keep_archive: whether to keep a downloaded archive.
     optional: whether to fetch a study's optional weights too.
     settings: ``key=value`` settings of a study.
     """
 
-    root: Path | None = None
+    roots: Sequence[str] = ()
     archive: Path | None = None
     keep_archive: bool = False
     optional: bool = False
@@ -38,13 +40,13 @@ class Wanted:
 
 
 def fetch(name: str, options: Wanted, say: Say) -> None:
-    """Fetch a dataset, a weight of the registry, or a study's weights and dataset, by name.
+    """Fetch a dataset, a weight of the registry, or the weights and datasets of a study or an experiment, by name.
 
     Args:
         say: prints a line.
 
     Raises:
-        BadInput: no dataset, weight or study has that name, or a dataset is requested without a folder for it.
+        BadInput: nothing has that name, or a dataset is requested without a folder for it.
         GoodshotError: a file could not be downloaded; of a study, all other files were.
     """
     if name in _published_datasets():
@@ -52,7 +54,7 @@ def fetch(name: str, options: Wanted, say: Say) -> None:
     elif is_weight(name):
         fetch_weight(weight(name), say)
     else:
-        _fetch_study(_load_study(name, options.settings), options, say)
+        _fetch_studies(name, _load_studies(name, options), options, say)
 
 
 def _published_datasets() -> list[str]:
@@ -101,14 +103,16 @@ def _is_sound(pretrained: Pretrained, say: Say) -> bool:
 
 
 def _fetch_dataset(name: str, options: Wanted, say: Say) -> None:
-    if options.root is None:
+    folder = folders_of((name,), options.roots).get(name)
+    if folder is None:
         raise BadInput(f"fetch {name}: name the folder for its category folders with --root DIR")
-    fetch_dataset(name, options.root, options.archive, options.keep_archive, say)
+    fetch_dataset(name, Path(folder).expanduser(), options.archive, options.keep_archive, say)
 
 
-def _fetch_study(study: Study, options: Wanted, say: Say) -> None:
+def _fetch_studies(name: str, studies: Sequence[Study], options: Wanted, say: Say) -> None:
     failed: list[str] = []
-    needs = [need for need in needs_of(study) if options.optional or not need.instead]
+    every = {need.name: need for study in studies for need in needs_of(study)}
+    needs = [need for need in every.values() if options.optional or not need.instead]
     for need in needs:
         try:
             if need.registered:
@@ -118,39 +122,43 @@ def _fetch_study(study: Study, options: Wanted, say: Say) -> None:
         except GoodshotError as error:
             say(f"{need.name}: {error}")
             failed.append(need.name)
-    _fetch_study_dataset(study, options, say)
+    for dataset in _datasets(studies):
+        _fetch_study_dataset(dataset, options, say)
+    what = f"study {name}" if len(studies) == 1 else f"experiment {name}"
     if failed:
         raise GoodshotError(
-            f"study {study.name}: {len(failed)} of {len(needs)} weights could not be fetched ({', '.join(failed)}); "
+            f"{what}: {len(failed)} of {len(needs)} weights could not be fetched ({', '.join(failed)}); "
             "the reasons are above, the same command continues"
         )
-    say(f"study {study.name}: every weight that it needs is here")
+    say(f"{what}: every weight that it needs is here")
 
 
-def _fetch_study_dataset(study: Study, options: Wanted, say: Say) -> None:
-    """Fetch a published dataset into ``--root``, or else into the study's local ``dataset.root``."""
-    name = study.dataset.name
-    if not dataset_of(name).publisher:
-        return
-    declared = study.dataset.root
-    root = options.root or (Path(declared).expanduser() if declared and "://" not in declared else None)
-    if root is None:
-        say(f"dataset {name}: not fetched, as no folder is given; name one with --root DIR or --set dataset.root=DIR")
-        return
+def _datasets(studies: Sequence[Study]) -> Iterator[DatasetConfig]:
+    """The published datasets that the studies read, each once."""
+    for config in dict.fromkeys(study.dataset for study in studies):
+        if dataset_of(config.name).publisher:
+            yield config
+
+
+def _fetch_study_dataset(dataset: DatasetConfig, options: Wanted, say: Say) -> None:
+    """Fetch a published dataset into its folder, if that is one of this machine."""
     from goodshot.runner.data.sharding import has_shards
 
-    if not has_shards(str(root)):
-        fetch_dataset(name, root, options.archive, options.keep_archive, say)
+    if dataset.root is None:
+        say(f"dataset {dataset.name}: not fetched, as no folder is given; name one with --root {dataset.name}=DIR")
+    elif "://" not in dataset.root and not has_shards(dataset.root):
+        root = Path(dataset.root).expanduser()
+        fetch_dataset(dataset.name, root, options.archive, options.keep_archive, say)
 
 
-def _load_study(name: str, settings: Sequence[str]) -> Study:
-    from goodshot.runner.named import load_study, study_names
+def _load_studies(name: str, options: Wanted) -> Sequence[Study]:
+    from goodshot.runner.named import experiment_names, load_studies, study_names
 
-    known = [*study_names(), *LISTED, *_published_datasets()]
+    known = [*dict.fromkeys([*experiment_names(), *study_names()]), *LISTED, *_published_datasets()]
     if name in dataset_names() and name not in known:
         dataset_of(name).published()  # raises, because the dataset has no publisher
     if not name.endswith((".yaml", ".yml")) and name not in known:
         similar = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(similar)}?" if similar else f"weights: {', '.join(LISTED)}"
-        raise BadInput(f"fetch {name}: there is no dataset, weight or study of that name; {hint}")
-    return load_study(name, settings)
+        raise BadInput(f"fetch {name}: there is no dataset, weight, study or experiment of that name; {hint}")
+    return load_studies(name, options.settings, roots=options.roots)[1]

@@ -44,7 +44,7 @@ OPTIONS = {"relations": "relation", "senses": "sense"}
 """Field of the prompt configuration → its command-line option, where the two names differ."""
 TOGETHER = 4
 """The largest number of photographs in one batch of the encoder; it fills a CPU and needs little memory."""
-STYLES = {"best": "bold green", "worst": "red", "only word": "cyan", "naive": "cyan", "": ""}
+STYLES = {"best": "bold green", "worst": "red", "only word": "cyan", "naive": "cyan", "caption": "cyan", "": ""}
 WEAK_ON_TEXTURES = "conse-lite0-minilm"
 
 

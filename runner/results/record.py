@@ -138,6 +138,11 @@ def read_experiments(results: Results) -> Sequence[ExperimentRecord]:
     found = []
     for name in results.files.names("experiments", ".json"):
         values = json.loads(results.files.read(name))
-        references = tuple(Reference(**reference) for reference in values["references"])
+        references = tuple(map(_reference, values["references"]))
         found.append(ExperimentRecord(values["name"], values["title"], tuple(values["studies"]), references))
     return found
+
+
+def _reference(values: Mapping[str, Any]) -> Reference:
+    """A reference as it was written; JSON knows lists only."""
+    return Reference(**{**values, "mean_over": tuple(values.get("mean_over", ()))})

@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from goodshot.components.encoders import Precision
 from goodshot.components.prompts import PromptConfig
-from goodshot.components.prompts.ranking import PromptKind
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.store.artifacts import Store, arrays_bytes
@@ -69,7 +68,7 @@ class PromptStage(Stage):
         images = torch.from_numpy(np.concatenate([embed(encoder, image[None]) for image in originals]))
         candidate_prompts = candidates(self.object_name, self.words, self.config.template)
         ranking = rank(images, candidate_prompts, encoder, self.object_name, self.config)
-        prompts = {kind: ranking.prompt(kind) for kind in get_args(PromptKind)}
+        prompts = ranking.prompts
         texts = encoder.encode_texts(list(prompts.values())).float().cpu().numpy()
         files = {
             RANKING: ranking.to_json().encode(),

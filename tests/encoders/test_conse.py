@@ -69,6 +69,13 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder: ConseEncoder) -> None
     assert torch.allclose(together[:6], alone, atol=1e-6)
 
 
+def test_a_text_is_cut_at_the_models_limit(encoder: ConseEncoder) -> None:
+    start = " ".join(["nut"] * 254)  # and a word piece at either end
+    embeddings = encoder.encode_texts([start, f"{start} and more", start.removesuffix(" nut")])
+    assert torch.equal(embeddings[0], embeddings[1])
+    assert not torch.equal(embeddings[0], embeddings[2])
+
+
 def test_texts_equal_plain_mean_pooling(encoder: ConseEncoder) -> None:
     """The same weights through transformers' own loading, one unpadded sentence at a time."""
     from transformers import AutoModel, AutoTokenizer

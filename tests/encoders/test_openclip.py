@@ -74,6 +74,14 @@ def test_rows_do_not_depend_on_their_batch(encoder: Encoder) -> None:
     assert torch.allclose(encoder.encode_texts(texts)[3:4], encoder.encode_texts(texts[3:4]), atol=1e-6)
 
 
+def test_a_text_is_cut_at_the_models_context(encoder: Encoder) -> None:
+    start = " ".join(["nut"] * 75)  # and a token at either end
+    texts = [start, f"{start} and more", start.removesuffix(" nut")]
+    embeddings = encoder.encode_texts(texts)
+    assert torch.equal(embeddings[0], embeddings[1])
+    assert not torch.equal(embeddings[0], embeddings[2])
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_a_local_file_gives_its_weights(encoder: Encoder, direct: torch.nn.Module, tmp_path: Path, suffix: str) -> None:
     from safetensors.torch import save_file

@@ -91,6 +91,24 @@ def test_ties_take_the_alphabetically_first_whatever_the_order() -> None:
         assert ranking.best == ranking.worst == ranking.rows[0]
 
 
+def test_a_caption_is_a_comparator_that_stage_1_does_not_drop() -> None:
+    texts = Known({**KNOWN.cosines, "A long text.": 0.99})
+    config = PromptConfig(threshold=1, caption="A long text.")
+    ranking, without = (rank(IMAGE, ABC, texts, "nut", c) for c in (config, PromptConfig(threshold=1)))
+    assert [row.kept for row in ranking.rows] == [False, False, True]
+    assert ranking.caption is not None
+    assert ranking.caption.cosine == pytest.approx(0.99, abs=1e-6)
+    assert (ranking.prompt("caption"), ranking.prompt("best")) == ("A long text.", "p a")
+    assert [line.name for line in ranking.listed(0)] == ["caption", "naive", "best", "only word"]
+    assert Ranking.from_json(ranking.to_json()) == ranking
+    # Without a caption nothing else moves, and nothing says that there could be one.
+    assert ranking.model_copy(update={"caption": None}).to_json() == without.to_json()
+    assert "caption" not in without.to_json()
+    assert [*without.prompts] == ["best", "only_word", "naive", "worst"]
+    with pytest.raises(BadInput, match="no prompt of the kind 'caption'; it has: best, only_word, naive, worst"):
+        without.prompt("caption")
+
+
 def test_several_originals_count_by_their_mean_direction() -> None:
     two = torch.tensor([[0.6, 0.8], [0.6, -0.8]])
     assert rank(two, ABC, KNOWN, "nut", CONFIG).rows[0].cosine == pytest.approx(0.96, abs=1e-6)
@@ -115,7 +133,7 @@ def test_unusable_embeddings_are_refused(images: Tensor, message: str) -> None:
 def test_no_candidates_and_unknown_kinds_are_refused() -> None:
     with pytest.raises(BadInput, match="no candidate prompts for 'nut'"):
         rank(IMAGE, [], KNOWN, "nut", CONFIG)
-    with pytest.raises(BadInput, match="unknown prompt kind 'median'; known: best, worst"):
+    with pytest.raises(BadInput, match="no prompt of the kind 'median'; it has: best"):
         rank(IMAGE, ABC, KNOWN, "nut", CONFIG).prompt("median")  # type: ignore[arg-type]
 
 
@@ -132,9 +150,12 @@ def test_config_is_checked_at_the_door() -> None:
         {"template": "{object} {word} {x}"},
         {"relations": ()},
         {"hops": 0},
+        {"caption": ""},
+        {"caption": " \n"},
     ):
         with pytest.raises(ValidationError):
             PromptConfig(**wrong)  # type: ignore[arg-type]
+    assert PromptConfig(caption="of a block in YAML\n").caption == "of a block in YAML"
     shuffled = PromptConfig(relations=("hyponyms", "synonyms", "hyponyms"))
     assert shuffled == PromptConfig(relations=("synonyms", "hyponyms"))
 

@@ -84,7 +84,7 @@ def test_a_studys_weights_are_fetched_together_and_doctor_agrees(
     assert main(["fetch", *paper]) == 0
     said = printed(capsys)
     assert "study oneshot_lite0: every weight that it needs is here" in said
-    assert "dataset mvtec_ad: not fetched, as no folder is given; name one with --root DIR" in said
+    assert "dataset mvtec_ad: not fetched, as no folder is given; name one with --root mvtec_ad=DIR" in said
     assert "torchvision:vgg16" not in said
     main(["doctor", *paper])
     after = printed(capsys)
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_replaced(vqgan: Served, tmp_path: Path, capsys: pytes
 
 def test_a_study_that_shares_a_datasets_name_is_the_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", "demo"]) == 0
-    assert "study demo: every weight that it needs is here" in printed(capsys)
+    assert "experiment demo: every weight that it needs is here" in printed(capsys)
     assert main(["fetch", "folder"]) == 2
     assert "a folder of your own" in capsys.readouterr().err
 
@@ -156,7 +156,7 @@ def test_doctor_sees_what_a_sweep_would_refuse(capsys: pytest.CaptureFixture[str
 
 def test_unknown_names_and_datasets_without_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
     for what, hint in {
-        "imagenete": "no dataset, weight or study of that name; did you mean imagenette",
+        "imagenete": "no dataset, weight, study or experiment of that name; did you mean imagenette",
         "oneshot_lit0": "did you mean oneshot_lite0",
         "mvtec_ad": "name the folder for its category folders with --root DIR",
         "timm:resnet188": "did you mean",

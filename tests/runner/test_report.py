@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from goodshot.runner.report import readme_figure, sections, write_readme_figure, write_report
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections import Section
-from goodshot.runner.report.sections.prompts import PromptView, listed_prompts
+from goodshot.runner.report.sections.prompts import PromptView, listed_prompts, prompt_ranking
 from goodshot.runner.results.compaction import forget
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options
@@ -120,11 +121,15 @@ def test_a_long_ranking_keeps_its_ends_and_names_the_comparators() -> None:
         RankedPrompt(prompt=f"a coin with {i}", word=str(i), distance=1.1, cosine=0.5 - i / 100, kept=True)
         for i in range(40)
     )
-    only_word, naive = (Prompt(prompt=text, distance=1.2, cosine=c) for text, c in (("a coin", 0.6), ("a photo", 0.0)))
-    ranking = Ranking(object_name="coin", encoder="conse", rows=rows, only_word=only_word, naive=naive)
-    listed = listed_prompts(PromptView("coin", "support 0", ranking))
-    assert [kind for kind, _ in listed] == ["only word", "best", *[""] * 13, "worst", "naive"]
-    assert [prompt.prompt for _, prompt in listed[1:-1]] == [f"a coin with {i}" for i in (*range(10), *range(35, 40))]
+    texts = {"a coin": 0.6, "a photo": 0.0, "A description. " * 20: 0.55}
+    only_word, naive, caption = (Prompt(prompt=text, distance=1.2, cosine=c) for text, c in texts.items())
+    ranking = Ranking(object_name="coin", encoder="conse", rows=rows, only_word=only_word, naive=naive, caption=caption)
+    view = PromptView("coin", "support 0", ranking)
+    listed = listed_prompts(view)
+    assert [kind for kind, _ in listed] == ["only word", "caption", "best", *[""] * 13, "worst", "naive"]
+    chart = base64.b64decode(prompt_ranking(view).partition(",")[2]).decode()
+    assert "(caption)" in chart
+    assert [prompt.prompt for _, prompt in listed[2:-1]] == [f"a coin with {i}" for i in (*range(10), *range(35, 40))]
 
 
 def test_failures_are_named_by_their_first_line(out: Path) -> None:

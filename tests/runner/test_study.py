@@ -137,6 +137,16 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
     "GeneratorConfig._parts_hold_an_original": [
         (["generator.accumulation=5"], "generator: accumulation = 5 must not exceed originals_per_step = 4"),
     ],
+    "Study._a_caption_has_a_text": [
+        (
+            ["prompt_kind=[best, caption]"],
+            r"prompt_kind: caption is a text of the study's own; give it in prompt\.caption",
+        ),
+        (
+            ["search.space.prompt_kind=[best, caption]"],
+            r"search\.space\.prompt_kind: caption .* give it in prompt\.caption",
+        ),
+    ],
     "PromptConfig._names_both": [
         (["prompt.template='a {word}'"], r"prompt\.template: .* must hold \{object\} and \{word\} once each"),
         (["prompt.template='{object} {word} {0}'"], r"prompt\.template: .* no other braces"),

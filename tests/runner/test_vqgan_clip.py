@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,8 +16,10 @@ import torch
 from goodshot.components.generator.config import VQGANConfig
 from goodshot.components.generator.start import save_vqgan
 from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.prompts import PromptKind
 from goodshot.runner.executor.local import LocalExecutor
 from goodshot.runner.plan.plan import Plan
+from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.base import Context, Warm, load_value
@@ -140,6 +142,23 @@ def test_its_identity(change: dict[str, Any], tiny_study: Callable[..., Study], 
     assert keys
     assert not keys & others
     assert not {*base.cells} & {*other.cells}
+
+
+def test_a_caption_is_a_prompt_of_the_studys_own(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    """Longer than an encoder reads, and part of the ranking's identity; test_golden pins the one without a caption."""
+    caption = "This image displays a single coin against a dark background. " * 40
+    study = tiny_study(**CLIP, copies=[1], prompt_kind=["caption", "naive"], prompt={"caption": caption})
+    plan, store = plan_of(study, tmp_path), Store(str(tmp_path / "store"))
+    results = Results(str(tmp_path / "out"))
+    LocalExecutor(plan, store, results).run(list(plan.cells))
+    by_kind = {row["prompt_kind"]: row for row in results.rows().values()}
+    assert by_kind["caption"]["prompt"] == study.prompt.caption == caption.strip()
+    assert by_kind["caption"]["similarity"] != by_kind["naive"]["similarity"]
+    (prompt,) = plan.of(PromptStage)
+    assert store.get(prompt.key).info["prompts"]["caption"] == caption.strip()
+    assert set(store.get(prompt.key).arrays("embeddings.safetensors")) == set(get_args(PromptKind))
+    other = plan_of(tiny_study(**CLIP, copies=[1], prompt={"caption": "another text"}), tmp_path)
+    assert other.of(PromptStage)[0].key != prompt.key != plan_of(tiny_study(**CLIP), tmp_path).of(PromptStage)[0].key
 
 
 def test_copies_are_a_prefix_and_only_new_ones_are_made(making: Callable[..., Making], tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from goodshot.components.prompts import Ranking
 from goodshot.components.prompts.ranking import Prompt
 from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.context import StudyContext, support_label
-from goodshot.runner.report.drawing import GREEN, GREY, ORANGE, RC, SKY, VERMILLION, svg
+from goodshot.runner.report.drawing import GREEN, GREY, ORANGE, PURPLE, RC, SKY, VERMILLION, svg
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.templates import render
 from goodshot.runner.results.record import CellRecord
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
 # The colours of the highlighted prompts, by the names that rankings give them; all other prompts are grey.
-PROMPTS = {"best": GREEN, "only word": SKY, "naive": ORANGE, "worst": VERMILLION}
+PROMPTS = {"best": GREEN, "only word": SKY, "naive": ORANGE, "caption": PURPLE, "worst": VERMILLION}
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _dropped(view: PromptView) -> set[str]:
 def listed_prompts(view: PromptView) -> list[tuple[str, Prompt]]:
     """Return the prompts that a chart shows, by falling cosine, as (name, prompt), without the middle of a long list.
 
-    The name is ``best``, ``worst``, ``only word`` or ``naive``; other prompts have an empty name.
+    The name is ``best``, ``worst``, ``only word``, ``naive`` or ``caption``; other prompts have an empty name.
     """
     whole = len(view.ranking.rows) <= TOP_PROMPTS + BOTTOM_PROMPTS
     lines = view.ranking.listed(len(view.ranking.rows) if whole else TOP_PROMPTS, 0 if whole else BOTTOM_PROMPTS)

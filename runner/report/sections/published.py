@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from goodshot.components.metrics import declared
 from goodshot.components.metrics.declared import metric_of
 from goodshot.components.metrics.summary import MeanStd, mean_std
 from goodshot.runner.report.context import StudyContext
@@ -46,13 +47,19 @@ class Published(Section[list[PublishedComparison]]):
         comparisons: list[PublishedComparison] = []
         for record in read_experiments(study.output.results):
             if study.study.name in record.studies:
-                for reference in record.references:
+                for reference in filter(_is_comparable, record.references):
                     comparisons += _published_comparisons(study, reference)
         return comparisons or None
 
     def html(self, study: StudyContext, shown: list[PublishedComparison]) -> str:
         """Render the table; its note says whether the study uses the paper's setting."""
         return render("sections/published.html.j2", study=study, shown=shown)
+
+
+def _is_comparable(reference: Reference) -> bool:
+    """Whether single rows hold what it states: no gain, no mean over categories, and a metric that rows have."""
+    is_known = any(reference.metric == metric.name for metric in declared.METRICS)
+    return is_known and reference.kind == "paper" and reference.is_of_one_row
 
 
 def _published_comparisons(study: StudyContext, reference: Reference) -> list[PublishedComparison]:
