@@ -24,6 +24,7 @@ class Metric:
     limit: up to where it looks, which the tables of long metrics add to the title.
     in_words: what it measures, to begin a sentence with.
     better: which direction is an improvement.
+    is_fraction: whether its values are fractions, whose differences are read in percentage points.
     column: whether each row has it, so that searches and W&B see it.
     shown: the tables that it heads.
     objective: whether a study may choose its hyperparameters by it.
@@ -34,6 +35,7 @@ class Metric:
     limit: str = ""
     in_words: str = ""
     better: Literal["higher", "lower"] = "higher"
+    is_fraction: bool = True
     column: bool = False
     shown: tuple[Table, ...] = ()
     objective: Objective | None = None
@@ -70,13 +72,13 @@ METRICS: tuple[Metric, ...] = (
         objective="fair",
     ),
     Metric("ssim", "SSIM", shown=("image_set",)),
-    Metric("psnr", "PSNR, dB", shown=("image_set",)),
-    Metric("lpips", "LPIPS", better="lower", shown=("image_set",)),
-    Metric("lpips_lite0", "lpips_lite0", better="lower", shown=("image_set",)),
-    Metric("is", "IS", shown=("image_set",)),
-    Metric("is_lite0", "is_lite0", shown=("image_set",)),
-    Metric("diversity_lpips", "diversity (LPIPS)", shown=("image_set",)),
-    Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", shown=("image_set",)),
+    Metric("psnr", "PSNR, dB", is_fraction=False, shown=("image_set",)),
+    Metric("lpips", "LPIPS", better="lower", is_fraction=False, shown=("image_set",)),
+    Metric("lpips_lite0", "lpips_lite0", better="lower", is_fraction=False, shown=("image_set",)),
+    Metric("is", "IS", is_fraction=False, shown=("image_set",)),
+    Metric("is_lite0", "is_lite0", is_fraction=False, shown=("image_set",)),
+    Metric("diversity_lpips", "diversity (LPIPS)", is_fraction=False, shown=("image_set",)),
+    Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", is_fraction=False, shown=("image_set",)),
 )
 
 

@@ -105,7 +105,7 @@ def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
     there = [c for c in own if c.arm.is_baseline]
     for c in own:
         metric = c.compared
-        pairs = [(b.arm.label, b) for arm in _baselines_of(c.arm) for b in there if b.arm == arm and _is_paired(c, b)]
+        pairs = [(b.arm.label, b) for arm in _baselines_of(c.arm) for b in there if b.arm == arm and is_paired(c, b)]
         if metric is not None:
             c = replace(c, against={n: paired_difference(c.values(metric), b.values(metric)) for n, b in pairs})
         yield c
@@ -116,7 +116,8 @@ def _baselines_of(arm: Arm) -> Iterator[Arm]:
     return itertools.takewhile(lambda baseline: baseline != arm, baselines())
 
 
-def _is_paired(comparison: Comparison, baseline: Comparison) -> bool:
+def is_paired(comparison: Comparison, baseline: Comparison) -> bool:
+    """Whether a variant is compared with this variant of a baseline: for example both add equally many images."""
     return all(comparison.variant[column] == baseline.variant[column] for column in baseline.arm.paired_by)
 
 

@@ -1,0 +1,21 @@
+"""The interface of a section about a whole experiment, across its studies."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from goodshot.runner.report.blocks import Block
+from goodshot.runner.report.experiment import ExperimentContext
+
+
+class AcrossSection(ABC):
+    """One part of an experiment's report. ``name`` and ``title`` are as in a study's section."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    @abstractmethod
+    def blocks(self, experiment: ExperimentContext) -> Iterable[Block]:
+        """Return the section's blocks; none if the experiment has nothing for it. It has at least one row."""

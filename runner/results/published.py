@@ -1,0 +1,165 @@
+"""Published numbers beside rows: what an experiment's rows give for the quantity of each reference.
+
+A reference (:class:`goodshot.runner.study.experiment.Reference`) is about a metric, or about a gain over another arm,
+of single categories or as a mean over several. The same quantity is computed from the rows of each variant that matches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from goodshot.components.metrics import declared
+from goodshot.components.metrics.detection import ALL
+from goodshot.components.metrics.summary import MeanStd, mean_std
+from goodshot.runner.results.comparison import Row, subject_of, variant_label
+from goodshot.runner.study.experiment import Reference
+
+Unit = Literal["", "points", "relative"]
+LongMetrics = Mapping[str, Mapping[tuple[str, str], float]]
+"""Fingerprint → (subset, metric) → value."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One published number and what one variant's rows give for the same quantity.
+
+    label: the variant. subject: the detector that it was measured with.
+    unit: of a gain, whether ``own`` is a difference (``points``) or a fraction of the baseline (``relative``).
+    own: the mean over categories of each support, and its sample deviation over supports.
+    supports, categories: how many the mean is over.
+    substitutes: column → (the source's value, this row's value), where rows were not measured as the number was.
+    rows: the fingerprints of the rows.
+    """
+
+    reference: Reference
+    label: str
+    subject: str
+    unit: Unit
+    own: MeanStd
+    supports: int
+    categories: int
+    substitutes: Mapping[str, tuple[Any, Any]]
+    rows: tuple[str, ...]
+
+    @property
+    def difference(self) -> float:
+        """Own minus published, on the metric's own scale."""
+        return self.own.mean - self.reference.value
+
+    @property
+    def relative_difference(self) -> float:
+        """The difference as a fraction of the published number; NaN if that is 0."""
+        return self.difference / self.reference.value if self.reference.value else math.nan
+
+
+def beside(references: Iterable[Reference], rows: Sequence[Row], metrics: LongMetrics) -> list[Beside]:
+    """Compare the paper's references with rows; references that no row matches are left out.
+
+    Args:
+        metrics: the values of the long table ``metrics/``, for references to subsets and to metrics without a column.
+    """
+    found: list[Beside] = []
+    for reference in references:
+        if reference.kind == "paper" and _is_measured(reference.metric):
+            found += _of_reference(reference, rows, metrics)
+    return found
+
+
+def _is_measured(metric: str) -> bool:
+    return any(metric == known.name for known in declared.METRICS)
+
+
+def _of_reference(reference: Reference, rows: Sequence[Row], metrics: LongMetrics) -> Iterable[Beside]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in filter(reference.matches, rows):
+        point = tuple(row.get(column) for column in ("vq_weight", "copies", "iterations"))
+        groups.setdefault((variant_label(row), _subject(reference, row), point), []).append(row)
+    for (label, subject, _), own in groups.items():
+        for unit in _units(reference):
+            values = _values(reference, unit, own, rows, metrics)
+            if values:
+                yield _summary(reference, label, subject, unit, own, values)
+
+
+def _subject(reference: Reference, row: Row) -> str:
+    """What the row was measured with; one for all if the reference is a mean over detectors."""
+    return "all detectors" if "detector" in reference.mean_over else subject_of(row)
+
+
+def _units(reference: Reference) -> Sequence[Unit]:
+    """A gain that is printed as "+x %" without a unit is compared both as points and relative to the baseline."""
+    if reference.over is None:
+        return ("",)
+    return ("points", "relative") if reference.unit == "unstated" else (reference.unit or "points",)
+
+
+Pair = tuple[Any, ...]
+"""(support_seed, seed, category, detector): what an arm's row and its baseline's row have in common."""
+
+
+def _pair(row: Row) -> Pair:
+    return row["support_seed"], row["seed"], row["category"], row.get("detector")
+
+
+def _values(
+    reference: Reference, unit: Unit, own: Sequence[Row], rows: Sequence[Row], metrics: LongMetrics
+) -> dict[Pair, float]:
+    """The quantity of each pair; of a relative gain it is undefined where the baseline is 0."""
+    read = _reader(reference, metrics)
+    values = {_pair(row): value for row in own if (value := read(row)) is not None}
+    if reference.over is None:
+        return values
+    like = {"shots", "image_size", "dataset"}
+    there = {tuple(row.get(c) for c in sorted(like)) for row in own}
+    baseline = {
+        _pair(row): value
+        for row in rows
+        if row["arm"] == reference.over
+        and tuple(row.get(c) for c in sorted(like)) in there
+        and (value := read(row)) is not None
+    }
+    both = [pair for pair in values if pair in baseline]
+    if unit == "points":
+        return {pair: values[pair] - baseline[pair] for pair in both}
+    return {pair: values[pair] / baseline[pair] - 1 for pair in both if baseline[pair]}
+
+
+def _reader(reference: Reference, metrics: LongMetrics) -> Callable[[Row], float | None]:
+    """How the value of a row is read: from its column, or from the long metrics. NaN counts as missing."""
+
+    def read(row: Row) -> float | None:
+        value = row.get(reference.metric) if reference.subset == ALL else None
+        if value is None:
+            value = metrics.get(row["fingerprint"], {}).get((reference.subset, reference.metric))
+        return None if value is None or math.isnan(value) else float(value)
+
+    return read
+
+
+def _summary(
+    reference: Reference, label: str, subject: str, unit: Unit, own: Sequence[Row], values: Mapping[Pair, float]
+) -> Beside:
+    by_support: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for (support_seed, seed, category, _), value in values.items():
+        by_support.setdefault((support_seed, seed), {}).setdefault(category, []).append(value)
+    means = [
+        mean_std(mean_std(several).mean for several in categories.values()).mean for categories in by_support.values()
+    ]
+    used = [row for row in own if _pair(row) in values]
+    substitutes: dict[str, tuple[Any, Any]] = {}
+    for row in used:
+        substitutes |= reference.substitutes(row)
+    return Beside(
+        reference,
+        label,
+        subject,
+        unit,
+        mean_std(means),
+        len(by_support),
+        len({pair[2] for pair in values}),
+        substitutes,
+        tuple(str(row["fingerprint"]) for row in used),
+    )
