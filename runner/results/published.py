@@ -1,7 +1,7 @@
 """Published numbers beside rows: what an experiment's rows give for the quantity of each reference.
 
 A reference (:class:`goodshot.runner.study.experiment.Reference`) is about a metric, or about a gain over another arm,
-of single categories or as a mean over several. The same quantity is computed from the rows of each variant that matches.
+of single categories or as a mean over several. The same quantity is computed from the rows of each matching variant.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _table(found: Sequence[Pooled], references: Sequence[Reference]) -> Table:
 def _line(line: Pooled, bases: Sequence[str]) -> list[TableCell]:
     mean = line.mean
     cells: list[TableCell] = [*line.setting, line.label, Value(line.categories, str(line.categories))]
-    cells.append(Value(mean.mean, mean_std_text(mean), line.rows))
+    cells.append(Value(mean.mean, mean_std_text(mean), line.rows, line.metric.name))
     for base in bases:
         cells += _difference_cells(line.against.get(base))
     return cells

@@ -49,4 +49,9 @@ def _lines(key: Sequence[str], comparisons: Sequence[Comparison], base: str) -> 
         before = mean.mean - value.mean if mean else 0.0
         rows = tuple(str(row["fingerprint"]) for row in c.rows.values())
         relative = Value(value.mean / before, f"{100 * value.mean / before:+.1f} %") if before else None
-        yield [*key, c.category, Value(100 * value.mean, difference(value), rows), relative]
+        yield [
+            *key,
+            c.category,
+            Value(100 * value.mean, difference(value), rows, metric.name if metric else ""),
+            relative,
+        ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from goodshot.components.metrics.declared import metric_of
+from goodshot.components.metrics.detection import ALL, IMAGE_SET
 from goodshot.components.metrics.summary import MeanStd
 from goodshot.runner.console.terminal import mean_std_text
 from goodshot.runner.report.across.base import AcrossSection
@@ -15,15 +16,15 @@ from goodshot.runner.report.experiment import ExperimentContext
 from goodshot.runner.results.published import Beside, beside
 
 COLUMNS = (
-    Column("source", "published"),
+    Column("source", "source"),
     Column("quantity", "quantity"),
     Column("measured_with", "measured here with"),
     Column("over", "over", "categories × supports"),
-    Column("paper", "paper"),
+    Column("published_value", "published"),
     Column("here", "here", "mean over categories; ± is the deviation between supports"),
-    Column("points", "here − paper", "in percentage points, or in the metric's own unit if it is no fraction"),
-    Column("relative", "relative", "as a fraction of the paper's number"),
-    Column("setting", "setting", "whether the rows were measured as the paper's number was"),
+    Column("points", "here − published", "in percentage points, or in the metric's own unit if it is no fraction"),
+    Column("relative", "relative", "as a fraction of the published number"),
+    Column("setting", "setting", "how the number was measured, and what is different here"),
 )
 
 
@@ -31,7 +32,7 @@ class Published(AcrossSection):
     """A table with a line for each published number and each variant that measures the same quantity."""
 
     name = "published"
-    title = "Beside the paper"
+    title = "Comparison with published numbers"
 
     def blocks(self, experiment: ExperimentContext) -> Iterator[Block]:
         """Return the table, and what it rests on; nothing for an experiment without published numbers."""
@@ -40,9 +41,9 @@ class Published(AcrossSection):
             return
         found = beside(papers, experiment.rows, experiment.metrics)
         if found:
-            yield Text(_setting_sentence(found), "note")
+            yield Text(_setting_sentence(found))
             doubts = dict.fromkeys(f"{b.reference.source}: {b.reference.doubt}." for b in found if b.reference.doubt)
-            yield Table("beside_the_paper", "Beside the paper's numbers", COLUMNS, [*map(_line, found)], [*doubts])
+            yield Table("published", "Beside the published numbers", COLUMNS, [*map(_line, found)], [*doubts])
         measured = {id(line.reference) for line in found}
         missing = [reference for reference in papers if id(reference) not in measured]
         if missing:
@@ -73,10 +74,10 @@ def _line(line: Beside) -> list[TableCell]:
     is_fraction = abs(reference.value) <= 1 and (reference.over is not None or metric_of(reference.metric).is_fraction)
     if reference.over:
         paper = Value(reference.value, f"{100 * reference.value:+.1f} %")
-        here = Value(own.mean, _gain_text(own, line.unit), line.rows)
+        here = Value(own.mean, _gain_text(own, line.unit), line.rows, _metric(line))
     else:
         paper = Value(reference.value, mean_std_text(MeanStd(reference.value, _or_nan(reference.spread))))
-        here = Value(own.mean, mean_std_text(own), line.rows)
+        here = Value(own.mean, mean_std_text(own), line.rows, _metric(line))
     difference = line.difference
     points = f"{100 * difference:+.1f}" if is_fraction else f"{difference:+.3g}"
     relative = line.relative_difference
@@ -89,8 +90,13 @@ def _line(line: Beside) -> list[TableCell]:
         here,
         Value(100 * difference if is_fraction else difference, points.replace("-", "−")),
         None if math.isnan(relative) else Value(relative, f"{100 * relative:+.1f} %".replace("-", "−")),
-        _substitutes(line.substitutes) or "the paper's",
+        _setting(line),
     ]
+
+
+def _setting(line: Beside) -> str:
+    changed = f"here {_substitutes(line.substitutes)}" if line.substitutes else ""
+    return "; ".join(filter(None, (line.reference.setting, changed)))
 
 
 def _gain_text(own: MeanStd, unit: str) -> str:
@@ -102,11 +108,17 @@ def _gain_text(own: MeanStd, unit: str) -> str:
 def _quantity(line: Beside) -> str:
     reference = line.reference
     title = metric_of(reference.metric).title
-    subset = "" if reference.subset in ("all", "image_set/all") else f" of {reference.subset.replace('_', ' ')}"
+    subset = "" if reference.subset in (ALL, IMAGE_SET) else f" of {reference.subset.replace('_', ' ')}"
     if not reference.over:
         return f"{title}{subset}"
     reading = f", read as {line.unit}" if reference.unit == "unstated" else ""
     return f"gain in {title}{subset} over {reference.over}{reading}"
+
+
+def _metric(line: Beside) -> str:
+    """What was read of each row."""
+    reference = line.reference
+    return reference.metric if reference.subset == ALL else f"{reference.subset}/{reference.metric}"
 
 
 def _or_nan(value: float | None) -> float:

@@ -49,16 +49,15 @@ def _chart(dataset: str, lines: Sequence[Pooled]) -> Chart:
         base.mark_point(filled=True, size=60).encode(y=y, tooltip=tooltip),
         data=alt.InlineData(values=points),
     )
+    metric, shown = lines[0].metric.title, ", ".join(colours)
+    detectors = ", ".join(dict.fromkeys(line.setting[2] for line in lines))
     drawn = layers.properties(width=190, height=190).facet(facet=alt.Facet("detector:N", title=None), columns=4)
-    arms, detectors = ", ".join(colours), ", ".join(dict.fromkeys(line.setting[2] for line in lines))
     return Chart(
         f"shots_{dataset}",
-        f"{dataset}: {lines[0].metric.title} by the number of photographs",
+        f"{dataset}: {metric} by the number of photographs",
         chart(drawn.resolve_scale(y="independent")),
-        f"Lines of {lines[0].metric.title} of {arms} over the number of photographs ({', '.join(order)}), for {detectors}.",
-        [
-            "Points are means over categories of the means over supports; bars are one standard deviation of those values."
-        ],
+        f"Lines of {metric} of {shown} over the number of photographs ({', '.join(order)}), for {detectors}.",
+        ["Points are means over categories of the means over supports; bars are one standard deviation of these."],
     )
 
 
