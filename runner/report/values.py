@@ -37,7 +37,9 @@ def difference_value(comparison: Comparison, baseline: str) -> Value | None:
     own, theirs = comparison.rows, comparison.paired[baseline]
     rows = fingerprints(row for seed, row in own.items() if seed in theirs)
     rows += fingerprints(row for seed, row in theirs.items() if seed in own)
-    return Value(_number(paired.mean), difference(paired), rows, comparison.compared.name, _tone(paired))
+    return Value(
+        _number(paired.mean), difference(paired), rows, comparison.compared.name, _tone(comparison.judged(baseline))
+    )
 
 
 def number_value(number: float | None, text: str) -> Value:
@@ -49,6 +51,6 @@ def _number(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _tone(paired: PairedDifference) -> Literal["", "gain", "harm"]:
-    verdict = paired.verdict
+def _tone(paired: PairedDifference | None) -> Literal["", "gain", "harm"]:
+    verdict = paired.verdict if paired else ""
     return verdict if verdict == "gain" or verdict == "harm" else ""

@@ -78,16 +78,16 @@ def _line(line: Pooled, bases: Sequence[str]) -> list[TableCell]:
     cells: list[TableCell] = [*line.setting, line.label, Value(line.categories, str(line.categories))]
     cells.append(Value(mean.mean, mean_std_text(mean), line.rows, line.metric.name))
     for base in bases:
-        cells += _difference_cells(line.against.get(base))
+        cells += _difference_cells(line.against.get(base), line.metric.objective is not None)
     return cells
 
 
-def _difference_cells(value: PairedDifference | None) -> list[TableCell]:
+def _difference_cells(value: PairedDifference | None, is_judged: bool) -> list[TableCell]:
     if value is None:
         return [None, None]
     won = record(value)
     text = f"{difference(value)}, {won}" if won else difference(value)
-    return [Value(None if math.isnan(value.mean) else value.mean, text), verdict(value)]
+    return [Value(None if math.isnan(value.mean) else value.mean, text), verdict(value) if is_judged else None]
 
 
 def _is_of(reference: Reference, setting: Setting) -> bool:

@@ -48,7 +48,8 @@ class ResultsTable(Section):
 
 
 def _has_verdicts(comparisons: Sequence[Comparison]) -> bool:
-    return any(paired.n > 1 for c in comparisons for paired in c.against.values())
+    judged = (c.judged(baseline) for c in comparisons for baseline in c.against)
+    return any(paired is not None and paired.n > 1 for paired in judged)
 
 
 def _columns_of_variants(study: StudyContext) -> Iterator[Column]:
@@ -86,7 +87,7 @@ def _columns_against(baseline: str, has_verdicts: bool) -> Iterator[Column]:
 def _against(comparison: Comparison, baseline: str, has_verdicts: bool) -> Iterator[TableCell]:
     yield difference_value(comparison, baseline)
     if has_verdicts:
-        paired = comparison.against.get(baseline)
+        paired = comparison.judged(baseline)
         yield f"{record(paired)} · {verdict(paired)}" if verdict(paired) else None
 
 
