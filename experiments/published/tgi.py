@@ -76,7 +76,6 @@ def _table_2() -> Iterator[Reference]:
                 value,
                 {**HAZELNUT, "arm": "generated", "prompt_kind": kind},
                 "the number of images is not stated",
-                subset="image_set/all",
                 measured_with=GENERATED_WITH,
                 doubt="LPIPS is at most about 1: another scale" if metric == "lpips" else "",
             )
