@@ -19,12 +19,13 @@ Table = Literal["results", "heat_maps", "by_kind", "further", "image_set"]
 class Metric:
     """One metric.
 
-    name: its column in ``results/``, or its name in ``metrics/``.
+    name: its column in ``results/``, or its name in ``metrics/``. The values of an image set are columns of the rows of
+        ``images`` cells, and long metrics of other rows.
     title: what tables call it.
     limit: up to where it looks, which the tables of long metrics add to the title.
     in_words: what it measures, to begin a sentence with.
     better: which direction is an improvement.
-    column: whether each row has it, so that searches and W&B see it.
+    column: whether searches and W&B see it in a row.
     shown: the tables that it heads.
     objective: whether a study may choose its hyperparameters by it.
     """
@@ -69,19 +70,19 @@ METRICS: tuple[Metric, ...] = (
         shown=("results", "heat_maps"),
         objective="fair",
     ),
-    Metric("ssim", "SSIM", shown=("image_set",)),
-    Metric("psnr", "PSNR, dB", shown=("image_set",)),
-    Metric("lpips", "LPIPS", better="lower", shown=("image_set",)),
-    Metric("lpips_lite0", "lpips_lite0", better="lower", shown=("image_set",)),
-    Metric("is", "IS", shown=("image_set",)),
-    Metric("is_lite0", "is_lite0", shown=("image_set",)),
+    Metric("ssim", "SSIM", shown=("results", "image_set")),
+    Metric("psnr", "PSNR, dB", shown=("results", "image_set")),
+    Metric("lpips", "LPIPS", better="lower", shown=("results", "image_set")),
+    Metric("lpips_lite0", "lpips_lite0", better="lower", shown=("results", "image_set")),
+    Metric("is", "IS", shown=("results", "image_set")),
+    Metric("is_lite0", "is_lite0", shown=("results", "image_set")),
     Metric("diversity_lpips", "diversity (LPIPS)", shown=("image_set",)),
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", shown=("image_set",)),
 )
 
 
 def columns() -> tuple[Metric, ...]:
-    """The metrics that rows have."""
+    """The metrics that searches and W&B see in rows."""
     return tuple(metric for metric in METRICS if metric.column)
 
 

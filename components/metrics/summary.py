@@ -58,7 +58,9 @@ def mean_std(values: Iterable[float]) -> MeanStd:
     """Return (mean, sample standard deviation): the deviation is NaN for fewer than two values, the mean for none."""
     array = np.asarray(list(values), np.float64)
     mean = float(array.mean()) if len(array) else NAN
-    return MeanStd(mean, float(array.std(ddof=1)) if len(array) > 1 else NAN)
+    # The deviation of infinite values (the PSNR of exact copies) is NaN.
+    with np.errstate(invalid="ignore"):
+        return MeanStd(mean, float(array.std(ddof=1)) if len(array) > 1 else NAN)
 
 
 def paired_difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> PairedDifference:

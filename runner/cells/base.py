@@ -17,7 +17,7 @@ import pyarrow as pa
 from goodshot.components.metrics.detection import MetricValue
 from goodshot.runner.arms import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
-from goodshot.runner.stages.base import Context, Stage, Support
+from goodshot.runner.stages.base import Context, Stage, Support, Takes
 from goodshot.runner.stages.need import Need
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.store.fingerprint import Canonical, canonical, fingerprint
@@ -86,7 +86,7 @@ class CellStage(Stage):
     keeps_pictures: whether it also commits pictures for the report to the store.
     """
 
-    takes = "detector"
+    takes: ClassVar[Takes] = "detector"
 
     cell: Cell
     study: str
@@ -148,6 +148,9 @@ class CellKind(ABC):
     """The columns of ``results/`` that it fills, in addition to the columns of every row."""
     metrics: ClassVar[tuple[str, ...]]
     """The ``columns`` that are metrics (:mod:`goodshot.components.metrics.declared`)."""
+    tested: ClassVar[bool] = True
+    """Whether its cells score the test images: a category without any is then an error, and its masks are checked at
+    the side to which images are resized."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
 

@@ -109,7 +109,7 @@ class DetectionStage(CellStage):
         metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
         values = list(metrics.values)
         if extra is not None:
-            values += quality_values(extra, originals, context.store)
+            values += quality_values(extra, originals, context)
         if self.planted is not None:
             read = partial(_read_training_images, self.support, self.detector.image_size, context.store)
             synthetic_values = planted_values(self.planted, detector, read, self.support.ids)

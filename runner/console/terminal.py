@@ -84,7 +84,7 @@ def _columns(comparisons: Sequence[Comparison]) -> Iterator[Column]:
     for label in baseline_labels(comparisons):
         yield Column(f"− {label}", partial(_compared_with, difference, label))
         yield Column("won:lost", partial(_compared_with, record, label))
-        yield Column("verdict", partial(_compared_with, verdict, label), "left")
+        yield Column("verdict", partial(_verdict, label), "left")
     yield from (Column(metric.title, partial(_mean, metric)) for metric in fair)
 
 
@@ -95,6 +95,10 @@ def _mean(metric: Metric, comparison: Comparison) -> str:
 def _compared_with(text: Callable[[PairedDifference | None], str], label: str, comparison: Comparison) -> str:
     """Return the text of a variant's difference to the baseline with that label."""
     return text(comparison.against.get(label))
+
+
+def _verdict(label: str, comparison: Comparison) -> str:
+    return verdict(comparison.judged(label))
 
 
 def _dropped_first(comparisons: Sequence[Comparison]) -> list[str]:

@@ -182,9 +182,10 @@ def generate(
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
     _execute_stages(plan, cell, store, device, on_step, workers)
-    images, columns = cell.added_images(Context(store, partial(load_value, store=store)))
+    context = Context(store, partial(load_value, store=store))
+    images, columns = cell.added_images(context)
     originals = [photo.decode(images.shape[1]) for photo in photos]
-    quality = {v.metric: v.value for v in _quality(images, originals, store)}
+    quality = {v.metric: v.value for v in _quality(images, originals, context)}
     paths = _write_images(images, out)
     policy = study.augmentation_of(category.name)
     sheet = _write(out, SHEET, contact_sheet(_sheet_rows(originals, images, policy, study)))
@@ -261,10 +262,10 @@ def _execute_stages(
         executor.make(id_)
 
 
-def _quality(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> Sequence[Any]:
+def _quality(images: np.ndarray, originals: Sequence[np.ndarray], context: Context) -> Sequence[Any]:
     from goodshot.runner.stages.quality import quality_values
 
-    return quality_values(images, originals, store)
+    return quality_values(images, originals, context)
 
 
 def _sheet_rows(

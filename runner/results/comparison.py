@@ -68,6 +68,11 @@ class Comparison:
         found = {seed: undefined if value is None else value for seed, value in values.items()}
         return {seed: float(value) for seed, value in found.items() if value is not None}
 
+    def judged(self, baseline: str) -> PairedDifference | None:
+        """The difference to a baseline if it may be called a gain or a harm: that of a metric which a study may choose
+        by. Images that resemble the originals more are not better ones by that alone."""
+        return self.against.get(baseline) if self.compared and self.compared.objective else None
+
     def mean(self, metric: Metric) -> MeanStd | None:
         """The metric over the supports that have it; None if none of them does."""
         values = self.values(metric)
@@ -136,7 +141,8 @@ def leading_metric(rows: Iterable[Row]) -> Metric | None:
 
 
 def results_metrics(comparisons: Sequence[Comparison]) -> tuple[list[Metric], list[Metric]]:
-    """The metrics of a results table of which some variant has a value: those that look at test labels, the others."""
+    """The metrics of a results table of which some variant has a value: those that say how good a variant is, and those
+    that a study may choose by without a test label."""
 
     def is_defined(metric: Metric) -> bool:
         means = (c.mean(metric) for c in comparisons)

@@ -66,7 +66,8 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
     for study in studies:
         source_datasets = {json.dumps(d.model_dump()): d for point in extreme_points(study) for d in point.sources}
         sources = [c for d in source_datasets.values() for c in read(d, (), False).values()]
-        declared.append(Declared(study, read(study.dataset, study.categories, True, study.sides), sources))
+        categories = read(study.dataset, study.categories, bool(study.sides), study.sides)
+        declared.append(Declared(study, categories, sources))
     return declared
 
 

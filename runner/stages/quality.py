@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
-from goodshot.runner.store.artifacts import Store
+from goodshot.runner.stages.base import Context
 from goodshot.runner.store.fingerprint import fingerprint
 
 QUALITY_VERSION = 1
 
 
-def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], store: Store) -> tuple[MetricValue, ...]:
+def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], context: Context) -> tuple[MetricValue, ...]:
     """Measure the quality of added images, uint8 (M, H, W, 3), against their originals, or read it from the store.
 
     Two cells that measure one image set at the same time commit the same values twice, which does no harm.
@@ -26,7 +27,14 @@ def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], store: S
     key = (
         f"quality/{fingerprint('quality', QUALITY_VERSION, options, {'images': content[0], 'originals': content[1:]})}"
     )
-    if not store.has(key):
-        store.put(key, {}, {"values": image_quality(images, originals)})
-    values = store.get(key).info["values"]
+    if not context.store.has(key):
+        began = time.perf_counter()
+        context.store.put(key, {}, {"values": image_quality(images, originals)})
+        context.measured(quality_cost(images.shape[1]), time.perf_counter() - began, len(images))
+    values = context.store.get(key).info["values"]
     return tuple(MetricValue(IMAGE_SET, name, float(value)) for name, value in values.items())
+
+
+def quality_cost(side: int) -> str:
+    """The kind of work of measuring one image of this side."""
+    return f"quality|{side}"

@@ -93,6 +93,17 @@ class Study(Declaration):
             raise ValueError(problem)
         return self
 
+    @model_validator(mode="after")
+    def _every_kind_has_cells(self) -> Self:
+        variants = self.variants()
+        for kind in self.own_kinds:
+            if not any(map(kind.wants, variants)):
+                named = ", ".join(self.arms)
+                raise ValueError(
+                    f"cells: {kind.name} measures nothing of the arms {named}; add an arm, or leave it out"
+                )
+        return self
+
     @property
     def own_arms(self) -> tuple[Arm, ...]:
         """The study's arms, in declared order."""
@@ -105,8 +116,9 @@ class Study(Declaration):
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """The sides in pixels to which its cells resize images and masks."""
-        return tuple(sorted({kind.side(subject, self) for kind in self.own_kinds for subject in kind.subjects(self)}))
+        """The sides in pixels to which its cells resize test images and masks; empty if they score none."""
+        tested = (kind for kind in self.own_kinds if kind.tested)
+        return tuple(sorted({kind.side(subject, self) for kind in tested for subject in kind.subjects(self)}))
 
     @property
     def judged_arm(self) -> Arm:

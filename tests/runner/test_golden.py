@@ -249,6 +249,27 @@ def replaced(plan: Plan, stage: VQGANClipStage) -> Plan:
     return replace(plan, stages={**plan.stages, stage.id: stage})
 
 
+@pytest.fixture(scope="module")
+def image_cells(cups: Path, comparators: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The quality of the supplied images, and of augmented views."""
+    fields = {
+        "dataset": {"name": "mvtec_ad", "root": str(cups)},
+        "categories": ["cup"],
+        "arms": ["augmented", f"external:{cups / 'added'}"],
+        "cells": ["images"],
+    }
+    return run(Study.model_validate({**TINY, **fields}), tmp_path_factory.mktemp("image_cells"))
+
+
+def test_images_v1(image_cells: Made) -> None:
+    plan, _, results = image_cells
+    found = {cell.cell.arm.label: f[:16] for f, cell in plan.cells.items()}
+    assert found == {"augmented": "b6012ce9fa277d7b", "external:added": "7e3901e1fd1e8107"}
+    (row,) = (row for row in results.rows().values() if row["arm"] == "external:added")
+    # Decoded and resized in integers, the original in float32.
+    assert (row["ssim"], row["psnr"]) == pytest.approx((0.68306, 35.714), rel=1e-3)
+
+
 def test_planted_v1(comparators: Made) -> None:
     plan, _, results = comparators
     arms = {f: cell.cell.arm.label for f, cell in plan.cells.items()}

@@ -74,6 +74,12 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         ([RANDOM, "search.space.copies={low: 1, high: 9, step: 4, log: true}"], "give step or log: true, not both"),
         ([RANDOM, "search.space.copies={low: 1, high: 9, step: 5}"], "step = 5 must divide high − low = 8"),
     ],
+    "Study._every_kind_has_cells": [
+        (
+            ["cells=images", "arms=original"],
+            "cells: images measures nothing of the arms original; add an arm, or leave",
+        ),
+    ],
     "Study._workers_can_share_a_training": [
         (["resources.generator_workers=2"], "resources.generator_workers: 2 workers share a step's originals"),
         (

@@ -25,7 +25,7 @@ from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
-from goodshot.runner.stages.base import Support
+from goodshot.runner.stages.base import Context, Support
 from goodshot.runner.stages.quality import quality_values
 from goodshot.runner.stages.shard import ShardStage, read_support
 from goodshot.runner.stages.training import TrainingStage
@@ -222,8 +222,8 @@ def test_quality_v1(tmp_path: Path) -> None:
     photograph = skimage.data.coffee()[:104, 100:204]
     coffee = np.ascontiguousarray(photograph[4:100, 4:100])
     views = np.stack([photograph[:96, 6:102], coffee[:, ::-1], coffee // 2])
-    store = Store(str(tmp_path))
-    values = {value.metric: value.value for value in quality_values(views, [coffee], store)}
+    context = Context(Store(str(tmp_path)), read=lambda value: None)
+    values = {value.metric: value.value for value in quality_values(views, [coffee], context)}
     (key,) = {path.parent.name for path in tmp_path.glob("quality/*/commit.json")}
     assert key[:16] == "49ce838846b28dca"
     expected = {
@@ -235,4 +235,4 @@ def test_quality_v1(tmp_path: Path) -> None:
     }
     # A network's pass in float32 differs by about 1e-5 between CPUs.
     assert values == pytest.approx(expected, rel=1e-3)
-    assert values == {value.metric: value.value for value in quality_values(views, [coffee], store)}
+    assert values == {value.metric: value.value for value in quality_values(views, [coffee], context)}

@@ -17,7 +17,7 @@ from goodshot.runner.results.comparison import baseline_labels, results_metrics
 class Table:
     """The columns of the table, the notes below it, and the generator steps of the study.
 
-    tested, fair: the metrics that use test labels, and those that do not.
+    tested, fair: the metrics that say how good a variant is, and those that a study may choose by without test labels.
     baselines: the labels of the baselines that variants are compared with.
     verdicts, tags: notes that explain the verdicts and the categories' tags; empty if there are none.
     executed: training steps executed in all runs into this folder.
@@ -42,7 +42,11 @@ class ResultsTable(Section[Table]):
         if not comparisons:
             return None
         tested, fair = results_metrics(comparisons)
-        verdicts = verdicts_note() if any(v.n > 1 for c in comparisons for v in c.against.values()) else ""
+        verdicts = (
+            verdicts_note()
+            if any(v is not None and v.n > 1 for c in comparisons for v in map(c.judged, c.against))
+            else ""
+        )
         executed, unshared = _steps(study)
         return Table(tested, baseline_labels(comparisons), fair, verdicts, tags_note(comparisons), executed, unshared)
 
