@@ -8,9 +8,12 @@ from goodshot.experiments.fig2 import FIG2
 from goodshot.experiments.fig5 import FIG5
 from goodshot.experiments.fig6 import FIG6
 from goodshot.experiments.fig7 import FIG7
+from goodshot.experiments.fig8 import FIG8
+from goodshot.experiments.fig9 import FIG9
 from goodshot.experiments.generate import GENERATE
 from goodshot.experiments.sweep import SWEEP
 from goodshot.experiments.table1 import TABLE1
+from goodshot.experiments.table2 import TABLE2
 from goodshot.experiments.table3 import TABLE3
 from goodshot.runner.study.experiment import Experiment
 
@@ -20,11 +23,14 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     GENERATE,
     ONESHOT_LITE0,
     TABLE1,
+    TABLE2,
     TABLE3,
     FIG1,
     FIG2,
     FIG5,
     FIG6,
     FIG7,
+    FIG8,
+    FIG9,
     SWEEP,
 )

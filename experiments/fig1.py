@@ -16,7 +16,7 @@ from goodshot.runner.study.study import Study
 
 def fig1() -> tuple[Study, ...]:
     """A study for each number of shots, on metal_nut."""
-    return by_shots("fig1", categories=["metal_nut"])
+    return by_shots("fig1", "Four detectors on one category", categories=["metal_nut"])
 
 
 def fig1_quick() -> tuple[Study, ...]:
