@@ -78,6 +78,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("is_lite0", "is_lite0", shown=("results", "image_set")),
     Metric("diversity_lpips", "diversity (LPIPS)", shown=("image_set",)),
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", shown=("image_set",)),
+    Metric("original_similarity_lite0", "similarity to the originals (lite0)", shown=("image_set",)),
+    Metric("pixel_variance", "pixel variance", shown=("image_set",)),
 )
 
 
