@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+QUICK ?= runs/quick
 
 PINNED := tests/runner/test_golden.py tests/runner/test_variation.py tests/generator
 
-.PHONY: install demo test slow kernels check bench
+.PHONY: install demo experiments-quick test slow kernels check bench
 
 install: $(VENV)/.installed
 
@@ -21,6 +22,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	@$(BIN)/goodshot demo --out $(OUT)
+
+# The quick flavour of every experiment: embedded weights and photographs, one store, a report each.
+experiments-quick: install
+	@for name in $$($(BIN)/goodshot studies --quick); do \
+		echo "== $$name"; \
+		$(BIN)/goodshot sweep $$name --quick --out $(QUICK)/$$name --store $(QUICK)/store || exit 1; \
+	done
 
 # Two processes, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
 test: install

@@ -80,6 +80,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("is_lite0", "is_lite0", is_fraction=False, shown=("results", "image_set")),
     Metric("diversity_lpips", "diversity (LPIPS)", is_fraction=False, shown=("image_set",)),
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", is_fraction=False, shown=("image_set",)),
+    Metric("original_similarity_lite0", "similarity to the originals (lite0)", shown=("image_set",)),
+    Metric("pixel_variance", "pixel variance", is_fraction=False, shown=("image_set",)),
 )
 
 

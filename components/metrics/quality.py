@@ -1,16 +1,18 @@
-"""Quality of a set of generated images without a detector (Table 2): SSIM, PSNR, LPIPS, IS, and diversity.
+"""Quality of a set of generated images without a detector: SSIM, PSNR, LPIPS, IS (Table 2), diversity, and what Fig. 2
+compares a gain with: the similarity to the originals, and the visual variance.
 
 LPIPS and IS have their standard names only if their networks are on this machine (VGG-16 and Inception v3 of
 torchvision, in torch's hub cache). Otherwise EfficientNet-Lite0 replaces both, as ``lpips_lite0`` and
-``is_lite0``: the same formulas on another network, not comparable with published values.
+``is_lite0``: the same formulas on another network, not comparable with published values. The similarity to the
+originals is always EfficientNet-Lite0's, because every machine has it.
 
-# M images of H × W pixels, K originals
+# M images of H × W pixels, K originals, d = 1280 features
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,13 +45,15 @@ class Distance(Protocol):
 
 @dataclass(frozen=True)
 class QualityNetworks:
-    """The networks for LPIPS and IS, and the names of their values."""
+    """The networks for LPIPS, IS and the similarity to the originals, and the names of the first two."""
 
     lpips: str
     distance: Distance
     inception: str
     classify: nn.Module
     """(B, 3, H, W) in [−1, 1] → logits (B, classes)."""
+    embed: Callable[[Tensor], Tensor]
+    """(B, 3, H, W) in [−1, 1] → features (B, d)."""
 
 
 def image_quality(
@@ -66,7 +70,10 @@ def image_quality(
         ``ssim`` (mean, in [−1, 1]) and ``psnr`` (mean, dB; inf for an exact copy) to the original; ``lpips`` (mean);
         ``is``: exp of the mean KL divergence of an image's class probabilities from the set's mean, in [1, M];
         ``diversity_lpips``: mean LPIPS over all pairs of the set's first images, NaN for a single one. The names of
-        the last three end in ``_lite0`` if the embedded network replaces the standard ones.
+        these three end in ``_lite0`` if the embedded network replaces the standard ones.
+        ``original_similarity_lite0``: cosine, in [−1, 1], of the mean unit feature of all originals and that of the
+        images; ``pixel_variance``: the variance (biased) across the images of a value in [0, 1], mean over pixels and
+        channels, in [0, 0.25] and 0 for a single image.
 
     Raises:
         BadInput: no image, or images smaller than 11 pixels (SSIM's window).
@@ -98,6 +105,8 @@ def image_quality(
         networks.lpips: _lpips(got, wanted, owners, networks.distance),
         networks.inception: inception_score(_logits(got, networks.classify)),
         f"diversity_{networks.lpips}": _diversity(got[:DIVERSITY_IMAGES], networks.distance),
+        "original_similarity_lite0": _original_similarity(got, originals, networks.embed),
+        "pixel_variance": float(got.var(0, correction=0).mean()),
     }
 
 
@@ -124,9 +133,10 @@ def quality_networks() -> QualityNetworks:
     """
     vgg, inception = hub_file("vgg16"), hub_file("inception_v3")
     distance: Distance = _vgg_lpips(vgg) if vgg else PerceptualLoss()
-    classify = _Inception(inception) if inception else load_efficientnet_lite0()
+    lite0 = load_efficientnet_lite0()
+    classify = _Inception(inception) if inception else lite0
     lpips, score = network_names()
-    return QualityNetworks(lpips, distance, score, classify.eval())
+    return QualityNetworks(lpips, distance, score, classify.eval(), _pooled(lite0))
 
 
 def hub_file(network: str) -> Path | None:
@@ -162,6 +172,24 @@ class _Inception(nn.Module):
         # The port keeps TensorFlow's input range, which equals the images' range.
         logits: Tensor = self.network(_resized(images, (_INCEPTION_SIDE, _INCEPTION_SIDE)))
         return logits
+
+
+def _pooled(lite0: nn.Module) -> Callable[[Tensor], Tensor]:
+    """EfficientNet-Lite0 up to its classifier."""
+    network: Any = lite0
+    return lambda images: network.forward_head(network.forward_features(images), pre_logits=True)
+
+
+@torch.no_grad()
+def _original_similarity(
+    images: Tensor, originals: Sequence[NDArray[np.uint8]], embed: Callable[[Tensor], Tensor]
+) -> float:
+    size = (images.shape[2], images.shape[3])
+    # One original at a time: there may be hundreds, and large ones.
+    own = torch.cat([embed(_resized(_tensor(original[None]), size).clamp(0, 1) * 2 - 1) for original in originals])
+    added = torch.cat([embed(chunk * 2 - 1) for chunk in torch.split(images, _CHUNK)])
+    means = [F.normalize(features, dim=1).double().mean(0) for features in (own, added)]
+    return float(F.cosine_similarity(means[0], means[1], dim=0))
 
 
 @torch.no_grad()

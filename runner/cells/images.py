@@ -19,7 +19,7 @@ from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
-from goodshot.runner.stages.quality import quality_cost, quality_values
+from goodshot.runner.stages.quality import QUALITY_VERSION, quality_cost, quality_values
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.store.fingerprint import canonical
 
@@ -86,10 +86,12 @@ class Images(CellKind):
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> ImagesStage:
-        """Plan a cell. The originals and the added images identify it."""
+        """Plan a cell. The originals, the added images and the version of the values identify it."""
         inputs = {"train": planner.once(train_identity, seeded.support), "added": added.identity}
         return ImagesStage(
-            key=cell_key(ImagesStage.kind, ImagesStage.version, canonical({}, self.name), inputs),
+            key=cell_key(
+                ImagesStage.kind, ImagesStage.version, canonical({"quality": QUALITY_VERSION}, self.name), inputs
+            ),
             resources=planner.study.resources,
             cell=cell,
             study=planner.study.name,

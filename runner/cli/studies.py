@@ -129,15 +129,23 @@ def plan(
     print_plan(console, planned, prices, len(finished), resources["CPU"], resources["GPU"])
 
 
-def studies() -> None:
-    """List the experiments and their studies."""
+def studies(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the names of experiments with a quick flavour, one in a line.")
+    ] = False,
+) -> None:
+    """List the experiments with the paper's table or figure that each repeats, and their studies."""
     from goodshot.runner.named import experiment_names
 
+    if quick:
+        typer.echo("\n".join(name for name, experiment in experiment_names().items() if experiment.quick))
+        return
     for name, experiment in experiment_names().items():
         declared = experiment.studies()
-        quick = ", --quick" if experiment.quick else ""
+        item = f"{experiment.item}: " if experiment.item else ""
+        flavours = ", --quick" if experiment.quick else ""
         count = f"{len(declared)} {'study' if len(declared) == 1 else 'studies'}"
-        typer.echo(f"{name:<20} {experiment.title} ({count}{quick})")
+        typer.echo(f"{name:<20} {item}{experiment.title} ({count}{flavours})")
         for study in declared:
             if study.name != name or len(declared) > 1:
                 typer.echo(f"  {study.name:<18} {study.title}")

@@ -12,7 +12,8 @@ from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
 from goodshot.runner.stages.base import Context
 from goodshot.runner.store.fingerprint import fingerprint
 
-QUALITY_VERSION = 1
+QUALITY_VERSION = 2
+"""Version 1 had neither the similarity to the originals nor the pixel variance. Its artifacts are not read any more."""
 
 
 def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], context: Context) -> tuple[MetricValue, ...]:

@@ -87,7 +87,28 @@ def test_the_inception_score_of_certain_classes_is_their_number() -> None:
 
 
 def test_a_single_image_has_no_diversity(coffee: RGB) -> None:
-    assert math.isnan(image_quality(coffee[None], [coffee])["diversity_lpips_lite0"])
+    found = image_quality(coffee[None], [coffee])
+    assert math.isnan(found["diversity_lpips_lite0"])
+    assert found["pixel_variance"] == 0
+
+
+def test_the_pixel_variance_is_that_across_the_images(coffee: RGB, views: RGB) -> None:
+    assert image_quality(views, [coffee])["pixel_variance"] == pytest.approx((views / 255).var(axis=0).mean(), rel=1e-4)
+    black_and_white = np.stack([np.zeros_like(coffee), np.full_like(coffee, 255)])
+    assert image_quality(black_and_white, [coffee])["pixel_variance"] == pytest.approx(0.25)
+
+
+def test_the_similarity_to_the_originals_is_that_of_mean_features(coffee: RGB, views: RGB) -> None:
+    cat = photograph("chelsea")
+
+    def similarity(images: RGB, originals: list[RGB]) -> float:
+        return image_quality(images, originals)["original_similarity_lite0"]
+
+    assert similarity(np.stack([coffee] * 2), [coffee]) == pytest.approx(1)
+    # The originals count by their mean, also those without an image of their own.
+    assert similarity(np.stack([coffee, cat]), [cat, coffee]) == pytest.approx(1)
+    assert similarity(coffee[None], [coffee, cat]) == pytest.approx(similarity(cat[None], [cat, coffee]), abs=1e-5)
+    assert 1 > similarity(views, [coffee]) > similarity(np.stack([cat]), [coffee])
 
 
 @pytest.mark.parametrize("images", [np.zeros((0, 32, 32, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8)])

@@ -54,7 +54,10 @@ def test_photographs_in_images_out(photographs: Photographs, tmp_path: Path) -> 
     assert {image.shape for image in images} == {(TINY_GENERATOR["resolution"], TINY_GENERATOR["resolution"], 3)}
     assert steps[-1] == (3, 3)
     assert made.prompt.startswith("a coin with ")
-    assert set(made.quality) == {"ssim", "psnr", "lpips_lite0", "is_lite0", "diversity_lpips_lite0"}
+    assert set(made.quality) == {
+        *("ssim", "psnr", "lpips_lite0", "is_lite0", "diversity_lpips_lite0"),
+        *("original_similarity_lite0", "pixel_variance"),
+    }
     assert Image.open(made.sheet).size[0] > 6 * 128
     record = json.loads((tmp_path / "out" / "generated.json").read_text())
     assert set(record["photographs"]) == {"a.png", "b.jpg"}

@@ -169,7 +169,7 @@ def test_every_metric_of_every_subset_is_kept(made: Made) -> None:
         own = {(v["subset"], v["metric"]): v for v in values if v["fingerprint"] == fingerprint}
         added = plan.cells[fingerprint].cell.copies > 0
         assert {subset for subset, _ in own} == {"all", "hole", *([IMAGE_SET] if added else [])}
-        assert len(own) == 2 * 9 + 5 * added
+        assert len(own) == 2 * 9 + 7 * added
         for name in ("image_auroc", "pixel_auroc", "aupro"):
             assert own["all", name]["value"] == rows[fingerprint][name]
         # Two images: every resample is the same two. A pixel metric has no interval, which is NaN and not null.
@@ -264,7 +264,7 @@ def image_cells(cups: Path, comparators: Made, tmp_path_factory: pytest.TempPath
 def test_images_v1(image_cells: Made) -> None:
     plan, _, results = image_cells
     found = {cell.cell.arm.label: f[:16] for f, cell in plan.cells.items()}
-    assert found == {"augmented": "b6012ce9fa277d7b", "external:added": "7e3901e1fd1e8107"}
+    assert found == {"augmented": "73002370741bb026", "external:added": "b566118054de5f96"}
     (row,) = (row for row in results.rows().values() if row["arm"] == "external:added")
     # Decoded and resized in integers, the original in float32.
     assert (row["ssim"], row["psnr"]) == pytest.approx((0.68306, 35.714), rel=1e-3)

@@ -127,6 +127,8 @@ def test_an_exact_copy_of_the_original_measures_as_table_2_says(
     (row,) = results.rows().values()
     assert [row[name] for name in ("is_lite0", "ssim", "lpips_lite0")] == pytest.approx([1, 1, 0], abs=1e-5)
     assert row["psnr"] == math.inf
+    # What Fig. 2 compares a gain with: as similar to the original as can be, and without variance.
+    assert (row["original_similarity_lite0"], row["pixel_variance"]) == pytest.approx((1, 0), abs=1e-5)
     (comparison,) = compare([row])
     assert comparison.label == "external:copies +3"
     console = Console(file=io.StringIO(), width=200)
@@ -157,6 +159,8 @@ def test_detections_share_what_was_measured(tiny_study: Callable[..., Study], tm
         for row in (rows["detection", "generated"], rows["images", "generated"])
     ]
     assert both[0] == both[1]
+    assert both[0]["original_similarity_lite0"] < 1
+    assert both[0]["pixel_variance"] > 0
     assert len(list((tmp_path / "store" / "quality").iterdir())) == 1
     assert rows["detection", "generated"]["ssim"] is None
 
