@@ -21,6 +21,8 @@ NOT_YAML = (yaml.YAMLError, ValueError)
 _PART = r"""(?:"[^"]+"|'[^']+'|[^.=]*)"""
 _SETTING = re.compile(rf"({_PART}(?:\.{_PART})*)=(.*)", re.DOTALL)
 """A dotted path, whose parts may be quoted, and a value."""
+ASKED = ("variance", "detail", "post_augment", "prompt_kind", "select", "iterations")
+"""The fields of presets that take several values, which a study varies to compare them."""
 KEPT_DETECTOR_FIELDS = ("name", "preset", "alias")
 """The fields of a detector that a change of its name or preset does not reset."""
 
@@ -180,9 +182,13 @@ def _opened(given: Any, node: SchemaNode, part: str, where: str) -> Any:
 
 
 def _reset_decided(values: dict[str, Any], parts: list[str]) -> None:
-    """Reset the fields that a changed preset or detector name decides: a declared study has a value for every field."""
+    """Reset the fields that a changed preset or detector name decides: a declared study has a value for every field.
+
+    A field of several values is what the study asks about, so a changed preset leaves it; detectors are replaced.
+    """
     if parts == ["preset"]:
-        values.update(preset_fields(values["preset"]))
+        asked = {name for name in ASKED if isinstance(values.get(name), list) and len(values[name]) > 1}
+        values.update({name: v for name, v in preset_fields(values["preset"]).items() if name not in asked})
     if parts[0] == "detectors" and parts[2:] in (["name"], ["preset"]):
         entry = values["detectors"][int(parts[1])]
         values["detectors"][int(parts[1])] = {name: entry[name] for name in KEPT_DETECTOR_FIELDS if name in entry}

@@ -311,6 +311,12 @@ def test_unknown_studies_and_files(tmp_path: Path) -> None:
         load_study(str(tmp_path / "list.yaml"))
 
 
+def test_a_changed_preset_leaves_what_a_study_compares() -> None:
+    study = load_study("table3_variance", ["preset=default"])
+    assert study.variance == ("none", "estimated", "unit")
+    assert (study.detail, study.encoder) == (("residual_256",), "conse-lite0-minilm")
+
+
 def test_the_paper_preset_fills_in_what_a_study_does_not_give() -> None:
     study = load_study("demo", ["preset=paper"])
     assert (study.preset, study.generator.init, study.generator.resolution) == ("paper", "taming:imagenet_1024", 256)
