@@ -47,6 +47,8 @@ class Metric:
         return f"{self.title} ({self.limit})" if self.limit else self.title
 
 
+PROMPT_COSINE = Metric("prompt_cosine", "cosine of prompt and photograph")
+"""Read from the ranking of prompts (eq. 1), so that neither rows nor long metrics have it."""
 METRICS: tuple[Metric, ...] = (
     Metric("image_auroc", "image AUROC", column=True, shown=("results", "heat_maps", "by_kind"), objective="oracle"),
     Metric("pixel_auroc", "pixel AUROC", column=True, shown=("results",), objective="oracle"),
@@ -72,6 +74,7 @@ METRICS: tuple[Metric, ...] = (
         shown=("results", "heat_maps"),
         objective="fair",
     ),
+    PROMPT_COSINE,
     Metric("ssim", "SSIM", shown=("results", "image_set")),
     Metric("psnr", "PSNR, dB", is_fraction=False, shown=("results", "image_set")),
     Metric("lpips", "LPIPS", better="lower", is_fraction=False, shown=("results", "image_set")),

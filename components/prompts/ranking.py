@@ -165,8 +165,8 @@ class Ranking(Config):
         return {name: prompt for name, prompt in every.items() if prompt.prompt not in candidates}
 
     @property
-    def prompts(self) -> dict[PromptKind, str]:
-        """The text of each kind of prompt; without a caption there is no prompt of that kind."""
+    def of_kind(self) -> dict[PromptKind, Prompt]:
+        """The prompt of each kind; without a caption there is none of that kind."""
         kinds: dict[PromptKind, Prompt | None] = {
             "best": self.best,
             "only_word": self.only_word,
@@ -174,7 +174,12 @@ class Ranking(Config):
             "worst": self.worst,
             "caption": self.caption,
         }
-        return {kind: prompt.prompt for kind, prompt in kinds.items() if prompt is not None}
+        return {kind: prompt for kind, prompt in kinds.items() if prompt is not None}
+
+    @property
+    def prompts(self) -> dict[PromptKind, str]:
+        """The text of each kind of prompt."""
+        return {kind: prompt.prompt for kind, prompt in self.of_kind.items()}
 
     def prompt(self, kind: PromptKind) -> str:
         """Return the text of the prompt that `kind` names. Raises `BadInput` if the ranking has none of that kind."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
+from goodshot.components.metrics.declared import PROMPT_COSINE
+from goodshot.components.metrics.detection import ALL
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.results.comparison import Comparison, Row, compare
-from goodshot.runner.results.record import ExperimentRecord, read_experiments
+from goodshot.runner.results.record import CellRecord, ExperimentRecord, read_experiments
+from goodshot.runner.stages.prompt import read_ranking
 
 
 @dataclass
@@ -25,8 +28,14 @@ class ExperimentContext:
 
     @cached_property
     def metrics(self) -> dict[str, dict[tuple[str, str], float]]:
-        """The long metrics: fingerprint → (subset, metric) → value."""
-        return self.studies[0].output.metrics
+        """The long metrics, and the cosine of each row's prompt: fingerprint → (subset, metric) → value."""
+        values = dict(self.studies[0].output.metrics)
+        for study in self.studies:
+            for cell in study.cells:
+                if (cosine := _prompt_cosine(study, cell)) is not None:
+                    own = values.get(cell.fingerprint, {})
+                    values[cell.fingerprint] = {**own, (ALL, PROMPT_COSINE.name): cosine}
+        return values
 
     @cached_property
     def comparisons(self) -> Sequence[Comparison]:
@@ -42,6 +51,15 @@ def read_experiment_contexts(studies: Sequence[StudyContext]) -> list[Experiment
         if own:
             found.append(ExperimentContext(record, own))
     return found
+
+
+def _prompt_cosine(study: StudyContext, cell: CellRecord) -> float | None:
+    """The cosine of a row's prompt with its photograph (eq. 1), read from the store; None without a prompt."""
+    kind = study.row(cell)["prompt_kind"]
+    if cell.prompt is None or kind is None:
+        return None
+    ranking = study.read(f"prompts of {cell.category}", partial(read_ranking, study.output.store, cell.prompt))
+    return None if ranking is None else ranking.of_kind[kind].cosine
 
 
 def _shown(study: StudyContext) -> list[Row]:

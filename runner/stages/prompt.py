@@ -18,6 +18,7 @@ from goodshot.runner.store.artifacts import Store, arrays_bytes
 
 if TYPE_CHECKING:
     from goodshot.components.encoders import Encoder
+    from goodshot.components.prompts import Ranking
 
 RANKING = "ranking.json"
 EMBEDDINGS = "embeddings.safetensors"
@@ -77,6 +78,13 @@ class PromptStage(Stage):
         seconds = time.perf_counter() - began
         context.store.put(self.key, files, {"prompts": prompts, "seconds": seconds})
         context.measured(f"prompt|{self.encoder}", seconds, 1)
+
+
+def read_ranking(store: Store, prompt: str) -> Ranking:
+    """The ranking that the prompt stage with the key ``prompt`` committed."""
+    from goodshot.components.prompts import Ranking
+
+    return Ranking.from_json(store.get(prompt).read(RANKING))
 
 
 def text_embedding(store: Store, prompt: str, prompt_kind: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
 from goodshot.runner.results.record import CellRecord
+from goodshot.runner.stages.prompt import read_ranking
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
 # The colours of the highlighted prompts, by the names that rankings give them; all other prompts are grey.
@@ -62,7 +63,7 @@ class Prompts(Section):
 
 
 def _view(study: StudyContext, cell: CellRecord) -> PromptView:
-    ranking = Ranking.from_json(study.output.store.get(str(cell.prompt)).read("ranking.json"))
+    ranking = read_ranking(study.output.store, str(cell.prompt))
     return PromptView(cell.category, support_label(study.row(cell)), ranking)
 
 
