@@ -17,6 +17,7 @@ COMMANDS = (
     studies.sweep,
     studies.plan,
     studies.report,
+    studies.compare,
     studies.verify,
     studies.studies,
     images.generate,

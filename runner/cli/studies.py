@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -149,6 +149,47 @@ def report(
     from goodshot.runner.run.options import Options
 
     typer.echo(write_report(Options(out, store)))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="OUT1")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="OUT2")],
+    json: Annotated[str | None, typer.Option(help="File for all differences.", metavar="FILE")] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 1 if a result differs beyond its interval, or one cell has different numbers.",
+        ),
+    ] = False,
+) -> None:
+    """Show how two outputs differ: in configuration, in cells, and in results by more than their interval."""
+    from goodshot.runner.console.differences import print_differences
+    from goodshot.runner.differences import differences_between
+
+    found = differences_between(first, second)
+    print_differences(stdout(), found)
+    if json:
+        _write_json(json, found.as_json())
+    if strict and (found.beyond or found.contradictions):
+        raise GoodshotError(
+            f"{len(found.beyond)} results differ beyond their interval, and {len(found.contradictions)} cells with one "
+            "fingerprint have different numbers, as listed above"
+        )
+
+
+def _write_json(file: str, values: Mapping[str, Any]) -> None:
+    import json
+    from pathlib import Path
+
+    from goodshot.runner.store.files import Files, absolute
+
+    path = Path(file).expanduser()
+    if path.is_dir():
+        raise BadInput(f"--json {file}: is a folder; give a file's name")
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    Files(absolute(str(path.parent))).write(path.name, f"{text}\n".encode())
+    typer.echo(f"written: {path}")
 
 
 def verify(

@@ -52,7 +52,7 @@ def read(
 
     if metrics and table != "results":
         raise BadInput(f"results.read: metrics=True joins columns to the rows of 'results'; leave it out for {table!r}")
-    frames = [_read_one(_opened(each), table, metrics) for each in (out, *more)]
+    frames = [_read_one(opened(each), table, metrics) for each in (out, *more)]
     if not more:
         return frames[0]
     for each, frame in zip((out, *more), frames, strict=True):
@@ -88,11 +88,11 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _opened(out: str | os.PathLike[str]) -> Results:
-    """The results below ``out``, with the columns that only another version of goodshot, or another arm, knows.
+def opened(out: str | os.PathLike[str]) -> Results:
+    """The results below an output, with the columns that only another version of goodshot, or another arm, knows.
 
     Raises:
-        BadInput: there are none.
+        BadInput: ``out`` does not exist, or is no output of goodshot.
     """
     results = Results(absolute(os.fspath(out)))
     files = results.files
