@@ -69,12 +69,13 @@ def _flat(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _made_with(rows: Iterable[Row]) -> dict[str, str]:
     """Return what the rows were computed with: each name with its values, such as ``torch`` → ``2.11 and 2.12``."""
     found: dict[str, set[str]] = {}
-    for row in rows:
-        versions = json.loads(row["versions"]) if row["versions"] else {}
-        for name, value in ({name: row[name] for name in MADE_WITH} | versions).items():
+    distinct = {tuple(row[name] for name in ("versions", *MADE_WITH)) for row in rows}
+    for versions, *values in distinct:
+        named = {**dict(zip(MADE_WITH, values, strict=True)), **(json.loads(versions) if versions else {})}
+        for name, value in named.items():
             if value not in (None, ""):
                 found.setdefault(name, set()).add(str(value))
-    return {name: " and ".join(sorted(values)) for name, values in found.items()}
+    return {name: " and ".join(sorted(found[name])) for name in sorted(found)}
 
 
 def _photographs(first: Output, second: Output, pairs: Sequence[Pair]) -> Iterator[Setting]:

@@ -71,7 +71,7 @@ def differences_between(first: str, second: str) -> Differences:
         names=(a.name, b.name),
         settings=settings_that_differ(a, b, found.pairs),
         matching=found,
-        results=lines(a, b, found.pairs),
+        results=lines(a, b, found),
         contradictions=contradictions(a, b),
         notes=_notes(a, b, found),
     )

@@ -11,10 +11,12 @@ from goodshot.runner.results.comparison import Row, subject_of, variant_columns
 MATCHED = ("dataset", "category", "shots", "arm", "support_seed", "seed")
 """The columns in which the two rows of a pair are always equal."""
 SUBJECT = "measured with"
-"""The column that :func:`described` adds: detector and kind of cell."""
+"""The name in a description for detector and kind of cell."""
 
 Key = tuple[Any, ...]
 Pair = tuple[Row, Row]
+Descriptions = Mapping[str, Mapping[str, Any]]
+"""Fingerprint → the columns that describe the variant of a row and what it was measured with."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Matching:
     pairs: (row of the first, row of the second).
     only_first, only_second: rows without a counterpart.
     ambiguous: rows that have several possible counterparts, because the outputs vary something that no column names.
+    described: the description of each row of the first and of the second output, by fingerprint.
     """
 
     pairs: Sequence[Pair]
     only_first: Sequence[Row]
     only_second: Sequence[Row]
     ambiguous: Sequence[Row]
+    described: tuple[Descriptions, Descriptions]
 
 
 def match(first: Mapping[str, Row], second: Mapping[str, Row]) -> Matching:
@@ -40,8 +44,12 @@ def match(first: Mapping[str, Row], second: Mapping[str, Row]) -> Matching:
     one value in each output is a difference of configuration, and what it does to the results is what is asked for.
     """
     same = [(row, second[fingerprint]) for fingerprint, row in first.items() if fingerprint in second]
-    columns = _distinguishing(first.values(), second.values())
-    by_key = [_grouped(rows, columns) for rows in (_without(first, second), _without(second, first))]
+    described = _described(first), _described(second)
+    columns = _distinguishing(zip((first, second), described, strict=True))
+    by_key = [
+        _grouped(_without(rows, others), own, columns)
+        for rows, others, own in ((first, second, described[0]), (second, first, described[1]))
+    ]
     pairs, only_first, only_second, ambiguous = list(same), [], [], []
     for key in dict.fromkeys([*by_key[0], *by_key[1]]):
         a, b = (rows.get(key, []) for rows in by_key)
@@ -52,32 +60,36 @@ def match(first: Mapping[str, Row], second: Mapping[str, Row]) -> Matching:
         else:
             only_first += a
             only_second += b
-    return Matching(pairs, only_first, only_second, ambiguous)
+    return Matching(pairs, only_first, only_second, ambiguous, described)
 
 
-def described(row: Row) -> dict[str, Any]:
-    """The columns that describe the variant of a row and what it was measured with."""
+def _described(rows: Mapping[str, Row]) -> Descriptions:
     names = ("image_size", "oracle", *(name for name in variant_columns() if name != "arm"))
-    return {SUBJECT: subject_of(row), **{name: row[name] for name in names}}
-
-
-def _distinguishing(first: Iterable[Row], second: Iterable[Row]) -> dict[str, tuple[str, ...]]:
-    """Return for each arm the described columns of which one of the outputs has several values."""
-    values: dict[str, dict[str, list[set[Any]]]] = {}
-    for index, rows in enumerate((first, second)):
-        for row in rows:
-            of_arm = values.setdefault(row["arm"], {})
-            for name, value in described(row).items():
-                of_arm.setdefault(name, [set(), set()])[index].add(value)
     return {
-        arm: tuple(name for name, sets in of_arm.items() if max(map(len, sets)) > 1) for arm, of_arm in values.items()
+        fingerprint: {SUBJECT: subject_of(row), **{name: row[name] for name in names}}
+        for fingerprint, row in rows.items()
     }
 
 
-def _grouped(rows: Iterable[Row], columns: Mapping[str, Sequence[str]]) -> dict[Key, list[Row]]:
+def _distinguishing(outputs: Iterable[tuple[Mapping[str, Row], Descriptions]]) -> dict[str, tuple[str, ...]]:
+    """Return for each arm the described columns of which one of the outputs has several values."""
+    found: dict[str, set[str]] = {}
+    for rows, descriptions in outputs:
+        seen: dict[tuple[str, str], Any] = {}
+        for fingerprint, row in rows.items():
+            several = found.setdefault(row["arm"], set())
+            for name, value in descriptions[fingerprint].items():
+                if seen.setdefault((row["arm"], name), value) != value:
+                    several.add(name)
+    return {arm: tuple(sorted(names)) for arm, names in found.items()}
+
+
+def _grouped(
+    rows: Iterable[Row], descriptions: Descriptions, columns: Mapping[str, Sequence[str]]
+) -> dict[Key, list[Row]]:
     groups: dict[Key, list[Row]] = {}
     for row in rows:
-        own = described(row)
+        own = descriptions[row["fingerprint"]]
         key = (*(row[name] for name in MATCHED), *(own[name] for name in columns[row["arm"]]))
         groups.setdefault(key, []).append(row)
     return groups

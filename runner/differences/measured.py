@@ -13,7 +13,7 @@ from goodshot.components.metrics import declared
 from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.detection import ALL, IMAGE_SET
 from goodshot.components.metrics.summary import PairedDifference, mean_std, paired_difference
-from goodshot.runner.differences.matching import SUBJECT, Pair, described
+from goodshot.runner.differences.matching import SUBJECT, Matching, Pair
 from goodshot.runner.differences.outputs import Output
 from goodshot.runner.results.comparison import Row, leading_metric
 
@@ -59,11 +59,12 @@ class Line:
         return self.difference.low > 0 or self.difference.high < 0
 
 
-def lines(first: Output, second: Output, pairs: Sequence[Pair]) -> list[Line]:
+def lines(first: Output, second: Output, matching: Matching) -> list[Line]:
     """Compare each metric of each variant over all categories and, if there are several, in each category."""
+    pairs = matching.pairs
     values = _values(first, [a for a, _ in pairs]), _values(second, [b for _, b in pairs])
     found: list[Line] = []
-    for variant, own in _variants(pairs).items():
+    for variant, own in _variants(matching).items():
         categories: dict[str, list[Pair]] = {}
         for pair in own:
             categories.setdefault(pair[0]["category"], []).append(pair)
@@ -73,27 +74,28 @@ def lines(first: Output, second: Output, pairs: Sequence[Pair]) -> list[Line]:
     return found
 
 
-def _variants(pairs: Sequence[Pair]) -> dict[Variant, list[Pair]]:
-    descriptions = [(described(a), described(b)) for a, b in pairs]
-    named = _named(pairs, descriptions)
+def _variants(matching: Matching) -> dict[Variant, list[Pair]]:
+    named = _named(matching)
     variants: dict[Variant, list[Pair]] = {}
-    for (a, b), (one, other) in zip(pairs, descriptions, strict=True):
+    for a, b in matching.pairs:
+        one, other = (own[row["fingerprint"]] for own, row in zip(matching.described, (a, b), strict=True))
         columns = (f"{name}={_both(one[name], other[name])}" for name in named[a["arm"]])
         subject, label = _both(one[SUBJECT], other[SUBJECT]), " ".join([a["arm"], *columns])
         variants.setdefault(Variant(a["dataset"], a["shots"], subject, label), []).append((a, b))
     return variants
 
 
-def _named(pairs: Sequence[Pair], descriptions: Sequence[tuple[Row, Row]]) -> dict[str, list[str]]:
-    """Return for each arm the columns to name in labels: those with several values."""
-    values: dict[str, dict[str, set[Any]]] = {}
-    for (row, _), both in zip(pairs, descriptions, strict=True):
-        of_arm = values.setdefault(row["arm"], {})
-        for description in both:
-            for name in description.keys() - {SUBJECT}:
-                of_arm.setdefault(name, set()).add(description[name])
-    order = [*described(pairs[0][0])] if pairs else []
-    return {arm: [name for name in order if len(of_arm.get(name, ())) > 1] for arm, of_arm in values.items()}
+def _named(matching: Matching) -> dict[str, list[str]]:
+    """Return for each arm the columns to name in labels: those of which its pairs have several values."""
+    seen: dict[str, dict[str, Any]] = {}
+    several: dict[str, dict[str, None]] = {}
+    for pair in matching.pairs:
+        arm = pair[0]["arm"]
+        for row, descriptions in zip(pair, matching.described, strict=True):
+            own = descriptions[row["fingerprint"]]
+            first = seen.setdefault(arm, dict(own))
+            several.setdefault(arm, {}).update((name, None) for name in own if first[name] != own[name])
+    return {arm: [name for name in first if name in several[arm] and name != SUBJECT] for arm, first in seen.items()}
 
 
 def _both(first: Any, second: Any) -> str:
@@ -103,17 +105,16 @@ def _both(first: Any, second: Any) -> str:
 
 def _lines(variant: Variant, pairs: Sequence[Pair], first: Values, second: Values) -> Iterator[Line]:
     leading = leading_metric([row for pair in pairs for row in pair])
+    measured = [(first[a["fingerprint"]], second[b["fingerprint"]]) for a, b in pairs]
+    names = {name for own, _ in measured for name in own}
     for metric in sorted(declared.METRICS, key=lambda metric: metric != leading):
-        values: tuple[dict[Any, float], dict[Any, float]] = ({}, {})
-        for a, b in pairs:
-            unit = a["category"], a["support_seed"], a["seed"]
-            one, other = first[a["fingerprint"]].get(metric.name), second[b["fingerprint"]].get(metric.name)
-            if one is not None and other is not None:
-                values[0][unit], values[1][unit] = one, other
-        if values[0]:
-            means = [mean_std(each.values()).mean for each in values]
-            difference = paired_difference(values[1], values[0])
-            yield Line(variant, metric, means[0], means[1], difference, metric == leading)
+        name = metric.name
+        both = [(a[name], b[name]) for a, b in measured if name in a and name in b] if name in names else []
+        if both:
+            of_first, of_second = (dict(enumerate(values)) for values in zip(*both, strict=True))
+            difference = paired_difference(of_second, of_first)
+            means = mean_std(of_first.values()).mean, mean_std(of_second.values()).mean
+            yield Line(variant, metric, *means, difference, metric == leading)
 
 
 def _values(output: Output, rows: Sequence[Row]) -> Values:
