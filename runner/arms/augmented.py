@@ -27,6 +27,7 @@ class Augmented(Arm):
     name = label = "augmented"
     colour = "#E69F00"
     is_baseline = True
+    in_words = "plain augmentation"
     point_fields = paired_by = ("copies",)
     searched = frozenset({"copies", "augmentation", "post_augment", "detectors"})
     images_are = "augmented"

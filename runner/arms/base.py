@@ -151,6 +151,8 @@ class Arm(ABC):
     """The other columns by which its variants differ, each with its default, which labels omit."""
     searched: ClassVar[frozenset[str]] = frozenset({"copies", "detectors"})
     """The fields of a study on which its rows depend, so that it can judge a search over them."""
+    in_words: ClassVar[str] = ""
+    """For a baseline: what sentences call it, such as ``plain augmentation``."""
     images_are: ClassVar[str] = "added"
     """The adjective for its images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}

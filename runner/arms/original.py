@@ -14,6 +14,7 @@ class Original(Arm):
     name = label = "original"
     colour = "#0072B2"
     is_baseline = True
+    in_words = "the originals alone"
     searched = frozenset({"detectors"})
 
     def variants(self, study: Declaration) -> Iterator[Variant]:

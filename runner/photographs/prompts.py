@@ -6,7 +6,6 @@ Without photographs no encoder is loaded. Look-ups and embeddings are cached (`g
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -153,10 +152,11 @@ def write_files(ranking: Ranking, title: str, json: Path | None, chart: Path | N
     if json is not None:
         _write(json, ranking.to_json().encode())
     if chart is not None:
+        from goodshot.runner.report.charts import drawn_as
         from goodshot.runner.report.sections.prompts import PromptView, prompt_ranking
 
-        uri = prompt_ranking(PromptView(ranking.object_name, title, ranking))
-        _write(chart, base64.b64decode(uri.partition(",")[2]))
+        drawn = prompt_ranking(PromptView(ranking.object_name, title, ranking))
+        _write(chart, drawn_as(drawn.specification, "svg"))
 
 
 def _write(path: Path, content: bytes) -> None:

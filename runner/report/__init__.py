@@ -1,9 +1,10 @@
 """One self-contained HTML page of the studies' results.
 
-``page`` writes the page · ``sections`` has a file for each section of a study's report, listed in ``SECTIONS`` ·
+``page`` writes the page · ``sections`` has a file for each section of a study's report, listed in ``SECTIONS``, which
+returns ``blocks`` of plain data · ``rendering`` turns blocks into HTML with the templates and scripts in ``html`` ·
+``charts`` and ``pictures`` hold the style of charts and pictures · ``rows`` embeds the rows behind the numbers ·
 ``context`` reads ``--out`` and the store for the sections · ``provenance`` collects where the numbers come from ·
-``summary`` describes a study in one sentence · ``drawing`` holds the style of the figures · ``readme`` draws the
-picture of the README.
+``readme`` draws the picture of the README.
 """
 
 from goodshot.runner.report.page import write_report

@@ -7,7 +7,9 @@ same charts as PDF, PNG and SVG (``runner/export/``). So a number can never diff
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +21,14 @@ class Value:
     number: the number itself, by which the column is sorted and which CSV files contain; None if it is undefined.
     text: how it is shown, for example ``0.737 ± 0.005``.
     rows: the fingerprints of the rows of results that it was computed from.
+    metric: what was read of these rows: a column of ``results/``, or ``subset/metric`` of ``metrics/``.
     tone: whether it is good or bad news, which the page shows by colour beside the text; empty for neither.
     """
 
     number: float | None
     text: str
     rows: tuple[str, ...] = ()
+    metric: str = ""
     tone: Literal["", "gain", "harm"] = ""
 
 
@@ -51,6 +55,7 @@ class Table:
 
     lines: for each line one cell per column.
     notes: sentences below the table.
+    marked: the indexes of lines that stand out, such as the chosen point's.
     folded: whether the page shows it only on demand, because there may be many.
     """
 
@@ -59,6 +64,7 @@ class Table:
     columns: Sequence[Column]
     lines: Sequence[Sequence[TableCell]]
     notes: Sequence[str] = ()
+    marked: Collection[int] = ()
     folded: bool = False
 
 
@@ -122,3 +128,18 @@ class Text:
 
 
 Block = Text | Table | Chart | Gallery
+
+
+def block_name(*parts: str) -> str:
+    """Return a name in snake case for a block, from texts such as a section's name and a category.
+
+    A text that snake case cannot hold gets a short hash, so that different texts give different names.
+    """
+    return "_".join(_snake_case(part) for part in parts if part)
+
+
+def _snake_case(text: str) -> str:
+    snake = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    if snake == text.replace(" ", "_") and len(snake) <= 40:
+        return snake
+    return f"{snake[:40]}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"

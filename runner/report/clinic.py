@@ -6,22 +6,19 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image
 
 from goodshot.components.data.checking import Checked
 from goodshot.components.data.images import decode_mask, decode_rgb
 from goodshot.runner.console.clinic import facts, verdict
 from goodshot.runner.data.clinic import Examined
-from goodshot.runner.report.drawing import OUTLINE, data_uri
+from goodshot.runner.report.pictures import OUTLINE, data_uri, edge
 from goodshot.runner.report.templates import render
 
 SHOWN = 8
 """Photographs that are shown of each defect type."""
 SIDE = 236
 """The longer side of a photograph on the page, in pixels; it is drawn at half of it, for dense screens."""
-EDGE = 2
-"""The width of a mask's outline, in these pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +51,7 @@ def _picture(checked: Checked) -> str:
     photograph.thumbnail((SIDE, SIDE))
     for mask in sample.masks:
         marked = decode_mask(mask.path.read_bytes(), None, mask.defect_id, mask.orientation)
-        photograph.paste(OUTLINE, mask=_edge(marked, photograph.size))
+        photograph.paste(OUTLINE, mask=edge(marked, photograph.size))
     encoded = io.BytesIO()
     photograph.save(encoded, "WEBP", quality=85)
     return data_uri(encoded.getvalue(), "webp")
-
-
-def _edge(marked: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """The pixels around a mask bool (H, W) at another size, as an image of 0 and 255. A thin defect has an edge too."""
-    shares = Image.fromarray(marked.astype(np.float32)).resize(size, Image.Resampling.BOX)
-    touched = Image.fromarray((np.asarray(shares) > 0).astype(np.uint8) * 255)
-    return ImageChops.subtract(touched.filter(ImageFilter.MaxFilter(2 * EDGE + 1)), touched)

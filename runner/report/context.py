@@ -27,7 +27,7 @@ from goodshot.runner.study.search import is_search
 T = TypeVar("T")
 
 
-@dataclass
+@dataclass(eq=False)
 class Output:
     """One ``--out`` and its store, which all studies of a page share.
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from goodshot.runner.named import experiment_names
 from goodshot.runner.report import sections
+from goodshot.runner.report.charts import CONFIG, drawing_script
 from goodshot.runner.report.context import StudyContext, read_studies
 from goodshot.runner.report.provenance import provenance
+from goodshot.runner.report.rendering import Renderer, script_json
 from goodshot.runner.report.sections import Section
 from goodshot.runner.report.summary import summary
 from goodshot.runner.report.templates import render
@@ -23,31 +25,40 @@ def write_report(options: Options) -> str:
     """Write ``OUT/report.html`` and return its location. Raises :class:`BadInput` if OUT holds no study."""
     studies = read_studies(options)
     results = studies[0].output.results
+    renderer = Renderer()
+    shown = [_study(study, renderer) for study in studies]
     html = render(
         "page.html.j2",
-        studies=[_study(study) for study in studies],
+        studies=shown,
         failures=[_failure(row) for row in results.read("failures").to_pylist()],
         provenance=provenance(studies),
+        rows=script_json(renderer.rows.as_json()),
+        config=script_json(CONFIG) if renderer.has_charts else "",
+        drawing_script=drawing_script() if renderer.has_charts else "",
     )
     results.files.write(PAGE, html.encode())
     return results.files.where(PAGE)
 
 
-def _study(study: StudyContext) -> dict[str, Any]:
+def _study(study: StudyContext, renderer: Renderer) -> dict[str, Any]:
     """Return the values of one study for the page's template.
 
-    Sections are gathered in page order, because only the first one that shows a picture includes it.
+    Sections are rendered in page order, because only the first one that shows a picture includes it.
     """
+    renderer.rows.of(study.output)
     parts = []
-    for section in (*sections.SECTIONS, *_experiment_sections(study)) if study.rows else ():
-        shown = section.gather(study)
-        if shown is not None:
-            parts.append(section.html(study, shown))
+    for section in study_sections(study):
+        if html := renderer.html(section.blocks(study)):
+            parts.append({"name": section.name, "title": section.title, "html": html})
     return {"context": study, "summary": summary(study), "parts": parts, "yaml": to_yaml(study.study)}
 
 
-def _experiment_sections(study: StudyContext) -> Iterator[Section[Any]]:
-    """Yield the sections of the experiments that the study belongs to, as far as this version has these experiments."""
+def study_sections(study: StudyContext) -> Iterator[Section]:
+    """Yield the sections of every report, then those of the experiments that the study belongs to.
+
+    An experiment that this version does not have adds none.
+    """
+    yield from sections.SECTIONS
     known = experiment_names()
     for record in read_experiments(study.output.results):
         if study.study.name in record.studies and record.name in known:

@@ -1,174 +1,189 @@
-"""The charts of a search as SVG data URIs: the objective by field, by the order of the trials, and by L."""
+"""The charts of a search: the objective by each field, by the order of the trials, and by L."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+import altair as alt
 
 from goodshot.runner.declaration.search import Range
-from goodshot.runner.report.drawing import GREY, RC, VERMILLION, svg
-from goodshot.runner.report.points import SYMBOLS, Tried, value_text
+from goodshot.runner.report.blocks import Chart, block_name
+from goodshot.runner.report.charts import GREY, VERMILLION, chart, data
+from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
 from goodshot.runner.results.trials import TrialRecord
 from goodshot.runner.study.search import space_of
 
-PANELS = 4
-"""Panels in one row of a figure."""
 MOST_CATEGORIES = 8
 """Up to this many listed numbers are categories, evenly spaced on the axis; more have a numeric axis."""
 MANY = 300
-"""A chart of more trials is drawn as pixels, because their vector shapes would be most of the page's size."""
+"""With more trials, dots and lines are thin."""
+DRAWN_TRIALS = 1000
+"""A chart shows at most this many trials: the best half of them, and as many of the others, evenly spaced."""
 CHOSEN = VERMILLION
-SPREAD = 0.12
-"""The largest horizontal shift between dots of one category, in units of the axis."""
 
 
-def by_field(tried: Tried) -> str:
-    """Draw the objective of every trial by each field that varies, in one panel for each field."""
-    fields = tried.drawn
-    rows, columns = math.ceil(len(fields) / PANELS), min(len(fields), PANELS)
-    with mpl.rc_context(RC):
-        engine = ConstrainedLayoutEngine(hspace=0.08)
-        figure = Figure(figsize=(2.7 * columns + 0.5, 2.7 * rows), layout=engine, dpi=120)
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes, field in zip(panels.flat, fields, strict=False):
-            _dots(axes, tried, _x_positions(axes, tried, field))
-            axes.set_xlabel(_axis_label(field), fontsize=9)
-        for axes in panels.flat[len(fields) :]:
-            axes.set_axis_off()
-        for axes in panels[:, 0]:
-            axes.set_ylabel(tried.study.objective)
-        return svg(figure)
+def by_field(tried: Tried) -> Iterator[Chart]:
+    """Draw the objective of every trial by each field that varies, a chart for each field."""
+    limits = _limits(tried)
+    for field in tried.drawn:
+        x, rows = _x_axis(tried, field)
+        shift = {"xOffset": alt.XOffset("shift:Q", scale=alt.Scale(domain=[-6, 6]))} if "shift" in rows[0] else {}
+        drawn = _dots(tried, x, limits, **shift).properties(width=230, height=200)
+        yield Chart(
+            name=block_name("search by", field),
+            title=_axis_label(field),
+            specification=chart(drawn, trials=rows),
+            description=f"Dot plot: {tried.study.objective} of every trial by {field}",
+        )
 
 
-def by_order(tried: Tried) -> str:
+def by_order(tried: Tried) -> Chart:
     """Draw the objective of every trial by the trial's number, and the best value so far."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
-        axes = figure.subplots()
-        numbers = list(range(1, len(tried.trials) + 1))
-        values = [trial.best.value if trial.best else -math.inf for trial in tried.trials]
-        best = [value if math.isfinite(value) else math.nan for value in accumulate(values, max)]
-        margin = 0.5 + 0.01 * len(numbers)
-        extended = [*numbers, numbers[-1] + margin]
-        axes.step(extended, [*best, best[-1]], where="post", color="#555555", label="best so far")
-        _dots(axes, tried, [float(number) for number in numbers])
-        axes.set(title="In the order of their start", xlabel="trial", ylabel=tried.study.objective)
-        axes.set_xlim(1 - margin, len(numbers) + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-        return svg(figure)
+    values = [trial.best.value if trial.best else -math.inf for trial in tried.trials]
+    best = [{"number": i, "best": v} for i, v in enumerate(accumulate(values, max), start=1) if math.isfinite(v)]
+    x = alt.X("number:Q", title="trial", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False))
+    y = alt.Y("best:Q", title=tried.study.objective, scale=_scale(_limits(tried)))
+    steps = alt.Chart(data("best")).mark_line(interpolate="step-after", color=GREY).encode(x=x, y=y)
+    drawn = alt.layer(steps, *_dots(tried, x, _limits(tried)).layer).properties(width=400, height=220)
+    return Chart(
+        name="search_by_order",
+        title="In the order of their start",
+        specification=chart(drawn, trials=[row for _, row in _rows(tried)], best=_changes(best)),
+        description=(
+            f"Dot plot: {tried.study.objective} of every trial in the order of their start, and the best so far"
+        ),
+        notes=["The line is the best value so far."],
+    )
 
 
-def by_length(tried: Tried) -> str:
+def _changes(best: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the trials at which the best value changes, and the last one."""
+    changed = [row for i, row in enumerate(best) if i == 0 or row["best"] != best[i - 1]["best"]]
+    return [*changed, *best[-1:]]
+
+
+def by_length(tried: Tried) -> Chart:
     """Draw the objective that each trial reported over L; the line of a trial that was stopped ends early."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(5.4, 3.0), layout="constrained", dpi=120)
-        axes = figure.subplots()
-        for trial in tried.trials:
-            _line(axes, tried, trial)
-        axes.set(title="By L", xlabel="iterations L", ylabel=tried.study.objective)
-        _length_ticks(axes, sorted(tried.study.iterations))
-        return svg(figure)
+    lengths = sorted(tried.study.iterations)
+    # Such L usually grow by a factor.
+    scale = alt.Scale(type="log") if lengths[-1] >= 4 * lengths[0] else alt.Scale(zero=False)
+    shown = lengths[:: math.ceil(len(lengths) / MOST_CATEGORIES)]
+    states = alt.Scale(domain=["chosen", "complete", "other"], range=[CHOSEN, tried.study.judged_arm.colour, GREY])
+    base = alt.Chart(data("reports")).encode(
+        x=alt.X("iterations:Q", title="iterations L", scale=scale, axis=alt.Axis(values=list(shown), format="d")),
+        y=alt.Y("value:Q", title=tried.study.objective, scale=alt.Scale(zero=False)),
+        color=alt.Color("state:N", scale=states, legend=None),
+        detail="number:O",
+    )
+    width = 1.2 if len(tried.trials) <= MANY else 0.5
+    drawn = alt.layer(
+        base.mark_line(strokeWidth=width, opacity=0.8),
+        base.transform_filter("datum.state == 'chosen'").mark_line(strokeWidth=3),
+        base.transform_filter("datum.last").mark_circle(size=30 * width, opacity=1),
+    ).properties(width=400, height=220)
+    return Chart(
+        name="search_by_length",
+        title="By L",
+        specification=chart(drawn, reports=list(_reports(tried))),
+        description=f"Line chart: {tried.study.objective} that every trial reported over L",
+    )
 
 
-def _line(axes: Axes, tried: Tried, trial: TrialRecord) -> None:
-    reports = [report for report in trial.reports if math.isfinite(report.value)]
-    if not reports:
-        return
-    is_chosen, is_complete = trial == tried.chosen, trial.state == "complete"
-    arm_colour = tried.study.judged_arm.colour
-    colour, order = (CHOSEN, 3) if is_chosen else (arm_colour if is_complete else GREY, 2)
-    lengths, values = [report.iterations for report in reports], [report.value for report in reports]
-    width = 2 if is_chosen else 1 if len(tried.trials) <= MANY else 0.4
-    style: dict[str, Any] = {"zorder": order, "rasterized": len(tried.trials) > MANY}
-    axes.plot(lengths, values, color=colour, linewidth=width, **style)
-    face = colour if is_complete else "white"
-    axes.scatter(lengths[-1:], values[-1:], s=26 * width, facecolors=face, edgecolors=colour, **style)
+def _reports(tried: Tried) -> Iterator[dict[str, Any]]:
+    for number, trial in _drawn(tried):
+        reports = [report for report in trial.reports if math.isfinite(report.value)]
+        state = "chosen" if trial == tried.chosen else "complete" if trial.state == "complete" else "other"
+        for report in reports:
+            row = {"number": number, "iterations": report.iterations, "value": round(report.value, 5), "state": state}
+            yield {**row, "last": True} if report == reports[-1] else row
 
 
-def _length_ticks(axes: Axes, lengths: Sequence[int]) -> None:
-    """Put ticks at the declared L. A wide range has a logarithmic axis, because such L usually grow by a factor."""
-    if lengths[-1] >= 4 * lengths[0]:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-    shown = lengths if len(lengths) <= MOST_CATEGORIES else lengths[:: math.ceil(len(lengths) / MOST_CATEGORIES)]
-    axes.set_xticks(shown, [str(length) for length in shown])
+def _drawn(tried: Tried) -> list[tuple[int, TrialRecord]]:
+    """Return the trials with a value and their numbers, thinned to ``DRAWN_TRIALS``."""
+    numbered = [(number, trial) for number, trial in enumerate(tried.trials, start=1) if trial.best]
+    if len(numbered) <= DRAWN_TRIALS:
+        return numbered
+    ordered = sorted(numbered, key=lambda pair: -pair[1].best.value if pair[1].best else 0.0)
+    best, others = ordered[: DRAWN_TRIALS // 2], ordered[DRAWN_TRIALS // 2 :]
+    step = math.ceil(len(others) / (DRAWN_TRIALS // 2))
+    return sorted([*best, *others[::step]], key=lambda pair: pair[0])
 
 
-def _dots(axes: Axes, tried: Tried, positions: Sequence[float]) -> None:
-    """Draw a dot for each trial with a value: filled if complete, else hollow and grey; a ring marks the chosen one."""
-    many, colour = len(tried.trials) > MANY, tried.study.judged_arm.colour
-    points = [(x, trial, trial.best.value) for x, trial in zip(positions, tried.trials, strict=True) if trial.best]
-    for complete in (False, True):
-        shown = [(x, y) for x, trial, y in points if (trial.state == "complete") == complete]
-        xs, ys = [x for x, _ in shown], [y for _, y in shown]
-        face, edge = (colour, colour) if complete else ("white", GREY)
-        axes.scatter(xs, ys, s=10 if many else 24, facecolors=face, edgecolors=edge, zorder=2, rasterized=many)
-    for x, trial, y in points:
+def _rows(tried: Tried) -> Iterator[tuple[TrialRecord, dict[str, Any]]]:
+    for number, trial in _drawn(tried):
+        row: dict[str, Any] = {"number": number, "value": round(trial.best.value, 5) if trial.best else None}
+        row["point"] = point_text(trial.point)
+        if trial.state == "complete":
+            row["complete"] = 1
         if trial == tried.chosen:
-            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": CHOSEN, "linewidths": 2}
-            axes.scatter(x, y, s=110, zorder=3, clip_on=False, **ring)
+            row["chosen"] = 1
+        yield trial, row
 
 
-def _x_positions(axes: Axes, tried: Tried, field: str) -> list[float]:
-    """Return the x position of each trial, and set the scale and ticks of the axis."""
+def _dots(tried: Tried, x: alt.X, limits: tuple[float, float], **channels: Any) -> Any:
+    """Draw a dot for each trial with a value: filled if complete, else hollow and grey; a ring marks the chosen one."""
+    size, colour = (16 if len(tried.trials) > MANY else 40), tried.study.judged_arm.colour
+    y = alt.Y("value:Q", title=tried.study.objective, scale=_scale(limits))
+    tooltip = [alt.Tooltip("number:Q", title="trial"), alt.Tooltip("value:Q", format=".4f"), alt.Tooltip("point:N")]
+    base = alt.Chart(data("trials")).encode(x=x, y=y, tooltip=tooltip, **channels)
+    return alt.layer(
+        base.transform_filter("!datum.complete").mark_point(size=size, color=GREY, filled=False),
+        base.transform_filter("datum.complete").mark_point(size=size, color=colour, filled=True, opacity=1),
+        base.transform_filter("datum.chosen").mark_point(size=220, color=CHOSEN, filled=False, strokeWidth=2.5),
+    )
+
+
+def _limits(tried: Tried) -> tuple[float, float]:
+    """Return the range of the objective, the same in all charts of a search."""
+    values = [trial.best.value for trial in tried.trials if trial.best]
+    margin = 0.06 * (max(values) - min(values)) or 0.01
+    return min(values) - margin, max(values) + margin
+
+
+def _scale(limits: tuple[float, float]) -> alt.Scale:
+    return alt.Scale(domain=list(limits), nice=False)
+
+
+def _x_axis(tried: Tried, field: str) -> tuple[alt.X, list[dict[str, Any]]]:
+    """Return the axis of a field, and the trials with their place on it."""
     declared = space_of(tried.study)[field]
-    values: list[Any] = [trial.values.get(field) for trial in tried.trials]
+    rows = [{**row, "x": trial.values.get(field)} for trial, row in _rows(tried)]
+    title = _axis_label(field)
     if isinstance(declared, Range):
-        _scale_to_range(axes, declared, whole=all(isinstance(value, int) for value in values))
-        return values
+        whole = all(isinstance(row["x"], int) for row in rows)
+        return alt.X("x:Q", title=title, **_range_axis(declared, whole)), rows
     if _are_numbers(declared) and len(declared) > MOST_CATEGORIES:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        return values
-    categories = sorted(declared) if _are_numbers(declared) else list(declared)
-    labels = [value_text(category) for category in categories]
-    crowded = sum(map(len, labels)) > 26
-    slant: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axes.set_xticks(range(len(labels)), labels, fontsize=8.5, **slant)
-    axes.set_xlim(-0.5, len(labels) - 0.5)
-    return _shifted([categories.index(value) for value in values])
+        return alt.X("x:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)), rows
+    categories = [value_text(v) for v in (sorted(declared) if _are_numbers(declared) else declared)]
+    rows = [{**row, "x": value_text(row["x"])} for row in rows]
+    angle = -30 if sum(map(len, categories)) > 26 else 0
+    return alt.X("x:N", title=title, sort=categories, axis=alt.Axis(labelAngle=angle)), _shifted(rows)
 
 
-def _shifted(positions: Sequence[int]) -> list[float]:
+def _shifted(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Shift trials of one category sideways, so that dots of equal values do not cover each other."""
-    counts: dict[int, int] = {}
+    counts: dict[Any, int] = {}
     shifted = []
-    for position in positions:
-        count = counts[position] = counts.get(position, -1) + 1
-        shifted.append(position + SPREAD * ((count + 1) // 2 % 3) / 2 * (-1) ** count)
+    for row in rows:
+        count = counts[row["x"]] = counts.get(row["x"], -1) + 1
+        shifted.append({**row, "shift": (count + 1) // 2 % 3 * (-1) ** count})
     return shifted
 
 
-def _scale_to_range(axes: Axes, declared: Range, whole: bool) -> None:
-    """Show the whole declared range, with few ticks because a panel is narrow; ``whole`` puts them at integers."""
+def _range_axis(declared: Range, whole: bool) -> dict[str, Any]:
+    """Show the whole declared range, with few ticks because the chart is narrow; ``whole`` puts them at integers."""
     if declared.log:
-        axes.set_xscale("log")
-        decades = math.log10(declared.high / declared.low)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades >= 2 else (1.0, 3.0), numticks=6))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         margin = (declared.high / declared.low) ** 0.06
-        axes.set_xlim(declared.low / margin, declared.high * margin)
-        return
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        domain = [declared.low / margin, declared.high * margin]
+        axis = alt.Axis(tickCount=4, format="~g")
+        return {"scale": alt.Scale(type="log", domain=domain, nice=False), "axis": axis}
     margin = 0.06 * (declared.high - declared.low)
-    axes.set_xlim(declared.low - margin, declared.high + margin)
-
-
-def _short(value: float) -> str:
-    """Format a tick's value for a narrow axis: ``0.3``, but ``3e-4``."""
-    if 0.01 <= value < 10_000:
-        return f"{value:g}"
-    digits, _, power = f"{value:.1e}".partition("e")
-    return f"{digits.removesuffix('.0')}e{int(power)}"
+    axis = alt.Axis(tickCount=5, **({"tickMinStep": 1, "format": "d"} if whole else {"format": "~g"}))
+    domain = [declared.low - margin, declared.high + margin]
+    return {"scale": alt.Scale(domain=domain, nice=False, zero=False), "axis": axis}
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The templates of the report, and their filters that format numbers."""
+"""The templates of the report."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from goodshot.runner.console.terminal import difference, mean_std_text, record, seeds_note, verdict
 
-
-def render(template: str, **values: Any) -> str:
-    """Render a template below ``runner/report`` as HTML; values are escaped."""
-    return _environment().get_template(template).render(**values)
+def render(template: str, **values: Any) -> Markup:
+    """Render a template of ``runner/report/html`` as HTML; values are escaped."""
+    return Markup(_environment().get_template(template).render(**values))  # noqa: S704 - escaped by the template
 
 
 @cache
 def _environment() -> Environment:
-    loader = PackageLoader("goodshot.runner.report", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"mean_std": mean_std_text, "difference": difference, "seeds": seeds_note}
-    environment.filters |= {"record": record, "verdict": verdict}
+    loader = PackageLoader("goodshot.runner.report", "html")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["sort_key"] = _sort_key
     return environment
+
+
+def _sort_key(number: float) -> str:
+    return f"{number:.6g}"

@@ -33,6 +33,7 @@ class Comparison:
     rows: its row of each support.
     compared: the metric of ``against``; None if the table's rows have none.
     against: for each baseline, by its label, the paired difference of ``compared``.
+    paired: for each of these baselines its rows.
     """
 
     table: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Comparison:
     rows: Mapping[Seed, Row]
     compared: Metric | None
     against: Mapping[str, PairedDifference] = field(default_factory=dict)
+    paired: Mapping[str, Mapping[Seed, Row]] = field(default_factory=dict)
 
     @property
     def arm(self) -> Arm:
@@ -107,7 +109,8 @@ def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
         metric = c.compared
         pairs = [(b.arm.label, b) for arm in _baselines_of(c.arm) for b in there if b.arm == arm and _is_paired(c, b)]
         if metric is not None:
-            c = replace(c, against={n: paired_difference(c.values(metric), b.values(metric)) for n, b in pairs})
+            against = {n: paired_difference(c.values(metric), b.values(metric)) for n, b in pairs}
+            c = replace(c, against=against, paired={n: b.rows for n, b in pairs})
         yield c
 
 

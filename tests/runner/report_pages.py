@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+import re
+from dataclasses import asdict, dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,63 @@ def redeclare(out: Path, name: str, **fields: object) -> None:
     study = validate({**TINY, "dataset": {"name": "demo"}, "support_seeds": [0, 1], "name": name, **fields}, name)
     (out / f"studies/{name}.yaml").write_text(to_yaml(study))
     (out / f"studies/{name}.cells.json").write_bytes((out / "studies/tiny.cells.json").read_bytes())
+
+
+@dataclass
+class ShownTable:
+    """A table of a page: its caption, its headings and the texts of its cells."""
+
+    title: str = ""
+    head: list[str] = field(default_factory=list)
+    lines: list[list[str]] = field(default_factory=list)
+    marked: list[int] = field(default_factory=list)
+
+    def column(self, title: str) -> list[str]:
+        return [line[self.head.index(title)] for line in self.lines]
+
+
+class _Tables(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[ShownTable] = []
+        self.text: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "table":
+            self.found.append(ShownTable())
+        elif tag == "tr" and self.found and self.found[-1].head:
+            self.found[-1].lines.append([])
+            if ("class", "marked") in attrs:
+                self.found[-1].marked.append(len(self.found[-1].lines) - 1)
+        elif tag in ("caption", "th", "td"):
+            self.text = []
+
+    def handle_data(self, data: str) -> None:
+        if self.text is not None:
+            self.text.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.text is None or tag not in ("caption", "th", "td"):
+            return
+        table, text = self.found[-1], "".join(self.text).strip()
+        self.text = None
+        if tag == "caption":
+            table.title = text
+        else:
+            (table.head if tag == "th" else table.lines[-1]).append(text)
+
+
+def tables_of(page: str) -> dict[str, ShownTable]:
+    """The tables of a page by their captions, also those that are folded."""
+    parser = _Tables()
+    parser.feed(without_scripts(page))
+    return {table.title: table for table in parser.found}
+
+
+def without_scripts(page: str) -> str:
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def charts_of(page: str) -> list[str]:
+    """What the charts of a page show, in words."""
+    return re.findall(r'role="img" aria-label="(.*?)"', page)

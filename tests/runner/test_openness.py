@@ -37,6 +37,7 @@ from goodshot.runner.plan.plan import Plan
 from goodshot.runner.plan.pricing import price
 from goodshot.runner.plan.scheduling import Shares
 from goodshot.runner.report import sections, write_report
+from goodshot.runner.report.blocks import Block, Text
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections import Section
 from goodshot.runner.results.results import Results
@@ -169,21 +170,26 @@ def toy_study() -> Study:
     )
 
 
-class ToySection(Section[float]):
+class ToySection(Section):
     """How bright the brightest row is."""
 
-    def gather(self, study: StudyContext) -> float | None:
-        return max((row["brightness"] for row in study.rows if row["brightness"] is not None), default=None)
+    name = "toy"
+    title = "Toy section"
 
-    def html(self, study: StudyContext, shown: float) -> str:
-        return f"<p>Toy section: the brightest row has {shown:.3f}.</p>"
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        values = [row["brightness"] for row in study.rows if row["brightness"] is not None]
+        if values:
+            yield Text(f"The brightest row has {max(values):.3f}.")
 
 
-class OwnSection(ToySection):
+class OwnSection(Section):
     """A section of the toy experiment alone."""
 
-    def html(self, study: StudyContext, shown: float) -> str:
-        return "<p>The experiment's own section.</p>"
+    name = "own"
+    title = "The experiment's own section"
+
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        yield Text("Shown for this experiment alone.")
 
 
 TOY_EXPERIMENT = Experiment(
@@ -266,9 +272,9 @@ def _is_known_everywhere(plan: Plan, rows: Mapping[str, Mapping[str, Any]], resu
     )
     assert list(verify(results, store)) == []
     page = Path(write_report(options).removeprefix("file://")).read_text()
-    for text in ("A toy study", "mirrored", "brightness", "Toy section: the brightest row has 0."):
+    for text in ("A toy study", "mirrored", "brightness", "Toy section", "The brightest row has 0."):
         assert text in page
-    for text in ("The experiment's own section.", "Comparison with published numbers", "nobody's table", "a toy"):
+    for text in ("The experiment's own section", "Comparison with published numbers", "nobody's table", "a toy"):
         assert text.replace("'", "&#39;") in page or text in page
     console = Console(file=io.StringIO(), width=250)
     print_study(console, "A toy study", list(rows.values()))

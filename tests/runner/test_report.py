@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,22 @@ from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from goodshot.runner.report import readme_figure, sections, write_readme_figure, write_report
+from goodshot.runner.report.blocks import Block, Text
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections import Section
 from goodshot.runner.report.sections.prompts import PromptView, listed_prompts
 from goodshot.runner.results.compaction import forget
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options
-from tests.runner.report_pages import page_of, redeclare, write_small_study
+from tests.runner.report_pages import (
+    AUROC,
+    charts_of,
+    page_of,
+    redeclare,
+    tables_of,
+    without_scripts,
+    write_small_study,
+)
 
 
 @pytest.fixture
@@ -40,17 +50,20 @@ def test_the_page_holds_the_numbers_and_the_pictures(out: Path) -> None:
     assert "a report, not a claim" in page
     assert "iteration α = 2 of L = 4" in page
     assert re.search(r"difference from the maps of original: augmented 0\.\d+, generated 0\.\d+\.", page)
-    spread, gallery, maps, curves, prompts = 1, 3, 1, 2, 1
-    assert page.count("data:image/") == 2 * (spread + gallery + maps + curves + prompts)
-    assert page.count("<img") == page.count(" alt=")
+    gallery, maps = 1 + 2, 2 * (1 + len(AUROC))
+    html = without_scripts(page)
+    assert html.count("data:image/") == html.count("<img") == html.count(" alt=") == 2 * (gallery + maps)
+    spread, curves, prompts = 1, 2, 1
+    assert len(charts_of(page)) == 2 * (spread + curves + prompts)
 
 
 def test_it_stands_alone_and_escapes_what_it_is_given(out: Path) -> None:
     page = page_of(out)
-    assert not re.search(r"https?://", page)
-    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
-    assert "<script" not in page
+    assert not re.search(r"https?://", without_scripts(page))
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", without_scripts(page))
     assert "&lt;script&gt;" in page
+    assert "\\u003cscript>" in page  # in the data of a chart
+    assert "<script>alert" not in page
 
 
 def test_substitutes_and_planted_defects_are_named(out: Path) -> None:
@@ -68,7 +81,7 @@ def test_what_is_gone_from_the_store_is_named_and_the_rest_shown(out: Path) -> N
     assert "the store does not hold it" in page
     assert "anomaly maps of brick, original: no artifact maps/brick-0-original" in page
     assert "gallery of coin, support 0" in page
-    assert "by augmented, generated" in page
+    assert "Anomaly maps by augmented, generated" in page
     assert "0.805 ± 0.007" in page
 
 
@@ -92,9 +105,9 @@ def test_a_sweep_shows_heatmaps_its_choice_and_the_shared_steps(out: Path) -> No
     run = {"generator_steps": {"generator/brick-0?encoder=conse": 2, "generator/elsewhere?": 9}, "seconds": 1.0}
     (out / "runs/1.json").write_text(json.dumps(run))
     page = page_of(out)
-    assert "Heatmap: image AUROC, patchcore-lite0" in page
+    assert any("Heatmap: image AUROC, patchcore-lite0" in chart for chart in charts_of(page))
     assert "prefers λ = 1, copies = 2, L = 4" in page
-    assert "<h3>Search</h3>" not in page  # as of an --out from before trials were kept
+    assert ">Search</h3>" not in page  # as of an --out from before trials were kept
     assert "Generator steps: 2 executed" in page
     assert "its own takes 6 (3.0 times as many)" in page
 
@@ -175,16 +188,16 @@ def test_kinds_of_defects_and_further_metrics_have_tables(out: Path) -> None:
     planted = {("planted", "image_auroc"): 0.123, ("planted/stain", "image_auroc"): 0.234}
     add_metrics(out, {**kinds, **planted, ("all", "image_ap"): 0.87, ("all", "pixel_ap"): float("nan")})
     page = page_of(out)
-    tables = re.findall(r"<caption>(.*?)</caption>.*?</table>", page, flags=re.DOTALL)
-    assert tables == [
+    tables = {title: table for title, table in tables_of(page).items() if "patchcore-lite0: " in title}
+    assert list(tables) == [
         f"{category}, patchcore-lite0: {title}"
         for category in ("brick", "coin")
         for title in ("image AUROC by kind of defect", "AU-sPRO (FPR ≤ 0.05) by kind of defect", "further metrics")
     ]
-    heads = re.findall(r"<caption>.*?<thead>(.*?)</thead>", page, flags=re.DOTALL)
-    assert re.findall(r'col">(.*?)</th>', heads[0]) == ["logical anomalies", "structural anomalies", "mean"]
-    assert re.findall(r'col">(.*?)</th>', heads[2]) == ["image AP"]
-    assert "0.665 ± 0.000" in page
+    first, _, further, *_ = tables.values()
+    assert first.head == ["trained on", "logical anomalies", "structural anomalies", "mean"]
+    assert further.head == ["trained on", "image AP"]
+    assert first.column("mean") == ["0.665 ± 0.000"] * 3
     assert "0.234" not in page
 
 
@@ -192,12 +205,11 @@ def test_the_images_added_have_a_table_of_their_own(out: Path) -> None:
     values = {"ssim": 0.912, "psnr": 28.4, "lpips_lite0": 0.31, "is_lite0": 1.2, "diversity_lpips_lite0": float("nan")}
     add_metrics(out, {(IMAGE_SET, metric): value for metric, value in values.items()})
     page = page_of(out)
-    assert re.findall(r"<caption>(.*?)</caption>", page) == [
-        f"{category}, patchcore-lite0: the images added" for category in ("brick", "coin")
-    ]
-    head = re.findall(r"<caption>.*?<thead>(.*?)</thead>", page, flags=re.DOTALL)[0]
-    # The substitutes keep their own names, and what nobody defines has no column.
-    assert re.findall(r'col">(.*?)</th>', head) == ["SSIM", "PSNR, dB", "lpips_lite0", "is_lite0"]
+    tables = {title: table for title, table in tables_of(page).items() if "patchcore-lite0: " in title}
+    assert list(tables) == [f"{category}, patchcore-lite0: the images added" for category in ("brick", "coin")]
+    for table in tables.values():
+        # The substitutes keep their own names, and what nobody defines has no column.
+        assert table.head == ["trained on", "SSIM", "PSNR, dB", "lpips_lite0", "is_lite0"]
 
 
 def test_without_long_metrics_there_are_no_such_tables(out: Path) -> None:
@@ -215,23 +227,23 @@ def test_an_oracle_and_a_development_category_say_so(out: Path) -> None:
     assert "no number of those rows is a fair result" in page
 
 
-class ToySection(Section[str]):
+class ToySection(Section):
     """Which detectors a study's rows are of, and an artifact that nobody made."""
 
-    def gather(self, study: StudyContext) -> str | None:
-        assert study.read("toy picture", lambda: study.output.store.get("toy/gone")) is None
-        return ", ".join(sorted({str(row["detector"]) for row in study.rows}))
+    name = "toy"
+    title = "Toy section"
 
-    def html(self, study: StudyContext, shown: str) -> str:
-        return f"<h3>Toy section of {study.study.name}</h3><p>{shown}</p>"
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        assert study.read("toy picture", lambda: study.output.store.get("toy/gone")) is None
+        yield Text(", ".join(sorted({str(row["detector"]) for row in study.rows})))
 
 
 def test_a_section_is_added_by_its_entry_alone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Toy section" not in page_of(out)
     monkeypatch.setattr(sections, "SECTIONS", (ToySection(), *sections.SECTIONS))
     page = page_of(out)
-    assert "<h3>Toy section of tiny</h3><p>patchcore-lite0</p>" in page
-    assert page.index("Toy section") < page.index("<h3>Results</h3>")
+    assert "<p>patchcore-lite0</p>" in page
+    assert page.index(">Toy section</h3>") < page.index(">Results</h3>")
     assert "<li>toy picture: no artifact toy/gone" in page
 
 
@@ -243,14 +255,13 @@ def test_a_metric_is_added_by_its_entry_alone(out: Path, monkeypatch: pytest.Mon
     toy = Metric("seconds_fit", "toy seconds", better="lower", column=True, shown=("results",))
     monkeypatch.setattr(declared, "METRICS", (toy, *declared.METRICS))
     page = page_of(out)
-    assert '<th scope="col">toy seconds</th>' in page
-    assert page.count("<td>0.625 ± 0.000</td>") == 6
+    assert tables_of(page)["Results of each category"].column("toy seconds") == ["0.625 ± 0.000"] * 6
     # Of it less is better, so no difference is read from it.
     assert "paired difference of image AUROC" in page
 
 
 def test_a_metric_that_no_row_has_is_no_column(out: Path) -> None:
-    assert '<th scope="col">AUPRO</th>' in page_of(out)
+    assert "AUPRO" in tables_of(page_of(out))["Results of each category"].head
     results = Results(str(out))
     for fingerprint, own in results.rows().items():
         results.append(fingerprint, {**own, "aupro": float("nan"), "pixel_auroc": None}, [], [])
@@ -272,12 +283,12 @@ def test_cells_without_a_detector_have_lines_of_their_own(out: Path) -> None:
         cells.append({**cell, "fingerprint": name, "kind": "sharpness", "has_maps": False})
     (out / "studies/tiny.cells.json").write_text(json.dumps(cells))
     page = page_of(out)
-    assert '<td class="text">sharpness</td>' in page
+    assert tables_of(page)["Results of each category"].column("detector").count("sharpness") == 6
     assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs" in page
     assert "generated vs original: +0.000 [+0.000, +0.000] over 4 pairs" in page
     assert "Mean synthetic AUROC of sharpness over 2 categories" in page
     assert "paired difference of image AUROC or synthetic AUROC" in page
-    assert "synthetic AUROC of every support by arm, coin, sharpness" in page
+    assert "Dot plot: synthetic AUROC of every support by arm, coin, sharpness" in charts_of(page)
 
 
 def test_rows_without_any_metric_are_shown_without_numbers(out: Path) -> None:
@@ -286,6 +297,6 @@ def test_rows_without_any_metric_are_shown_without_numbers(out: Path) -> None:
         results.append(fingerprint, {**own, **BLANK, "similarity": None}, [], [])
     page = page_of(out)
     assert "12 of 12 cells finished" in page
-    assert "Mean" not in page.partition("Results of")[0]
-    assert "Dot plot" not in page
+    assert not any(title.startswith("Mean") for title in tables_of(page))
+    assert not any("Dot plot" in chart for chart in charts_of(page))
     assert "mean ± std over 2 supports; fewer than" in page

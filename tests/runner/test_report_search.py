@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import Ledger, Report, State
 from goodshot.runner.study.settings import to_yaml, validate
 from tests.conftest import TINY
-from tests.runner.report_pages import AUROC, page_of, redeclare, write_small_study
+from tests.runner.report_pages import AUROC, charts_of, page_of, redeclare, tables_of, write_small_study
 
 
 @pytest.fixture
@@ -72,34 +71,33 @@ def searched(out: Path) -> Path:
 
 
 def lines(page: str, label: str) -> list[list[str]]:
-    """The texts of a table's cells."""
-    (body,) = re.findall(rf'aria-label="{label}.*?<tbody>(.*?)</tbody>', page, flags=re.DOTALL)
-    found = re.findall(r"<tr.*?>(.*?)</tr>", body, flags=re.DOTALL)
-    return [[re.sub("<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", line, flags=re.DOTALL)] for line in found]
+    """The texts of the cells of the table whose caption begins so."""
+    (table,) = (table for title, table in tables_of(page).items() if title.startswith(label))
+    return table.lines
 
 
 def test_a_search_shows_the_rows_and_pictures_of_the_chosen_point_alone(searched: Path) -> None:
     page = page_of(searched)
     assert "0.805 ± 0.007" in page
-    assert [line[1] for line in lines(page, "Results of")] == ["original", "augmented +2", "generated +2"] * 2
+    assert [line[1] for line in lines(page, "Results")] == ["original", "augmented +2", "generated +2"] * 2
     assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs" in page
     assert "prefers λ = 1, copies = 2, L = 4, generator.learning_rate = 0.0002, variance = estimated" in page
     assert "3 hyperparameter points, 16 of 16 cells finished" in page
     assert "Generated image 2 of coin" in page
-    assert "by original, augmented, generated" in page
+    assert "Anomaly maps by original, augmented, generated" in page
     assert "Line chart: similarity per iteration, coin" in page
     assert "the store does not hold it" not in page  # nothing was wanted of the other points
-    assert "Heatmap" not in page
+    assert not any("Heatmap" in chart for chart in charts_of(page))
 
 
 def test_a_search_lists_its_trials(searched: Path) -> None:
     page = page_of(searched)
-    assert lines(page, "Table of the trials") == [
+    assert lines(page, "The trials of") == [
         ["2", "0.5000", "4", "complete, chosen", "2", "0.0002", "estimated"],
         ["1", "0.3000", "2", "stopped early", "2", "0.005", "unit"],
         ["3", "–", "–", "failed", "3", "0.005", "unit"],
     ]
-    assert page.count('<tr class="chosen">') == 1
+    assert [table.marked for title, table in tables_of(page).items() if title.startswith("The trials")] == [[0]]
     assert "more are not" not in page
 
 
@@ -118,11 +116,12 @@ def test_a_search_says_how_it_chose_and_what_that_took(searched: Path) -> None:
 
 def test_a_search_is_drawn_by_field_by_order_and_by_length(searched: Path) -> None:
     page = page_of(searched)
-    assert "of every trial by copies, generator.learning_rate, variance" in page
-    assert "in the order of their start, and the best so far" in page
-    assert "Line chart: similarity that every trial reported over L" in page
+    charts = charts_of(page)
+    for field in ("copies", "generator.learning_rate", "variance"):
+        assert f"Dot plot: similarity of every trial by {field}" in charts
+    assert "Dot plot: similarity of every trial in the order of their start, and the best so far" in charts
+    assert "Line chart: similarity that every trial reported over L" in charts
     assert "Hollow" in page
-    assert page.count("<img") == page.count(" alt=")
 
 
 def test_a_long_search_shows_its_best_trials(searched: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_long_search_shows_its_best_trials(searched: Path) -> None:
         values = {"vq_weight": 1.0, "copies": 1 + i % 4, "generator.learning_rate": 0.001, "variance": "unit"}
         tried(searched, values, "complete", Report(4, 0.4 + i / 1000, ()))
     page = page_of(searched)
-    assert [line[0] for line in lines(page, "Table of the trials")] == ["2", *(str(n) for n in range(43, 14, -1))]
+    assert [line[0] for line in lines(page, "The trials of")] == ["2", *(str(n) for n in range(43, 14, -1))]
     assert "The best 30 are shown, 13 more are not." in page
 
 
@@ -141,7 +140,7 @@ def test_a_search_without_a_value_names_its_trials_and_compares_nothing(searched
     tried(searched, {"vq_weight": 1.0, "copies": 3, "variance": "<b>"}, "running")
     page = page_of(searched)
     assert "tried 1 of 3 points: 0 complete, 0 failed, 1 not ended. No point" in page
-    assert [line[3] for line in lines(page, "Table of the trials")] == ["not ended"]
+    assert [line[3] for line in lines(page, "The trials of")] == ["not ended"]
     assert "data:image/" not in page
 
 
@@ -158,7 +157,7 @@ def test_a_sweep_with_trials_compares_all_points_and_pictures_the_chosen_one(out
     tried(out, {"vq_weight": 1.0, "copies": 2, "iterations": 4}, "complete", Report(4, 0.5, BEST))
     tried(out, {"vq_weight": 0.3, "copies": 2, "iterations": 4}, "complete", Report(4, 0.4, OTHER))
     page = page_of(out)
-    assert "Heatmap: image AUROC, patchcore-lite0" in page
+    assert any("Heatmap: image AUROC, patchcore-lite0" in chart for chart in charts_of(page))
     assert "prefers λ = 1, copies = 2, L = 4 (similarity 0.500) among 2 points: image AUROC 0.805" in page
     assert "A grid (no scheduler: every point goes to its end) tried 2 points, which differ in vq_weight" in page
     assert "Generated image 2 of coin" in page

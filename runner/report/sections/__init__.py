@@ -1,12 +1,9 @@
 """The sections of a study's report, in the order of the page.
 
-To add one, write a class in a file of its own in this folder and a template next to it, and list it in
-:data:`SECTIONS`.
+To add one, write a class in a file of its own in this folder, and list it in :data:`SECTIONS`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from goodshot.runner.report.sections.anomaly_maps import AnomalyMaps
 from goodshot.runner.report.sections.base import Section
@@ -23,7 +20,7 @@ from goodshot.runner.report.sections.supports import Supports
 
 __all__ = ["SECTIONS", "Section"]
 
-SECTIONS: tuple[Section[Any], ...] = (
+SECTIONS: tuple[Section, ...] = (
     Headline(),
     ResultsTable(),
     Published(),

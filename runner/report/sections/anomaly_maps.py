@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from goodshot.runner.arms import baselines
 from goodshot.runner.console.terminal import shortened
+from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, Text, block_name
 from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.drawing import OUTLINE, PICTURES, bare, outline, webp
+from goodshot.runner.report.pictures import coloured, outlined, photograph, webp
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
 from goodshot.runner.results.comparison import subject_of, variant_label
 from goodshot.runner.results.record import CellRecord
 
@@ -59,26 +57,37 @@ class MapPanel:
         return ", ".join(f"{name} {change:.2g}" for name, change in changes.items() if name != self.baseline)
 
 
-class AnomalyMaps(Section[list[MapPanel]]):
-    """A figure for each category and detector."""
+class AnomalyMaps(Section):
+    """A gallery for each category and detector: the test images, and below each its map by every variant."""
 
-    def gather(self, study: StudyContext) -> list[MapPanel] | None:
-        """Read the maps of cells that kept them; maps that the page already shows are left out."""
-        groups: dict[tuple[str, str], list[CellRecord]] = {}
-        for cell in study.cells_with_shown_images:
-            if cell.has_maps:
-                groups.setdefault((cell.category, subject_of(study.row(cell))), []).append(cell)
-        unshown = [
-            (category, subject, cells)
-            for (category, subject), cells in groups.items()
-            if study.not_yet_shown(cells, lambda cell: f"maps/{cell.fingerprint}")
-        ]
-        panels = (_panel(study, category, subject, cells) for category, subject, cells in unshown)
-        return [panel for panel in panels if panel is not None] or None
+    name = "anomaly_maps"
+    title = "Anomaly maps"
 
-    def html(self, study: StudyContext, shown: list[MapPanel]) -> str:
-        """Render the figures, each with the differences between its maps."""
-        return render("sections/anomaly_maps.html.j2", panels=[(panel, _chart(panel)) for panel in shown])
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the galleries, each with the differences between its maps."""
+        for i, panel in enumerate(map_panels(study)):
+            if i == 0:
+                yield Text(
+                    "The first test image of each kind by name, good ones first; the true defect is outlined. All maps "
+                    "of one category and detector share one colour scale, so arms can be compared; categories cannot.",
+                    "note",
+                )
+            yield _gallery(panel)
+
+
+def map_panels(study: StudyContext) -> list[MapPanel]:
+    """Read the maps of cells that kept them; maps that the page already shows are left out."""
+    groups: dict[tuple[str, str], list[CellRecord]] = {}
+    for cell in study.cells_with_shown_images:
+        if cell.has_maps:
+            groups.setdefault((cell.category, subject_of(study.row(cell))), []).append(cell)
+    unshown = [
+        (category, subject, cells)
+        for (category, subject), cells in groups.items()
+        if study.not_yet_shown(cells, lambda cell: f"maps/{cell.fingerprint}")
+    ]
+    panels = (_panel(study, category, subject, cells) for category, subject, cells in unshown)
+    return [panel for panel in panels if panel is not None]
 
 
 def _panel(study: StudyContext, category: str, subject: str, cells: Sequence[CellRecord]) -> MapPanel | None:
@@ -102,23 +111,35 @@ def _stored_maps(study: StudyContext, cell: CellRecord) -> tuple[tuple[str, ...]
     return tuple(artifact.info["image_ids"]), artifact.arrays("maps.safetensors")
 
 
-def _chart(panel: MapPanel) -> str:
-    """Draw the test images with their true defects outlined, and below each its map by every variant on one scale."""
-    n, rows = len(panel.images), 1 + len(panel.maps)
+def _gallery(panel: MapPanel) -> Gallery:
     low, high = panel.limits
-    with mpl.rc_context(PICTURES):
-        figure = Figure(figsize=(1.75 * n + 1.1, 1.75 * rows + 0.3), layout="constrained", dpi=100)
-        axes = figure.subplots(rows, n, squeeze=False)
-        for i in range(n):
-            axes[0, i].imshow(panel.images[i])
-            outline(axes[0, i], panel.masks[i], OUTLINE, 1.3)
-            name = "/".join(panel.image_ids[i].split("/")[1:])
-            axes[0, i].set_title(shortened(name, 24), fontsize=9)
-            for axis, maps in zip(axes[1:, i], panel.maps.values(), strict=True):
-                drawn = axis.imshow(maps[i], cmap="viridis", vmin=low, vmax=high)
-                outline(axis, panel.masks[i], "white", 0.8)
-        for axis, name in zip(axes[:, 0], ["test image", *panel.maps], strict=True):
-            axis.set_ylabel(name.replace(" ", "\n"), fontsize=10)
-        bare(axes)
-        figure.colorbar(drawn, ax=axes[1:, :], label="anomaly (raw distance)", shrink=0.95, aspect=30)
-        return webp(figure)
+    changes = f" Mean absolute difference from the maps of {panel.baseline}: {panel.changes}." if panel.changes else ""
+    return Gallery(
+        name=block_name("anomaly_maps", panel.category, panel.subject),
+        title=f"{panel.category}, {panel.subject}",
+        strips=[
+            Strip("test image", [_test_image(panel, i) for i in range(len(panel.images))]),
+            *(Strip(label, [_map(panel, label, i) for i in range(len(maps))]) for label, maps in panel.maps.items()),
+        ],
+        notes=[
+            f"Anomaly maps by {', '.join(panel.maps)}: raw distance from {low:.3g} (dark, the 1st percentile) to "
+            f"{high:.3g} (yellow, the maximum).{changes}"
+        ],
+    )
+
+
+def _test_image(panel: MapPanel, i: int) -> Picture:
+    name = _short(panel.image_ids[i])
+    state = "with its defect outlined" if panel.masks[i].any() else "without a defect"
+    picture = outlined(photograph(panel.images[i]), panel.masks[i])
+    return Picture(webp(picture), shortened(name, 24), f"Test image {name} of {panel.category}, {state}")
+
+
+def _map(panel: MapPanel, label: str, i: int) -> Picture:
+    picture = outlined(coloured(panel.maps[label][i], *panel.limits), panel.masks[i], "white")
+    name = _short(panel.image_ids[i])
+    return Picture(webp(picture), "", f"Anomaly map of test image {name} of {panel.category} by {label}")
+
+
+def _short(image_id: str) -> str:
+    return "/".join(image_id.split("/")[1:])

@@ -13,7 +13,8 @@ from goodshot.runner.report.context import StudyContext
 class Section(ABC):
     """One part of a study's report.
 
-    name: its name in snake case, with which the names of exported files begin. title: its heading on the page.
+    name: its name in snake case, with which the names of exported files begin. title: its heading on the page; empty
+    for a section that continues the one before it.
     """
 
     name: ClassVar[str]
@@ -23,6 +24,6 @@ class Section(ABC):
     def blocks(self, study: StudyContext) -> Iterable[Block]:
         """Return the section's texts, tables, charts and galleries; none if there is nothing to show.
 
-        The study has at least one row. Artifacts are read with :meth:`StudyContext.read`, which lists a missing one
-        on the page; it is then left out.
+        The study may have no finished cell yet. Artifacts are read with :meth:`StudyContext.read`, which lists a
+        missing one on the page; it is then left out.
         """

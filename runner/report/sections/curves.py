@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+import altair as alt
 
 from goodshot.runner.console.terminal import shortened
+from goodshot.runner.report.blocks import Block, Chart, Text, block_name
+from goodshot.runner.report.charts import SERIES, chart, data, series_colours
 from goodshot.runner.report.context import StudyContext, support_label
-from goodshot.runner.report.drawing import RC, SERIES, series, svg
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
 from goodshot.runner.results.record import CellRecord
 from goodshot.runner.stages.traces import TrainingCurve, read_curve
 
 LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")
+MOST_UPDATES = 250
+"""A chart of the losses shows at most this many updates, evenly spaced, because each page carries their numbers."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,43 @@ class Curve:
     training: TrainingCurve
 
 
-class Curves(Section[list[Curve]]):
+class Curves(Section):
     """A chart of the similarities and one of the losses for each category."""
 
-    def gather(self, study: StudyContext) -> list[Curve] | None:
-        """Read the curves: those of the first support for each λ of a sweep, else those of every support."""
-        cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
-        by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
-        return study.read_each("similarity", reversed(by_training.values()), lambda cell: _curve(study, cell)) or None
+    name = "curves"
+    title = "Similarity per iteration"
 
-    def html(self, study: StudyContext, shown: list[Curve]) -> str:
-        """Render one pair of charts for each category; the losses are those of its first training."""
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the charts of each category; the losses are those of its first training."""
         groups: dict[str, list[Curve]] = {}
-        for curve in shown:
+        for curve in _curves(study):
             groups.setdefault(curve.category, []).append(curve)
-        charts = [(category, _similarity(category, curves), _losses(curves[0])) for category, curves in groups.items()]
-        return render("sections/curves.html.j2", charts=charts)
+        if groups:
+            yield Text(
+                "The cosine between the prompt and the mean embedding of the images sampled at an iteration; the "
+                "chosen iteration α is circled. Beside it the losses of the first of these trainings.",
+                "note",
+            )
+        for category, curves in groups.items():
+            yield Chart(
+                name=block_name("similarity", category),
+                title=f"{shortened(category)}: similarity",
+                specification=_similarity(curves),
+                description=f"Line chart: similarity per iteration, {category}",
+            )
+            yield Chart(
+                name=block_name("losses", category),
+                title=f"{shortened(category)}: losses, {curves[0].label}",
+                specification=_losses(curves[0]),
+                description=f"Line chart: training losses per update, {category}",
+            )
+
+
+def _curves(study: StudyContext) -> list[Curve]:
+    """Read the curves: those of the first support for each λ of a sweep, else those of every support."""
+    cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
+    by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
+    return study.read_each("similarity", reversed(by_training.values()), lambda cell: _curve(study, cell))
 
 
 def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
@@ -66,36 +87,54 @@ def _curve(study: StudyContext, cell: CellRecord) -> Curve:
     return Curve(cell.category, label + varied, training)
 
 
-def _similarity(category: str, trainings: Sequence[Curve]) -> str:
+def _similarity(trainings: Sequence[Curve]) -> Mapping[str, Any]:
     """Draw the similarity of each scored iteration; the chosen iteration is circled."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(5.8, 3.0), layout="constrained")
-        axes = figure.subplots()
-        for colour, curve in zip(series(len(trainings)), trainings, strict=True):
-            t = curve.training
-            axes.plot(t.iterations, t.similarity, color=colour, marker=".", label=curve.label)
-            chosen = t.similarity[t.iterations == t.chosen]
-            axes.scatter([t.chosen] * len(chosen), chosen, s=95, facecolors="none", edgecolors=colour, linewidths=1.8)
-        axes.set(title=f"{shortened(category)}: similarity", xlabel="iteration l", ylabel="cos(prompt, mean embedding)")
-        if len(trainings) <= len(SERIES):
-            axes.legend(fontsize=8, frameon=False)
-        return svg(figure)
+    labels = list(dict.fromkeys(curve.label for curve in trainings))
+    legend = alt.Legend(orient="bottom", columns=3) if 1 < len(labels) <= len(SERIES) else None
+    base = alt.Chart(data("similarity")).encode(
+        x=alt.X("iteration:Q", title="iteration l", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("similarity:Q", title="cos(prompt, mean embedding)", scale=alt.Scale(zero=False)),
+        color=alt.Color("training:N", title=None, scale=series_colours(labels), legend=legend),
+        detail="number:O",
+        tooltip=["training:N", "iteration:Q", alt.Tooltip("similarity:Q", format=".4f")],
+    )
+    drawn = alt.layer(
+        base.mark_line(strokeWidth=1.5),
+        base.mark_circle(size=22, opacity=1),
+        base.transform_filter("datum.chosen").mark_point(size=170, strokeWidth=2),
+    ).properties(width=400, height=220)
+    return chart(drawn, similarity=list(_scored(trainings)))
 
 
-def _losses(curve: Curve) -> str:
+def _scored(trainings: Sequence[Curve]) -> Iterator[dict[str, Any]]:
+    for number, curve in enumerate(trainings):
+        t = curve.training
+        for iteration, similarity in zip(t.iterations.tolist(), t.similarity.tolist(), strict=True):
+            row = {"training": curve.label, "number": number, "iteration": iteration, "similarity": similarity}
+            yield {**row, "chosen": True} if iteration == t.chosen else row
+
+
+def _losses(curve: Curve) -> Mapping[str, Any]:
     """Draw the losses of eq. 7 over the updates of one training; a loss that is always zero is left out."""
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(5.8, 3.0), layout="constrained")
-        axes = figure.subplots()
-        values = curve.training.losses
-        for colour, name in zip(SERIES, LOSSES, strict=False):
-            if np.any(values[name] > 0):
-                axes.plot(values["iteration"], values[name], color=colour, linewidth=1.2, label=name)
-        axes.set(
-            title=f"{shortened(curve.category)}: losses, {curve.label}", xlabel="update", ylabel="loss (log scale)"
+    drawn = (
+        alt.Chart(data("losses"))
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=alt.X("update:Q", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("value:Q", title="loss (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
+            color=alt.Color(
+                "loss:N", title=None, scale=series_colours(LOSSES), legend=alt.Legend(orient="bottom", columns=3)
+            ),
+            tooltip=["loss:N", "update:Q", alt.Tooltip("value:Q", format=".4g")],
         )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter())
-        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        return svg(figure)
+        .properties(width=400, height=220)
+    )
+    return chart(drawn, losses=list(_updates(curve.training.losses)))
+
+
+def _updates(losses: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    step = -(-len(losses["iteration"]) // MOST_UPDATES)
+    for name in LOSSES:
+        for update, value in zip(losses["iteration"][::step].tolist(), losses[name][::step].tolist(), strict=True):
+            if value > 0:
+                yield {"loss": name, "update": update, "value": value}

@@ -1,99 +1,66 @@
-"""The headline of a study: means, paired differences and the chosen point, in sentences that a reader may quote."""
+"""The headline of a study: the answer to its question, means, and the chosen point, in sentences to quote."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from goodshot.components.metrics.declared import metric_of
-from goodshot.components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std, paired_difference
+from goodshot.components.metrics.summary import CLAIM_SEEDS, PairedDifference, mean_std
 from goodshot.runner.arms import baselines
 from goodshot.runner.console.terminal import difference
+from goodshot.runner.report.answer import Scored, scored
+from goodshot.runner.report.blocks import Block, Column, Table, Text, block_name
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.points import point_text
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.summary import counted
-from goodshot.runner.report.templates import render
-from goodshot.runner.results.comparison import Row, leading_metric, subject_of, variant_label
-
-# (category, support_seed, seed): the key by which the rows of two arms are paired.
-Unit = tuple[Any, ...]
-Scores = Mapping[Unit, float]
+from goodshot.runner.results.comparison import Row, leading_metric
 
 
-@dataclass(frozen=True)
-class Means:
-    """The mean of one detector's leading metric for each variant, over the cells that all variants have.
+class Headline(Section):
+    """The answer of each detector, means, a sentence for each pair of arms, the chosen point, and a caution."""
 
-    means: (variant, mean) pairs.
-    over: the number of categories and cells, in words.
-    verdicts: a sentence for each pair of a variant and a baseline.
-    """
+    name = "headline"
+    title = ""
 
-    subject: str
-    metric: str
-    means: tuple[tuple[str, float], ...]
-    over: str
-    verdicts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class HeadlineContent:
-    """The content of the headline. ``chosen`` is empty unless the study has several points."""
-
-    means: Sequence[Means]
-    chosen: str
-    caution: str
-
-
-class Headline(Section[HeadlineContent]):
-    """Tiles of means, a sentence for each pair of arms, the chosen point, and a caution about small samples."""
-
-    def gather(self, study: StudyContext) -> HeadlineContent:
-        """Summarise the compared rows; a sweep has no means, because they would mix its points."""
-        means: Sequence[Means] = () if study.is_sweep else _means(study.shown)
-        return HeadlineContent(means, _chosen_sentence(study), _caution(study))
-
-    def html(self, study: StudyContext, shown: HeadlineContent) -> str:
-        """Render the headline, or a sentence if there is no row to compare."""
-        return render("sections/headline.html.j2", study=study, shown=shown)
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the sentences and a table of means, or a sentence if there is no row to compare."""
+        if not study.rows:
+            yield Text("No cell of this study has finished yet.")
+            return
+        if not study.shown:
+            yield Text("There is no row of a chosen point yet, so there is nothing to compare.")
+            return
+        of_subjects = scored(study)
+        for own in of_subjects:
+            yield from (Text(sentence, "answer") for sentence in own.answers(study))
+        # Of a sweep there are no means, because they would mix its points.
+        for own in of_subjects if not study.is_sweep else ():
+            yield from _means(study, own)
+        if chosen := _chosen_sentence(study):
+            yield Text(chosen)
+        yield Text(_caution(study), "note")
 
 
-def _means(rows: Sequence[Row]) -> list[Means]:
-    """Return the means of each detector; a detector without a cell that all variants have is left out."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(subject_of(row), []).append(row)
-    by_subject = (_means_of(subject, subject_rows) for subject, subject_rows in groups.items())
-    return [means for means in by_subject if means is not None]
-
-
-def _means_of(subject: str, rows: Sequence[Row]) -> Means | None:
-    metric = leading_metric(rows)
-    scores: dict[str, dict[Unit, float]] = {}
-    for row in rows:
-        if metric is not None and (value := row[metric.name]) is not None:
-            scores.setdefault(variant_label(row), {})[row["category"], row["support_seed"], row["seed"]] = value
-    common = set.intersection(*map(set, scores.values())) if scores else set()
-    if metric is None or not common:
-        return None
-    categories = sorted({unit[0] for unit in common})
-    means = tuple((label, _mean_over(categories, values, common)) for label, values in scores.items())
-    everything = counted(len({row["category"] for row in rows}), "category", "categories")
-    of = everything if everything.startswith(f"{len(categories)} ") else f"{len(categories)} of {everything}"
-    over = f"{of}, {counted(len(common), 'cell')} per arm"
-    bases = [arm.label for arm in baselines() if arm.label in scores]
-    pairs = ((label, base) for label in scores if label not in bases for base in bases)
-    verdicts = tuple(_verdict(a, b, paired_difference(scores[a], scores[b])) for a, b in pairs)
-    return Means(subject, metric.title, means, over, verdicts)
-
-
-def _mean_over(categories: Sequence[str], scores: Scores, common: set[Unit]) -> float:
-    """Return the mean over categories of the mean over each category's supports."""
-    by_category = ([scores[unit] for unit in sorted(common, key=str) if unit[0] == c] for c in categories)
-    return mean_std(mean_std(values).mean for values in by_category).mean
+def _means(study: StudyContext, own: Scored) -> Iterator[Block]:
+    """Yield the mean of each variant over the cells that all variants have, and a sentence for each pair of arms."""
+    common = own.common
+    if not common:
+        return
+    of = "" if study.has_one_subject else f" of {own.subject}"
+    categories = len({unit.category for unit in common})
+    everything = counted(own.categories, "category", "categories")
+    over = everything if categories == own.categories else f"{categories} of {everything}"
+    yield Table(
+        name=block_name("means", own.subject),
+        title=f"Mean {own.metric.title}{of} over {over}, {counted(len(common), 'cell')} per arm",
+        columns=[Column("trained_on", "trained on"), Column("mean", f"mean {own.metric.title}")],
+        lines=[[label, own.mean(label, common)] for label in own.scores],
+    )
+    yield from (Text(_verdict(a, b, paired)) for a, b, paired in own.pairs())
 
 
 def _verdict(arm: str, baseline: str, value: PairedDifference) -> str:

@@ -4,89 +4,83 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
 
 from goodshot.components.metrics.declared import Metric, shown_in
+from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.report.blocks import Block, Chart, block_name
+from goodshot.runner.report.charts import chart, data
 from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.drawing import RC, svg
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
 from goodshot.runner.results.comparison import Row, subject_of
 
-
-@dataclass(frozen=True)
-class HeatMap:
-    """One metric of one detector; ``rows`` are the judged arm's rows of all points, categories and supports."""
-
-    title: str
-    metric: Metric
-    rows: Sequence[Row]
+NOTE = "Means over the study's categories and supports; the panels of one figure share its colour scale."
+PANELS = 3
+"""Panels in one row."""
 
 
-class HeatMaps(Section[list[HeatMap]]):
-    """A figure for each detector and metric of a sweep's judged arm."""
+class HeatMaps(Section):
+    """A chart for each detector and metric of a sweep's judged arm."""
 
-    def gather(self, study: StudyContext) -> list[HeatMap] | None:
-        """Return the heat maps; None unless the study is a sweep whose judged arm depends on λ, copies and L."""
+    name = "heat_maps"
+    title = "Every point of the sweep"
+
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the charts; nothing unless the study is a sweep whose judged arm depends on λ, copies and L."""
         arm = study.study.judged_arm
         if not study.is_sweep or not {*SWEPT} <= {*arm.point_fields}:
-            return None
+            return
         groups: dict[str, list[Row]] = {}
         for row in study.rows:
             if row["arm"] == arm.label:
                 groups.setdefault(subject_of(row), []).append(row)
-        return [
-            HeatMap(f"{metric.title}, {subject}", metric, rows)
-            for subject, rows in groups.items()
-            for metric in shown_in("heat_maps")
-            if any(_is_finite(row, metric) for row in rows)
-        ] or None
-
-    def html(self, study: StudyContext, shown: list[HeatMap]) -> str:
-        """Render the figures, side by side."""
-        return render("sections/heat_maps.html.j2", charts=[(heat_map.title, _chart(heat_map)) for heat_map in shown])
-
-
-def _is_finite(row: Row, metric: Metric) -> bool:
-    value = row.get(metric.name)
-    return value is not None and math.isfinite(value)
+        for subject, rows in groups.items():
+            for metric in shown_in("heat_maps"):
+                if means := _means(rows, metric):
+                    title = f"{metric.title}, {subject}"
+                    yield Chart(
+                        name=block_name(self.name, metric.name, subject),
+                        title=title,
+                        specification=_chart(means, metric),
+                        description=f"Heatmap: {title} over vq_weight and iterations for each number of copies",
+                        notes=[NOTE],
+                    )
 
 
-def _chart(heat_map: HeatMap) -> str:
-    """Draw the panels of one heat map; they share one colour scale."""
-    rows, name = heat_map.rows, heat_map.metric.name
-    weights, lengths, copies = (sorted({row[c] for row in rows}) for c in ("vq_weight", "iterations", "copies"))
-    values_at: defaultdict[tuple[float, int, int], list[float]] = defaultdict(list)
+def _means(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:
+    """Return the mean over categories and supports of each point that has a value."""
+    values: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows:
-        if _is_finite(row, heat_map.metric):
-            values_at[row["vq_weight"], row["iterations"], row["copies"]].append(row[name])
-    means = {point: float(np.mean(values)) for point, values in values_at.items()}
-    grid = np.array([[[means.get((w, n, m), np.nan) for n in lengths] for w in weights] for m in copies])
-    low, high = np.nanmin(grid), np.nanmax(grid)
-    with mpl.rc_context({**RC, "axes.grid": False}):
-        size = ((0.75 * len(lengths) + 0.6) * len(copies) + 1.6, 0.5 * len(weights) + 1.4)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(1, len(copies), squeeze=False, sharey=True)[0]
-        for axis, m, values in zip(panels, copies, grid, strict=True):
-            drawn = axis.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-            axis.set_xticks(range(len(lengths)), [str(n) for n in lengths])
-            axis.set_yticks(range(len(weights)), [f"{w:g}" for w in weights])
-            axis.set(title=f"copies = {m}", xlabel="iterations L")
-            _write_values(axis, values, (low + high) / 2)
-        panels[0].set_ylabel("λ (vq_weight)")
-        figure.colorbar(drawn, ax=list(panels), label=heat_map.metric.title)
-        return svg(figure)
+        value = row.get(metric.name)
+        if value is not None and math.isfinite(value):
+            values[tuple(row[name] for name in SWEPT)].append(value)
+    return [
+        {**dict(zip(SWEPT, point, strict=True)), "value": mean_std(own).mean, "cells": len(own)}
+        for point, own in sorted(values.items())
+    ]
 
 
-def _write_values(axis: Axes, values: np.ndarray, middle: float) -> None:
-    for (y, x), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            colour = "white" if value < middle else "black"
-            axis.text(x, y, f"{value:.3f}", ha="center", va="center", color=colour)
+def _chart(means: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, Any]:
+    values = [point["value"] for point in means]
+    middle = (min(values) + max(values)) / 2
+    base = alt.Chart().encode(
+        x=alt.X("iterations:O", title="iterations L", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("vq_weight:O", title="λ (vq_weight)", sort="descending"),
+    )
+    colour = alt.Color("value:Q", title=metric.title, scale=alt.Scale(scheme="viridis", zero=False))
+    tooltip = [alt.Tooltip(f"{name}:O") for name in SWEPT]
+    cells = base.mark_rect().encode(
+        color=colour, tooltip=[*tooltip, alt.Tooltip("value:Q", format=".4f"), alt.Tooltip("cells:Q")]
+    )
+    ink = alt.when(f"datum.value < {middle!r}").then(alt.value("white")).otherwise(alt.value("black"))
+    texts = base.mark_text(fontSize=11).encode(text=alt.Text("value:Q", format=".3f"), color=ink)
+    drawn = (
+        alt.layer(cells, texts, data=data())
+        .properties(width=alt.Step(46), height=alt.Step(26))
+        .facet(facet=alt.Facet("copies:O", title="copies"), columns=PANELS)
+    )
+    return chart(drawn, rows=means)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from goodshot.components.metrics.declared import metric_of
+from goodshot.components.metrics.declared import Metric, metric_of
 from goodshot.components.metrics.summary import MeanStd, mean_std
+from goodshot.runner.report.blocks import Block, Column, Table, TableCell
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
+from goodshot.runner.report.values import fingerprints, mean_of, number_value
 from goodshot.runner.results.record import read_experiments
 from goodshot.runner.study.experiment import Reference
 
@@ -17,15 +19,15 @@ from goodshot.runner.study.experiment import Reference
 class PublishedComparison:
     """One published number, and the mean of the study's rows that measure the same quantity.
 
-    own: the mean ± std over the rows of one variant, over its supports.
+    own: the mean ± std over the rows of one variant, over its supports. rows: the fingerprints of these rows.
     label: the variant and its detector.
-    title: the metric's title.
     """
 
     reference: Reference
     own: MeanStd
+    rows: tuple[str, ...]
     label: str
-    title: str
+    metric: Metric
 
     @property
     def points(self) -> float:
@@ -38,34 +40,76 @@ class PublishedComparison:
         return (self.own.mean - self.reference.value) / self.reference.value if self.reference.value else None
 
 
-class Published(Section[list[PublishedComparison]]):
+class Published(Section):
     """A table with a line for each published number and each variant that can be compared with it."""
 
-    def gather(self, study: StudyContext) -> list[PublishedComparison] | None:
-        """Return the comparisons; None for a study without published numbers."""
-        comparisons: list[PublishedComparison] = []
-        for record in read_experiments(study.output.results):
-            if study.study.name in record.studies:
-                for reference in record.references:
-                    comparisons += _published_comparisons(study, reference)
-        return comparisons or None
+    name = "published"
+    title = "Comparison with published numbers"
 
-    def html(self, study: StudyContext, shown: list[PublishedComparison]) -> str:
-        """Render the table; its note says whether the study uses the paper's setting."""
-        return render("sections/published.html.j2", study=study, shown=shown)
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the table; nothing for a study without published numbers."""
+        comparisons = _comparisons(study)
+        if not comparisons:
+            return
+        titles = list(dict.fromkeys(line.metric.title for line in comparisons))
+        yield Table(
+            name=self.name,
+            title="Measured here and published",
+            columns=[
+                Column("category", "category"),
+                Column("measured", "measured here"),
+                Column("own", titles[0] if len(titles) == 1 else "mean"),
+                Column("published", "published"),
+                Column("points", "points", "the difference in percentage points"),
+                Column("relative", "relative", "the difference as a share of the published number"),
+                Column("setting", "published setting"),
+            ],
+            lines=[_line(line) for line in comparisons],
+            notes=[_sources(comparisons), _setting(study)],
+        )
 
 
-def _published_comparisons(study: StudyContext, reference: Reference) -> list[PublishedComparison]:
+def _comparisons(study: StudyContext) -> list[PublishedComparison]:
+    found: list[PublishedComparison] = []
+    for record in read_experiments(study.output.results):
+        if study.study.name in record.studies:
+            for reference in record.references:
+                found += _published_comparisons(study, reference)
+    return found
+
+
+def _published_comparisons(study: StudyContext, reference: Reference) -> Iterator[PublishedComparison]:
     """Compare a published number with each variant whose rows measure the same quantity."""
     metric = metric_of(reference.metric)
-    comparisons = []
     for comparison in study.comparisons:
-        values = [
-            float(row[metric.name])
-            for row in comparison.rows.values()
-            if reference.matches(row) and row.get(metric.name) is not None
-        ]
-        if values:
+        rows = [row for row in comparison.rows.values() if reference.matches(row) and row.get(metric.name) is not None]
+        if rows:
+            own = mean_std(float(row[metric.name]) for row in rows)
             label = f"{comparison.label}, {comparison.subject}"
-            comparisons.append(PublishedComparison(reference, mean_std(values), label, metric.title))
-    return comparisons
+            yield PublishedComparison(reference, own, fingerprints(rows), label, metric)
+
+
+def _line(line: PublishedComparison) -> list[TableCell]:
+    relative = line.relative
+    return [
+        str(line.reference.where.get("category", "")),
+        line.label,
+        mean_of(line.own, line.rows, line.metric.name),
+        number_value(line.reference.value, f"{line.reference.value:.3f}"),
+        number_value(line.points, f"{line.points:+.1f}"),
+        None if relative is None else number_value(relative, f"{100 * relative:+.1f} %"),
+        line.reference.setting,
+    ]
+
+
+def _sources(comparisons: list[PublishedComparison]) -> str:
+    return f"Published: {'; '.join(dict.fromkeys(line.reference.source for line in comparisons))}."
+
+
+def _setting(study: StudyContext) -> str:
+    if study.study.preset == "paper":
+        return "The study uses the preset of the paper."
+    return (
+        "The study differs from the paper in its setting (backbone, encoder or generator), so this compares a "
+        "substitute with the paper and is no reproduction."
+    )

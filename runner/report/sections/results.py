@@ -2,53 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from goodshot.components.metrics.declared import Metric
-from goodshot.runner.console.terminal import tags_note, verdicts_note
+from goodshot.runner.console.terminal import record, seeds_note, tags_note, verdict, verdicts_note
+from goodshot.runner.report.blocks import Block, Column, Table, TableCell, block_name
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
-from goodshot.runner.results.comparison import baseline_labels, results_metrics
+from goodshot.runner.report.values import difference_value, mean_value, number_value
+from goodshot.runner.results.comparison import Comparison, baseline_labels, results_metrics
 
 
-@dataclass(frozen=True)
-class Table:
-    """The columns of the table, the notes below it, and the generator steps of the study.
-
-    tested, fair: the metrics that use test labels, and those that do not.
-    baselines: the labels of the baselines that variants are compared with.
-    verdicts, tags: notes that explain the verdicts and the categories' tags; empty if there are none.
-    executed: training steps executed in all runs into this folder.
-    unshared: training steps if every image set had its own training.
-    """
-
-    tested: Sequence[Metric]
-    baselines: Sequence[str]
-    fair: Sequence[Metric]
-    verdicts: str
-    tags: str
-    executed: int
-    unshared: int
-
-
-class ResultsTable(Section[Table]):
+class ResultsTable(Section):
     """A line for each category, detector and variant."""
 
-    def gather(self, study: StudyContext) -> Table | None:
-        """Return the table's columns and notes; None if there is nothing to compare, as before a search has chosen."""
-        comparisons = study.comparisons
-        if not comparisons:
-            return None
-        tested, fair = results_metrics(comparisons)
-        verdicts = verdicts_note() if any(v.n > 1 for c in comparisons for v in c.against.values()) else ""
-        executed, unshared = _steps(study)
-        return Table(tested, baseline_labels(comparisons), fair, verdicts, tags_note(comparisons), executed, unshared)
+    name = "results"
+    title = "Results"
 
-    def html(self, study: StudyContext, shown: Table) -> str:
-        """Render the table and the notes that explain its columns."""
-        return render("sections/results.html.j2", study=study, shown=shown)
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield the table; nothing if there is nothing to compare, as before a search has chosen."""
+        if not study.comparisons:
+            return
+        tested, fair = results_metrics(study.comparisons)
+        baselines, has_verdicts = baseline_labels(study.comparisons), _has_verdicts(study.comparisons)
+        yield Table(
+            name=self.name,
+            title="Results at the chosen point" if study.is_search else "Results of each category",
+            columns=[
+                *_columns_of_variants(study),
+                *map(_column, tested),
+                *(column for label in baselines for column in _columns_against(label, has_verdicts)),
+                *map(_column, fair),
+            ],
+            lines=[
+                [
+                    *_variant(study, c),
+                    *(mean_value(c, metric) for metric in tested),
+                    *(cell for label in baselines for cell in _against(c, label, has_verdicts)),
+                    *(mean_value(c, metric) for metric in fair),
+                ]
+                for c in study.comparisons
+            ],
+            notes=list(_notes(study, has_verdicts)),
+        )
+
+
+def _has_verdicts(comparisons: Sequence[Comparison]) -> bool:
+    return any(paired.n > 1 for c in comparisons for paired in c.against.values())
+
+
+def _columns_of_variants(study: StudyContext) -> Iterator[Column]:
+    yield Column("category", "category")
+    if not study.has_one_subject:
+        yield Column("detector", "detector")
+    yield Column("trained_on", "trained on", "what the detector was trained on besides the original photographs")
+    if study.is_sweep:
+        yield Column("vq_weight", "λ", "the weight of the VQGAN's own loss")
+        yield Column("iterations", "L", "the number of iterations that images were chosen from")
+
+
+def _variant(study: StudyContext, comparison: Comparison) -> Iterator[TableCell]:
+    yield comparison.category
+    if not study.has_one_subject:
+        yield comparison.subject
+    yield comparison.label
+    if study.is_sweep:
+        weight, iterations = comparison.variant["vq_weight"], comparison.variant["iterations"]
+        yield None if weight is None else number_value(weight, f"{weight:g}")
+        yield None if not iterations else number_value(iterations, str(iterations))
+
+
+def _column(metric: Metric) -> Column:
+    return Column(metric.name, metric.title)
+
+
+def _columns_against(baseline: str, has_verdicts: bool) -> Iterator[Column]:
+    yield Column(block_name("minus", baseline), f"− {baseline}", "the mean paired difference and its 95 % interval")
+    if has_verdicts:
+        explanation = "pairs in which it was better : worse, and what follows"
+        yield Column(block_name("verdict against", baseline), "won:lost · verdict", explanation)
+
+
+def _against(comparison: Comparison, baseline: str, has_verdicts: bool) -> Iterator[TableCell]:
+    yield difference_value(comparison, baseline)
+    if has_verdicts:
+        paired = comparison.against.get(baseline)
+        yield f"{record(paired)} · {verdict(paired)}" if verdict(paired) else None
+
+
+def _notes(study: StudyContext, has_verdicts: bool) -> Iterator[str]:
+    tags = tags_note(study.comparisons)
+    yield f"{seeds_note(study.comparisons)}."
+    if has_verdicts:
+        yield f"{verdicts_note()}."
+    if tags:
+        yield f"{tags}."
+    executed, unshared = _steps(study)
+    if not study.trials and 0 < executed < unshared:
+        yield (
+            f"Generator steps: {executed} executed in all runs into this folder, those shared with other studies "
+            f"included; training every image set on its own takes {unshared} ({unshared / executed:.1f} times as many)."
+        )
 
 
 def _steps(study: StudyContext) -> tuple[int, int]:

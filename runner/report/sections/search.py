@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from goodshot.runner.report import search_charts
+from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Text, Value, block_name
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
+from goodshot.runner.report.values import number_value
 from goodshot.runner.results.trials import State, TrialRecord
 from goodshot.runner.study.search import points_of
 
@@ -25,76 +26,76 @@ STATES: Mapping[State, str] = {
     "failed": "failed",
     "running": "not ended",
 }
+EMPTY = Value(None, "–")
 
 
-@dataclass(frozen=True)
-class TrialLine:
-    """A trial's line in the table.
-
-    number: the trial's place in the order of their start, from 1.
-    values: the values of the fields in which the trials differ.
-    reached: the largest L with a value.
-    state: how the trial ended, with its error if it has one.
-    """
-
-    number: int
-    values: tuple[str, ...]
-    reached: str
-    objective: str
-    state: str
-    is_chosen: bool
-
-
-@dataclass(frozen=True)
-class Searched:
-    """The content of the section.
-
-    columns, lines: the table of the best trials. left_out: the number of further trials.
-    artifact_record_incomplete: whether the study's record lacks cells of the chosen point, as its run has not ended.
-    partly: whether some trials with a value are not complete.
-    file: the file of the study at the chosen point, below ``--out``; empty if there is none.
-    """
-
-    tried: Tried
-    sentence: str
-    columns: tuple[str, ...]
-    lines: tuple[TrialLine, ...]
-    left_out: int
-    artifact_record_incomplete: bool
-    partly: bool
-    file: str
-
-
-class Search(Section[Searched]):
+class Search(Section):
     """How the points were chosen, and how their trials ended."""
 
-    def gather(self, study: StudyContext) -> Searched | None:
-        """Return the trials; None for a study with one point, and in an ``--out`` from before trials were recorded."""
-        if not study.trials:
-            return None
-        tried = Tried(study.study, study.trials, study.chosen)
-        lines = _lines(tried)
-        recorded = {cell.fingerprint for cell in study.record.cells}
-        file = f"chosen/{study.study.name}.yaml"
-        return Searched(
-            tried=tried,
-            sentence=_sentence(study, tried),
-            columns=tuple(SYMBOLS.get(field, field) for field in tried.varied),
-            lines=lines[:SHOWN_TRIALS],
-            left_out=len(lines[SHOWN_TRIALS:]),
-            artifact_record_incomplete=not recorded.issuperset(study.chosen_cells),
-            partly=any(trial.best and trial.state != "complete" for trial in study.trials),
-            file=file if file in study.output.results.files.names("chosen", ".yaml") else "",
-        )
+    name = "search"
+    title = "Search"
 
-    def html(self, study: StudyContext, shown: Searched) -> str:
-        """Render the section; its charts need a trial with a value."""
-        tried, charts = shown.tried, {"by_field": "", "by_order": "", "by_length": ""}
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield sentences, charts of the trials with a value, and the table of the best trials.
+
+        Nothing for a study with one point, and in an ``--out`` from before trials were recorded.
+        """
+        if not study.trials:
+            return
+        tried = Tried(study.study, study.trials, study.chosen)
+        yield Text(_sentence(study, tried))
+        recorded = {cell.fingerprint for cell in study.record.cells}
+        if not recorded.issuperset(study.chosen_cells):
+            yield Text(
+                "A run records the artifacts of the chosen point when it ends, and this run has not: its pictures "
+                "follow when the run ends, or after the same command has continued it.",
+                "note",
+            )
         if any(trial.best for trial in tried.trials):
-            charts["by_order"] = search_charts.by_order(tried)
-            charts["by_field"] = search_charts.by_field(tried) if tried.drawn else ""
-            charts["by_length"] = search_charts.by_length(tried) if study.study.search.scheduler == "asha" else ""
-        return render("sections/search.html.j2", study=study, shown=shown, objective=study.study.objective, **charts)
+            yield from _charts(study, tried)
+        yield _table(study, tried)
+
+
+def _charts(study: StudyContext, tried: Tried) -> Iterator[Block]:
+    has_lengths = study.study.search.scheduler == "asha"
+    yield from search_charts.by_field(tried)
+    yield search_charts.by_order(tried)
+    if has_lengths:
+        yield search_charts.by_length(tried)
+    notes = ["A dot is a trial at its best L; a ring marks the chosen one."]
+    if any(trial.best and trial.state != "complete" for trial in tried.trials):
+        notes.append(
+            "Hollow and grey: the trial stopped early, failed, or has not ended, so its value cannot be compared with "
+            "that of a filled dot."
+        )
+    if has_lengths:
+        notes.append("In the chart by L, a line is a trial; the chosen one is thick.")
+    if sum(trial.best is not None for trial in tried.trials) > search_charts.DRAWN_TRIALS:
+        notes.append(f"At most {search_charts.DRAWN_TRIALS} trials are drawn, the best ones among them.")
+    yield Text(" ".join(notes), "note")
+
+
+def _table(study: StudyContext, tried: Tried) -> Table:
+    lines = _lines(tried)
+    shown, left_out = lines[:SHOWN_TRIALS], len(lines[SHOWN_TRIALS:])
+    file = f"chosen/{study.study.name}.yaml"
+    has_file = file in study.output.results.files.names("chosen", ".yaml")
+    best = f" The best {len(shown)} are shown, {left_out} more are not." if left_out else ""
+    as_study = f"; the study at the chosen point is {file}" if has_file else ""
+    return Table(
+        name="trials",
+        title=f"The trials of {study.title}",
+        columns=[
+            Column("number", "no."),
+            Column("objective", study.study.objective),
+            Column("reached", "L reached"),
+            Column("state", "state"),
+            *(Column(block_name(field), SYMBOLS.get(field, field)) for field in tried.varied),
+        ],
+        lines=[cells for _, cells in shown],
+        marked=[i for i, (trial, _) in enumerate(shown) if trial == tried.chosen],
+        notes=[f"Trials are numbered by their start.{best} All are in trials/{as_study}."],
+    )
 
 
 def _sentence(study: StudyContext, tried: Tried) -> str:
@@ -159,26 +160,28 @@ def _unshared_steps(study: StudyContext) -> int:
     return sum(steps.values())
 
 
-def _lines(tried: Tried) -> tuple[TrialLine, ...]:
+def _lines(tried: Tried) -> list[tuple[TrialRecord, list[TableCell]]]:
     """Return a line for each trial, the best first; trials without a value come last, in the order of their start."""
     numbered = list(enumerate(tried.trials, start=1))
     ordered = sorted(numbered, key=lambda pair: pair[1].best.value if pair[1].best else -math.inf, reverse=True)
-    fields = tried.varied
-    return tuple(_line(tried, number, trial, fields) for number, trial in ordered)
+    return [(trial, _line(tried, number, trial)) for number, trial in ordered]
 
 
-def _line(tried: Tried, number: int, trial: TrialRecord, fields: Sequence[str]) -> TrialLine:
+def _line(tried: Tried, number: int, trial: TrialRecord) -> list[TableCell]:
     lengths = [report.iterations for report in trial.reports if math.isfinite(report.value)]
-    best = trial.best
-    objective = f"{best.value:.4f}" if best else "–"
-    if best and best.iterations != lengths[-1]:  # later reports were worse
-        objective += f" at L = {best.iterations}"
+    best, chosen = trial.best, ", chosen" if trial == tried.chosen else ""
+    # Later reports were worse.
+    at = f" at L = {best.iterations}" if best and best.iterations != lengths[-1] else ""
     state = STATES[trial.state] + (f": {trial.error.splitlines()[0]}" if trial.error else "")
-    return TrialLine(
-        number=number,
-        values=tuple(value_text(trial.values.get(field)) for field in fields),
-        reached=str(lengths[-1]) if lengths else "–",
-        objective=objective,
-        state=state,
-        is_chosen=trial == tried.chosen,
-    )
+    return [
+        number_value(number, str(number)),
+        Value(best.value, f"{best.value:.4f}{at}", best.fingerprints, tried.study.objective) if best else EMPTY,
+        number_value(lengths[-1], str(lengths[-1])) if lengths else EMPTY,
+        state + chosen,
+        *(_field(trial.values.get(field)) for field in tried.varied),
+    ]
+
+
+def _field(value: Any) -> TableCell:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number_value(value, value_text(value)) if is_number else value_text(value)

@@ -3,52 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
+import altair as alt
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.runner.console.terminal import shortened
-from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.drawing import RC, svg
+from goodshot.runner.report.blocks import Block, Chart, block_name
+from goodshot.runner.report.charts import chart, data
+from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
-from goodshot.runner.report.templates import render
 from goodshot.runner.results.comparison import Comparison
 
-
-@dataclass(frozen=True)
-class Spread:
-    """The chart of one category and detector.
-
-    metric: the metric by which the variants are compared.
-    limits: the range of the metric's axis, the same in all charts of a study.
-    """
-
-    title: str
-    metric: Metric
-    variants: Sequence[Comparison]
-    limits: tuple[float, float]
+NOTE = (
+    "A point is one support, a grey line joins the arms of one support, a bar is the mean. All categories share one "
+    "scale."
+)
 
 
-class Supports(Section[list[Spread]]):
+class Supports(Section):
     """A chart for each category and detector of a study with one point."""
 
-    def gather(self, study: StudyContext) -> list[Spread] | None:
-        """Return a chart's values for each category and detector; None for a sweep, and if there is no value."""
+    name = "supports"
+    title = "The spread over supports"
+
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield a chart for each category and detector; nothing for a sweep, and if there is no value."""
         groups: dict[tuple[str, str, Metric], list[Comparison]] = {}
         for c in study.comparisons if not study.is_sweep else ():
             if c.compared is not None and any(map(math.isfinite, c.values(c.compared).values())):
                 groups.setdefault((str(c.table["category"]), c.subject, c.compared), []).append(c)
         limits = {metric: _limits(metric, study.comparisons) for _, _, metric in groups}
-        titles = {key: key[0] if study.has_one_subject else f"{key[0]}, {key[1]}" for key in groups}
-        return [Spread(titles[key], key[2], variants, limits[key[2]]) for key, variants in groups.items()] or None
-
-    def html(self, study: StudyContext, shown: list[Spread]) -> str:
-        """Render the charts, side by side."""
-        return render("sections/supports.html.j2", charts=[(spread, _chart(spread)) for spread in shown])
+        for i, ((category, subject, metric), variants) in enumerate(groups.items(), start=1):
+            title = category if study.has_one_subject else f"{category}, {subject}"
+            yield Chart(
+                name=block_name(self.name, category, subject),
+                title=shortened(title),
+                specification=_chart(variants, metric, limits[metric]),
+                description=f"Dot plot: {metric.title} of every support by arm, {title}",
+                notes=[NOTE] if i == len(groups) else [],
+            )
 
 
 def _limits(metric: Metric, comparisons: Iterable[Comparison]) -> tuple[float, float]:
@@ -59,25 +54,35 @@ def _limits(metric: Metric, comparisons: Iterable[Comparison]) -> tuple[float, f
     return low - margin, high + margin
 
 
-def _chart(spread: Spread) -> str:
+def _chart(variants: Sequence[Comparison], metric: Metric, limits: tuple[float, float]) -> Mapping[str, Any]:
     """Draw the metric of each support by variant, with a line for each support; unfinished cells are left out."""
-    variants, values_by_seed = spread.variants, [c.values(spread.metric) for c in spread.variants]
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(max(3.8, 0.95 * len(variants) + 0.9), 2.9), layout="constrained")
-        axes = figure.subplots()
-        seeds = list(dict.fromkeys(seed for c in variants for seed in c.rows))
-        values = np.array([[by_seed.get(seed, np.nan) for by_seed in values_by_seed] for seed in seeds])
-        for line in values:
-            axes.plot(range(len(variants)), line, color="#b5b5b5", linewidth=1, zorder=1)
-        for x, c in enumerate(variants):
-            axes.scatter([x] * len(values), values[:, x], color=c.arm.colour, s=26, zorder=2)
-            if mean := c.mean(spread.metric):
-                axes.hlines(mean.mean, x - 0.24, x + 0.24, color=c.arm.colour, linewidth=2.5)
-        axes.set_xticks(range(len(variants)), [c.label.replace(" ", "\n") for c in variants])
-        axes.set(
-            title=shortened(spread.title, 28),
-            ylabel=spread.metric.title,
-            xlim=(-0.5, len(variants) - 0.5),
-            ylim=spread.limits,
-        )
-        return svg(figure)
+    labels = list(dict.fromkeys(c.label for c in variants))
+    colours = alt.Scale(domain=labels, range=[next(c.arm.colour for c in variants if c.label == n) for n in labels])
+    x = alt.X("variant:N", sort=labels, title=None, axis=alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' ')"))
+    y = alt.Y("value:Q", title=metric.title, scale=alt.Scale(domain=list(limits), nice=False))
+    base = alt.Chart(data("supports")).encode(x=x, y=y)
+    tooltip = [alt.Tooltip("support:N"), alt.Tooltip("variant:N"), alt.Tooltip("value:Q", format=".4f")]
+    drawn = alt.layer(
+        base.mark_line(color="#9a9a9a", strokeWidth=1, opacity=0.7).encode(detail="support:N"),
+        base.mark_circle(size=46, opacity=1).encode(
+            color=alt.Color("variant:N", scale=colours, legend=None), tooltip=tooltip
+        ),
+        alt.Chart(data("means"))
+        .mark_tick(thickness=3, width=28)
+        .encode(x=x, y=y, color=alt.Color("variant:N", scale=colours, legend=None)),
+    ).properties(width=max(200, 76 * len(labels)), height=210)
+    return chart(drawn, supports=list(_dots(variants, metric)), means=list(_means(variants, metric)))
+
+
+def _dots(variants: Sequence[Comparison], metric: Metric) -> Iterator[dict[str, Any]]:
+    for c in variants:
+        for seed, value in c.values(metric).items():
+            if math.isfinite(value):
+                yield {"variant": c.label, "support": support_label(c.rows[seed]), "value": value}
+
+
+def _means(variants: Sequence[Comparison], metric: Metric) -> Iterator[dict[str, Any]]:
+    for c in variants:
+        mean = c.mean(metric)
+        if mean is not None and math.isfinite(mean.mean):
+            yield {"variant": c.label, "value": mean.mean}
