@@ -17,6 +17,7 @@ COMMANDS = (
     studies.sweep,
     studies.plan,
     studies.report,
+    studies.export,
     studies.compare,
     studies.verify,
     studies.studies,

@@ -151,6 +151,28 @@ def report(
     typer.echo(write_report(Options(out, store)))
 
 
+def export(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="OUT")],
+    to: Annotated[str, typer.Option(help="Folder or URI for the files; index.md in it lists them.", metavar="DIR")],
+    formats: Annotated[
+        str, typer.Option(help="Formats of tables (md, tex, csv) and of charts (pdf, png, svg).", metavar="LIST")
+    ] = "md,tex,csv,pdf,png,svg",
+    study: Annotated[str | None, typer.Option(help="Only this study (default: all).", metavar="NAME")] = None,
+    store: StoreURI = None,
+) -> None:
+    """Write every table and chart of the report as files for a paper: Markdown, LaTeX, CSV, PDF, PNG, SVG."""
+    from goodshot.runner.export import export as write_files
+    from goodshot.runner.export import formats_of
+    from goodshot.runner.report.summary import counted
+    from goodshot.runner.run.options import Options
+
+    exported = write_files(Options(out, store), to, formats_of(formats), study)
+    typer.echo(f"written: {counted(len(exported.names), 'file')}, listed in {exported.index}")
+    if exported.left:
+        count = counted(len(exported.left), "file")
+        typer.echo(f"left as an earlier export wrote it: {count}: {', '.join(exported.left[:5])}")
+
+
 def compare(
     first: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="OUT1")],
     second: Annotated[str, typer.Argument(help="Another one.", metavar="OUT2")],

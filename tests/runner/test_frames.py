@@ -34,7 +34,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/results.md"
 def finished(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "oneshot"
     fields = {"dataset": {"name": "demo", "root": str(photographs)}, "support_seeds": [0, 1]}
-    study = validate({**TINY, **fields, "arms": ["original", "augmented"]}, "tiny")
+    study = validate({**TINY, **fields, "arms": ["original", "augmented"], "name": "oneshot_lite0"}, "tiny")
     run_studies([study], Options(str(out), local=True), Console(quiet=True))
     return out
 
