@@ -17,6 +17,8 @@ COMMANDS = (
     studies.sweep,
     studies.plan,
     studies.report,
+    studies.export,
+    studies.compare,
     studies.verify,
     studies.studies,
     images.generate,

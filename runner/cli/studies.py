@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -160,6 +160,69 @@ def report(
     from goodshot.runner.run.options import Options
 
     typer.echo(write_report(Options(out, store)))
+
+
+def export(
+    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="OUT")],
+    to: Annotated[str, typer.Option(help="Folder or URI for the files; index.md in it lists them.", metavar="DIR")],
+    formats: Annotated[
+        str, typer.Option(help="Formats of tables (md, tex, csv) and of charts (pdf, png, svg).", metavar="LIST")
+    ] = "md,tex,csv,pdf,png,svg",
+    study: Annotated[str | None, typer.Option(help="Only this study (default: all).", metavar="NAME")] = None,
+    store: StoreURI = None,
+) -> None:
+    """Write every table and chart of the report as files for a paper: Markdown, LaTeX, CSV, PDF, PNG, SVG."""
+    from goodshot.runner.export import export as write_files
+    from goodshot.runner.export import formats_of
+    from goodshot.runner.report.summary import counted
+    from goodshot.runner.run.options import Options
+
+    exported = write_files(Options(out, store), to, formats_of(formats), study)
+    typer.echo(f"written: {counted(len(exported.names), 'file')}, listed in {exported.index}")
+    if exported.left:
+        count = counted(len(exported.left), "file")
+        typer.echo(f"left as an earlier export wrote it: {count}: {', '.join(exported.left[:5])}")
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="OUT1")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="OUT2")],
+    json: Annotated[str | None, typer.Option(help="File for all differences.", metavar="FILE")] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 1 if a result differs beyond its interval, or one cell has different numbers.",
+        ),
+    ] = False,
+) -> None:
+    """Show how two outputs differ: in configuration, in cells, and in results by more than their interval."""
+    from goodshot.runner.console.differences import print_differences
+    from goodshot.runner.differences import differences_between
+
+    found = differences_between(first, second)
+    print_differences(stdout(), found)
+    if json:
+        _write_json(json, found.as_json())
+    if strict and (found.beyond or found.contradictions):
+        raise GoodshotError(
+            f"{len(found.beyond)} results differ beyond their interval, and {len(found.contradictions)} cells with one "
+            "fingerprint have different numbers, as listed above"
+        )
+
+
+def _write_json(file: str, values: Mapping[str, Any]) -> None:
+    import json
+    from pathlib import Path
+
+    from goodshot.runner.store.files import Files, absolute
+
+    path = Path(file).expanduser()
+    if path.is_dir():
+        raise BadInput(f"--json {file}: is a folder; give a file's name")
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    Files(absolute(str(path.parent))).write(path.name, f"{text}\n".encode())
+    typer.echo(f"written: {path}")
 
 
 def verify(

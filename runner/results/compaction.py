@@ -1,8 +1,8 @@
 """Move finished cells from files of their own into the tables' Parquet files, and many of those into one.
 
 Of all drivers that share an ``--out`` one does it at a time, under a lease. A file is deleted when what it held is
-whole in another one: who is killed in between leaves cells in two files, which readers count once, and the next one
-tidies up.
+whole in another one: who is killed in between leaves cells in two files. :class:`Results` counts them once, and
+:func:`tidy` deletes the copies before and after the next run, for programs that read the Parquet files directly.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def tidy(results: Results, patience: float = 0.0, seconds: float | None = None) 
             until = time.monotonic() + seconds if seconds is not None else float("inf")
             if mine:
                 compact(results, lambda: time.monotonic() > until)
+                _drop_copies(results, lambda: time.monotonic() > until)
         return "" if mine else "another driver is moving cells"
     except Exception as error:  # whatever it is, cells are whole where they lie
         return str(error) or type(error).__name__
@@ -130,7 +131,16 @@ class Compaction:
 def _is_wanted(results: Results) -> bool:
     if results.single.names():
         return True
-    return any(len(results.parts.names(table)) >= MANY_PARTS for table in CELL_TABLES)
+    # Another object, because the fingerprints of all scores are not to stay in memory.
+    parts = results.at(results.uri).parts
+    return any(len(parts.names(table)) >= MANY_PARTS or parts.has_copies(table) for table in CELL_TABLES)
+
+
+def _drop_copies(results: Results, is_over: Callable[[], bool]) -> None:
+    parts = results.at(results.uri).parts
+    for table in CELL_TABLES:
+        if not is_over() and parts.has_copies(table):
+            parts.drop_copies(table)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
 
     A baseline is compared with those listed before it. Raises ValueError for a row of an unknown arm.
     """
-    columns = _variant_columns()
+    columns = variant_columns()
     by_subject: dict[str, list[Row]] = {}
     for row in rows:
         by_subject.setdefault(subject_of(row), []).append(row)
@@ -181,7 +181,7 @@ def _unusual(row: Row) -> dict[str, Any]:
     return {column: row[column] for column, value in defaults.items() if row[column] not in (None, value)}
 
 
-def _variant_columns() -> tuple[str, ...]:
+def variant_columns() -> tuple[str, ...]:
     """The columns that tell variants of one table apart."""
     return tuple(
         dict.fromkeys(("arm", *(c for a in arms.ARMS for c in (*a.point_fields, *a.column_defaults)), "augmentation"))

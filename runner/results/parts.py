@@ -68,6 +68,10 @@ class Parts:
         """
         return self._parsed(name, lambda source: pq.read_table(source, **options))
 
+    def schema(self, name: str) -> pa.Schema:
+        """A file's columns and their types. Raises as :meth:`read` does."""
+        return self._parsed(name, pq.read_schema)
+
     def groups(self, name: str) -> Iterator[pa.Table]:
         """A file's rows, so many at a time."""
         schema = self.tables[Path(name).parts[0]]
@@ -87,6 +91,21 @@ class Parts:
             for rows in self.groups(name):
                 yield without(rows, twice)
             seen |= self.fingerprints(name)
+
+    def has_copies(self, table: str) -> bool:
+        """Whether some cell is in two of a table's files, as a killed or overtaken compaction may leave it."""
+        held = [self.fingerprints(name) for name in self.names(table)]
+        return sum(map(len, held)) > len(set().union(*held))
+
+    def drop_copies(self, table: str) -> None:
+        """Leave each cell in one of a table's files, the most merged one that holds it."""
+        seen: set[str] = set()
+        for name in sorted(self.names(table), key=size_of, reverse=True):
+            own = self.fingerprints(name)
+            if twice := own & seen:
+                self.write(table, size_of(name), (without(rows, twice) for rows in self.groups(name)))
+                self.files.delete(name)
+            seen |= own
 
     def write(self, table: str, size: int, tables: Iterable[pa.Table]) -> None:
         """Write a file, if there are rows for it, holding no more than a row group of them at a time."""

@@ -137,6 +137,10 @@ class Results:
         found = self._of_cells(table, columns) if table in CELL_TABLES else self._changing(table)
         return found.select(columns or found.column_names)
 
+    def schemas(self) -> dict[str, pa.Schema]:
+        """The columns and types of each Parquet file of ``results/``; those of another version may be others."""
+        return self._settled(lambda: {name: self.parts.schema(name) for name in self.parts.names("results")})
+
     def _of_cells(self, table: str, columns: Sequence[str]) -> pa.Table:
         wanted = {"fingerprint", *columns} if columns else {*self.tables[table].names}
         schema = pa.schema([field for field in self.tables[table] if field.name in wanted])

@@ -5,8 +5,8 @@ The columns of ``results/`` are those of every row, those of each kind of cell, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -111,6 +111,11 @@ class Tables:
         ]
         metrics = [metric.name for metric in metric_columns() if metric.name in types]
         return cls(row, pa.schema([*row, *own]), ("category", "arm", *metrics))
+
+    def extended(self, columns: Iterable[pa.Field]) -> Tables:
+        """The same tables with those of the columns that their rows lack, for rows of another version of goodshot."""
+        more = [column for column in columns if column.name not in self.row.names]
+        return replace(self, row=pa.schema([*self.row, *more]), cell=pa.schema([*self.cell, *more]))
 
     def __getitem__(self, table: str) -> pa.Schema:
         """The schema of the table of this name."""

@@ -32,6 +32,7 @@ from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.worker import JobReport
 from goodshot.runner.data.sharding import has_shards, read_manifest, shard_samples, verified, write_shards
 from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.results import read
 from goodshot.runner.results.compaction import tidy
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import plan_studies
@@ -215,6 +216,11 @@ def test_store_and_results_on_s3(bucket: Bucket) -> None:
     assert results.read("failures").num_rows == 0
     results.append("f3", {"fingerprint": "f3", "image_auroc": 0.25}, [], [])
     assert tidy(results) == ""
+    frame = read(bucket.uri("results of %C3%BC"), bucket.uri("results of %C3%BC"))
+    assert len(frame) == 2 * len(results.finished())
+    assert not frame["out"].str.contains(SECRET).any()
+    with pytest.raises(BadInput, match="does not exist; give the folder or URI"):
+        read(bucket.uri("nothing"))
     assert not results.single.names()
     assert results.finished() == {"f1", "f3"}
     assert results.row("f3", ["image_auroc"]) == {"image_auroc": 0.25}

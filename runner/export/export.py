@@ -1,0 +1,119 @@
+"""Write every table and chart of a report as files, and an index of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.export.formats import Format
+from goodshot.runner.export.markdown import escaped
+from goodshot.runner.report.blocks import Chart, Table
+from goodshot.runner.report.context import StudyContext, read_studies
+from goodshot.runner.report.page import study_sections
+from goodshot.runner.report.summary import summary
+from goodshot.runner.run.options import Options
+from goodshot.runner.store.files import Files, public
+from goodshot.runner.study.problems import did_you_mean
+
+INDEX = "index.md"
+Listed = tuple[str, str, Sequence[str]]
+"""The titles of a section and of one of its blocks, and the names of the block's files."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the location of the index, and the names of the files below it.
+
+    left: files of the same formats that an earlier export has written and this one has not.
+    """
+
+    index: str
+    names: Sequence[str]
+    left: Sequence[str]
+
+
+def export(options: Options, to: str, formats: Sequence[Format], study: str | None = None) -> Exported:
+    """Write the tables and charts of every study to ``<to>/<study>/<name>.<format>``, and ``<to>/index.md``.
+
+    The files depend on the rows and artifacts alone: of equal ones the bytes are equal, except those of PDF files. Each
+    file appears completely or not at all.
+
+    Args:
+        to: a folder or URI, which is created.
+        study: the name of the only study to export; None for all.
+
+    Raises:
+        BadInput: ``--out`` holds no study, or none of this name.
+        GoodshotError: there is nothing to export.
+    """
+    studies = _chosen(read_studies(options), study, options)
+    files = Files(to)
+    index, names = ["# Tables and figures"], []
+    for context in studies:
+        listed = [*_write_blocks(files, context, formats)]
+        names += [name for _, _, own in listed for name in own]
+        index += _listing(context, listed) if listed else []
+    if not names:
+        raise GoodshotError(_why_nothing(studies, formats, options))
+    files.write(INDEX, ("\n".join(index) + "\n").encode())
+    return Exported(files.where(INDEX), names, _left(files, studies, formats, names))
+
+
+def _chosen(studies: Sequence[StudyContext], name: str | None, options: Options) -> Sequence[StudyContext]:
+    known = [context.study.name for context in studies]
+    if name is not None and name not in known:
+        raise BadInput(
+            f"--study {name}: {public(options.out)} holds no study of this name; {did_you_mean(name, known)}"
+        )
+    return [context for context in studies if name in (None, context.study.name)]
+
+
+def _write_blocks(files: Files, context: StudyContext, formats: Sequence[Format]) -> Iterator[Listed]:
+    """Write a study's tables and charts in those formats that show them."""
+    for section, block in _blocks(context):
+        names = []
+        for format in formats:
+            if isinstance(block, format.block):
+                names.append(f"{context.study.name}/{block.name}.{format.name}")
+                files.write(names[-1], format.render(block, f"{context.study.name}-{block.name}"))
+        if names:
+            yield section, block.title, names
+
+
+def _blocks(context: StudyContext) -> Iterator[tuple[str, Table | Chart]]:
+    """Yield a study's tables and charts, each with its section's title; none of a study without rows."""
+    seen: set[str] = set()
+    for section in study_sections(context) if context.rows else ():
+        for block in section.blocks(context):
+            if isinstance(block, Table | Chart):
+                if block.name in seen:
+                    raise TypeError(f"section {section.name}: the study has another block called {block.name}")
+                seen.add(block.name)
+                yield section.title, block
+
+
+def _listing(context: StudyContext, listed: Sequence[Listed]) -> Iterator[str]:
+    """Yield the lines of a study in the index."""
+    commits = sorted({row["commit"] for row in context.rows if row["commit"]})
+    yield f"\n## {escaped(context.title)}\n"
+    yield escaped(summary(context)) + (f" Commit: {', '.join(commits)}." if commits else "")
+    yield "\n| section | contents | files |\n| --- | --- | --- |"
+    for section, title, names in listed:
+        links = (f"[{name.rpartition('.')[2]}]({name})" for name in names)
+        yield f"| {escaped(section)} | {escaped(title)} | {' · '.join(links)} |"
+
+
+def _why_nothing(studies: Sequence[StudyContext], formats: Sequence[Format], options: Options) -> str:
+    where = f"{public(options.out)}: nothing to export: "
+    if not any(context.rows for context in studies):
+        return f"{where}no cell is finished yet"
+    return f"{where}the report has no block for {', '.join(format.name for format in formats)}; try other --formats"
+
+
+def _left(
+    files: Files, studies: Sequence[StudyContext], formats: Sequence[Format], written: Sequence[str]
+) -> list[str]:
+    suffixes = tuple(f".{format.name}" for format in formats)
+    there = [name for context in studies for name in files.names(context.study.name)]
+    return [name for name in there if name.endswith(suffixes) and name not in {*written}]
