@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.export.formats import Format
 from goodshot.runner.export.markdown import escaped
-from goodshot.runner.report.blocks import Chart, Table
+from goodshot.runner.report import across
+from goodshot.runner.report.blocks import Block, Chart, Table
 from goodshot.runner.report.context import StudyContext, read_studies
+from goodshot.runner.report.experiment import ExperimentContext, read_experiment_contexts
 from goodshot.runner.report.page import study_sections
 from goodshot.runner.report.summary import summary
 from goodshot.runner.run.options import Options
@@ -36,6 +38,8 @@ class Exported:
 def export(options: Options, to: str, formats: Sequence[Format], study: str | None = None) -> Exported:
     """Write the tables and charts of every study to ``<to>/<study>/<name>.<format>``, and ``<to>/index.md``.
 
+    Those of an experiment across its studies go to ``<to>/experiment-<name>/``, unless one study alone is exported.
+
     The files depend on the rows and artifacts alone: of equal ones the bytes are equal, except those of PDF files. Each
     file appears completely or not at all.
 
@@ -50,14 +54,17 @@ def export(options: Options, to: str, formats: Sequence[Format], study: str | No
     studies = _chosen(read_studies(options), study, options)
     files = Files(to)
     index, names = ["# Tables and figures"], []
-    for context in studies:
-        listed = [*_write_blocks(files, context, formats)]
+    parts = [*map(_of_study, studies)]
+    if study is None:
+        parts = [*map(_of_experiment, read_experiment_contexts(studies)), *parts]
+    for part in parts:
+        listed = [*_write_blocks(files, part, formats)]
         names += [name for _, _, own in listed for name in own]
-        index += _listing(context, listed) if listed else []
+        index += _listing(part, listed) if listed else []
     if not names:
         raise GoodshotError(_why_nothing(studies, formats, options))
     files.write(INDEX, ("\n".join(index) + "\n").encode())
-    return Exported(files.where(INDEX), names, _left(files, studies, formats, names))
+    return Exported(files.where(INDEX), names, _left(files, [part.folder for part in parts], formats, names))
 
 
 def _chosen(studies: Sequence[StudyContext], name: str | None, options: Options) -> Sequence[StudyContext]:
@@ -69,35 +76,60 @@ def _chosen(studies: Sequence[StudyContext], name: str | None, options: Options)
     return [context for context in studies if name in (None, context.study.name)]
 
 
-def _write_blocks(files: Files, context: StudyContext, formats: Sequence[Format]) -> Iterator[Listed]:
-    """Write a study's tables and charts in those formats that show them."""
-    for section, block in _blocks(context):
+@dataclass(frozen=True)
+class _Part:
+    """What one folder of the export contains: blocks with their sections' titles, and the texts of its index."""
+
+    folder: str
+    title: str
+    description: str
+    blocks: Iterable[tuple[str, Block]]
+
+
+def _of_study(context: StudyContext) -> _Part:
+    """A study's blocks; none of a study without rows."""
+    commits = sorted({row["commit"] for row in context.rows if row["commit"]})
+    description = escaped(summary(context)) + (f" Commit: {', '.join(commits)}." if commits else "")
+    sections = study_sections(context) if context.rows else ()
+    blocks = ((section.title, block) for section in sections for block in section.blocks(context))
+    return _Part(context.study.name, context.title, description, blocks)
+
+
+def _of_experiment(experiment: ExperimentContext) -> _Part:
+    """The blocks of an experiment across its studies."""
+    studies = ", ".join(context.study.name for context in experiment.studies)
+    blocks = ((section.title, block) for section in across.ACROSS for block in section.blocks(experiment))
+    name = experiment.record.name
+    return _Part(f"experiment-{name}", experiment.record.title, escaped(f"Across {studies}."), blocks)
+
+
+def _write_blocks(files: Files, part: _Part, formats: Sequence[Format]) -> Iterator[Listed]:
+    """Write the tables and charts of a part in those formats that show them."""
+    for section, block in _unique(part):
         names = []
         for format in formats:
             if isinstance(block, format.block):
-                names.append(f"{context.study.name}/{block.name}.{format.name}")
-                files.write(names[-1], format.render(block, f"{context.study.name}-{block.name}"))
+                names.append(f"{part.folder}/{block.name}.{format.name}")
+                files.write(names[-1], format.render(block, f"{part.folder}-{block.name}"))
         if names:
             yield section, block.title, names
 
 
-def _blocks(context: StudyContext) -> Iterator[tuple[str, Table | Chart]]:
-    """Yield a study's tables and charts, each with its section's title; none of a study without rows."""
+def _unique(part: _Part) -> Iterator[tuple[str, Table | Chart]]:
+    """Yield the tables and charts of a part, each with its section's title. Raises TypeError if two have one name."""
     seen: set[str] = set()
-    for section in study_sections(context) if context.rows else ():
-        for block in section.blocks(context):
-            if isinstance(block, Table | Chart):
-                if block.name in seen:
-                    raise TypeError(f"section {section.name}: the study has another block called {block.name}")
-                seen.add(block.name)
-                yield section.title, block
+    for section, block in part.blocks:
+        if isinstance(block, Table | Chart):
+            if block.name in seen:
+                raise TypeError(f"section {section}: {part.folder} has another block called {block.name}")
+            seen.add(block.name)
+            yield section, block
 
 
-def _listing(context: StudyContext, listed: Sequence[Listed]) -> Iterator[str]:
-    """Yield the lines of a study in the index."""
-    commits = sorted({row["commit"] for row in context.rows if row["commit"]})
-    yield f"\n## {escaped(context.title)}\n"
-    yield escaped(summary(context)) + (f" Commit: {', '.join(commits)}." if commits else "")
+def _listing(part: _Part, listed: Sequence[Listed]) -> Iterator[str]:
+    """Yield the lines of a part in the index."""
+    yield f"\n## {escaped(part.title)}\n"
+    yield part.description
     yield "\n| section | contents | files |\n| --- | --- | --- |"
     for section, title, names in listed:
         links = (f"[{name.rpartition('.')[2]}]({name})" for name in names)
@@ -111,9 +143,7 @@ def _why_nothing(studies: Sequence[StudyContext], formats: Sequence[Format], opt
     return f"{where}the report has no block for {', '.join(format.name for format in formats)}; try other --formats"
 
 
-def _left(
-    files: Files, studies: Sequence[StudyContext], formats: Sequence[Format], written: Sequence[str]
-) -> list[str]:
+def _left(files: Files, folders: Sequence[str], formats: Sequence[Format], written: Sequence[str]) -> list[str]:
     suffixes = tuple(f".{format.name}" for format in formats)
-    there = [name for context in studies for name in files.names(context.study.name)]
+    there = [name for folder in folders for name in files.names(folder)]
     return [name for name in there if name.endswith(suffixes) and name not in {*written}]
