@@ -53,7 +53,8 @@ def _print_results(console: Console, found: Differences) -> None:
     first, second = map(shortened, found.names)
     shown = [line for line in found.results if line.differs or (line.is_leading and line.variant.category is None)]
     described = [_described(line) for line in shown]
-    varied = [i for i, title in enumerate(DESCRIBED) if title == "arm" or len({line[i] for line in described}) > 1]
+    needed = "arm", "metric"
+    varied = [i for i, title in enumerate(DESCRIBED) if title in needed or len({line[i] for line in described}) > 1]
     table = _table(f"Results, paired: {second} − {first}", [DESCRIBED[i] for i in varied])
     for title in (first, second, "difference", "pairs"):
         table.add_column(title, justify="right", no_wrap=True)

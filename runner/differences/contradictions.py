@@ -6,7 +6,7 @@ computed on another device, or with other versions of packages; or one of its fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 KEYS = {"metrics": ["subset", "metric"], "scores": ["image_id"]}
 VALUES = {"metrics": ["value", "low", "high"], "scores": ["score"]}
+AT_ONCE = 5000
+"""Cells whose numbers are compared at once: all scores of a large study as texts and numbers take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -50,38 +52,44 @@ def contradictions(first: Output, second: Output) -> list[Contradiction]:
     common = [fingerprint for fingerprint in first.rows if fingerprint in second.rows]
     if not common:
         return []
-    a, b = (_numbers(output, common) for output in (first, second))
-    both = a.merge(b, on=["fingerprint", "quantity"], suffixes=("_first", "_second"))
-    values = both["value_first"], both["value_second"]
-    both["difference"] = (values[1] - values[0]).abs()
-    differing = both[(values[0] != values[1]) & ~(values[0].isna() & values[1].isna())]
-    # Undefined in one of them counts as the largest.
-    ordered = differing.sort_values("difference", ascending=False, na_position="first", kind="stable")
-    found = []
-    for fingerprint, own in ordered.groupby("fingerprint", sort=False):
-        most = own.iloc[0]
-        rows = first.rows[fingerprint], second.rows[fingerprint]
-        found.append(Contradiction(*rows, len(own), str(most["quantity"]), float(most["difference"])))
+    tables = _tables(first), _tables(second)
+    found: list[Contradiction] = []
+    for start in range(0, len(common), AT_ONCE):
+        some = common[start : start + AT_ONCE]
+        frames = (_numbers(output, own, some) for output, own in zip((first, second), tables, strict=True))
+        found += _differing(first, second, *frames)
     return found
 
 
-def _numbers(output: Output, fingerprints: list[str]) -> pd.DataFrame:
+def _differing(first: Output, second: Output, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Contradiction]:
+    both = a.merge(b, on=["fingerprint", "quantity"], suffixes=("_first", "_second"))
+    one, other = both["value_first"], both["value_second"]
+    both["difference"] = (other - one).abs()
+    differing = both[(one != other) & ~(one.isna() & other.isna())]
+    # A number that is undefined in one of them comes first.
+    ordered = differing.sort_values("difference", ascending=False, na_position="first", kind="stable")
+    for fingerprint, own in ordered.groupby("fingerprint", sort=False):
+        most = own.iloc[0]
+        rows = first.rows[fingerprint], second.rows[fingerprint]
+        yield Contradiction(*rows, len(own), str(most["quantity"]), float(most["difference"]))
+
+
+def _tables(output: Output) -> dict[str, pa.Table]:
+    return {name: output.results.read(name, ["fingerprint", *KEYS[name], *VALUES[name]]) for name in KEYS}
+
+
+def _numbers(output: Output, tables: Mapping[str, pa.Table], fingerprints: list[str]) -> pd.DataFrame:
     """Return the numbers of some cells as a long frame: fingerprint, quantity, value."""
-    import pandas as pd
-
-    return pd.concat([*_melted(output, fingerprints)], ignore_index=True)
-
-
-def _melted(output: Output, fingerprints: list[str]) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     names = [metric.name for metric in columns()]
     rows = pd.DataFrame([{name: output.rows[f].get(name) for name in ("fingerprint", *names)} for f in fingerprints])
-    yield rows.melt("fingerprint", var_name="quantity").dropna().astype({"value": float})
+    found = [rows.melt("fingerprint", var_name="quantity").dropna().astype({"value": float})]
     for table, keys in KEYS.items():
-        found = output.results.read(table, ["fingerprint", *keys, *VALUES[table]])
-        own = found.filter(pc.is_in(found["fingerprint"], pa.array(fingerprints, pa.string()))).to_pandas()
-        own["quantity"] = own[keys[0]].str.cat([own[key] for key in keys[1:]], sep="/") if len(own) else ""
+        is_wanted = pc.is_in(tables[table]["fingerprint"], pa.array(fingerprints, pa.string()))
+        own = tables[table].filter(is_wanted).to_pandas()
+        quantity = own[keys[0]].str.cat([own[key] for key in keys[1:]], sep="/") if len(own) else ""
         for name in VALUES[table]:
-            labelled = own.assign(quantity=table + " " + own["quantity"] + " " + name, value=own[name])
-            yield labelled[["fingerprint", "quantity", "value"]]
+            labelled = own.assign(quantity=f"{table} " + quantity + f" {name}", value=own[name])
+            found.append(labelled[["fingerprint", "quantity", "value"]])
+    return pd.concat(found, ignore_index=True)

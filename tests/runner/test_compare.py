@@ -241,6 +241,7 @@ def test_a_single_pair_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["compare", *outputs, "--strict"]) == 0
     shown = capsys.readouterr().out
     assert "+0.250" in shown
+    assert "image AUROC" in shown
     assert "no result has an interval" in shown
 
 
