@@ -1,4 +1,4 @@
-"""The tables of the long metrics: by kind of defect, further metrics, and the quality of the added images.
+"""The tables of the long metrics: by kind of defect, further metrics, the quality of the added images, and latents.
 
 The kinds of defect of MVTec LOCO are logical, structural, and the mean of both.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from goodshot.components.metrics.declared import shown_in
 from goodshot.components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
+from goodshot.components.metrics.latents import LATENTS
 from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.cells.planted import SUBSET
 from goodshot.runner.report.blocks import Block, Column, Table, Text, Value, block_name
@@ -64,6 +65,8 @@ def _tables(group: tuple[str, str], variants: Mapping[str, Measured]) -> list[Ta
     tables.append(_table(group, "further metrics", further, variants))
     quality = {(IMAGE_SET, metric.name): metric.full_title for metric in shown_in("image_set")}
     tables.append(_table(group, "the images added", quality, _with_images(variants)))
+    latents = {(LATENTS, metric.name): metric.full_title for metric in shown_in("latents")}
+    tables.append(_table(group, "the sampled latents", latents, variants))
     return [table for table in tables if len(table.columns) > 1]
 
 
@@ -78,7 +81,7 @@ def _with_images(variants: Mapping[str, Measured]) -> dict[str, Measured]:
 
 def _kinds(subsets: set[str]) -> list[str]:
     """Return the subsets that are kinds of defect, by name; LOCO's two kinds and their mean come in that order."""
-    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s != IMAGE_SET}
+    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s not in (IMAGE_SET, LATENTS)}
     return sorted(kinds, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
 
 
