@@ -11,7 +11,6 @@ from goodshot.runner.report.blocks import Block, Column, Table, TableCell
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import fingerprints, mean_of, number_value
-from goodshot.runner.results.record import read_experiments
 from goodshot.runner.study.experiment import Reference
 
 
@@ -71,7 +70,7 @@ class Published(Section):
 
 def _comparisons(study: StudyContext) -> list[PublishedComparison]:
     found: list[PublishedComparison] = []
-    for record in read_experiments(study.output.results):
+    for record in study.output.experiments:
         if study.study.name in record.studies:
             for reference in record.references:
                 found += _published_comparisons(study, reference)
