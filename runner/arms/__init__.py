@@ -22,6 +22,7 @@ __all__ = [
     "arm_of_row",
     "arms",
     "baselines",
+    "is_known_arm",
 ]
 
 ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
@@ -57,6 +58,11 @@ def arm_of_row(label: str) -> Arm:
         if (matched := arm.matches_label(label)) is not None:
             return matched
     raise ValueError(f"rows of arm {label!r} were made by another version of goodshot")
+
+
+def is_known_arm(label: str) -> bool:
+    """Whether there is an arm with this label in the rows of ``results/``."""
+    return any(arm.matches_label(label) is not None for arm in ARMS)
 
 
 def baselines() -> tuple[Arm, ...]:

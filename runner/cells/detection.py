@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9
 """Largest difference between two computations of one image AUROC."""
 PICTURES = 8
-"""Maximum number of test images whose anomaly maps are committed for the report."""
+"""Maximum number of test images whose anomaly maps are committed for the report, and of added images."""
+ADDED_SIDE = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,9 @@ class DetectionStage(CellStage):
             values += synthetic_values
             facts["planted"] = planted_auroc(synthetic_values)
         if self.keeps_pictures:
-            _keep_maps(self.fingerprint, test, scores, context.store)
+            # Those of an image set are in the store.
+            added = extra if self.added.image_set is None else None
+            _keep_pictures(self.fingerprint, test, scores, added, context.store)
         columns = {
             "image_auroc": metrics.image_auroc,
             "pixel_auroc": metrics.pixel_auroc,
@@ -282,10 +285,13 @@ def _score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
         yield {"image_id": image_id, "label": int(label), "defect_type": defect_type, "score": float(score)}
 
 
-def _keep_maps(fingerprint: str, test: Split, scores: Scores, store: Store) -> None:
+def _keep_pictures(fingerprint: str, test: Split, scores: Scores, added: Batch | None, store: Store) -> None:
     """Commit image, mask and anomaly map of the first test image of each defect type, ``good`` first.
 
     The choice never depends on the scores.
+
+    Args:
+        added: the images that were added, of which the first are committed too, at most ``ADDED_SIDE`` pixels wide.
     """
     import numpy as np
 
@@ -296,5 +302,18 @@ def _keep_maps(fingerprint: str, test: Split, scores: Scores, store: Store) -> N
         "masks": test.masks[chosen],
         "maps": scores.maps[chosen].astype(np.float16),
     }
+    if added is not None:
+        arrays["added"] = _small(added[:PICTURES])
     info = {"image_ids": [test.image_ids[i] for i in chosen]}
     store.put(f"maps/{fingerprint}", {"maps.safetensors": arrays_bytes(arrays)}, info)
+
+
+def _small(images: Batch) -> np.ndarray:
+    """Images uint8 (M, H, W, 3) of one size, reduced to at most ``ADDED_SIDE`` pixels."""
+    import numpy as np
+    from PIL import Image
+
+    small = [Image.fromarray(image) for image in images]
+    for image in small:
+        image.thumbnail((ADDED_SIDE, ADDED_SIDE))
+    return np.stack([np.asarray(image) for image in small])

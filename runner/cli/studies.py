@@ -152,14 +152,34 @@ def studies(
 
 
 def report(
-    out: Annotated[str, typer.Argument(help="A folder or URI that 'demo' or 'sweep' wrote.", metavar="DIR")],
+    out: Annotated[
+        list[str], typer.Argument(help="One or several folders or URIs that 'demo' or 'sweep' wrote.", metavar="DIR...")
+    ],
+    html: Annotated[
+        str | None, typer.Option("--html", help="The page's file (default: OUT/report.html).", metavar="FILE")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the page again whenever rows change, until the study is complete.")
+    ] = False,
+    gpu_hour: Annotated[
+        float | None, typer.Option("--price-gpu-hour", help="The price of an hour of one GPU, for the cost.", min=0)
+    ] = None,
+    cpu_hour: Annotated[
+        float | None, typer.Option("--price-cpu-hour", help="The price of an hour of one CPU, for the cost.", min=0)
+    ] = None,
     store: StoreURI = None,
 ) -> None:
-    """Write the results of a study as one self-contained HTML page: OUT/report.html."""
+    """Write the results of a study, or of several, as one self-contained HTML page."""
     from goodshot.runner.report import write_report
+    from goodshot.runner.report.cost import Prices
+    from goodshot.runner.report.watching import watch_report
     from goodshot.runner.run.options import Options
 
-    typer.echo(write_report(Options(out, store)))
+    outputs, prices = [Options(each, store) for each in out], Prices(gpu_hour, cpu_hour)
+    if watch:
+        watch_report(*outputs, file=html, prices=prices, tell=typer.echo)
+    else:
+        typer.echo(write_report(*outputs, file=html, prices=prices))
 
 
 def export(

@@ -56,7 +56,7 @@ class Table:
     lines: for each line one cell per column.
     notes: sentences below the table.
     marked: the indexes of lines that stand out, such as the chosen point's.
-    folded: whether the page shows it only on demand, because there may be many.
+    folded: whether the page shows it only on demand, with other such tables, because there may be many.
     """
 
     name: str

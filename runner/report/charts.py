@@ -53,8 +53,8 @@ def chart(drawn: alt.TopLevelMixin, **datasets: Sequence[Mapping[str, Any]]) -> 
     specification: dict[str, Any] = drawn.to_dict()
     # Altair writes the address of the schema, which no reader of the page needs, and a size for charts without one.
     specification.pop("$schema", None)
-    values = {name: [_plain(row) for row in rows] for name, rows in datasets.items()}
-    return {**specification, "config": dict(CONFIG), "datasets": values}
+    added = {name: [_plain(row) for row in rows] for name, rows in datasets.items()}
+    return {**specification, "config": dict(CONFIG), "datasets": {**specification.get("datasets", {}), **added}}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,15 +14,22 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.arms import Arm, arm_of_row
+from goodshot.runner.arms import Arm, arm_of_row, is_known_arm
 from goodshot.runner.results.comparison import Comparison, Row, compare, subject_of
-from goodshot.runner.results.record import CellRecord, StudyRecord, read_records
+from goodshot.runner.results.record import (
+    CellRecord,
+    ExperimentRecord,
+    StudyRecord,
+    read_experiments,
+    read_record,
+    record_names,
+)
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import Ledger, TrialRecord, chosen
 from goodshot.runner.run.options import Options
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.store.files import public
-from goodshot.runner.study.search import is_search
+from goodshot.runner.study.search import is_search, points_of
 
 T = TypeVar("T")
 
@@ -31,8 +38,9 @@ T = TypeVar("T")
 class Output:
     """One ``--out`` and its store, which all studies of a page share.
 
-    rows: the rows of all finished cells, by fingerprint.
+    rows: the rows of all finished cells of known arms, by fingerprint.
     runs: the record of each run into this folder, as written to ``runs/``.
+    unread: one line for each file or kind of row that this version of goodshot cannot read.
     seen: store keys of the artifacts whose pictures the page already shows.
     """
 
@@ -40,7 +48,26 @@ class Output:
     store: Store
     rows: Mapping[str, Row]
     runs: Sequence[Row]
+    unread: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+
+    @property
+    def shown(self) -> str:
+        """The folder or URI, as it was given and without credentials."""
+        return self.results.files.shown
+
+    def try_read(self, read: Callable[[], T]) -> T | None:
+        """Return ``read()``. If a file cannot be read, add a line to ``unread`` and return None."""
+        try:
+            return read()
+        except GoodshotError as error:
+            self.unread.append(str(error).splitlines()[0])
+            return None
+
+    @cached_property
+    def experiments(self) -> Sequence[ExperimentRecord]:
+        """The experiments that were run into this folder."""
+        return self.try_read(lambda: read_experiments(self.results)) or ()
 
     @cached_property
     def metrics(self) -> dict[str, dict[tuple[str, str], float]]:
@@ -51,11 +78,16 @@ class Output:
         return values
 
     @cached_property
+    def failures(self) -> dict[str, Row]:
+        """The latest failure of each failed cell, by fingerprint."""
+        return {row["fingerprint"]: row for row in self.results.read("failures").to_pylist()}
+
+    @cached_property
     def steps(self) -> Counter[str]:
         """Executed generator steps, summed over all runs, by the store key of the training."""
         total: Counter[str] = Counter()
         for run in self.runs:
-            for stage_id, steps in run["generator_steps"].items():
+            for stage_id, steps in run.get("generator_steps", {}).items():
                 total[stage_id.partition("?")[0]] += steps
         return total
 
@@ -67,15 +99,48 @@ def read_studies(options: Options) -> list[StudyContext]:
         BadInput: no study was run into ``--out``.
     """
     results = Results(options.out)
-    records = read_records(results)
-    if not records:
+    names = record_names(results)
+    if not names:
         raise BadInput(
             f"{public(options.out)}: holds no study; give the folder that was the --out of 'goodshot sweep' or "
             "'goodshot demo'"
         )
-    runs = [json.loads(results.files.read(name)) for name in results.files.names("runs", ".json")]
-    output = Output(results, Store(options.store_uri), results.rows(), runs)
-    return [StudyContext(record, output) for record in records]
+    output = _output(results, options)
+    records = [output.try_read(partial(read_record, results, name)) for name in names]
+    studies = [StudyContext(record, output) for record in records if record is not None]
+    if not studies:
+        raise BadInput(output.unread[0])
+    return studies
+
+
+def _output(results: Results, options: Options) -> Output:
+    rows = results.rows()
+    labels = Counter(str(row["arm"]) for row in rows.values())
+    unknown = {label: count for label, count in labels.items() if not is_known_arm(label)}
+    output = Output(
+        results,
+        Store(options.store_uri),
+        {fingerprint: row for fingerprint, row in rows.items() if str(row["arm"]) not in unknown},
+        [],
+        [
+            f"{count} rows of arm {label!r}, which this version of goodshot does not have"
+            for label, count in unknown.items()
+        ],
+    )
+    runs = (output.try_read(partial(_run, results, name)) for name in results.files.names("runs", ".json"))
+    output.runs = [run for run in runs if run is not None]
+    return output
+
+
+def _run(results: Results, name: str) -> Row:
+    """The record of a run. Raises :class:`BadInput` if the file holds no such record."""
+    try:
+        run = json.loads(results.files.read(name))
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise BadInput(f"{results.files.where(name)}: is no record of a run; delete it")
+    return run
 
 
 class StudyContext:
@@ -125,6 +190,18 @@ class StudyContext:
         """
         reported = (f for trial in self.trials for report in trial.reports for f in report.fingerprints)
         return list(dict.fromkeys([*(cell.fingerprint for cell in self.record.cells), *reported]))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every cell is finished and no further point will be tried."""
+        if len(self.rows) < len(self.asked) or any(trial.state == "running" for trial in self.trials):
+            return False
+        return not self.is_search or len(self.trials) >= self.planned
+
+    @property
+    def planned(self) -> int:
+        """How many points the search tries."""
+        return self.study.search.trials if self.study.search.algorithm == "optuna" else len(points_of(self.study))
 
     @cached_property
     def rows(self) -> list[Row]:

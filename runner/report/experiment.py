@@ -10,7 +10,7 @@ from goodshot.components.metrics.declared import PROMPT_COSINE
 from goodshot.components.metrics.detection import ALL
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.results.comparison import Comparison, Row, compare
-from goodshot.runner.results.record import CellRecord, ExperimentRecord, read_experiments
+from goodshot.runner.results.record import CellRecord, ExperimentRecord
 from goodshot.runner.stages.prompt import read_ranking
 
 
@@ -46,7 +46,7 @@ class ExperimentContext:
 def read_experiment_contexts(studies: Sequence[StudyContext]) -> list[ExperimentContext]:
     """Return the experiments to which some of these studies belong."""
     found = []
-    for record in read_experiments(studies[0].output.results):
+    for record in studies[0].output.experiments:
         own = [study for study in studies if study.study.name in record.studies and study.rows]
         if own:
             found.append(ExperimentContext(record, own))

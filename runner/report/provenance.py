@@ -21,20 +21,19 @@ ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number 
 
 
 def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
-    """Return the values of the page's part "Provenance", and the ``notes`` of its header."""
+    """Return the values of the page's part "Provenance"."""
     rows = list({row["fingerprint"]: row for study in studies for row in study.rows}.values())
     runs = studies[0].output.runs
     return {
-        "notes": notes(rows),
         "rows": len(rows),
         "versions": _versions(rows),
         "commits": sorted({row["commit"] for row in rows if row["commit"]}),
-        "devices": sorted({row["device"] for row in rows}),
+        "devices": sorted({row["device"] for row in rows if row["device"]}),
         "wordnet": sorted({row["wordnet_source"] for row in rows if row["wordnet_source"]}),
         "tests": {row["category"]: row["n_test"] for row in rows if row["n_test"] is not None},
-        "steps": sum(sum(run["generator_steps"].values()) for run in runs),
+        "steps": sum(sum(run.get("generator_steps", {}).values()) for run in runs),
         "runs": len(runs),
-        "seconds": sum(run["seconds"] for run in runs),
+        "seconds": sum(run.get("seconds", 0.0) for run in runs),
         "stages": _mean_seconds(rows),
     }
 
@@ -51,7 +50,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
 def _versions(rows: Sequence[Row]) -> dict[str, str]:
     """Return the versions of each package that computed these rows: name → ``1.2 and 1.3``."""
     by_package: dict[str, set[str]] = {}
-    for recorded in {row["versions"] for row in rows}:
+    for recorded in {row["versions"] for row in rows if row["versions"]}:
         for name, version in json.loads(recorded).items():
             by_package.setdefault(name, set()).add(version)
     return {name: " and ".join(sorted(versions)) for name, versions in by_package.items()}

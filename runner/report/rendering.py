@@ -20,6 +20,9 @@ TEMPLATES: Mapping[type[Block], str] = {
     Gallery: "gallery.html.j2",
 }
 """The template of each kind of block."""
+SIDE_BY_SIDE = Markup('<div class="charts">{0}</div>')
+FOLDED = Markup("<details><summary>Show {1} table{2}</summary>{0}</details>")
+PLAIN = Markup("{0}")
 
 
 class Renderer:
@@ -36,13 +39,14 @@ class Renderer:
         self.has_charts = False
 
     def html(self, blocks: Iterable[Block]) -> Markup:
-        """Render blocks in their order; charts that follow each other stand side by side."""
+        """Render blocks in their order; charts in a row stand side by side, folded tables in a row unfold together."""
         return Markup("").join(self._groups(blocks))
 
     def _groups(self, blocks: Iterable[Block]) -> Iterator[Markup]:
-        for kind, group in groupby(blocks, type):
-            html = Markup("").join(render(TEMPLATES[kind], block=block, page=self) for block in group)
-            yield Markup('<div class="charts">{}</div>').format(html) if kind is Chart else html
+        for wrapper, group in groupby(blocks, _wrapper):
+            own = list(group)
+            html = Markup("").join(render(TEMPLATES[type(block)], block=block, page=self) for block in own)
+            yield wrapper.format(html, len(own), "" if len(own) == 1 else "s")
 
     def columns(self, table: Table) -> Iterator[tuple[Column, bool]]:
         """Yield each column, and whether it holds texts."""
@@ -59,6 +63,13 @@ class Renderer:
         """The height in pixels that the page reserves for a chart until it is drawn."""
         height = chart.specification.get("height")
         return int(height) + 60 if isinstance(height, int | float) else 240
+
+
+def _wrapper(block: Block) -> Markup:
+    """What stands around a block, and around others after it that have the same."""
+    if isinstance(block, Chart):
+        return SIDE_BY_SIDE
+    return FOLDED if isinstance(block, Table) and block.folded else PLAIN
 
 
 def script_json(value: Any) -> Markup:

@@ -31,7 +31,7 @@ def by_field(tried: Tried) -> Iterator[Chart]:
     for field in tried.drawn:
         x, rows = _x_axis(tried, field)
         shift = {"xOffset": alt.XOffset("shift:Q", scale=alt.Scale(domain=[-6, 6]))} if "shift" in rows[0] else {}
-        drawn = _dots(tried, x, limits, **shift).properties(width=230, height=200)
+        drawn = alt.layer(*_dots(tried, x, limits, **shift)).properties(width=230, height=200)
         yield Chart(
             name=block_name("search by", field),
             title=_axis_label(field),
@@ -44,18 +44,20 @@ def by_order(tried: Tried) -> Chart:
     """Draw the objective of every trial by the trial's number, and the best value so far."""
     values = [trial.best.value if trial.best else -math.inf for trial in tried.trials]
     best = [{"number": i, "best": v} for i, v in enumerate(accumulate(values, max), start=1) if math.isfinite(v)]
-    x = alt.X("number:Q", title="trial", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False))
+    margin = 0.5 + 0.01 * len(tried.trials)
+    domain = alt.Scale(domain=[1 - margin, len(tried.trials) + margin], nice=False)
+    x = alt.X("number:Q", title="trial", axis=alt.Axis(tickMinStep=1, format="d"), scale=domain)
     y = alt.Y("best:Q", title=tried.study.objective, scale=_scale(_limits(tried)))
+    rows = [{**row, "point": point_text(trial.point)} for trial, row in _rows(tried)]
     steps = alt.Chart(data("best")).mark_line(interpolate="step-after", color=GREY).encode(x=x, y=y)
-    drawn = alt.layer(steps, *_dots(tried, x, _limits(tried)).layer).properties(width=400, height=220)
+    drawn = alt.layer(steps, *_dots(tried, x, _limits(tried), alt.Tooltip("point:N"))).properties(width=400, height=220)
     return Chart(
         name="search_by_order",
         title="In the order of their start",
-        specification=chart(drawn, trials=[row for _, row in _rows(tried)], best=_changes(best)),
+        specification=chart(drawn, trials=rows, best=_changes(best)),
         description=(
             f"Dot plot: {tried.study.objective} of every trial in the order of their start, and the best so far"
         ),
-        notes=["The line is the best value so far."],
     )
 
 
@@ -115,7 +117,6 @@ def _drawn(tried: Tried) -> list[tuple[int, TrialRecord]]:
 def _rows(tried: Tried) -> Iterator[tuple[TrialRecord, dict[str, Any]]]:
     for number, trial in _drawn(tried):
         row: dict[str, Any] = {"number": number, "value": round(trial.best.value, 5) if trial.best else None}
-        row["point"] = point_text(trial.point)
         if trial.state == "complete":
             row["complete"] = 1
         if trial == tried.chosen:
@@ -123,17 +124,17 @@ def _rows(tried: Tried) -> Iterator[tuple[TrialRecord, dict[str, Any]]]:
         yield trial, row
 
 
-def _dots(tried: Tried, x: alt.X, limits: tuple[float, float], **channels: Any) -> Any:
+def _dots(tried: Tried, x: alt.X, limits: tuple[float, float], *tips: alt.Tooltip, **channels: Any) -> list[alt.Chart]:
     """Draw a dot for each trial with a value: filled if complete, else hollow and grey; a ring marks the chosen one."""
     size, colour = (16 if len(tried.trials) > MANY else 40), tried.study.judged_arm.colour
     y = alt.Y("value:Q", title=tried.study.objective, scale=_scale(limits))
-    tooltip = [alt.Tooltip("number:Q", title="trial"), alt.Tooltip("value:Q", format=".4f"), alt.Tooltip("point:N")]
+    tooltip = [alt.Tooltip("number:Q", title="trial"), alt.Tooltip("value:Q", format=".4f"), *tips]
     base = alt.Chart(data("trials")).encode(x=x, y=y, tooltip=tooltip, **channels)
-    return alt.layer(
+    return [
         base.transform_filter("!datum.complete").mark_point(size=size, color=GREY, filled=False),
         base.transform_filter("datum.complete").mark_point(size=size, color=colour, filled=True, opacity=1),
         base.transform_filter("datum.chosen").mark_point(size=220, color=CHOSEN, filled=False, strokeWidth=2.5),
-    )
+    ]
 
 
 def _limits(tried: Tried) -> tuple[float, float]:

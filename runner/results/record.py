@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from goodshot.components.errors import BadInput
 from goodshot.runner.cells import CellStage
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
@@ -44,8 +45,12 @@ class CellRecord:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> CellRecord:
-        """A record as it was written, by an earlier version perhaps, which named no kind and no stages."""
-        record = cls(**{**values, "support_ids": tuple(values["support_ids"])})
+        """A record as it was written.
+
+        An earlier version named no kind and no stages; fields that a later version added are left out.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        record = cls(**{**known, "support_ids": tuple(known["support_ids"])})
         keys = (record.shard, record.prompt, record.image_set)
         return replace(record, stages=tuple(record.stages) or tuple(key for key in keys if key))
 
@@ -67,13 +72,33 @@ def write_record(study: Study, plan: Plan, results: Results) -> None:
 
 
 def read_records(results: Results) -> Sequence[StudyRecord]:
-    """Every study that was run into this ``--out``, by name."""
-    records = []
-    for name in results.files.names("studies", ".yaml"):
-        values = yaml.safe_load(results.files.read(name))
-        cells = json.loads(results.files.read(name.removesuffix(".yaml") + ".cells.json"))
-        records.append(StudyRecord(validate(values, name), tuple(map(CellRecord.read, cells))))
-    return records
+    """Every study that was run into this ``--out``, by name. Raises :class:`BadInput` as :func:`read_record` does."""
+    return [read_record(results, name) for name in record_names(results)]
+
+
+def record_names(results: Results) -> list[str]:
+    """The files of the studies that were run into this ``--out``."""
+    return results.files.names("studies", ".yaml")
+
+
+def read_record(results: Results, name: str) -> StudyRecord:
+    """The study of one of these files.
+
+    Raises:
+        BadInput: a file is missing or damaged, or another version of goodshot wrote a study that this one cannot have.
+    """
+    cells_name = name.removesuffix(".yaml") + ".cells.json"
+    try:
+        values, cells = yaml.safe_load(results.files.read(name)), json.loads(results.files.read(cells_name))
+        records = tuple(map(CellRecord.read, cells))
+    except FileNotFoundError:
+        raise BadInput(f"{results.files.where(cells_name)}: is missing; run the study again, which writes it") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        where, what = results.files.where(name), " ".join(str(error).split())
+        raise BadInput(f"{where}: is no record of a study ({what}); run the study again, which writes it") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"{results.files.where(name)}: holds no study; give another --out, or run the study again")
+    return StudyRecord(validate(values, name), records)
 
 
 class _Recorder:
@@ -135,12 +160,19 @@ class ExperimentRecord:
 
 def read_experiments(results: Results) -> Sequence[ExperimentRecord]:
     """Every experiment that was run into this ``--out``, by name."""
-    found = []
-    for name in results.files.names("experiments", ".json"):
+    return [_read_experiment(results, name) for name in results.files.names("experiments", ".json")]
+
+
+def _read_experiment(results: Results, name: str) -> ExperimentRecord:
+    """Read one of them, without the fields of references that a later version added. Raises :class:`BadInput`."""
+    try:
         values = json.loads(results.files.read(name))
-        references = tuple(map(_reference, values["references"]))
-        found.append(ExperimentRecord(values["name"], values["title"], tuple(values["studies"]), references))
-    return found
+        known = Reference.__dataclass_fields__
+        references = (_reference({k: v for k, v in r.items() if k in known}) for r in values["references"])
+        return ExperimentRecord(values["name"], values["title"], tuple(values["studies"]), tuple(references))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        where = results.files.where(name)
+        raise BadInput(f"{where}: is no record of an experiment ({error!r}); run it again, which writes it") from None
 
 
 def _reference(values: Mapping[str, Any]) -> Reference:

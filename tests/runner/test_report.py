@@ -53,8 +53,8 @@ def test_the_page_holds_the_numbers_and_the_pictures(out: Path) -> None:
     gallery, maps = 1 + 2, 2 * (1 + len(AUROC))
     html = without_scripts(page)
     assert html.count("data:image/") == html.count("<img") == html.count(" alt=") == 2 * (gallery + maps)
-    spread, curves, prompts = 1, 2, 1
-    assert len(charts_of(page)) == 2 * (spread + curves + prompts)
+    spread, curves, prompts, scatter = 1, 2, 1, 1
+    assert len(charts_of(page)) == 2 * (spread + curves + prompts) + scatter
 
 
 def test_it_stands_alone_and_escapes_what_it_is_given(out: Path) -> None:

@@ -121,7 +121,12 @@ def _losses(curve: Curve) -> Mapping[str, Any]:
         .mark_line(strokeWidth=1.5)
         .encode(
             x=alt.X("update:Q", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("value:Q", title="loss (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
+            y=alt.Y(
+                "value:Q",
+                title="loss (log scale)",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~g", tickCount=6),
+            ),
             color=alt.Color(
                 "loss:N", title=None, scale=series_colours(LOSSES), legend=alt.Legend(orient="bottom", columns=3)
             ),

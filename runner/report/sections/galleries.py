@@ -1,4 +1,4 @@
-"""Photographs next to the images that an arm adds to them."""
+"""Photographs next to the images that each arm adds to them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 
 from goodshot.components.data.shards import SUFFIX, decode_originals, read_split
 from goodshot.runner.arms import Arm
-from goodshot.runner.report import blocks
-from goodshot.runner.report.blocks import Block, Picture, Strip, block_name
+from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, block_name
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.pictures import photograph, webp
 from goodshot.runner.report.sections.base import Section
@@ -23,7 +22,7 @@ SHOWN_IMAGES = 8
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The first originals of a support, uint8 (H, W, 3) each, and the first images of a set, uint8 (M, R, R, 3)."""
+    """The first originals of a support, uint8 (H, W, 3) each, and the first added images, uint8 (M, R, R, 3)."""
 
     category: str
     support: str
@@ -35,15 +34,22 @@ class ImageSet:
 
 
 class Galleries(Section):
-    """The photographs and the added images, for each image set of the supports whose images are shown."""
+    """For each category the photographs and what the arms add, of the supports whose images are shown."""
 
     name = "galleries"
     title = "The photograph and the images added to it"
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
-        """Yield a gallery for each image set that the page does not show yet."""
-        for image_set in image_sets(study):
-            yield _gallery(image_set)
+        """Yield a gallery for each support, with the added images that the page does not show yet."""
+        groups: dict[tuple[str, str], list[ImageSet]] = {}
+        for own in [*made_in_cells(study), *image_sets(study)]:
+            groups.setdefault((own.category, own.support), []).append(own)
+        for (category, support), added in groups.items():
+            yield Gallery(
+                name=block_name("gallery", category, support),
+                title=f"{category}, {support}",
+                strips=[_photographs(added[0]), *map(_added, added)],
+            )
 
 
 def image_sets(study: StudyContext) -> list[ImageSet]:
@@ -53,34 +59,50 @@ def image_sets(study: StudyContext) -> list[ImageSet]:
     return study.read_each("gallery", cells, lambda cell: _image_set(study, cell))
 
 
+def made_in_cells(study: StudyContext) -> list[ImageSet]:
+    """Read the images that cells made themselves, such as augmented ones, which they keep with their anomaly maps.
+
+    Of several detectors the first one's, because they differ in nothing but size. Cells of earlier versions kept none.
+    """
+    made = [c for c in study.cells_with_shown_images if c.has_maps and not c.image_set and study.row(c)["copies"]]
+    cells = study.not_yet_shown(made, lambda cell: _identity(study, cell))
+    store = study.output.store
+    kept = [cell for cell in cells if store.has(f"maps/{cell.fingerprint}") and "added" in _pictures(study, cell)]
+    return study.read_each("gallery", kept, lambda cell: _read(study, cell, _pictures(study, cell)["added"]))
+
+
+def _identity(study: StudyContext, cell: CellRecord) -> str:
+    row = study.row(cell)
+    return f"added/{cell.shard}/{cell.support_ids}/{cell.seed}/{variant_label(row)}/{row['copies']}"
+
+
+def _pictures(study: StudyContext, cell: CellRecord) -> dict[str, np.ndarray]:
+    return study.output.store.get(f"maps/{cell.fingerprint}").arrays("maps.safetensors")
+
+
 def _image_set(study: StudyContext, cell: CellRecord) -> ImageSet:
-    store, row = study.output.store, study.row(cell)
-    images = store.get(str(cell.image_set)).arrays("images.safetensors")["images"][:SHOWN_IMAGES]
-    shard, ids = store.get(cell.shard), cell.support_ids[:SHOWN_ORIGINALS]
+    images = study.output.store.get(str(cell.image_set)).arrays("images.safetensors")["images"]
+    return _read(study, cell, images[:SHOWN_IMAGES])
+
+
+def _read(study: StudyContext, cell: CellRecord, images: np.ndarray) -> ImageSet:
+    """Read the originals of a cell, beside the images that were added to them."""
+    row, shard, ids = study.row(cell), study.output.store.get(cell.shard), cell.support_ids[:SHOWN_ORIGINALS]
     path = shard.path(f"train{SUFFIX}")
     table = read_split(path, columns=["image"], image_ids=ids, filesystem=shard.filesystem)
     originals = tuple(decode_originals(table))
     return ImageSet(cell.category, support_label(row), variant_label(row), study.arm(cell), row, originals, images)
 
 
-def _gallery(own: ImageSet) -> blocks.Gallery:
-    kind, several = own.arm.images_are, len(own.originals) > 1
-    caption = f"{len(own.images)} of {own.row['copies']} {own.arm.caption(own.row)}"
-    return blocks.Gallery(
-        name=block_name("gallery", own.category, own.support, own.label),
-        title=f"{own.category}, {own.support}, {own.label}",
-        strips=[
-            Strip(
-                "photographs" if several else "photograph",
-                [_picture(o, f"Original photograph {i} of {own.category}") for i, o in enumerate(own.originals, 1)],
-            ),
-            Strip(
-                kind,
-                [_picture(o, f"{kind.capitalize()} image {i} of {own.category}") for i, o in enumerate(own.images, 1)],
-                caption,
-            ),
-        ],
-    )
+def _photographs(own: ImageSet) -> Strip:
+    pictures = [_picture(o, f"Original photograph {i} of {own.category}") for i, o in enumerate(own.originals, 1)]
+    return Strip("photograph" if len(pictures) == 1 else "photographs", pictures)
+
+
+def _added(own: ImageSet) -> Strip:
+    kind = own.arm.images_are
+    pictures = [_picture(o, f"{kind.capitalize()} image {i} of {own.category}") for i, o in enumerate(own.images, 1)]
+    return Strip(own.label, pictures, f"{len(pictures)} of {own.row['copies']} {own.arm.caption(own.row)}")
 
 
 def _picture(pixels: np.ndarray, description: str) -> Picture:

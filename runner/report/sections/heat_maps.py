@@ -12,7 +12,7 @@ import altair as alt
 from goodshot.components.metrics.declared import Metric, shown_in
 from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.declaration.search import SWEPT
-from goodshot.runner.report.blocks import Block, Chart, block_name
+from goodshot.runner.report.blocks import Block, Chart, Text, block_name
 from goodshot.runner.report.charts import chart, data
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
@@ -31,24 +31,34 @@ class HeatMaps(Section):
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
         """Yield the charts; nothing unless the study is a sweep whose judged arm depends on λ, copies and L."""
-        arm = study.study.judged_arm
-        if not study.is_sweep or not {*SWEPT} <= {*arm.point_fields}:
-            return
-        groups: dict[str, list[Row]] = {}
+        charts = list(_charts(study))
+        yield from charts
+        if charts:
+            yield Text(NOTE, "note")
+
+
+def _charts(study: StudyContext) -> Iterator[Chart]:
+    for subject, rows in swept_rows(study).items():
+        for metric in shown_in("heat_maps"):
+            if means := _means(rows, metric):
+                title = f"{metric.title}, {subject}"
+                yield Chart(
+                    name=block_name("heat_map", metric.name, subject),
+                    title=title,
+                    specification=_chart(means, metric),
+                    description=f"Heatmap: {title} over vq_weight and iterations for each number of copies",
+                )
+
+
+def swept_rows(study: StudyContext) -> dict[str, list[Row]]:
+    """Return the judged arm's rows of each detector; empty unless the study is a sweep over λ, copies and L."""
+    arm = study.study.judged_arm
+    groups: dict[str, list[Row]] = {}
+    if study.is_sweep and {*SWEPT} <= {*arm.point_fields}:
         for row in study.rows:
             if row["arm"] == arm.label:
                 groups.setdefault(subject_of(row), []).append(row)
-        for subject, rows in groups.items():
-            for metric in shown_in("heat_maps"):
-                if means := _means(rows, metric):
-                    title = f"{metric.title}, {subject}"
-                    yield Chart(
-                        name=block_name(self.name, metric.name, subject),
-                        title=title,
-                        specification=_chart(means, metric),
-                        description=f"Heatmap: {title} over vq_weight and iterations for each number of copies",
-                        notes=[NOTE],
-                    )
+    return groups
 
 
 def _means(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:

@@ -169,10 +169,11 @@ def _image_panel(view: PromptView, lines: Sequence[tuple[str, Prompt]], axis: al
     title = ["cosine with the photograph · L2 distance", *filter(None, [note])]
     scale = alt.Scale(domain=[low, high], nice=False)
     x = alt.X("photograph:Q", title=title, scale=scale, axis=alt.Axis(grid=True, tickCount=5))
-    marks = _marks(lines, axis)
-    bars = marks.mark_bar(height=13).encode(x=x)
-    texts = marks.mark_text(align="left", dx=5, fontSize=10).encode(
-        x=alt.X("end:Q", scale=scale), text="text:N", color=alt.Undefined, fill=alt.Undefined, fillOpacity=alt.Undefined
+    bars = _marks(lines, axis).mark_bar(height=13).encode(x=x)
+    texts = (
+        alt.Chart(data("prompts"))
+        .mark_text(align="left", dx=5, fontSize=10)
+        .encode(x=alt.X("end:Q", scale=scale), y=alt.Y("line:O", title=None, axis=axis), text="text:N")
     )
     return _panel([*_stage_1(threshold, view, scale), bars, texts], lines, "Input image, each prompt", 340, axis)
 
@@ -182,7 +183,7 @@ def _marks(lines: Sequence[tuple[str, Prompt]], axis: alt.Axis | None) -> alt.Ch
     tooltip = [alt.Tooltip("prompt:N"), alt.Tooltip("photograph:Q", format=".4f"), alt.Tooltip("name:Q", format=".4f")]
     return alt.Chart(data("prompts")).encode(
         y=alt.Y("line:O", title=None, axis=axis),
-        color=alt.Color("kind:N", scale=colours, legend=None),
+        stroke=alt.Stroke("kind:N", scale=colours, legend=None),
         fill=alt.Fill("kind:N", scale=colours, legend=None),
         fillOpacity=alt.FillOpacity("filled:Q", scale=None, legend=None),
         tooltip=tooltip,
@@ -219,12 +220,13 @@ def _stage_1(threshold: float | None, view: PromptView, scale: alt.Scale) -> lis
         return []
     low, high = scale.domain
     start, end = (threshold, high) if view.ranking.keep == "farther" else (low, threshold)
-    shade = (
-        alt.Chart().mark_rect(color=STAGE_1, opacity=0.16).encode(x=alt.XDatum(start, scale=scale), x2=alt.X2Datum(end))
-    )
-    rule = alt.Chart().mark_rule(color=STAGE_1, strokeDash=[5, 3]).encode(x=alt.XDatum(threshold, scale=scale))
-    one = alt.InlineData([{}])
-    return [shade.properties(data=one), rule.properties(data=one)]
+    one = alt.InlineData([{"start": start, "end": end, "threshold": threshold}])
+    shade = alt.Chart(one).mark_rect(color=STAGE_1, opacity=0.16)
+    rule = alt.Chart(one).mark_rule(color=STAGE_1, strokeDash=[5, 3])
+    return [
+        shade.encode(x=alt.X("start:Q", scale=scale), x2="end:Q"),
+        rule.encode(x=alt.X("threshold:Q", scale=scale)),
+    ]
 
 
 def _gaps(view: PromptView, lines: Sequence[tuple[str, Prompt]]) -> list[int]:

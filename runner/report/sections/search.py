@@ -14,7 +14,6 @@ from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
 from goodshot.runner.results.trials import State, TrialRecord
-from goodshot.runner.study.search import points_of
 
 SHOWN_TRIALS = 30
 """The table lists at most this many trials, the best ones."""
@@ -62,7 +61,7 @@ def _charts(study: StudyContext, tried: Tried) -> Iterator[Block]:
     yield search_charts.by_order(tried)
     if has_lengths:
         yield search_charts.by_length(tried)
-    notes = ["A dot is a trial at its best L; a ring marks the chosen one."]
+    notes = ["A dot is a trial at its best L; a ring marks the chosen one, a line the best value so far."]
     if any(trial.best and trial.state != "complete" for trial in tried.trials):
         notes.append(
             "Hollow and grey: the trial stopped early, failed, or has not ended, so its value cannot be compared with "
@@ -102,8 +101,7 @@ def _sentence(study: StudyContext, tried: Tried) -> str:
     """Describe how the points were chosen, how the trials ended, the best point, and the training steps."""
     search, states = study.study.search, Counter(trial.state for trial in tried.trials)
     counts = [f"{states[s]} {text}" for s, text in STATES.items() if states[s] or s in ("complete", "failed")]
-    planned = search.trials if search.algorithm == "optuna" else len(points_of(study.study))
-    of = f" of {planned}" if len(tried.trials) < planned else ""
+    of = f" of {study.planned}" if len(tried.trials) < study.planned else ""
     fields = ", ".join(tried.drawn)
     return (
         f"{ALGORITHMS[search.algorithm]} {SCHEDULERS[search.scheduler]} tried {len(tried.trials)}{of} points"

@@ -10,7 +10,7 @@ import altair as alt
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.runner.console.terminal import shortened
-from goodshot.runner.report.blocks import Block, Chart, block_name
+from goodshot.runner.report.blocks import Block, Chart, Text, block_name
 from goodshot.runner.report.charts import chart, data
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
@@ -35,15 +35,16 @@ class Supports(Section):
             if c.compared is not None and any(map(math.isfinite, c.values(c.compared).values())):
                 groups.setdefault((str(c.table["category"]), c.subject, c.compared), []).append(c)
         limits = {metric: _limits(metric, study.comparisons) for _, _, metric in groups}
-        for i, ((category, subject, metric), variants) in enumerate(groups.items(), start=1):
+        for (category, subject, metric), variants in groups.items():
             title = category if study.has_one_subject else f"{category}, {subject}"
             yield Chart(
                 name=block_name(self.name, category, subject),
                 title=shortened(title),
                 specification=_chart(variants, metric, limits[metric]),
                 description=f"Dot plot: {metric.title} of every support by arm, {title}",
-                notes=[NOTE] if i == len(groups) else [],
             )
+        if groups:
+            yield Text(NOTE, "note")
 
 
 def _limits(metric: Metric, comparisons: Iterable[Comparison]) -> tuple[float, float]:
@@ -70,8 +71,13 @@ def _chart(variants: Sequence[Comparison], metric: Metric, limits: tuple[float, 
         alt.Chart(data("means"))
         .mark_tick(thickness=3, width=28)
         .encode(x=x, y=y, color=alt.Color("variant:N", scale=colours, legend=None)),
-    ).properties(width=max(200, 76 * len(labels)), height=210)
+    ).properties(width=max(200, len(labels) * _step(labels)), height=210)
     return chart(drawn, supports=list(_dots(variants, metric)), means=list(_means(variants, metric)))
+
+
+def _step(labels: Sequence[str]) -> int:
+    """The width of a variant in pixels, in which the longest word of the labels fits."""
+    return max(70, 12 + 6 * max(len(word) for label in labels for word in label.split(" ")))
 
 
 def _dots(variants: Sequence[Comparison], metric: Metric) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,116 @@
+"""What the numbers of a page cost: CPU and GPU hours, and money if a price is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.report.blocks import Column, Table, TableCell
+from goodshot.runner.report.context import Output, StudyContext
+from goodshot.runner.report.values import number_value
+
+HOUR = 3600.0
+OF_TRAININGS = ("step|", "image|")
+"""How the names of a training's kinds of work begin (:class:`goodshot.runner.stages.training.TrainingStage`)."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The price of an hour of one GPU and of one CPU, in any one currency; None if it is not known."""
+
+    gpu_hour: float | None = None
+    cpu_hour: float | None = None
+
+    def of(self, cost: Cost) -> float | None:
+        """The price of all hours, where a missing price counts as 0; None without any price."""
+        if self.gpu_hour is None and self.cpu_hour is None:
+            return None
+        return cost.gpu_hours * (self.gpu_hour or 0.0) + cost.cpu_hours * (self.cpu_hour or 0.0)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hours of CPUs and GPUs that stages had reserved while they ran."""
+
+    cpu_hours: float = 0.0
+    gpu_hours: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.cpu_hours + other.cpu_hours, self.gpu_hours + other.gpu_hours)
+
+
+def cost_table(output: Output, studies: Sequence[StudyContext], prices: Prices) -> Table:
+    """Return a table of what the runs into one folder spent, and of what the rows of its studies took."""
+    has_price = prices.of(Cost()) is not None
+    costs = {
+        f"spent by {len(output.runs)} run{'s' * (len(output.runs) != 1)} into this folder": spent(output, studies),
+        "behind the rows of these studies, wherever it was computed": behind(studies),
+    }
+    return Table(
+        name="cost",
+        title="Cost",
+        columns=[
+            Column("of", "of"),
+            Column("cpu_hours", "CPU hours"),
+            Column("gpu_hours", "GPU hours"),
+            *([Column("price", "price")] if has_price else []),
+        ],
+        lines=[_line(of, cost, prices) for of, cost in costs.items()],
+        notes=list(_notes(prices)),
+    )
+
+
+def _line(of: str, cost: Cost, prices: Prices) -> list[TableCell]:
+    price = prices.of(cost)
+    hours = (number_value(value, f"{value:.2f}") for value in (cost.cpu_hours, cost.gpu_hours))
+    return [of, *hours, *([] if price is None else [number_value(price, f"{price:.2f}")])]
+
+
+def _notes(prices: Prices) -> Iterator[str]:
+    yield (
+        "Hours of the CPUs and GPUs that trainings, prompts, fits and scores had reserved. A run that was killed left "
+        "no record of what it spent, and processes that share one GPU count it once each."
+    )
+    given = {"a GPU": prices.gpu_hour, "a CPU": prices.cpu_hour}
+    if known := [f"{price:g} for an hour of {of}" for of, price in given.items() if price is not None]:
+        yield f"Price: {' and '.join(known)}."
+
+
+def spent(output: Output, studies: Sequence[StudyContext]) -> Cost:
+    """Return what the recorded runs into a folder measured."""
+    resources = [study.study.resources for study in studies]
+    total = Cost()
+    for run in output.runs:
+        # Runs of early versions recorded none.
+        for kind, measured in (run.get("costs") or {}).items():
+            device = kind.rpartition("|")[2]
+            total += _reserved(float(measured["seconds"]), device, kind.startswith(OF_TRAININGS), resources)
+    return total
+
+
+def behind(studies: Iterable[StudyContext]) -> Cost:
+    """Return what the rows of the studies took, a training and a ranking of prompts counted once."""
+    costs: dict[str, Cost] = {}
+    for study in studies:
+        resources = [study.study.resources]
+        for cell in study.cells:
+            row = study.row(cell)
+            device = str(row["device"])
+            own = (row["seconds_fit"] or 0.0) + (row["seconds_score"] or 0.0)
+            costs[f"cell {cell.fingerprint}"] = _reserved(own, device, False, resources)
+            for key, stage in ((cell.generator, "generator"), (cell.prompt, "prompt")):
+                cost = _reserved(row[f"seconds_{stage}"] or 0.0, device, stage == "generator", resources)
+                # A training's rows state its seconds up to their own L.
+                if key and cost.cpu_hours >= costs.get(key, Cost()).cpu_hours:
+                    costs[key] = cost
+    return sum(costs.values(), Cost())
+
+
+def _reserved(seconds: float, device: str, is_training: bool, resources: Sequence[Resources]) -> Cost:
+    """The hours of the CPUs that a stage reserved, and of its GPU if its device is one; of several studies the most."""
+    cpus = [own.generator_cpus * own.generator_workers if is_training else own.detector_cpus for own in resources]
+    gpus = [own.generator_gpus if is_training else own.detector_gpus for own in resources]
+    shares = [1.0 if share == "auto" else float(share) for share in gpus]
+    hours = seconds / HOUR
+    return Cost(hours * max(cpus, default=1.0), hours * max(shares, default=1.0) * device.startswith("cuda"))
