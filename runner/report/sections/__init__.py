@@ -12,8 +12,8 @@ from goodshot.runner.report.sections.curves import Curves
 from goodshot.runner.report.sections.galleries import Galleries
 from goodshot.runner.report.sections.headline import Headline
 from goodshot.runner.report.sections.heat_maps import HeatMaps
-from goodshot.runner.report.sections.parallel import ParallelCoordinates
 from goodshot.runner.report.sections.latents import Latents
+from goodshot.runner.report.sections.parallel import ParallelCoordinates
 from goodshot.runner.report.sections.prompts import Prompts
 from goodshot.runner.report.sections.results import ResultsTable
 from goodshot.runner.report.sections.scatter import Scatter
