@@ -28,7 +28,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.generator.augment import POLICIES, to_uint8
 from goodshot.components.generator.batch import Batches
 from goodshot.components.generator.config import Detail, GeneratorConfig, detail_side
-from goodshot.components.generator.latent import LatentDistribution
+from goodshot.components.generator.latent import LatentDistribution, Latents
 from goodshot.components.generator.training import StepLosses, Training
 from goodshot.components.generator.variation import VarianceHead
 from goodshot.components.generator.vqgan import VQGAN
@@ -121,12 +121,9 @@ class Generator:
             uint8 RGB (M, R, R, 3) at the generator's resolution, or at that of ``detail``.
         """
         self._settle()
-        originals = self._batches.originals
-        count = len(originals)
+        count = len(self._batches.originals)
         distributions = [self._distribution(k) for k in range(min(count, copies))]
-        noise = self._batches.noise(self.iteration, range(copies))
-        latents = torch.cat([distributions[m % count].sample(noise[m : m + 1]) for m in range(copies)])
-        images = self._decode(latents)
+        images = self._decode(self._sampled(distributions, copies))
         if detail != "none":
             means = self._decode(torch.stack([d.mean for d in distributions]))
             owners = [m % count for m in range(copies)]
@@ -134,6 +131,16 @@ class Generator:
             difference = F.interpolate(images - means[owners], (side, side), mode="bicubic", align_corners=False)
             images = self._batches.originals_at(side)[owners] * 2 - 1 + difference
         return to_uint8(images / 2 + 0.5)
+
+    @torch.no_grad()
+    def latents(self, copies: int) -> Latents:
+        """The latents of the first ``copies`` images that :meth:`sample` decodes."""
+        self._settle()
+        model, count = self.training.model, min(len(self._batches.originals), copies)
+        codes = torch.stack([model.codes(self._batches.views(self.iteration, k)) for k in range(count)])
+        distributions = [model.distribution_of(maps) for maps in codes]
+        variance = torch.stack([each.std**2 for each in distributions])
+        return Latents(self._sampled(distributions, copies), variance, codes)
 
     @torch.no_grad()
     def distribution(self, original: int = 0) -> LatentDistribution:
@@ -183,6 +190,11 @@ class Generator:
 
     def _distribution(self, original: int) -> LatentDistribution:
         return self.training.model.distribution(self._batches.views(self.iteration, original))
+
+    def _sampled(self, distributions: Sequence[LatentDistribution], copies: int) -> Tensor:
+        """The latents (M, C, h, w) of the first ``copies`` samples."""
+        noise, count = self._batches.noise(self.iteration, range(copies)), len(self._batches.originals)
+        return torch.cat([distributions[m % count].sample(noise[m : m + 1]) for m in range(copies)])
 
     def _decode(self, latents: Tensor) -> Tensor:
         images = []

@@ -32,6 +32,17 @@ class LatentDistribution(NamedTuple):
         return self.mean + self.std * noise
 
 
+class Latents(NamedTuple):
+    """Sampled latents with what they were sampled from, of the K originals that have a sample."""
+
+    samples: Tensor
+    """z, (M, C, h, w); sample m belongs to original m mod K."""
+    variance: Tensor
+    """Σ, (K, C, h, w)."""
+    codes: Tensor
+    """The quantised maps of the views, (K, N, C, h, w)."""
+
+
 def latent_distribution(
     quantised: Tensor, variance: Variance, predict: Callable[[Tensor], Tensor] | None = None
 ) -> LatentDistribution:

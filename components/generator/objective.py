@@ -100,11 +100,16 @@ class VarianceAwareVQGAN(nn.Module):
 
     def distribution(self, views: Tensor) -> LatentDistribution:
         """Eq. 3 for one original's views (N, 3, H, W) in [−1, 1]."""
-        with self.mixed_precision(views.device):
-            quantised = self.vqgan.quantize(self.vqgan.encode(views)).latents
-        return self._latent_distribution(quantised)
+        return self.distribution_of(self.codes(views))
 
-    def _latent_distribution(self, quantised: Tensor) -> LatentDistribution:
+    def codes(self, views: Tensor) -> Tensor:
+        """The quantised maps (N, C, h, w) of views (N, 3, H, W) in [−1, 1]."""
+        with self.mixed_precision(views.device):
+            latents: Tensor = self.vqgan.quantize(self.vqgan.encode(views)).latents
+        return latents
+
+    def distribution_of(self, quantised: Tensor) -> LatentDistribution:
+        """Eq. 3 for one original's quantised maps (N, C, h, w)."""
         return latent_distribution(quantised, self.config.variance, self._head[0] if self._head else None)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -134,6 +139,6 @@ class VarianceAwareVQGAN(nn.Module):
 
     def _sample(self, quantised: Tensor, batch: Batch) -> Tensor:
         """Quantised maps (O, N, C, h, w) → sampled latents (T, C, h, w)."""
-        per_original = [self._latent_distribution(maps) for maps in quantised]
+        per_original = [self.distribution_of(maps) for maps in quantised]
         drawn = [per_original[owner].sample(batch.noise[t : t + 1]) for t, owner in enumerate(batch.owners)]
         return torch.cat([quantised.new_zeros((0, *quantised.shape[2:])), *drawn])

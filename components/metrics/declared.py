@@ -10,9 +10,10 @@ from typing import Literal
 
 Objective = Literal["fair", "oracle"]
 """``fair``: a study may choose by it. ``oracle``: it looks at test labels, so a study that chooses by it is marked."""
-Table = Literal["results", "heat_maps", "by_kind", "further", "image_set"]
+Table = Literal["results", "heat_maps", "by_kind", "further", "image_set", "latents"]
 """``results``: every results table. ``heat_maps``: over the points of a sweep. ``by_kind``: by kind of defect.
-``further``: the other metrics of the test set. ``image_set``: quality of the images that an arm adds."""
+``further``: the other metrics of the test set. ``image_set``: quality of the images that an arm adds. ``latents``: the
+distribution of a generator's latents."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Metric:
     """One metric.
 
     name: its column in ``results/``, or its name in ``metrics/``. The values of an image set are columns of the rows of
-        ``images`` cells, and long metrics of other rows.
+        ``images`` cells, and long metrics of other rows; those of latents are both in the rows of ``latents`` cells.
     title: what tables call it.
     limit: up to where it looks, which the tables of long metrics add to the title.
     in_words: what it measures, to begin a sentence with.
-    better: which direction is an improvement.
+    better: which direction is an improvement; ``neither`` if none is.
     column: whether searches and W&B see it in a row.
     shown: the tables that it heads.
     objective: whether a study may choose its hyperparameters by it.
@@ -34,7 +35,7 @@ class Metric:
     title: str
     limit: str = ""
     in_words: str = ""
-    better: Literal["higher", "lower"] = "higher"
+    better: Literal["higher", "lower", "neither"] = "higher"
     column: bool = False
     shown: tuple[Table, ...] = ()
     objective: Objective | None = None
@@ -80,6 +81,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", shown=("image_set",)),
     Metric("original_similarity_lite0", "similarity to the originals (lite0)", shown=("image_set",)),
     Metric("pixel_variance", "pixel variance", shown=("image_set",)),
+    Metric("latent_variance", "Σ", better="neither", shown=("results", "latents")),
+    Metric("latent_view_variance", "Σ over views", better="neither", shown=("latents",)),
+    Metric("latent_zero_variance", "share of Σ = 0", better="neither", shown=("results", "latents")),
+    Metric("latent_skewness", "skewness", better="neither", shown=("results", "latents")),
+    Metric("latent_kurtosis", "excess kurtosis", better="neither", shown=("results", "latents")),
+    Metric("latent_ks", "KS distance to N(0, 1)", better="lower", shown=("results", "latents")),
 )
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured
 from goodshot.runner.cells.detection import Detection
 from goodshot.runner.cells.images import Images
+from goodshot.runner.cells.latents import Latents
 
 __all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 
-CELL_KINDS: tuple[CellKind, ...] = (Detection(), Images())
+CELL_KINDS: tuple[CellKind, ...] = (Detection(), Images(), Latents())
 
 
 def cell_kinds() -> tuple[CellKind, ...]:

@@ -17,13 +17,13 @@ import numpy as np
 from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.prompt import cached_encoder, embed, text_embedding
+from goodshot.runner.stages.trained import trained_generator
 from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.store.artifacts import arrays_bytes
 
 if TYPE_CHECKING:
     from goodshot.components.encoders import Encoder
-    from goodshot.components.generator.generator import Generator
     from goodshot.components.generator.vqgan import VQGAN
 
 
@@ -79,7 +79,7 @@ class VQGANClipStage(Stage):
         began = time.perf_counter()
         text = text_embedding(store, self.prompt, self.prompt_kind)
         encoder = cached_encoder(training.encoder, context.device, training.precision)
-        generator = self._trained_generator(context)
+        generator = trained_generator(training, self.updates, context)
         missing = sum(not store.has(self._image_key(m)) for m in range(self.copies))
         optimisation_began = time.perf_counter()
         images = np.stack([self._image(context, generator.vqgan, encoder, text, m) for m in range(self.copies)])
@@ -99,26 +99,6 @@ class VQGANClipStage(Stage):
 
     def _work_kind(self, device: str) -> str:
         return f"vqgan_clip|{self.config.cutouts}|{self.training.image_kind(device)}"
-
-    def _trained_generator(self, context: Context) -> Generator:
-        """The generator after exactly ``updates`` updates: from memory, or trained on from an earlier checkpoint."""
-        from goodshot.runner.stages.image_sets import checkpoints, restored
-
-        store, key = context.store, self.training.key
-        warm: Generator | None = context.warm.take(key)
-        if warm is not None and warm.iteration == self.updates:
-            return warm
-        spec = self.training.spec(context)
-        updates = max((u for u in checkpoints(store, key) if u <= self.updates), default=0)
-
-        def start() -> Generator:
-            return spec.build(context.device)
-
-        generator = restored(store, key, updates, start) if updates else start()
-        began = time.perf_counter()
-        if replayed := generator.advance(self.updates):
-            context.stepped(generator.iteration, len(replayed), time.perf_counter() - began)
-        return generator
 
     def _similarity(self, embeddings: np.ndarray, text: np.ndarray) -> float:
         from goodshot.components.integrator import Trace, similarities

@@ -10,7 +10,7 @@ import torch
 from goodshot.components.errors import BadInput
 from goodshot.components.generator.augment import POLICIES, augmented_set
 from goodshot.components.generator.batch import to_square
-from goodshot.components.generator.config import F16, GeneratorConfig, VQGANConfig
+from goodshot.components.generator.config import F16, GeneratorConfig, Variance, VQGANConfig
 from goodshot.components.generator.generator import Generator
 from goodshot.components.generator.latent import latent_distribution, sample_noise
 from goodshot.components.generator.vqgan import VQGAN
@@ -50,6 +50,27 @@ def test_copies_are_a_prefix(coffee: np.ndarray) -> None:
     assert many.dtype == np.uint8
     for copies in (1, 4, 5, 7):
         np.testing.assert_array_equal(generator.sample(copies), many[:copies])
+
+
+@pytest.mark.parametrize("variance", ["estimated", "unit", "none"])
+def test_latents_are_those_that_are_decoded(coffee: np.ndarray, variance: Variance) -> None:
+    generator = Generator([coffee, coffee[::-1]], TINY.model_copy(update={"variance": variance}), 1.0, 0)
+    generator.advance(3)
+    found = generator.latents(5)
+    assert (found.samples.shape, found.variance.shape, found.codes.shape) == (
+        (5, 8, 16, 16),
+        (2, 8, 16, 16),
+        (2, TINY.augmentations, 8, 16, 16),
+    )
+    for k in range(2):
+        mean, std = generator.distribution(k)
+        torch.testing.assert_close(found.codes[k].mean(0), mean)
+        torch.testing.assert_close(found.variance[k], std**2)
+        # Noise of deviation 1, scaled: within six deviations of the mean of its own original.
+        assert ((found.samples[k::2] - mean).abs() <= 6 * std).all()
+    decoded = generator.vqgan.decode(found.samples).clamp(-1, 1) * 127.5 + 127.5
+    assert np.abs(decoded.permute(0, 2, 3, 1).detach().numpy() - generator.sample(5)).max() < 1
+    torch.testing.assert_close(generator.latents(2).samples, found.samples[:2])
 
 
 def test_continuing_equals_a_straight_run_bit_for_bit(coffee: np.ndarray, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,18 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from goodshot.components.generator.latent import VARIANCE_FLOOR
 from goodshot.components.metrics.detection import IMAGE_SET
+from goodshot.components.metrics.latents import latent_values, standardised
 from goodshot.runner.executor.local import LocalExecutor
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
+from goodshot.runner.stages.base import Context, load_value
 from goodshot.runner.stages.external import ExternalSetStage
 from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.latents import LatentsStage, read_latents
 from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.stages.training import TrainingStage
@@ -247,6 +252,31 @@ def test_vqgan_clip_v1(comparators: Made, tmp_path: Path) -> None:
 def replaced(plan: Plan, stage: VQGANClipStage) -> Plan:
     """The plan with one stage more."""
     return replace(plan, stages={**plan.stages, stage.id: stage})
+
+
+@pytest.fixture(scope="module")
+def latent_cells(cups: Path, made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The latents of the same generator."""
+    fields = {"dataset": {"name": "mvtec_ad", "root": str(cups)}, "categories": ["cup"], "objects": {"cup": "coin"}}
+    study = Study.model_validate({**TINY, **fields, "arms": ["generated"], "cells": ["latents"]})
+    return run(study, tmp_path_factory.mktemp("latent_cells"))
+
+
+def test_latents_v1(latent_cells: Made) -> None:
+    """All values lie behind a training: pinned is that they are those of the network after L − 1 updates."""
+    plan, store, results = latent_cells
+    (stage,) = plan.of(LatentsStage)
+    assert (stage.key.rpartition("/")[2][:16], next(iter(plan.cells))[:16]) == ("422fac651aa92d6c", "381a69b7bbc8c623")
+    assert key_of(TrainingStage, plan) == FINGERPRINTS["generator"]
+    context = Context(store, partial(load_value, store=store))
+    generator = stage.training.spec(context).build("cpu")
+    generator.advance(3)
+    samples, variance, codes = (part.numpy() for part in generator.latents(20))
+    found = latent_values(samples, variance, codes, VARIANCE_FLOOR)
+    assert store.get(stage.key).info["values"] == found
+    (row,) = results.rows().values()
+    assert {name: row[name] for name in found} == found
+    assert read_latents(store, stage.key).counts.sum() == standardised(samples).size
 
 
 @pytest.fixture(scope="module")

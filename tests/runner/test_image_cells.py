@@ -17,6 +17,7 @@ from rich.console import Console
 from goodshot.components.errors import BadInput
 from goodshot.components.metrics.declared import metric_of
 from goodshot.components.metrics.detection import IMAGE_SET
+from goodshot.components.metrics.latents import LATENTS
 from goodshot.components.metrics.summary import paired_difference
 from goodshot.runner.console.terminal import print_study
 from goodshot.runner.executor.local import LocalExecutor
@@ -54,15 +55,16 @@ def run_local(study: Study, out: Path) -> Results:
 def test_image_quality_goes_through_the_whole_house(
     local: bool, tiny_study: Callable[..., Study], tmp_path: Path
 ) -> None:
-    study, options = tiny_study(**TABLE_2), Options(str(tmp_path / "out"), local=local, cpus=2)
+    study = tiny_study(**{**TABLE_2, "cells": ["images", "latents"]})
+    options = Options(str(tmp_path / "out"), local=local, cpus=2)
     plan, run = run_studies([study], options, Console(file=io.StringIO()))
-    assert (run.failed, run.executed["images"], len(plan.cells)) == (0, 4, 4)
+    assert (run.failed, run.executed["images"], run.executed["latents"], len(plan.cells)) == (0, 4, 1, 5)
     results, store = Results(options.out), Store(options.store_uri)
     assert results.read("scores").num_rows == 0
-    rows = list(results.rows().values())
+    rows = [row for row in results.rows().values() if row["cell"] == "images"]
     assert {row["arm"] for row in rows} == {"augmented", "generated"}
     for row in rows:
-        assert (row["cell"], row["detector"], row["image_auroc"], row["image_size"]) == ("images", None, None, 32)
+        assert (row["detector"], row["image_auroc"], row["image_size"]) == (None, None, 32)
         assert row["ssim"] < 1 <= row["is_lite0"]
         assert (row["lpips"], row["is"]) == (None, None)
         assert (row["similarity"] is None) == (row["chosen_iteration"] is None) == (row["arm"] == "augmented")
@@ -70,11 +72,11 @@ def test_image_quality_goes_through_the_whole_house(
     for row in rows:
         own = {m["metric"]: m["value"] for m in metrics if m["fingerprint"] == row["fingerprint"]}
         assert own == {name: row[name] for name in own}
-        assert {m["subset"] for m in metrics} == {IMAGE_SET}
+    assert {m["subset"] for m in metrics} == {IMAGE_SET, LATENTS}
     assert list(verify(results, store)) == []
     assert list(superfluous(Files(store.uri), timedelta(0))) == []
     prices = price(plan, store, {*results.finished()}, Shares([{"CPU": 2}]), {})
-    assert {each.kind: each.remaining for each in prices}["image quality"] == 0
+    assert {each.remaining for each in prices} == {0}
     page = Path(write_report(options).removeprefix("file://")).read_text()
     for text in ("SSIM", "PSNR, dB", "lpips_lite0", "is_lite0", "generated +2 prompt_kind=worst", "the images added"):
         assert text in page

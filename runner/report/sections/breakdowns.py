@@ -1,4 +1,4 @@
-"""The tables of the long metrics: by kind of defect, further metrics, and the quality of the added images.
+"""The tables of the long metrics: by kind of defect, further metrics, the quality of the added images, and latents.
 
 The kinds of defect of MVTec LOCO are logical, structural, and the mean of both.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from goodshot.components.metrics.declared import shown_in
 from goodshot.components.metrics.detection import ALL, IMAGE_SET, LOCO_KINDS, MEAN
+from goodshot.components.metrics.latents import LATENTS
 from goodshot.components.metrics.summary import MeanStd, mean_std
 from goodshot.runner.cells.planted import SUBSET
 from goodshot.runner.report.context import StudyContext
@@ -67,12 +68,14 @@ def _tables(name: str, variants: Mapping[str, Sequence[Values]]) -> list[Breakdo
     with_images = {label: rows for label, rows in variants.items() if any(s == IMAGE_SET for v in rows for s, _ in v)}
     quality = {(IMAGE_SET, metric.name): metric.full_title for metric in shown_in("image_set")}
     tables.append(_table(f"{name}: the images added", quality, with_images))
+    latents = {(LATENTS, metric.name): metric.full_title for metric in shown_in("latents")}
+    tables.append(_table(f"{name}: the sampled latents", latents, variants))
     return [table for table in tables if table.columns]
 
 
 def _kinds(subsets: set[str]) -> list[str]:
     """Return the subsets that are kinds of defect, by name; LOCO's two kinds and their mean come in that order."""
-    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s != IMAGE_SET}
+    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s not in (IMAGE_SET, LATENTS)}
     return sorted(kinds, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
 
 

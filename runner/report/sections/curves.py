@@ -36,7 +36,7 @@ class Curves(Section[list[Curve]]):
     def gather(self, study: StudyContext) -> list[Curve] | None:
         """Read the curves: those of the first support for each λ of a sweep, else those of every support."""
         cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
-        by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace}
+        by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace and cell.image_set}
         return study.read_each("similarity", reversed(by_training.values()), lambda cell: _curve(study, cell)) or None
 
     def html(self, study: StudyContext, shown: list[Curve]) -> str:

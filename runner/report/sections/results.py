@@ -60,7 +60,7 @@ def _steps(study: StudyContext) -> tuple[int, int]:
 
     The executed steps include those that other studies made of the same trainings.
     """
-    generated = [cell for cell in study.cells if study.arm(cell).has_trace]
+    generated = [cell for cell in study.cells if study.arm(cell).has_trace and cell.image_set]
     steps_of_set = {cell.image_set: int(study.row(cell)["iterations"]) - 1 for cell in generated}
     trainings = {cell.generator for cell in study.cells if cell.generator}
     return sum(study.output.steps[key] for key in trainings), sum(steps_of_set.values())

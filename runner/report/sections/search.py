@@ -153,7 +153,8 @@ def _unshared_steps(study: StudyContext) -> int:
     trainings.
     """
     first = {f for trial in study.trials for report in trial.reports[:1] for f in report.fingerprints}
-    generated = [cell for cell in study.cells if cell.fingerprint in first and study.arm(cell).has_trace]
+    of_trials = [cell for cell in study.cells if cell.fingerprint in first and cell.image_set]
+    generated = [cell for cell in of_trials if study.arm(cell).has_trace]
     asha, last = study.study.search.scheduler == "asha", max(study.study.iterations)
     steps = {str(cell.image_set): (last if asha else int(study.row(cell)["iterations"])) - 1 for cell in generated}
     return sum(steps.values())
