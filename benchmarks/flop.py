@@ -1,7 +1,7 @@
 """The floating-point operations of a stage at the paper's sizes, counted by torch on the real networks, on a CPU.
 
-Convolutions and matrix products, forward and backward. The generator is counted at a quarter of its side, where it takes
-a sixteenth of the operations (its attention layers, a few per mille of them, less); detectors at their own size.
+Convolutions and matrix products, forward and backward. The generator is counted at a quarter of its side, where it has
+a sixteenth of the operations (of its attention layers, a few per mille, fewer); detectors at their own size.
 """
 
 from __future__ import annotations
