@@ -35,16 +35,17 @@ def flop_of(stage: Stage, products: Sequence[Stage]) -> tuple[float, int]:
         return updates * (3 * decode(stage.training.config) + stage.config.cutouts * clip(True)), updates
     if isinstance(stage, DetectionStage):
         images = len(stage.support.ids) + stage.cell.copies
-        updates = updates_of(stage.detector, images)
-        return fit(stage.detector, images, updates) + stage.n_test * score(stage.detector, images), updates
+        trained, updates = fit(stage.detector, images)
+        return trained + stage.n_test * score(stage.detector, images), updates
     return 0.0, 0
 
 
-def updates_of(detector: DetectorConfig, images: int) -> int:
-    """The updates of a detector that is trained; 0 for a memory bank."""
+def batches_of(detector: DetectorConfig, images: int) -> tuple[int, float]:
+    """The batches that a detector is trained on, and their mean size; none for a memory bank."""
     if detector.epochs is not None:
-        return detector.epochs * -(-images // detector.batch_size)
-    return detector.steps or 0
+        each = -(-images // detector.batch_size)
+        return detector.epochs * each, images / each
+    return detector.steps or 0, detector.batch_size
 
 
 @lru_cache
@@ -94,12 +95,14 @@ def clip(backward: bool) -> float:
     return forward * (2 if backward else 1)
 
 
-def fit(detector: DetectorConfig, images: int, updates: int) -> float:
-    """Training on so many images; of a memory bank the images' features, whose selection is small beside them."""
-    if not updates:
-        return images * score(detector, 0)
-    batch = detector.batch_size if detector.epochs is None else images / -(-images // detector.batch_size)
-    return updates * batch * update(_bare(detector))
+def fit(detector: DetectorConfig, images: int) -> tuple[float, int]:
+    """Training on so many images, and its updates; of a memory bank the images' features, beside which the selection is
+    small."""
+    batches, size = batches_of(detector, images)
+    if not batches:
+        return images * score(detector, 0), 0
+    flop, updates, more = update(_bare(detector))
+    return batches * size * flop, round(batches * (updates + (size - 1) * more))
 
 
 def score(detector: DetectorConfig, images: int) -> float:
@@ -109,13 +112,29 @@ def score(detector: DetectorConfig, images: int) -> float:
 
 
 @lru_cache
-def update(detector: DetectorConfig) -> float:
-    """One image in one update of a detector that is trained."""
+def update(detector: DetectorConfig) -> tuple[float, float, float]:
+    """A trained detector's operations for one image of a batch, the updates that a batch of one image makes, and how
+    many more each further image makes: none, except in CFlow, which updates once for so many positions of its features.
+    """
+    flop, updates = _trained(detector)
+    if detector.name == "efficient_ad":  # it takes batches of one image only
+        return flop, updates, 0.0
+    return flop, updates, _trained(detector.model_copy(update={"batch_size": 2}))[1] - updates
+
+
+def _trained(detector: DetectorConfig) -> tuple[float, float]:
+    """Operations for each image, and updates for each of the two batches of a training."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
     from goodshot.components.detectors import build_detector
 
     one = build_detector(detector, 0, "cpu")
     images = np.stack([_photograph(detector.image_size, k) for k in range(2)])
-    return counted(lambda: one.fit(images)) / 2
+    made: list[object] = []
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: made.append(optimizer))
+    flop = counted(lambda: one.fit(images))
+    handle.remove()
+    return flop / 2 / detector.batch_size, len(made) / 2
 
 
 @lru_cache
@@ -145,7 +164,7 @@ def _bare(detector: DetectorConfig) -> DetectorConfig:
     """The detector with random weights, and if it is trained with two updates of one image each."""
     args = {name: value for name, value in detector.args.items() if name != "imagenet_dir"}
     fields: dict[str, Any] = {"weights": "random", "coreset_ratio": 1.0, "args": args, "alias": None}
-    if updates_of(detector, 2):
+    if batches_of(detector, 2)[0]:
         fields |= {"epochs": None, "steps": 2, "batch_size": 1}
     return detector.model_copy(update=fields)
 

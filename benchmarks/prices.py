@@ -24,7 +24,6 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from goodshot.runner.plan.plan import Plan
-    from goodshot.runner.stages.costs import Cost
 
 FLOP_PER_SECOND = 30e12
 """Assumed: what one data-centre GPU of 2022 or later sustains on such convolutions, in torch's default TF32."""
@@ -128,12 +127,11 @@ def _row(name: str, roots: Mapping[str, Path], folder: Path) -> str:
     _stand_in_for_weights(studies)
     options = Options(str(folder / "out"))
     plan = plan_studies(studies, options)
-    prices = price(plan, Store(options.store_uri), set(), Shares([{"CPU": 16, "GPU": 1}]), costs_of(plan))
+    prices = price(plan, Store(options.store_uri), set(), Shares([{"CPU": 16, "GPU": 1}]), {})
     trainings = sum(stage.trains for stage in plan.stages.values())
-    hours = sum(each.gpu_hours or 0.0 for each in prices)
     steps = planned_steps(plan, plan.cells.values())
     disk = readable(sum(each.disk for each in prices))
-    return f"| `{name}` | {len(plan.cells):,} | {trainings:,} | {steps:,} | {hours:,.1f} | {disk} |"
+    return f"| `{name}` | {len(plan.cells):,} | {trainings:,} | {steps:,} | {gpu_hours(plan):,.1f} | {disk} |"
 
 
 def _caches_below(folder: Path) -> None:
@@ -161,6 +159,14 @@ def _stand_in_for_weights(studies: Sequence[Any]) -> None:
             path.write_bytes(b"stands in for a weight")
 
 
-def costs_of(plan: Plan) -> dict[str, Cost]:
-    """The estimated seconds per unit of every kind of work of the plan."""
-    raise NotImplementedError
+def gpu_hours(plan: Plan) -> float:
+    """The estimated GPU hours of a plan, in which each stage has a GPU to itself."""
+    from benchmarks.flop import flop_of
+
+    products = plan.products(plan.cells.values())
+    stages = [*plan.closure(dict.fromkeys(id_ for cell in plan.cells.values() for id_ in cell.inputs)).values()]
+    seconds = 0.0
+    for stage in (*stages, *plan.cells.values()):
+        flop, updates = flop_of(stage, products.get(stage.id, ()))
+        seconds += flop / FLOP_PER_SECOND + updates * SECONDS_PER_UPDATE
+    return seconds / 3600
