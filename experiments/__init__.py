@@ -10,6 +10,7 @@ from goodshot.experiments.fig6 import FIG6
 from goodshot.experiments.fig7 import FIG7
 from goodshot.experiments.fig8 import FIG8
 from goodshot.experiments.fig9 import FIG9
+from goodshot.experiments.fig10 import FIG10
 from goodshot.experiments.generate import GENERATE
 from goodshot.experiments.sweep import SWEEP
 from goodshot.experiments.table1 import TABLE1
@@ -32,5 +33,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     FIG7,
     FIG8,
     FIG9,
+    FIG10,
     SWEEP,
 )

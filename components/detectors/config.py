@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from goodshot.components.detectors.pretrained import weights_identity
 from goodshot.components.errors import BadInput
 
 # Fields that were added later: at these values they change nothing, and are left out of the identity.
-_LATER: dict[str, Any] = {"crop": None, "weights": "pretrained", "epochs": None}
+_LATER: dict[str, Any] = {"crop": None, "weights": "pretrained", "epochs": None, "epoch_images": None}
 
 
 class DetectorConfig(Config):
@@ -40,6 +41,8 @@ class DetectorConfig(Config):
     Other models: args are the model's own arguments. The training budget is either steps of batch_size images each,
     drawn from shuffled passes over the training images, or epochs: shuffled passes of ⌈N / batch_size⌉ steps each, the
     last step of a pass smaller. Without both it is one pass in the images' order, as a memory bank needs it.
+    epoch_images: the number of images that count as one epoch, whatever N is. Arms of different sizes then make equally
+    many steps, on batches of equal sizes; an arm of just that many images is trained as without it.
     learning_rate replaces the model's own.
     """
 
@@ -56,6 +59,7 @@ class DetectorConfig(Config):
     args: dict[str, Any] = Field(default={})
     steps: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
+    epoch_images: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] | None = None
 
@@ -99,6 +103,12 @@ class DetectorConfig(Config):
         name = self.alias or "-".join(filter(None, (self.name, "paper" if self.family.is_paper(self) else backbone)))
         return name if self.weights == "pretrained" else f"{name}-random"
 
+    def steps_on(self, images: int) -> int:
+        """The number of training steps on so many images, from 1; without a budget those of the one pass."""
+        if self.steps is not None:
+            return self.steps
+        return (self.epochs or 1) * math.ceil((self.epoch_images or images) / self.batch_size)
+
     def uses_backbone(self) -> str | None:
         """The backbone, or None if the model has its own, which cannot be chosen."""
         return self.backbone
@@ -127,6 +137,7 @@ class DetectorConfig(Config):
         if not self.family.shares_features or self.weights == "random":
             return None
         # Settings of what is learnt from the features, or of their use.
-        learnt = {"coreset_ratio", "num_neighbors", "args", "steps", "epochs", "batch_size", "learning_rate"}
+        learnt = {"coreset_ratio", "num_neighbors", "args", "steps", "epochs", "epoch_images"}
+        learnt |= {"batch_size", "learning_rate"}
         read = {name: value for name, value in self.identity().items() if name not in learnt}
         return read | {"encoder": self.args.get("encoder_name"), "precision": self.args.get("precision")}

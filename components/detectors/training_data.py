@@ -30,16 +30,21 @@ def batches(count: int, config: DetectorConfig, seed: int) -> list[list[int]]:
 
     With `steps`: that many batches cut from shuffled passes; the last batch of a pass is filled up from the next
     pass, so that every step has `batch_size` images. With `epochs`: that many shuffled passes of ⌈count / batch_size⌉
-    batches, the last one of a pass smaller. With neither: one pass in the images' order.
+    batches, the last one of a pass smaller; with `epoch_images`, an epoch is so many images, cut from shuffled passes.
+    With neither: one pass in the images' order.
     """
     rng, size = np.random.default_rng((seed, 0xDE)), config.batch_size
+
+    def shuffled(wanted: int) -> list[int]:
+        passes = -(-wanted // count)
+        return [int(i) for _ in range(passes) for i in rng.permutation(count)][:wanted]
+
     if config.epochs is not None:
-        return [batch for _ in range(config.epochs) for batch in _cut([int(i) for i in rng.permutation(count)], size)]
-    if config.steps is None:
-        return _cut(list(range(count)), size)
-    passes = -(-config.steps * size // count)
-    order = [int(i) for _ in range(passes) for i in rng.permutation(count)]
-    return _cut(order, size)[: config.steps]
+        each = config.epoch_images or count
+        return [batch for epoch in _cut(shuffled(config.epochs * each), each) for batch in _cut(epoch, size)]
+    if config.steps is not None:
+        return _cut(shuffled(config.steps * size), size)
+    return _cut(list(range(count)), size)
 
 
 def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:

@@ -178,6 +178,13 @@ class CellKind(ABC):
         """The files that its cells need on a machine."""
         return iter(())
 
+    def note(self, subject: Any, sizes: Sequence[int]) -> str:
+        """A line to show with a plan, about measuring arms of these sizes with one subject; empty if there is none.
+
+        sizes: the numbers of images of a category's arms, originals included, in ascending order.
+        """
+        return ""
+
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:

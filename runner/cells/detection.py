@@ -137,7 +137,8 @@ class DetectionStage(CellStage):
     def _fit_kind(self, device: str) -> str:
         """The kind of work of training. Steps and epochs are part of it, because its cost may depend on them."""
         d = self.detector
-        return f"fit|{d.label}|{d.resolution}|{d.steps}|{d.epochs}|{device}"
+        epochs = d.epochs if d.epoch_images is None else f"{d.epochs} of {d.epoch_images}"
+        return f"fit|{d.label}|{d.resolution}|{d.steps}|{epochs}|{device}"
 
     def _score_kind(self, device: str) -> str:
         """The kind of work of scoring."""
@@ -193,6 +194,16 @@ class Detection(CellKind):
         """The detectors' weights."""
         for detector in study.detectors:
             yield from detector_needs(detector)
+
+    def note(self, subject: DetectorConfig, sizes: Sequence[int]) -> str:
+        """That arms are not trained for equally many steps, which a budget in epochs brings about."""
+        fewest, most = subject.steps_on(sizes[0]), subject.steps_on(sizes[-1])
+        if subject.epochs is None or fewest == most:
+            return ""
+        return (
+            f"{subject.label}: {subject.epochs} epochs are {fewest} steps with {sizes[0]} training images and {most} "
+            f"with {sizes[-1]}; for equally many in every arm give the detector epoch_images: {sizes[-1]}"
+        )
 
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool

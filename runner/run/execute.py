@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from goodshot.components.data.layout import Finding
+from goodshot.components.data.support import select_support
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.prompts import note_on, object_for, open_wordnet
 from goodshot.components.weights import forbid_downloads
@@ -72,7 +73,8 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
 
 
 def print_notes(declared: Sequence[Declared], console: Console) -> None:
-    """Print the findings about each category's files, and where the words of an object come from that WordNet lacks.
+    """Print the findings about each category's files, where the words of an object come from that WordNet lacks, and
+    what a cell kind has to say about the comparison of arms.
 
     A category of several studies is listed once.
     """
@@ -80,7 +82,8 @@ def print_notes(declared: Sequence[Declared], console: Console) -> None:
     for category in (category for each in declared for category in each.categories.values()):
         findings.setdefault((category.name, category.shard), {}).update(dict.fromkeys(category.findings))
     print_findings(console, [(name, found) for (name, _), found in findings.items()])
-    for note in dict.fromkeys(note for each in declared for note in _notes_on_words(each)):
+    notes = [note for each in declared for note in (*_notes_on_words(each), *_notes_on_arms(each))]
+    for note in dict.fromkeys(notes):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -90,6 +93,19 @@ def _notes_on_words(declared: Declared) -> Iterator[str]:
         wordnet = open_wordnet(study.prompt.wordnet)
         notes = (note_on(object_for(name, study.objects), study.prompt, wordnet) for name in declared.categories)
         yield from filter(None, notes)
+
+
+def _notes_on_arms(declared: Declared) -> Iterator[str]:
+    """For each subject the note about the first category for which there is one."""
+    study, added = declared.study, sorted({variant.copies for variant in declared.study.variants()})
+    originals = [
+        len(select_support(category.train_ids, study.shots_of(name), 0))
+        for name, category in declared.categories.items()
+    ]
+    for kind in study.own_kinds:
+        for subject in kind.subjects(study):
+            notes = (kind.note(subject, [count + copies for copies in added]) for count in dict.fromkeys(originals))
+            yield from filter(None, [next(filter(None, notes), "")])
 
 
 def run_studies(

@@ -92,6 +92,65 @@ def test_epochs_are_shuffled_passes_with_a_smaller_last_batch() -> None:
     assert batches(1, DetectorConfig(name="cflow", preset="paper"), seed=0) == [[0]] * 50
 
 
+@pytest.mark.parametrize("name", ["cflow", "reverse_distillation"])
+def test_an_epoch_of_so_many_images_makes_equal_steps_in_every_arm(name: str) -> None:
+    config = DetectorConfig(name=name, preset="paper", epoch_images=101, epochs=7)
+    found = {count: batches(count, config, seed=0) for count in (1, 21, 101, 300)}
+    sizes = {count: [len(batch) for batch in each] for count, each in found.items()}
+    assert len({str(each) for each in sizes.values()}) == 1
+    assert len(sizes[1]) == config.steps_on(1) == config.steps_on(300)
+    # The arm of that size is trained as without it, and every arm in shuffled passes over all its images.
+    plain = config.model_copy(update={"epoch_images": None})
+    assert found[101] == batches(101, plain, seed=0)
+    assert [plain.steps_on(count) for count in (1, 21, 101)] == [len(batches(n, plain, 0)) for n in (1, 21, 101)]
+    order = [*itertools.chain(*found[21])]
+    assert all(sorted(order[i : i + 21]) == [*range(21)] for i in range(0, 707 - 21, 21))
+    for budget in ({"steps": 5}, {}):
+        given = DetectorConfig(name="cflow" if budget else "padim", batch_size=4, **budget)
+        assert given.steps_on(9) == len(batches(9, given, seed=0))
+
+
+def test_an_epoch_of_so_many_images_is_part_of_what_identifies_a_detector() -> None:
+    plain, equal = (DetectorConfig(name="cflow", epochs=7, epoch_images=count) for count in (None, 21))
+    assert "epoch_images" not in plain.identity()
+    assert equal.identity() == {**plain.identity(), "epoch_images": 21}
+    paper = {"name": "cflow", "preset": "paper", "weights": "random"}
+    assert DetectorConfig(**paper).label == "cflow-paper-random"
+    assert DetectorConfig(**paper, epoch_images=21).label == "cflow-wide_resnet50_2-random"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        # A photograph's fibres of this layer fill a batch of them.
+        ("cflow", {"args": {"coupling_blocks": 2, "fiber_batch_size": 32}, "layers": ["blocks.4"], "image_size": 96}),
+        ("reverse_distillation", {"image_size": 64}),
+    ],
+)
+def test_arms_of_1_and_21_images_get_equally_many_updates(
+    name: str, fields: dict[str, Any], crops: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted at the optimiser: CFlow makes several updates of a batch, by the number of its images."""
+    updates: list[int] = []
+
+    class Counting(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            updates[-1] += 1
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Counting)
+    arms = (crops[:1], np.concatenate([crops] * 3))
+    assert [len(arm) for arm in arms] == [1, 21]
+    for epoch_images in (None, 21):
+        config = DetectorConfig(name=name, epochs=1, batch_size=8, epoch_images=epoch_images, **fields)
+        for arm in arms:
+            updates.append(0)
+            build_detector(config, seed=0).fit(arm)
+    plain, equal = updates[:2], updates[2:]
+    assert 0 < plain[0] < plain[1]
+    assert equal[0] == equal[1] == plain[1]
+
+
 def test_anomalibs_models_are_found_by_name() -> None:
     assert {"patchcore", "cflow", "reverse_distillation", "efficient_ad", "winclip", "anomaly_dino"} <= models().keys()
     assert find_model("EfficientAd").name == "efficient_ad"

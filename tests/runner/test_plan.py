@@ -1,17 +1,19 @@
 """The plan: what is shared, what identifies it, and that identity ignores where and how it runs."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from goodshot.components.errors import BadInput, MissingWeights
 from goodshot.runner.cells.detection import DetectionStage
 from goodshot.runner.named import load_study
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
-from goodshot.runner.run.execute import plan_studies
+from goodshot.runner.run.execute import declare, plan_studies, print_notes
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.image_set import ImageSetStage
 from goodshot.runner.stages.prompt import PromptStage
@@ -113,6 +115,27 @@ def test_prompts_and_copies_do_not_change_the_generator(tiny_study: Callable[...
         )
     ]
     assert keys[0] == keys[1]
+
+
+def notes_on(study: Study, tmp_path: Path) -> str:
+    console = Console(file=io.StringIO(), width=300)
+    print_notes(declare([study], Options(str(tmp_path))), console)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_budget_in_epochs_that_trains_arms_for_unequal_steps_is_said(
+    tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    cflow = {"name": "cflow", "epochs": 50, "batch_size": 16, "image_size": 64}
+    fields: dict[str, Any] = {"copies": [10, 20], "categories": ["coin", "brick"], "arms": ["original", "augmented"]}
+    said = notes_on(tiny_study(**fields, detectors=[cflow, {"image_size": 64}]), tmp_path)
+    assert said == (
+        "cflow-lite0: 50 epochs are 50 steps with 1 training images and 100 with 21; "
+        "for equally many in every arm give the detector epoch_images: 21\n"
+    )
+    for equal in ({**cflow, "epoch_images": 21}, {"name": "cflow", "image_size": 64}, {**cflow, "batch_size": 32}):
+        assert notes_on(tiny_study(**fields, detectors=[equal]), tmp_path) == ""
+    assert notes_on(tiny_study(**fields, detectors=[cflow], cells=["images"]), tmp_path) == ""
 
 
 def test_a_changed_test_image_changes_only_detection(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

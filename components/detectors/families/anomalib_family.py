@@ -88,6 +88,10 @@ class AnomalibFamily(Family):
         check_arguments(self.model, config.args)
         if config.steps is not None and config.epochs is not None:
             raise BadInput(f"detector {self.name}: give steps or epochs, not both")
+        if config.epoch_images is not None and config.epochs is None:
+            raise BadInput(
+                f"detector {self.name}: epoch_images says how long an epoch is; give epochs, or leave it out"
+            )
         self.check_backbone(config)
 
     def check_backbone(self, config: DetectorConfig) -> None:

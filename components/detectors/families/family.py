@@ -62,7 +62,7 @@ class Family(ABC):
 
     def is_paper(self, config: DetectorConfig) -> bool:
         """Whether all settings equal the paper preset's, however they were given."""
-        wanted = {"args": {}, **self.paper}
+        wanted = {"args": {}, "epoch_images": None, **self.paper}
         return bool(self.paper) and all(
             self._trained_by(getattr(config, f)) == self._trained_by(wanted[f]) for f in wanted
         )

@@ -20,7 +20,7 @@ _LAYERS = ("layer2", "layer3")
 class PatchCoreFamily(Family):
     """PatchCore on the embedded backbone, or on any network of timm with layers of these names."""
 
-    unread = ("args", "steps", "epochs", "batch_size", "learning_rate")
+    unread = ("args", "steps", "epochs", "epoch_images", "batch_size", "learning_rate")
     unread_because = "trains nothing and takes no other arguments"
     shares_features = True
 
