@@ -17,6 +17,9 @@ from goodshot.runner.report.points import point_text
 from goodshot.runner.report.summary import counted, listed
 from goodshot.runner.results.comparison import Row, leading_metric, subject_of, variant_label
 
+MOST_VARIANTS = 2
+"""Each of so many variants has an answer of its own; of more, only the default ones have."""
+
 
 class Unit(NamedTuple):
     """The key by which the rows of two arms are paired."""
@@ -71,8 +74,34 @@ class Scored:
         pairs = list(self._pairs()) or [(label, base) for base, label in pairwise(self.baselines)]
         if not pairs:
             yield f"{prefix}{self._without_a_pair()}"
-        for label, base in reversed(pairs):
+        chief = self._chief(pairs)
+        for label, base in reversed(chief):
             yield f"{prefix}{at}{self._answer(label, base)}"
+        if len(chief) < len(pairs):
+            yield f"{prefix}{at}{self._overview(pairs)}"
+
+    def _chief(self, pairs: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+        """The pairs that have a sentence of their own: all of up to two variants, else those of each arm's default."""
+        labels = list(dict.fromkeys(label for label, _ in pairs))
+        if len(labels) <= MOST_VARIANTS:
+            return pairs
+        defaults = [label for label in labels if label == arm_of_row(label.partition(" ")[0]).label] or labels[:1]
+        return [pair for pair in pairs if pair[0] in defaults]
+
+    def _overview(self, pairs: Sequence[tuple[str, str]]) -> str:
+        """How many of all variants beat the strictest baseline, and which is the best."""
+        base = pairs[-1][1]
+        differences = {a: paired_difference(self.scores[a], self.scores[base]) for a, b in pairs if b == base}
+        defined = {label: paired for label, paired in differences.items() if math.isfinite(paired.mean)}
+        in_words = arm_of_row(base).in_words or base
+        if not defined:
+            return f"None of the {len(differences)} variants can be compared with {in_words} yet."
+        best = max(defined, key=lambda label: defined[label].mean)
+        better = sum(paired.mean > 0 for paired in defined.values())
+        return (
+            f"{better or 'None'} of {len(defined)} variants {'beats' if better < 2 else 'beat'} {in_words} in the "
+            f"mean; the best of them is {best}{_points(defined[best])}"
+        )
 
     def _without_a_pair(self) -> str:
         labels, metric = list(self.scores), self.metric.title

@@ -13,14 +13,16 @@ def summary(context: StudyContext) -> str:
     points = len(context.trials) or len(study.points)
     of_cells = [cell.category for cell in context.record.cells]
     categories = list(dict.fromkeys([*of_cells, *(str(row["category"]) for row in context.rows)]))
-    detectors = " and ".join(f"{d.label} at {d.image_size} px" for d in study.detectors)
+    used = {subject for kind in study.own_kinds for subject in kind.subjects(study)}
+    detectors = [f"{d.label} at {d.image_size} px" for d in study.detectors if d in used]
+    kinds = [kind.title for kind in study.own_kinds if not {*study.detectors} & {*kind.subjects(study)}]
     originals = "all originals" if study.shots == "full" else f"{study.shots} original{'s' * (study.shots != 1)}"
     declared = f" (of {listed(list(study.support))} those listed)" if study.support else ""
     arms = [arm.label for arm in study.own_arms]
     text = f", images chosen by {study.encoder}" if study.uses_text else ""
     return (
-        f"{detectors} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per category"
-        f"{declared}: {listed(arms)}{text}; {counted(len(study.support_seeds), 'support')}, "
+        f"{listed([*detectors, *kinds])} on {study.dataset.name} ({', '.join(categories)}), trained on {originals} per "
+        f"category{declared}: {listed(arms)}{text}; {counted(len(study.support_seeds), 'support')}, "
         f"{counted(points, 'hyperparameter point')}, {len(context.rows)} of {len(context.asked)} cells finished."
     )
 

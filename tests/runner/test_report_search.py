@@ -80,7 +80,7 @@ def test_a_search_shows_the_rows_and_pictures_of_the_chosen_point_alone(searched
     page = page_of(searched)
     assert "0.805 ± 0.007" in page
     assert [line[1] for line in lines(page, "Results")] == ["original", "augmented +2", "generated +2"] * 2
-    assert "generated vs original: +0.100 [+0.100, +0.100] over 4 pairs" in page
+    assert "+0.100 [+0.100, +0.100] · 4:0:0" in page
     assert "prefers λ = 1, copies = 2, L = 4, generator.learning_rate = 0.0002, variance = estimated" in page
     assert "3 hyperparameter points, 16 of 16 cells finished" in page
     assert "Generated image 2 of coin" in page
@@ -148,7 +148,7 @@ def test_a_killed_search_has_its_numbers_and_says_when_its_pictures_follow(searc
     (searched / "studies/tiny.cells.json").write_text("[]")
     page = page_of(searched)
     assert "on demo (brick, coin)" in page
-    assert "generated vs original: +0.100" in page
+    assert "+0.100 [+0.100, +0.100] · 4:0:0" in page
     assert "its pictures follow" in page
 
 

@@ -12,7 +12,7 @@ from goodshot.components.metrics.summary import CLAIM_SEEDS, PairedDifference, m
 from goodshot.runner.arms import baselines
 from goodshot.runner.console.terminal import difference
 from goodshot.runner.report.answer import Scored, scored
-from goodshot.runner.report.blocks import Block, Column, Table, Text, block_name
+from goodshot.runner.report.blocks import Block, Column, Table, Text, Value, block_name
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.points import point_text
 from goodshot.runner.report.sections.base import Section
@@ -21,7 +21,7 @@ from goodshot.runner.results.comparison import Row, leading_metric
 
 
 class Headline(Section):
-    """The answer of each detector, means, a sentence for each pair of arms, the chosen point, and a caution."""
+    """The answer of each detector, means with their differences, the chosen point, and a caution."""
 
     name = "headline"
     title = ""
@@ -46,7 +46,7 @@ class Headline(Section):
 
 
 def _means(study: StudyContext, own: Scored) -> Iterator[Block]:
-    """Yield the mean of each variant over the cells that all variants have, and a sentence for each pair of arms."""
+    """Yield the mean of each variant over the cells that all variants have, beside its differences to the baselines."""
     common = own.common
     if not common:
         return
@@ -54,23 +54,34 @@ def _means(study: StudyContext, own: Scored) -> Iterator[Block]:
     categories = len({unit.category for unit in common})
     everything = counted(own.categories, "category", "categories")
     over = everything if categories == own.categories else f"{categories} of {everything}"
+    against: dict[str, dict[str, PairedDifference]] = {base: {} for base in own.baselines}
+    for label, base, paired in own.pairs():
+        against[base][label] = paired
+    against = {base: pairs for base, pairs in against.items() if pairs}
     yield Table(
         name=block_name("means", own.subject),
         title=f"Mean {own.metric.title}{of} over {over}, {counted(len(common), 'cell')} per arm",
-        columns=[Column("trained_on", "trained on"), Column("mean", f"mean {own.metric.title}")],
-        lines=[[label, own.mean(label, common)] for label in own.scores],
+        columns=[
+            Column("trained_on", "trained on"),
+            Column("mean", f"mean {own.metric.title}"),
+            *(Column(block_name("minus", base), f"− {base}", _PAIRED) for base in against),
+        ],
+        lines=[
+            [label, own.mean(label, common), *(_paired(pairs.get(label)) for pairs in against.values())]
+            for label in own.scores
+        ],
     )
-    yield from (Text(_verdict(a, b, paired)) for a, b, paired in own.pairs())
 
 
-def _verdict(arm: str, baseline: str, value: PairedDifference) -> str:
-    counts = f"{value.wins} better, {value.losses} worse, {value.ties} equal"
-    if value.n < 2:
-        return f"{arm} vs {baseline}: {difference(value)} in {counted(value.n, 'pair')}, so without an interval."
-    reading = "includes" if value.low <= 0 <= value.high else "excludes"
-    return (
-        f"{arm} vs {baseline}: {difference(value)} over {value.n} pairs ({counts}); the 95 % interval {reading} zero."
-    )
+_PAIRED = "the mean paired difference with its 95 % interval, and in how many pairs it is better : worse : equal"
+
+
+def _paired(value: PairedDifference | None) -> Value | None:
+    """``+0.012 [−0.030, +0.054] · 9:4:1``; without an interval the difference alone."""
+    if value is None:
+        return None
+    counts = f" · {value.wins}:{value.losses}:{value.ties}" if value.n > 1 else ""
+    return Value(value.mean if math.isfinite(value.mean) else None, f"{difference(value)}{counts}")
 
 
 def _caution(study: StudyContext) -> str:

@@ -120,7 +120,7 @@ def _components(sampled: Sequence[Sampled]) -> Mapping[str, Any]:
             x=alt.X("first:Q", title="first component", axis=axis),
             y=alt.Y("second:Q", title="second component", axis=axis),
             color=alt.Color("kind:N", title=None, scale=series_colours(["sample", "view"])),
-            shape=alt.Shape("kind:N", title=None),
+            shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=["sample", "view"])),
         )
         .properties(width=190, height=170)
         .facet(facet=alt.Facet("generator:N", title=None), columns=2)
