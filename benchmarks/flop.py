@@ -42,10 +42,10 @@ def flop_of(stage: Stage, products: Sequence[Stage]) -> tuple[float, int]:
 
 def batches_of(detector: DetectorConfig, images: int) -> tuple[int, float]:
     """The batches that a detector is trained on, and their mean size; none for a memory bank."""
-    if detector.epochs is not None:
-        each = -(-images // detector.batch_size)
-        return detector.epochs * each, images / each
-    return detector.steps or 0, detector.batch_size
+    if detector.epochs is None:
+        return detector.steps or 0, detector.batch_size
+    batches, epoch = detector.steps_on(images), detector.epoch_images or images
+    return batches, detector.epochs * epoch / batches
 
 
 @lru_cache
@@ -165,7 +165,7 @@ def _bare(detector: DetectorConfig) -> DetectorConfig:
     args = {name: value for name, value in detector.args.items() if name != "imagenet_dir"}
     fields: dict[str, Any] = {"weights": "random", "coreset_ratio": 1.0, "args": args, "alias": None}
     if batches_of(detector, 2)[0]:
-        fields |= {"epochs": None, "steps": 2, "batch_size": 1}
+        fields |= {"epochs": None, "epoch_images": None, "steps": 2, "batch_size": 1}
     return detector.model_copy(update=fields)
 
 

@@ -1,6 +1,6 @@
 """What every experiment of the paper costs: cells, trainings, GPU hours and disk, by ``goodshot plan``'s own counting.
 
-    python -m benchmarks prices [EXPERIMENT …]        prints a Markdown table; about ten minutes on two CPU cores
+    python -m benchmarks prices        prints a Markdown table; about ten minutes on two CPU cores
 
 Cells, stages and disk are those of the plan over stand-ins: folders in the datasets' layouts with as many images as the
 datasets have, of 16 × 16 pixels each, and empty files in place of weights. GPU hours are an estimate, because they were
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,17 +59,40 @@ BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}
 """Category → training images, good and defective test images (Mishra et al., ISIE 2021)."""
 
 
+HEAD = "| experiment | cells | trainings | updates | GPU hours | disk |\n|---|---|---|---|---|---|"
+
+
 def main() -> str:
-    """Draw the stand-ins, plan and price every experiment of the paper; returns the table."""
+    """Plan and price every experiment of the paper; returns the table."""
+    from goodshot.components.download import readable
+    from goodshot.runner.plan.plan import planned_steps
+
+    lines = [HEAD]
+    for name, plan, disk in planned():
+        steps = planned_steps(plan, plan.cells.values())
+        hours = f"{gpu_hours(plan):,.1f}"
+        lines.append(
+            f"| `{name}` | {len(plan.cells):,} | {trainings(plan):,} | {steps:,} | {hours} | {readable(disk)} |"
+        )
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def planned() -> Iterator[tuple[str, Plan, int]]:
+    """The name of each experiment of the paper, the plan of its real flavour, and the bytes that it adds to a store."""
     with tempfile.TemporaryDirectory() as folder:
         _caches_below(Path(folder))  # before anything reads where caches are
         from goodshot.runner.named import experiment_names
 
         roots = drawn(Path(folder) / "data")
-        names = sys.argv[2:] or [name for name, one in experiment_names().items() if one.item or name == "sweep"]
-        rows = [_row(name, roots, Path(folder)) for name in names]
-    head = "| experiment | cells | trainings | updates | GPU hours | disk |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *rows])
+        for name, one in experiment_names().items():
+            if one.item or name == "sweep":
+                yield (name, *_plan(name, roots, Path(folder)))
+
+
+def trainings(plan: Plan) -> int:
+    """The generators that a plan trains."""
+    return sum(stage.trains for stage in plan.stages.values())
 
 
 def drawn(folder: Path) -> dict[str, Path]:
@@ -111,11 +133,9 @@ def _masks(folder: Path, count: int, name: str) -> None:
         Image.fromarray(np.full((16, 16), 255, np.uint8)).save(path)
 
 
-def _row(name: str, roots: Mapping[str, Path], folder: Path) -> str:
-    """One line of the table."""
-    from goodshot.components.download import readable
+def _plan(name: str, roots: Mapping[str, Path], folder: Path) -> tuple[Plan, int]:
+    """An experiment's plan, and what ``goodshot plan`` says that it adds to the store, in bytes."""
     from goodshot.runner.named import load_studies
-    from goodshot.runner.plan.plan import planned_steps
     from goodshot.runner.plan.pricing import price
     from goodshot.runner.plan.scheduling import Shares
     from goodshot.runner.run.execute import plan_studies
@@ -128,10 +148,7 @@ def _row(name: str, roots: Mapping[str, Path], folder: Path) -> str:
     options = Options(str(folder / "out"))
     plan = plan_studies(studies, options)
     prices = price(plan, Store(options.store_uri), set(), Shares([{"CPU": 16, "GPU": 1}]), {})
-    trainings = sum(stage.trains for stage in plan.stages.values())
-    steps = planned_steps(plan, plan.cells.values())
-    disk = readable(sum(each.disk for each in prices))
-    return f"| `{name}` | {len(plan.cells):,} | {trainings:,} | {steps:,} | {gpu_hours(plan):,.1f} | {disk} |"
+    return plan, sum(each.disk for each in prices)
 
 
 def _caches_below(folder: Path) -> None:

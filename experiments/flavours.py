@@ -11,14 +11,6 @@ from typing import Any
 
 from goodshot.runner.study.study import Study
 
-FOUR_DETECTORS = (
-    {"name": "patchcore", "preset": "paper", "backbone": "resnet18"},
-    {"name": "cflow", "preset": "paper", "backbone": "resnet18"},
-    {"name": "reverse_distillation", "preset": "paper"},
-    {"name": "efficient_ad", "preset": "paper"},
-)
-"""The detectors of Figs. 1 and 5, on the networks that the README's tables name; EfficientAD has one of its own."""
-
 COIN = (
     "This image displays a single ancient coin with a worn relief. Its grey metal is rough and rounded, and traces of "
     "a figure are visible. It rests against a dark background."

@@ -25,13 +25,13 @@ CATEGORIES = (
 class Row:
     """A row as printed: its label and network, the printed average, and the values in the order of ``CATEGORIES``.
 
-    family: the detector's family in our rows. detector: the label of a row of ours with the same network.
+    family: the detector's family in our rows. backbone: its network in our rows, where that can be the same.
     """
 
     label: str
     network: str
     family: str
-    detector: str
+    backbone: str | None
     average: float
     values: tuple[float, ...]
 
@@ -47,20 +47,19 @@ class Row:
 
 
 def _patchcore(average: float, *values: float) -> Row:
-    return Row("PatchCore", "ResNet-18", "patchcore", "patchcore-resnet18", average, values)
+    return Row("PatchCore", "ResNet-18", "patchcore", "resnet18", average, values)
 
 
 def _cflow(average: float, *values: float) -> Row:
-    return Row("CFlow", "ResNet-18", "cflow", "cflow-resnet18", average, values)
+    return Row("CFlow", "ResNet-18", "cflow", "resnet18", average, values)
 
 
 def _distillation(average: float, *values: float) -> Row:
-    family = "reverse_distillation"
-    return Row("Reverse-distillation", "Wide ResNet-50-2", family, f"{family}-paper", average, values)
+    return Row("Reverse-distillation", "Wide ResNet-50-2", "reverse_distillation", "wide_resnet50_2", average, values)
 
 
 def _efficient_ad(average: float, *values: float) -> Row:
-    return Row("EfficientAd", "ResNet-18", "efficient_ad", "efficient_ad-paper", average, values)
+    return Row("EfficientAd", "ResNet-18", "efficient_ad", None, average, values)
 
 
 # fmt: off
@@ -124,7 +123,7 @@ def _references() -> Iterator[Reference]:
                         "detector": row.family,
                     },
                     f"{row.label} on {row.network}, CLIP and a published VQGAN",
-                    measured_with={**GENERATED_WITH, "detector": row.detector},
+                    measured_with={**GENERATED_WITH, **({"backbone": row.backbone} if row.backbone else {})},
                     doubt="the labels EfficientAd and Reverse-distillation seem exchanged" if exchanged else "",
                 )
 

@@ -108,6 +108,7 @@ ROW: dict[str, Any] = {
     "encoder": "conse-lite0-minilm",
     "init": "taming:imagenet_1024",
     "perceptual": "lite0",
+    "backbone": "efficientnet_lite0",
 }
 
 
@@ -119,7 +120,7 @@ def test_a_row_belongs_to_a_number_by_its_columns_and_its_detectors_family() -> 
     assert one.matches({**ROW, "detector": "patchcore"})
     assert not one.matches({**ROW, "detector": "patchcores"})
     assert one.substitutes(ROW) == {
-        "detector": ("patchcore-resnet18", "patchcore-lite0"),
+        "backbone": ("resnet18", "efficientnet_lite0"),
         "encoder": ("open_clip:ViT-B-32:openai", "conse-lite0-minilm"),
         "perceptual": ("lpips", "lite0"),
     }
