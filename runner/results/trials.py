@@ -30,8 +30,10 @@ BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that do not change what is searched; the dataset counts by its name."""
 LATER: Mapping[str, Any] = {"cells": ["detection"]}
 """Fields that came later, at the values that mean "as before": they change no identity."""
-LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False}
+LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False, "caption": None}
 """Such fields of the prompt."""
+LATER_OF_DETECTORS: Mapping[str, Any] = {"epoch_images": None}
+"""Such fields of each detector."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def search_identity(study: Study) -> str:
     declared = study.model_dump(mode="json", exclude=BESIDE)
     declared = _without(declared, LATER)
     declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)
+    declared["detectors"] = [_without(detector, LATER_OF_DETECTORS) for detector in declared["detectors"]]
     if study.prompt.wordnet == "embedded":
         declared["prompt"]["wordnet"] = "extract"  # the name that it had when it was an extract
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}

@@ -26,6 +26,7 @@ from goodshot.components.metrics.latents import latent_values, standardised
 from goodshot.runner.executor.local import LocalExecutor
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.base import Context, load_value
@@ -115,6 +116,12 @@ def test_fingerprints(made: Made) -> None:
         **{f"detection {cell.cell.arm.label}": f[:16] for f, cell in plan.cells.items()},
     }
     assert found == FINGERPRINTS
+
+
+def test_identity_of_a_search() -> None:
+    """A search that goes on finds its trials by it, also where a version has more fields than the one before."""
+    study = Study.model_validate({**TINY, "search": {"algorithm": "random", "trials": 2}})
+    assert search_identity(study) == "375af944"
 
 
 def test_prompt_v1(made: Made) -> None:

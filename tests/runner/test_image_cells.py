@@ -51,12 +51,19 @@ def run_local(study: Study, out: Path) -> Results:
     return results
 
 
-@pytest.mark.parametrize("local", [True, False], ids=["in this process", "on Ray"])
-def test_image_quality_goes_through_the_whole_house(
-    local: bool, tiny_study: Callable[..., Study], tmp_path: Path
-) -> None:
+def test_on_ray_with_the_latents_of_the_same_generator(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    study = tiny_study(cells=["images", "latents"], arms=["generated"])
+    _, run = run_studies([study], Options(str(tmp_path), cpus=2), Console(file=io.StringIO()))
+    executed = dict.fromkeys(("shard", "prompt", "generator", "latents", "images", "latent_distribution"), 1)
+    assert (run.failed, dict(run.executed)) == (0, executed)
+    rows = {row["cell"]: row for row in Results(str(tmp_path)).rows().values()}
+    assert rows["images"]["ssim"] < 1
+    assert rows["latents"]["latent_ks"] < 1
+
+
+def test_image_quality_goes_through_the_whole_house(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(**{**TABLE_2, "cells": ["images", "latents"]})
-    options = Options(str(tmp_path / "out"), local=local, cpus=2)
+    options = Options(str(tmp_path / "out"), local=True)
     plan, run = run_studies([study], options, Console(file=io.StringIO()))
     assert (run.failed, run.executed["images"], run.executed["latents"], len(plan.cells)) == (0, 4, 1, 5)
     results, store = Results(options.out), Store(options.store_uri)
