@@ -50,8 +50,9 @@ def chart(drawn: alt.TopLevelMixin, **datasets: Sequence[Mapping[str, Any]]) -> 
         datasets: the data sets that the chart refers to with :func:`data`, each a sequence of rows. They are added
             here because Altair takes a second to check a thousand rows. Numbers that are not finite become null.
     """
-    specification: dict[str, Any] = drawn.to_dict()
-    # Altair writes the address of the schema, which no reader of the page needs, and a size for charts without one.
+    # Checking a specification takes longer than making it; the tests draw every chart.
+    specification: dict[str, Any] = drawn.to_dict(validate=False)
+    # The address of the schema, which no reader of the page needs.
     specification.pop("$schema", None)
     added = {name: [_plain(row) for row in rows] for name, rows in datasets.items()}
     return {**specification, "config": dict(CONFIG), "datasets": {**specification.get("datasets", {}), **added}}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.arms import Arm, arm_of_row, is_known_arm
+from goodshot.runner.declaration.points import Point
 from goodshot.runner.results.comparison import Comparison, Row, compare, subject_of
 from goodshot.runner.results.record import (
     CellRecord,
@@ -123,7 +124,7 @@ def _output(results: Results, options: Options) -> Output:
         {fingerprint: row for fingerprint, row in rows.items() if str(row["arm"]) not in unknown},
         [],
         [
-            f"{count} rows of arm {label!r}, which this version of goodshot does not have"
+            f"{count} row{'s' * (count != 1)} of arm {label!r}, which this version of goodshot does not have"
             for label, count in unknown.items()
         ],
     )
@@ -259,9 +260,17 @@ class StudyContext:
     def _is_of_point(self, cell: CellRecord) -> bool:
         if self.is_search:
             return cell.fingerprint in self.chosen_cells
-        point = self.chosen.point if self.chosen else asdict(self.study.points[-1])
         row = self.row(cell)
-        return all(row[name] == point[name] for name in self.arm(cell).point_fields)
+        return all(row[name] == self._point[name] for name in self.arm(cell).point_fields)
+
+    @cached_property
+    def _point(self) -> Mapping[str, Any]:
+        return self.chosen.point if self.chosen else asdict(self.last_point)
+
+    @cached_property
+    def last_point(self) -> Point:
+        """The last declared point, which thousands of cells are compared with."""
+        return self.study.points[-1]
 
     def row(self, cell: CellRecord) -> Row:
         """The row of a finished cell."""

@@ -19,7 +19,7 @@ from goodshot.runner.report.sections import Section
 from goodshot.runner.report.summary import summary
 from goodshot.runner.report.templates import render
 from goodshot.runner.run.options import Options
-from goodshot.runner.store.files import Files, absolute
+from goodshot.runner.store.files import Files
 from goodshot.runner.study.settings import to_yaml
 
 PAGE = "report.html"
@@ -48,8 +48,8 @@ def page_file(outputs: Sequence[Options], file: str | None) -> tuple[Files, str]
         return Files(outputs[0].out), PAGE
     if Path(file).is_dir():
         raise BadInput(f"--html {file}: is a folder; give a file's name")
-    folder, _, name = absolute(file).rpartition("/")
-    return Files(folder), name
+    folder, _, name = file.rpartition("/")
+    return Files(folder or "."), name
 
 
 def write_page(

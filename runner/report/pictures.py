@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 SIDE = 256
 """The longer side of a picture on the page, in pixels."""
-LARGEST = 15_000
+LARGEST = 10_000
 """The size in bytes up to which a picture has the first of these qualities that keeps it below; else the last one."""
 QUALITIES = (85, 70, 50, 30)
 OUTLINE = "#ff3b30"
@@ -32,9 +33,15 @@ def coloured(values: np.ndarray, low: float, high: float) -> Image.Image:
     smooth = Image.fromarray(np.nan_to_num(values.astype(np.float32), nan=low))
     resized = np.asarray(smooth.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     shares = np.clip((resized - low) / ((high - low) or 1.0), 0, 1)
+    return Image.fromarray(_viridis()[(255 * shares).round().astype(np.uint8)])
+
+
+@cache
+def _viridis() -> np.ndarray:
+    """256 colours, uint8 (256, 3)."""
     anchors = np.frombuffer(bytes.fromhex(VIRIDIS), np.uint8).reshape(-1, 3)
-    channels = [np.interp(shares, np.linspace(0, 1, len(anchors)), anchors[:, c]) for c in range(3)]
-    return Image.fromarray(np.stack(channels, 2).round().astype(np.uint8))
+    at, known = np.linspace(0, 1, 256), np.linspace(0, 1, len(anchors))
+    return np.stack([np.interp(at, known, anchors[:, c]) for c in range(3)], 1).round().astype(np.uint8)
 
 
 def outlined(image: Image.Image, mask: np.ndarray, colour: str = OUTLINE) -> Image.Image:

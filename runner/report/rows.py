@@ -44,17 +44,18 @@ class RowIndex:
     def as_json(self) -> dict[str, Any]:
         """Return plain data: tables by column, texts as indexes into lists, and sets as ranges ``0-3,7``."""
         texts: dict[str, int] = {}
-        columns: dict[str, list[Any]] = {name: [] for name in ("fingerprint", "category", "arm", "support", "seed")}
+        columns: dict[str, list[Any]] = {name: [] for name in ("category", "arm", "support", "seed")}
         for output, fingerprint in self._rows:
             row = self._outputs[output].rows.get(fingerprint, {})
-            columns["fingerprint"].append(fingerprint[:SHOWN_DIGITS])
             columns["seed"].append(row.get("seed"))
             for name, text in _texts(row):
                 columns[name].append(texts.setdefault(text, len(texts)))
+        outputs = [output for output, _ in self._rows]
         return {
-            "outputs": [output.results.files.shown for output in self._outputs],
-            "output": [output for output, _ in self._rows],
+            "outputs": [output.shown for output in self._outputs],
+            "output": outputs if len(self._outputs) > 1 else [],
             "texts": list(texts),
+            "fingerprints": "".join(fingerprint[:SHOWN_DIGITS].ljust(SHOWN_DIGITS) for _, fingerprint in self._rows),
             **columns,
             "metrics": list(self._metrics),
             "values": [self._values(name) for name in self._metrics],
@@ -73,7 +74,7 @@ class RowIndex:
         else:
             value = self._outputs[output].rows.get(fingerprint, {}).get(metric)
         is_number = isinstance(value, int | float) and math.isfinite(value)
-        return float(f"{value:.5g}") if is_number else None
+        return float(f"{value:.4g}") if is_number else None
 
 
 def _texts(row: Row | Mapping[str, Any]) -> Iterator[tuple[str, str]]:

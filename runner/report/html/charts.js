@@ -37,6 +37,8 @@
     const place = figure.querySelector(".drawn");
     await vegaEmbed(place, specification(figure), { actions: false, renderer: "svg", config, tooltip: tip });
     place.style.minHeight = "";
+    // The description of the whole stands for its hundreds of marks.
+    place.querySelector("svg").setAttribute("aria-hidden", "true");
     place.classList.remove("vega-embed");
     figure.dataset.drawn = "done";
   }

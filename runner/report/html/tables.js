@@ -61,6 +61,14 @@
     return keyed.map(([, line]) => line);
   }
 
+  // A word is looked for inside texts, and as the beginning of numbers.
+  function matches(line, word) {
+    return [...line.cells].some((cell) => {
+      const text = cell.textContent.trim().toLowerCase();
+      return cell.classList.contains("text") ? text.includes(word) : text.startsWith(word);
+    });
+  }
+
   function addTools(state) {
     const tools = document.createElement("div");
     tools.className = "tools";
@@ -86,8 +94,7 @@
         const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
         let matching = 0;
         for (const line of all(state)) {
-          const text = line.textContent.toLowerCase();
-          line.hidden = !words.every((word) => text.includes(word));
+          line.hidden = !words.every((word) => matches(line, word));
           matching += !line.hidden;
         }
         shown.textContent = words.length ? `${matching} of ${state.count} lines` : `${state.count} lines`;

@@ -64,7 +64,7 @@
     data ??= JSON.parse(document.getElementById("rows").textContent);
     const rows = indexes(data.sets[+button.dataset.s]), metric = +button.dataset.m;
     const table = button.closest("table"), heading = table.tHead.rows[0].cells[button.closest("td").cellIndex];
-    const where = [...new Set(rows.map((row) => data.outputs[data.output[row]]))];
+    const where = [...new Set(rows.map((row) => data.outputs[data.output[row] ?? 0]))];
     const close = element("button", "Close", { type: "button", class: "action close" });
     close.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(
@@ -86,7 +86,8 @@
     const MOST = 500;
     for (const row of rows.slice(0, MOST)) {
       const line = body.insertRow();
-      const texts = [data.fingerprint[row], data.texts[data.category[row]], data.texts[data.arm[row]],
+      const fingerprint = data.fingerprints.slice(12 * row, 12 * row + 12).trim();
+      const texts = [fingerprint, data.texts[data.category[row]], data.texts[data.arm[row]],
         data.texts[data.support[row]], data.seed[row], data.values[metric][row]];
       texts.forEach((text, i) => line.append(element("td", text ?? "–", { class: i < 4 ? "text" : "" })));
     }

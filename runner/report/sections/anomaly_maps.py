@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class MapPanel:
     masks: np.ndarray
     maps: Mapping[str, np.ndarray]
 
-    @property
+    @cached_property
     def limits(self) -> tuple[float, float]:
         """The range of the colour scale that all maps share: from their 1st percentile to their maximum."""
         stacked = np.stack(list(self.maps.values()))

@@ -71,7 +71,7 @@ def _curves(study: StudyContext) -> list[Curve]:
 
 def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
     """Whether a sweep's cell is at the last declared copies and L, and of the category's first support."""
-    last, row = study.study.points[-1], study.row(cell)
+    last, row = study.last_point, study.row(cell)
     return (row["copies"], row["iterations"], row["support_seed"], cell.seed) == (
         last.copies,
         last.iterations,
@@ -116,8 +116,12 @@ def _scored(trainings: Sequence[Curve]) -> Iterator[dict[str, Any]]:
 
 def _losses(curve: Curve) -> Mapping[str, Any]:
     """Draw the losses of eq. 7 over the updates of one training; a loss that is always zero is left out."""
+    losses = curve.training.losses
+    shown = [name for name in LOSSES if (losses[name] > 0).any()]
     drawn = (
-        alt.Chart(data("losses"))
+        alt.Chart(data("updates"))
+        .transform_fold([*shown], as_=["loss", "value"])
+        .transform_filter("datum.value > 0")
         .mark_line(strokeWidth=1.5)
         .encode(
             x=alt.X("update:Q", axis=alt.Axis(tickMinStep=1)),
@@ -128,18 +132,16 @@ def _losses(curve: Curve) -> Mapping[str, Any]:
                 axis=alt.Axis(format="~g", tickCount=6),
             ),
             color=alt.Color(
-                "loss:N", title=None, scale=series_colours(LOSSES), legend=alt.Legend(orient="bottom", columns=3)
+                "loss:N", title=None, scale=series_colours(shown), legend=alt.Legend(orient="bottom", columns=3)
             ),
-            tooltip=["loss:N", "update:Q", alt.Tooltip("value:Q", format=".4g")],
+            tooltip=[alt.Tooltip("loss:N"), alt.Tooltip("update:Q"), alt.Tooltip("value:Q", format=".4g")],
         )
         .properties(width=400, height=220)
     )
-    return chart(drawn, losses=list(_updates(curve.training.losses)))
+    return chart(drawn, updates=list(_updates(losses, shown)))
 
 
-def _updates(losses: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    step = -(-len(losses["iteration"]) // MOST_UPDATES)
-    for name in LOSSES:
-        for update, value in zip(losses["iteration"][::step].tolist(), losses[name][::step].tolist(), strict=True):
-            if value > 0:
-                yield {"loss": name, "update": update, "value": value}
+def _updates(losses: Mapping[str, Any], shown: Sequence[str]) -> Iterator[dict[str, float]]:
+    updates = losses["iteration"].tolist()
+    for i in range(0, len(updates), -(-len(updates) // MOST_UPDATES)):
+        yield {"update": updates[i], **{name: float(f"{losses[name][i]:.4g}") for name in shown}}

@@ -35,6 +35,8 @@ class Headline(Section):
             yield Text("There is no row of a chosen point yet, so there is nothing to compare.")
             return
         of_subjects = scored(study)
+        if not of_subjects:
+            yield Text("No metric of the results has a value in these rows, so nothing can be compared.")
         for own in of_subjects:
             yield from (Text(sentence, "answer") for sentence in own.answers(study))
         # Of a sweep there are no means, because they would mix its points.

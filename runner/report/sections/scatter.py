@@ -21,7 +21,7 @@ from goodshot.runner.results.comparison import Row, leading_metric, subject_of, 
 
 LEAST = 3
 """With fewer image sets there is neither a chart nor a correlation."""
-MOST_DOTS = 2000
+MOST_DOTS = 1000
 """At most this many image sets are drawn, evenly spaced; the correlations are over all of them."""
 
 

@@ -20,6 +20,8 @@ NOTE = (
     "A point is one support, a grey line joins the arms of one support, a bar is the mean. All categories share one "
     "scale."
 )
+LABEL_LINES = "split(replace(datum.label, regexp('=', 'g'), '= '), ' ')"
+"""A variant's label in several lines: its words, a field apart from its value."""
 
 
 class Supports(Section):
@@ -59,7 +61,7 @@ def _chart(variants: Sequence[Comparison], metric: Metric, limits: tuple[float, 
     """Draw the metric of each support by variant, with a line for each support; unfinished cells are left out."""
     labels = list(dict.fromkeys(c.label for c in variants))
     colours = alt.Scale(domain=labels, range=[next(c.arm.colour for c in variants if c.label == n) for n in labels])
-    x = alt.X("variant:N", sort=labels, title=None, axis=alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' ')"))
+    x = alt.X("variant:N", sort=labels, title=None, axis=alt.Axis(labelAngle=0, labelExpr=LABEL_LINES))
     y = alt.Y("value:Q", title=metric.title, scale=alt.Scale(domain=list(limits), nice=False))
     base = alt.Chart(data("supports")).encode(x=x, y=y)
     tooltip = [alt.Tooltip("support:N"), alt.Tooltip("variant:N"), alt.Tooltip("value:Q", format=".4f")]
@@ -77,7 +79,7 @@ def _chart(variants: Sequence[Comparison], metric: Metric, limits: tuple[float, 
 
 def _step(labels: Sequence[str]) -> int:
     """The width of a variant in pixels, in which the longest word of the labels fits."""
-    return max(70, 12 + 6 * max(len(word) for label in labels for word in label.split(" ")))
+    return max(70, 12 + 6 * max(len(word) for label in labels for word in label.replace("=", "= ").split(" ")))
 
 
 def _dots(variants: Sequence[Comparison], metric: Metric) -> Iterator[dict[str, Any]]:
