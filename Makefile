@@ -27,7 +27,7 @@ demo: install
 experiments-quick: install
 	@for name in $$($(BIN)/goodshot studies --quick); do \
 		echo "== $$name"; \
-		$(BIN)/goodshot sweep $$name --quick --out $(QUICK)/$$name --store $(QUICK)/store || exit 1; \
+		$(BIN)/goodshot sweep $$name --quick --local --out $(QUICK)/$$name --store $(QUICK)/store || exit 1; \
 	done
 
 # Two processes, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
