@@ -4,6 +4,8 @@ The paper prints no numbers in the figure; those of its repository's README are 
 (PatchCore), .796 (CFlow), .627 (Reverse Distillation), .621 (EfficientAD); with all images 1.000, .992, .970, .751, the
 last two under labels that seem exchanged. It is the part of Fig. 5 about one category, and shares its trainings.
 
+Costs 108 cells, 9 trainings, about 37 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig1 --root DIR --out runs/fig1
 """
 

@@ -3,6 +3,8 @@
 The paper shows a histogram of latents and images, and prints no numbers. What the variance is worth to a detector is a
 part of Table 3.
 
+Costs 18 cells, 9 trainings, about 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig10 --root DIR --out runs/fig10
 """
 

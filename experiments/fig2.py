@@ -4,6 +4,8 @@ The paper repeats this on hazelnut and prints no correlation of the gain; of the
 (naïve), .35 (word) and .54 (ours). Here all 15 categories, each with sets that differ in prompt, L and variance; the
 report correlates each category by itself and all together.
 
+Costs 900 cells, 135 trainings, about 1 GPU hour (an estimate: docs/experiments.md).
+
     goodshot sweep fig2 --root DIR --out runs/fig2
     goodshot sweep fig2 --root DIR --set categories=[hazelnut] --out runs/fig2        the paper's category alone
 """

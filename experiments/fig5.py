@@ -5,6 +5,8 @@ improved, PatchCore's cable 19.1 % and metal_nut 18.5 %, Reverse Distillation's 
 or relative is not stated. The README's 180 values are compared category by category, never by its averages, five of
 which do not add up. Detectors that train make equally many steps in every arm, which the paper does not say of its own.
 
+Costs 1,620 cells, 135 trainings, about 556 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig5 --root DIR --out runs/fig5
 """
 

@@ -2,6 +2,8 @@
 
 The paper's gains: object 20.2 % in detection, 4.4 % in segmentation; texture 4.0 % and 1.3 %. It says nothing about 03.
 
+Costs 27 cells, 9 trainings, about 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig6 --root DIR --out runs/fig6
 """
 

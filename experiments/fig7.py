@@ -4,6 +4,8 @@ The paper's gains: logical 15.5 % in detection, 15.8 % in segmentation; structur
 pixel AUROC in the paper; AU-sPRO at FPR ≤ 0.05, the dataset's own measure, is in ``metrics/`` and in the report beside
 it. The embedded photographs have no logical anomalies: the quick flavour shows their own kinds of defects.
 
+Costs 45 cells, 15 trainings, about 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig7 --root DIR --out runs/fig7
 """
 

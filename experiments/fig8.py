@@ -3,6 +3,8 @@
 The paper: best "a {hazelnut} with {cobnut}" with a similarity of 33 %, worst "a {hazelnut} with {decantherous}" with
 17 %; the latter is no word of WordNet.
 
+Costs 12 cells, 3 trainings, under 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig8 --root DIR --out runs/fig8
     goodshot prompts hazelnut --images DIR/hazelnut/train/good/000.png        the ranking alone, in seconds
 """

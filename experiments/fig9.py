@@ -3,6 +3,8 @@
 The paper prints curves without numbers: the similarity rises, has its maximum at some iteration and falls. Here up to
 L = 500, scored at every tenth iteration.
 
+Costs 12 cells, 6 trainings, about 0.2 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep fig9 --root DIR --out runs/fig9
 """
 

@@ -3,6 +3,8 @@
 The paper, image / pixel AUROC in %: original 88.3 / 94.3; web 84.8 / 93.1; Midjourney 82.7 / 93.3; DALL-E 85.7 / 91.9;
 VQGAN-CLIP with the word 64.8 / 86.8, the naïve prompt 71.9 / 88.2, the caption 81.4 / 91.7; ours 93.3 / 94.6.
 
+Costs 30 cells, 3 trainings, about 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep table1 --root DIR --out runs/table1
 
 Images of other sources are yours to bring: a folder each, called ``web``, ``midjourney`` and ``dalle`` if they are to

@@ -3,6 +3,8 @@
 The paper, IS / SSIM / PSNR: only word 1.62 / 0.50 / 19.01; naïve 1.34 / 0.78 / 23.46; worst 4.56 / 0.79 / 23.57;
 ours 22.59 / 0.90 / 28.39. Its LPIPS (702 to 984) is on no usual scale. IS is at most the number of images, hence 100.
 
+Costs 15 cells, 3 trainings, under 0.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep table2 --root DIR --out runs/table2
 """
 

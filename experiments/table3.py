@@ -4,6 +4,8 @@ The paper, image / pixel AUROC in %: baseline 74.5 / 97.0; without text 77.6 / 9
 50, 100 images 78.6, 77.9, 78.4, 79.0, 78.5, 78.4; without variance 74.3 / 97.0, with 78.9 / 97.3. It states neither
 category nor shots: here one shot on all 15 categories of MVTec AD, whose mean stands beside the paper's value.
 
+Costs 720 cells, 135 trainings, about 1.1 GPU hours (an estimate: docs/experiments.md).
+
     goodshot sweep table3 --root DIR --out runs/table3
 
 On the embedded weights: ``--set preset=default --set detail=none --set post_augment=none`` (the last two leave the

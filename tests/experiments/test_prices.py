@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -29,7 +30,9 @@ def documented() -> dict[str, list[int]]:
 def test_every_experiment_of_the_paper_has_a_price_and_a_command() -> None:
     names = {one.name for one in experiments.EXPERIMENTS if one.item or one.name == "sweep"}
     assert documented().keys() == names
-    for name in names:
+    for name, (cells, trainings) in documented().items():
+        text = importlib.import_module(f"goodshot.experiments.{name}").__doc__ or ""
+        assert f"Costs {cells:,} cells, {trainings:,} trainings" in text
         assert f"`goodshot sweep {name} --root " in DOCS.read_text()
 
 
