@@ -1,10 +1,11 @@
 """One self-contained HTML page of the studies' results.
 
-``page`` writes the page · ``sections`` has a file for each section of a study's report, listed in ``SECTIONS``, which
-returns ``blocks`` of plain data · ``rendering`` turns blocks into HTML with the templates and scripts in ``html`` ·
-``charts`` and ``pictures`` hold the style of charts and pictures · ``rows`` embeds the rows behind the numbers ·
-``context`` reads ``--out`` and the store for the sections · ``provenance`` collects where the numbers come from ·
-``readme`` draws the picture of the README.
+``page`` writes the page, ``watching`` keeps it up to date · ``sections`` has a file for each section of a study's
+report, listed in ``SECTIONS``, which returns ``blocks`` of plain data · ``rendering`` turns blocks into HTML with the
+templates and scripts in ``html`` · ``charts`` and ``pictures`` hold the style of charts and pictures · ``answer`` puts
+the result into words · ``rows`` embeds the rows behind the numbers · ``context`` reads ``--out`` and the store for the
+sections · ``provenance`` and ``cost`` collect where the numbers come from and what they took · ``readme`` draws the
+picture of the README.
 """
 
 from goodshot.runner.report.page import write_report

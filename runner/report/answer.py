@@ -125,7 +125,8 @@ class Scored:
         else:
             paired = paired_difference({u: ours[u] for u in units}, theirs)
             over = f"{counted(len(units), 'support')} of {units[0].category}"
-        return f"{label} beats {in_words} on {paired.wins} of {over} in {self.metric.title}{_points(paired)}"
+        equal = f" and is equal on {paired.ties}" if paired.ties else ""
+        return f"{label} beats {in_words} on {paired.wins} of {over}{equal} in {self.metric.title}{_points(paired)}"
 
 
 def _points(paired: PairedDifference) -> str:

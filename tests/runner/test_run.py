@@ -119,6 +119,8 @@ def test_a_tracked_run_per_trial(sweep: Finished) -> None:
 def test_the_report_is_there_and_self_contained(sweep: Finished) -> None:
     page = (sweep.out / "report.html").read_text()
     assert "coin" in page
+    for arm in ("Original photograph", "Augmented image", "Generated image"):
+        assert f'alt="{arm} 1 of coin"' in page
     assert not re.search(r"(src|href)=[\"']https?:", page)
 
 

@@ -179,8 +179,10 @@ def _drawn(means: Sequence[Mean], series: Sequence[Series], label: str, what: st
 
 def _row(mean: Mean) -> dict[str, Any]:
     paired = mean.mean
-    interval = {"low": paired.low, "high": paired.high} if math.isfinite(paired.low) else {}
-    return {"series": mean.series.label, "at": mean.at, "mean": paired.mean, "text": difference(paired), **interval}
+    # Rounded, because means over the same numbers in another order differ in their last digits.
+    interval = {"low": round(paired.low, 6), "high": round(paired.high, 6)} if math.isfinite(paired.low) else {}
+    own = {"series": mean.series.label, "at": mean.at, "mean": round(paired.mean, 6), "text": difference(paired)}
+    return {**own, **interval}
 
 
 def _table(subject: str, of: str, means: Sequence[Mean]) -> Table:
