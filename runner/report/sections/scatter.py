@@ -14,7 +14,7 @@ from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.runner.arms import arm_of_row, baselines
 from goodshot.runner.report.blocks import Block, Chart, Column, Table, TableCell, Text, Value, block_name
-from goodshot.runner.report.charts import GREEN, SERIES, chart, data, series_colours
+from goodshot.runner.report.charts import GREEN, SERIES, chart, data, series_colours, spread
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
@@ -166,7 +166,7 @@ def _drawn(own: Correlation) -> Mapping[str, Any]:
         legend = alt.Legend(orient="bottom", columns=3)
         colour = alt.Color("category:N", title=None, scale=series_colours(categories), legend=legend)
     base = alt.Chart(data("dots"))
-    x = alt.X("x:Q", title=own.against.title, scale=alt.Scale(zero=False))
+    x = alt.X("x:Q", title=own.against.title, scale=spread(dot.x for dot in shown))
     y = alt.Y("gain:Q", title=f"gain in {own.metric.title}")
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("category", "trained on", "x", "gain")]
     drawn = alt.layer(
