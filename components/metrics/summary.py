@@ -91,7 +91,8 @@ def _margin(std: float, n: int) -> float:
     """Half the width of the t-interval of a mean of `n` values."""
     if n < 2:
         return NAN
-    from scipy.stats import t
+    # What scipy.stats.t.ppf calls, without the second that importing scipy.stats takes.
+    from scipy.special import stdtrit
 
-    quantile = float(t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
     return quantile * std / float(np.sqrt(n))

@@ -7,7 +7,7 @@ vl-convert draws the same specification without a browser. Data is always inline
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -67,6 +67,16 @@ def series_colours(labels: Sequence[str]) -> alt.Scale:
     if len(labels) <= len(SERIES):
         return alt.Scale(domain=list(labels), range=list(SERIES[: len(labels)]))
     return alt.Scale(domain=list(labels), scheme="viridis")
+
+
+def spread(values: Iterable[float], **options: Any) -> alt.Scale:
+    """Return a scale over the values, not from 0; around values that are all equal, so that its ticks name them."""
+    distinct = {round(value, 9) for value in values if math.isfinite(value)}
+    if len(distinct) != 1:
+        return alt.Scale(zero=False, **options)
+    (value,) = distinct
+    margin = 0.1 * abs(value) or 0.1
+    return alt.Scale(domain=[value - margin, value + margin], zero=False, **options)
 
 
 def drawn_as(specification: Mapping[str, Any], format: Format) -> bytes:

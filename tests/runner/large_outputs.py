@@ -18,6 +18,7 @@ from PIL import Image
 from goodshot.components.data.images import decode_rgb, encode_png
 from goodshot.components.data.sample import Sample
 from goodshot.components.data.shards import write_split
+from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from goodshot.runner.results.record import CellRecord
 from goodshot.runner.results.results import Results
@@ -98,7 +99,7 @@ def _rows(rng: np.random.Generator, category: str, seed: int, points: list[dict[
 
 
 def _metrics(rng: np.random.Generator, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    keys = [("all", "image_ap"), ("all", "image_f1_max"), ("image_set", "ssim"), ("image_set", "psnr")]
+    keys = [("all", "image_ap"), ("all", "image_f1_max"), (IMAGE_SET, "ssim"), (IMAGE_SET, "psnr")]
     return [
         {"fingerprint": row["fingerprint"], "subset": subset, "metric": metric, "value": float(rng.random())}
         for row in rows

@@ -11,9 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import pearsonr, spearmanr
 from typer.testing import CliRunner
 
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.runner.cli import app
 from goodshot.runner.report import write_report
 from goodshot.runner.report.cost import Prices
@@ -235,6 +237,27 @@ def test_numbers_name_the_rows_that_they_rest_on(out: Path) -> None:
     assert data["metrics"][int(cell[1])] == "image_auroc"
     assert [data["values"][int(cell[1])][row] for row in rows] == [0.7, 0.71]
     assert [data["texts"][data["arm"][row]] for row in rows] == ["original", "original"]
+
+
+def test_the_gain_is_correlated_with_properties_of_the_image_set(out: Path) -> None:
+    results = Results(str(out))
+    similarity = {"brick-0": 0.2, "brick-1": 0.4, "coin-0": 0.4, "coin-1": 0.5}
+    gains = {"brick-0": 0.0, "brick-1": 0.05, "coin-0": 0.01, "coin-1": 0.03}
+    variance = {"brick-0": 0.3, "brick-1": 0.2, "coin-0": 0.1, "coin-1": float("nan")}
+    for unit, value in similarity.items():
+        name, base = f"{unit}-generated", results.row(f"{unit}-original")["image_auroc"]
+        own = {**results.row(name), "similarity": value, "image_auroc": base + gains[unit]}
+        long = {"subset": IMAGE_SET, "metric": "pixel_variance", "value": variance[unit], "low": None, "high": None}
+        results.append(name, own, [], [{"fingerprint": name, **long}])
+    page = page_of(out)
+    pearson = pearsonr([*similarity.values()], [*gains.values()]).statistic
+    spearman = spearmanr([*similarity.values()], [*gains.values()]).statistic
+    table = tables_of(page)["Correlation of the gain with properties of the image set"]
+    assert table.lines == [
+        ["similarity to the prompt", f"{pearson:+.2f}", f"{spearman:+.2f}", "4"],
+        ["variance of the pixels", "−0.19", "−0.50", "3"],
+    ]
+    assert sum("Scatter plot: gain in image AUROC" in chart for chart in charts_of(page)) == 2
 
 
 def test_the_cost_is_stated_in_hours_and_in_money(out: Path) -> None:

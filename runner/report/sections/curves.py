@@ -10,7 +10,7 @@ import altair as alt
 
 from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.blocks import Block, Chart, Text, block_name
-from goodshot.runner.report.charts import SERIES, chart, data, series_colours
+from goodshot.runner.report.charts import SERIES, chart, data, series_colours, spread
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.results.record import CellRecord
@@ -91,9 +91,10 @@ def _similarity(trainings: Sequence[Curve]) -> Mapping[str, Any]:
     """Draw the similarity of each scored iteration; the chosen iteration is circled."""
     labels = list(dict.fromkeys(curve.label for curve in trainings))
     legend = alt.Legend(orient="bottom", columns=3) if 1 < len(labels) <= len(SERIES) else None
+    rows = list(_scored(trainings))
     base = alt.Chart(data("similarity")).encode(
         x=alt.X("iteration:Q", title="iteration l", axis=alt.Axis(tickMinStep=1)),
-        y=alt.Y("similarity:Q", title="cos(prompt, mean embedding)", scale=alt.Scale(zero=False)),
+        y=alt.Y("similarity:Q", title="cos(prompt, mean embedding)", scale=spread(row["similarity"] for row in rows)),
         color=alt.Color("training:N", title=None, scale=series_colours(labels), legend=legend),
         detail="number:O",
         tooltip=["training:N", "iteration:Q", alt.Tooltip("similarity:Q", format=".4f")],
@@ -103,7 +104,7 @@ def _similarity(trainings: Sequence[Curve]) -> Mapping[str, Any]:
         base.mark_circle(size=22, opacity=1),
         base.transform_filter("datum.chosen").mark_point(size=170, strokeWidth=2),
     ).properties(width=400, height=220)
-    return chart(drawn, similarity=list(_scored(trainings)))
+    return chart(drawn, similarity=rows)
 
 
 def _scored(trainings: Sequence[Curve]) -> Iterator[dict[str, Any]]:

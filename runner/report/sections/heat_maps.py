@@ -13,7 +13,7 @@ from goodshot.components.metrics.declared import Metric, shown_in
 from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.report.blocks import Block, Chart, Text, block_name
-from goodshot.runner.report.charts import chart, data
+from goodshot.runner.report.charts import chart, data, spread
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.results.comparison import Row, subject_of
@@ -81,7 +81,7 @@ def _chart(means: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, A
         x=alt.X("iterations:O", title="iterations L", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("vq_weight:O", title="λ (vq_weight)", sort="descending"),
     )
-    colour = alt.Color("value:Q", title=metric.title, scale=alt.Scale(scheme="viridis", zero=False))
+    colour = alt.Color("value:Q", title=metric.title, scale=spread(values, scheme="viridis"))
     tooltip = [alt.Tooltip(f"{name}:O") for name in SWEPT]
     cells = base.mark_rect().encode(
         color=colour, tooltip=[*tooltip, alt.Tooltip("value:Q", format=".4f"), alt.Tooltip("cells:Q")]

@@ -13,7 +13,7 @@ import altair as alt
 from goodshot.components.metrics.declared import metric_of
 from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.report.blocks import Block, Chart
-from goodshot.runner.report.charts import GREY, chart, data
+from goodshot.runner.report.charts import GREY, chart, data, spread
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
@@ -127,7 +127,9 @@ def _chart(points: Sequence[Point], axes: Sequence[str], objective: str) -> Mapp
     x_axis = alt.Axis(orient="top", labelAngle=0, labelExpr=names, labelLimit=WIDTH - 10, domain=False, ticks=False)
     x = alt.X("axis:N", sort=columns, title=None, axis=x_axis)
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(domain=[-0.05, 1.05], nice=False))
-    colour = alt.Color("objective:Q", title=objective, scale=alt.Scale(scheme="viridis", zero=False))
+    colour = alt.Color(
+        "objective:Q", title=objective, scale=spread((point.objective for point in points), scheme="viridis")
+    )
     lines = alt.Chart(data("points")).mark_line(opacity=0.75, strokeWidth=1.5)
     lines = lines.transform_fold(columns, as_=["axis", "position"]).transform_filter("isValid(datum.position)")
     ticks = alt.Chart(data("ticks"))

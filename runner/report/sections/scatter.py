@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.runner.arms import arm_of_row, baselines
 from goodshot.runner.report.blocks import Block, Chart, Column, Table, TableCell, Text, Value, block_name
-from goodshot.runner.report.charts import GREEN, SERIES, chart, data, series_colours
+from goodshot.runner.report.charts import GREEN, SERIES, chart, data, series_colours, spread
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
@@ -122,12 +123,17 @@ def _is_finite(value: Any) -> bool:
 
 def _correlated(dots: Sequence[Dot]) -> tuple[float, float]:
     """Pearson's r and Spearman's ρ; NaN if all properties or all gains are equal."""
-    xs, gains = [dot.x for dot in dots], [dot.gain for dot in dots]
-    if len(set(xs)) < 2 or len(set(gains)) < 2:
+    xs, gains = np.array([dot.x for dot in dots]), np.array([dot.gain for dot in dots])
+    if len(np.unique(xs)) < 2 or len(np.unique(gains)) < 2:
         return math.nan, math.nan
-    from scipy.stats import pearsonr, spearmanr
+    return float(np.corrcoef(xs, gains)[0, 1]), float(np.corrcoef(_ranks(xs), _ranks(gains))[0, 1])
 
-    return float(pearsonr(xs, gains).statistic), float(spearmanr(xs, gains).statistic)
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The rank of each value; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    means: np.ndarray = np.cumsum(counts) - (counts - 1) / 2
+    return means[inverse]
 
 
 def _chart(study: StudyContext, own: Correlation) -> Chart:
@@ -160,7 +166,7 @@ def _drawn(own: Correlation) -> Mapping[str, Any]:
         legend = alt.Legend(orient="bottom", columns=3)
         colour = alt.Color("category:N", title=None, scale=series_colours(categories), legend=legend)
     base = alt.Chart(data("dots"))
-    x = alt.X("x:Q", title=own.against.title, scale=alt.Scale(zero=False))
+    x = alt.X("x:Q", title=own.against.title, scale=spread(dot.x for dot in shown))
     y = alt.Y("gain:Q", title=f"gain in {own.metric.title}")
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("category", "trained on", "x", "gain")]
     drawn = alt.layer(

@@ -15,7 +15,7 @@ from goodshot.runner.arms import Arm, baselines
 from goodshot.runner.console.terminal import difference
 from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.report.blocks import Block, Chart, Column, Table, TableCell, Text, Value, block_name
-from goodshot.runner.report.charts import chart, data
+from goodshot.runner.report.charts import chart, data, spread
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.points import SYMBOLS
 from goodshot.runner.report.sections.base import Section
@@ -168,12 +168,12 @@ def _drawn(means: Sequence[Mean], series: Sequence[Series], label: str, what: st
         color=alt.Color("series:N", title=None, scale=colours, legend=legend),
         tooltip=[alt.Tooltip("series:N"), alt.Tooltip("at:Q", title=label), alt.Tooltip("text:N", title="mean")],
     )
-    y = alt.Y("mean:Q", title=what, scale=alt.Scale(zero=is_gain))
+    y = alt.Y("mean:Q", title=what, scale=alt.Scale(zero=True) if is_gain else spread(mean.mean.mean for mean in means))
     layers = [base.mark_line(strokeWidth=2).encode(y=y), base.mark_circle(size=44, opacity=1).encode(y=y)]
     if any(math.isfinite(mean.mean.low) for mean in means):
         intervals = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, opacity=0.55)
         layers.insert(0, intervals.encode(y=alt.Y("low:Q", title=what), y2="high:Q"))
-    drawn = alt.layer(*layers).properties(width=300, height=210)
+    drawn = alt.layer(*layers).properties(width=255, height=200)
     return chart(drawn, means=[_row(mean) for mean in means])
 
 
