@@ -43,7 +43,7 @@ class Property:
 
 PROPERTIES = (
     Property("similarity", "similarity to the prompt"),
-    Property(f"{IMAGE_SET}/original_similarity", "similarity to the photograph"),
+    Property(f"{IMAGE_SET}/original_similarity_lite0", "similarity to the photograph (lite0)"),
     Property(f"{IMAGE_SET}/pixel_variance", "variance of the pixels"),
 )
 
