@@ -142,6 +142,9 @@ def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, varianc
     config = study.generator.model_copy(update={"variance": variance})
     augmentation = study.augmentation_of(seeded.category.name)
     options = {**config.identity(augmentation), "vq_weight": vq_weight, "seed": seeded.seed}
+    if study.resources.generator_workers > 1:
+        # They add up gradients in another order, and what follows from the rounding of a codebook index may differ.
+        options["workers"] = study.resources.generator_workers
     variation: VariationStage | None = None
     if variance == "predicted":
         start_sha256 = options.get("init_sha256")

@@ -2,23 +2,25 @@
 
 Worker r of W processes the originals at positions r, r + W, … of each step. Accelerate averages the gradients in the
 process group that Ray Train sets up (gloo on CPUs, nccl on GPUs). All workers hold the same weights; worker 0 writes
-them.
+them. The processes and their group start once for a training: between two scored iterations they wait for the next
+order, while the process that started them samples and embeds images.
 
 This is worthwhile for supports with many originals (``shots: full``). One original cannot be divided, because eq. 3
-needs all its views. Without a discriminator, the gradient equals that of a single process up to rounding. With a
-discriminator, batch normalisation and the adaptive weight are computed from each worker's part alone.
+needs all its views. The gradient equals that of a single process up to rounding, and a codebook index or a choice that
+follows from it may differ, so the number of workers is part of a training's identity.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.stages.training import GeneratorSpec
+from goodshot.runner.stages.generator import GeneratorSpec
 
 if TYPE_CHECKING:
     from goodshot.components.generator.generator import Generator
@@ -28,30 +30,26 @@ CHECKPOINT = "generator.safetensors"
 GRADIENTS = "gradients.safetensors"
 LOSSES = "losses.json"
 START = "start.safetensors"
+LOOK_SECONDS = 1.0
+"""Pause between two checks whether a worker has failed."""
+END_SECONDS = 30.0
+"""How long the processes have to end when their training is finished."""
 
 
 @dataclass(frozen=True)
-class SharedTraining:
-    """A training for several workers.
+class Order:
+    """What the workers do next: train until ``to`` updates are made.
 
-    Args:
-        spec: the originals, configuration and seed that the generator is built from.
-        iterations: the number of updates after which the training ends.
-        folder: a folder that all workers can read and to which worker 0 writes the checkpoint.
-        keep_gradients: whether to write the gradients of the next step too.
-        start: the name of a checkpoint in ``folder`` to continue from; None starts from the beginning.
+    keep_gradients: whether worker 0 writes the gradients of the step after that, too.
     """
 
-    spec: GeneratorSpec
-    iterations: int
-    folder: str
+    to: int
     keep_gradients: bool = False
-    start: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workers:
-    """The processes that train one generator together.
+    """The processes that train generators together, one generator at a time. A context manager that ends them.
 
     cpus, gpus: the CPUs and GPUs that each process reserves.
     node: the IP address of the node to run on, which has to be the caller's because they exchange files; None for any.
@@ -61,6 +59,13 @@ class Workers:
     cpus: float = 1
     gpus: float = 0
     node: str | None = None
+    _group: Group | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
 
     @property
     def threads(self) -> int:
@@ -70,77 +75,152 @@ class Workers:
     def train(self, spec: GeneratorSpec, generator: Generator, to: int) -> list[StepLosses]:
         """Train ``generator`` up to ``to`` updates in total; returns the losses of the new steps.
 
-        The workers continue from the generator's state, and the generator then takes over theirs. Starting the workers
-        takes seconds, so one call should train many steps.
-        """
-        from goodshot.components.generator.training import StepLosses
+        The workers continue from the generator's state, and the generator then takes over theirs. The processes stay
+        for the next call if it continues the same training.
 
+        Raises:
+            BadInput: a training step has fewer originals than there are workers.
+            GoodshotError: a worker failed; the message ends with the last line of its error.
+        """
         if to <= generator.iteration:
             return []
-        with tempfile.TemporaryDirectory() as folder:
-            generator.save(Path(folder) / START)
-            checkpoint = train_shared(SharedTraining(spec, to, folder, start=START), self)
-            generator.restore(checkpoint)
-            losses = json.loads((Path(folder) / LOSSES).read_text())
-        return [StepLosses(**dict(zip(losses, row, strict=True))) for row in zip(*losses.values(), strict=True)]
+        if self._group is None or not self._group.continues(spec, generator):
+            self.close()
+            self._group = Group(self, spec, generator)
+        try:
+            return self._group.follow(Order(to), generator)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._group is not None:
+            self._group.close()
+            self._group = None
 
 
-def train_shared(training: SharedTraining, workers: Workers) -> Path:
-    """Train up to ``iterations`` updates on the running Ray cluster.
+class Group:
+    """The running processes of one training, and their state.
 
-    Returns:
-        The path of the checkpoint, for ``Generator.restore``.
+    Args:
+        generator: the state that they begin with.
 
     Raises:
         BadInput: a training step has fewer originals than there are workers.
-        GoodshotError: a worker failed; the message ends with the last line of its error.
     """
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
-    originals = min(len(training.spec.originals), training.spec.config.originals_per_step)
-    if workers.count > originals:
-        raise BadInput(
-            f"{workers.count} workers share a step's originals, of which there are {originals}; use fewer workers"
-        )
-    per_worker = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
-    if workers.node is not None:
-        per_worker[f"node:{workers.node}"] = 0.001
-    with tempfile.TemporaryDirectory() as ray_folder:
-        trainer = TorchTrainer(
-            _train_worker,
-            train_loop_config={"training": training, "gpus": bool(workers.gpus), "threads": workers.threads},
-            torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=per_worker
-            ),
-            run_config=RunConfig(storage_path=ray_folder, name="generator"),
-        )
+    def __init__(self, workers: Workers, spec: GeneratorSpec, generator: Generator) -> None:
+        from ray.util.queue import Queue
+
+        originals = min(len(spec.originals), spec.config.originals_per_step)
+        if workers.count > originals:
+            raise BadInput(
+                f"{workers.count} workers share a step's originals, of which there are {originals}; use fewer workers"
+            )
+        self._workers, self._spec, self._iteration = workers, spec, generator.iteration
+        self._temporary = tempfile.TemporaryDirectory()
+        self.folder = Path(self._temporary.name)
+        generator.save(self.folder / START)
+        # A queue for each worker, because all of them have to receive each order.
+        self._orders = [Queue(actor_options={"num_cpus": 0}) for _ in range(workers.count)]
+        self._followed = Queue(actor_options={"num_cpus": 0})
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._fit, name="training workers", daemon=True)
+        self._thread.start()
+
+    def continues(self, spec: GeneratorSpec, generator: Generator) -> bool:
+        """Whether the processes hold the state of this generator."""
+        return spec is self._spec and generator.iteration == self._iteration and self._thread.is_alive()
+
+    def follow(self, order: Order, generator: Generator) -> list[StepLosses]:
+        """Follow an order; the generator takes over the new state. Returns the losses of the new steps."""
+        from goodshot.components.generator.training import StepLosses
+
+        for orders in self._orders:
+            orders.put(order)
+        self._wait()
+        generator.restore(self.folder / CHECKPOINT)
+        self._iteration = generator.iteration
+        losses = json.loads((self.folder / LOSSES).read_text())
+        return [StepLosses(**dict(zip(losses, row, strict=True))) for row in zip(*losses.values(), strict=True)]
+
+    def close(self) -> None:
+        """End the processes, and delete their files."""
+        for orders in self._orders:
+            if self._thread.is_alive():
+                orders.put(None)
+        self._thread.join(END_SECONDS)
+        for queue in (*self._orders, self._followed):
+            queue.shutdown(force=True)
+        self._temporary.cleanup()
+
+    def _wait(self) -> None:
+        """Wait until worker 0 has written its state, or a worker has failed."""
+        from ray.util.queue import Empty
+
+        while True:
+            try:
+                self._followed.get(timeout=LOOK_SECONDS)
+                return
+            except Empty:
+                if not self._thread.is_alive():
+                    line = str(self._error or "they ended").strip().splitlines()[-1]
+                    raise GoodshotError(
+                        f"one of {self._workers.count} training workers failed: {line}"
+                    ) from self._error
+
+    def _fit(self) -> None:
+        """Run the workers until their last order; in a thread, because Ray Train waits for their end."""
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        workers = self._workers
+        per_worker = {"CPU": workers.cpus, **({"GPU": workers.gpus} if workers.gpus else {})}
+        if workers.node is not None:
+            per_worker[f"node:{workers.node}"] = 0.001
+        loop = {
+            "spec": self._spec,
+            "folder": str(self.folder),
+            "orders": self._orders,
+            "followed": self._followed,
+            "gpus": bool(workers.gpus),
+            "threads": workers.threads,
+        }
         try:
-            trainer.fit()
+            with tempfile.TemporaryDirectory() as ray_folder:
+                TorchTrainer(
+                    _work,
+                    train_loop_config=loop,
+                    torch_config=TorchConfig(backend="nccl" if workers.gpus else "gloo"),
+                    scaling_config=ScalingConfig(
+                        num_workers=workers.count, use_gpu=bool(workers.gpus), resources_per_worker=per_worker
+                    ),
+                    run_config=RunConfig(storage_path=ray_folder, name="generator"),
+                ).fit()
         except Exception as error:
-            line = str(error).strip().splitlines()[-1]
-            raise GoodshotError(f"one of {workers.count} training workers failed: {line}") from error
-    return Path(training.folder) / CHECKPOINT
+            self._error = error
 
 
-def _train_worker(arguments: dict[str, Any]) -> None:
-    """The training loop of one worker; Accelerate uses the process group that Ray Train has set up."""
+def _work(arguments: dict[str, Any]) -> None:
+    """The loop of one worker: follow orders until there is none. Accelerate uses the process group of Ray Train."""
+    import ray.train
     from safetensors.torch import save_file
 
     from goodshot.components.generator.training import columns
     from goodshot.runner.cluster.connection import start_worker
 
     start_worker(arguments["threads"])
-    training: SharedTraining = arguments["training"]
-    generator = training.spec.build("cuda" if arguments["gpus"] else "cpu")
-    if training.start is not None:
-        generator.restore(Path(training.folder) / training.start)
-    losses = generator.advance(training.iterations)
-    if generator.is_first:
-        (Path(training.folder) / LOSSES).write_text(json.dumps(columns(losses)))
-    # Every worker calls this, because saving checks the next step's gradients, which they compute together. Worker 0
-    # writes the file.
-    generator.save(Path(training.folder) / CHECKPOINT)
-    if training.keep_gradients and generator.is_first:
-        save_file(generator.gradients(), Path(training.folder) / GRADIENTS)
+    folder = Path(arguments["folder"])
+    generator = arguments["spec"].build("cuda" if arguments["gpus"] else "cpu").restore(folder / START)
+    orders = arguments["orders"][ray.train.get_context().get_world_rank()]
+    while (order := orders.get()) is not None:
+        losses = generator.advance(order.to)
+        # Every worker calls this, because saving checks the next step's gradients, which they compute together. Worker
+        # 0 writes the file.
+        generator.save(folder / CHECKPOINT)
+        if generator.is_first:
+            (folder / LOSSES).write_text(json.dumps(columns(losses)))
+            if order.keep_gradients:
+                save_file(generator.gradients(), folder / GRADIENTS)
+            arguments["followed"].put(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -112,12 +113,15 @@ def _run(
     if listener is not None:
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
-    if share.workers:
-        from goodshot.runner.cluster.together import Workers
-
-        context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
-    result = stage.run(context, job.wanted)
+    with ExitStack() as stack:
+        if share.workers:
+            from goodshot.runner.cluster.together import Workers
+
+            node = ray.util.get_node_ip_address()
+            workers = stack.enter_context(Workers(share.workers, share.cpus, share.gpus, node))
+            context.train_together = workers.train
+        result = stage.run(context, job.wanted)
     report.seconds = time.perf_counter() - began
     report.outcome = _append_row(stage, result, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)

@@ -15,7 +15,7 @@ from rich.table import Table
 from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
 from goodshot.runner.plan.plan import point_key
-from goodshot.runner.results.comparison import Comparison, baseline_labels, compare, results_metrics
+from goodshot.runner.results.comparison import Comparison, baseline_labels, by_kind, compare, results_metrics
 from goodshot.runner.results.results import log_name
 from goodshot.runner.results.sharing import Sharing
 from goodshot.runner.results.trials import TrialRecord, chosen
@@ -28,10 +28,14 @@ SHOWN_TRIALS = 10
 
 
 def print_study(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a study's table, with a line for each category, detector and variant; a narrow terminal drops columns."""
-    comparisons = compare(rows)
-    if not comparisons:
-        return
+    """Print a table for each kind of cell of a study, with a line for each category, detector and variant."""
+    kinds = by_kind(compare(rows))
+    for kind, comparisons in kinds.items():
+        _print_table(console, title if len(kinds) == 1 else f"{title}: {kind}", comparisons)
+
+
+def _print_table(console: Console, title: str, comparisons: Sequence[Comparison]) -> None:
+    """Print a table and its notes; a narrow terminal drops columns."""
     columns = [c for c in _columns(comparisons) if any(c.text(row) for row in comparisons)]
     table = _table(title, columns, comparisons)
     for dropped in _dropped_first(comparisons):

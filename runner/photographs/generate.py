@@ -11,10 +11,11 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +41,9 @@ from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.store.files import Files, absolute
 from goodshot.runner.study.study import Policy, Study
+
+if TYPE_CHECKING:
+    from goodshot.runner.cluster.together import Workers
 
 IMAGES = "images"
 MANIFEST = "manifest.json"
@@ -178,7 +182,7 @@ def generate(
     _check_replaceable(out / IMAGES)
     photos = photographs.read()
     category = photographs.category(photos)
-    plan, cell = _plan_cell(study, category, photographs.object_name, out / "photographs")
+    plan, cell = _plan_cell(study, category, photographs.object_name, out / "photographs", workers)
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / "store")))
     _execute_stages(plan, cell, store, device, on_step, workers)
@@ -213,7 +217,9 @@ def generate(
     )
 
 
-def _plan_cell(study: Study, category: Category, object_name: str, demo_root: Path) -> tuple[Plan, CellStage]:
+def _plan_cell(
+    study: Study, category: Category, object_name: str, demo_root: Path, workers: int
+) -> tuple[Plan, CellStage]:
     """Plan the one cell whose image set is generated. Raises :class:`BadInput` if the study has several cells."""
     values = {
         "arms": ("generated",),
@@ -225,6 +231,7 @@ def _plan_cell(study: Study, category: Category, object_name: str, demo_root: Pa
         "objective": "similarity",
         "detectors": (DetectorConfig(),),
         "search": SearchConfig(),
+        "resources": study.resources.model_copy(update={"generator_workers": workers}),
     }
     changed = study.model_copy(update=values)
     datasets = changed.variation_sources if changed.sources else ()
@@ -245,21 +252,25 @@ def _execute_stages(
     """Compute and commit the cell's artifacts that the store lacks."""
     (training,) = plan.of(TrainingStage)
     total = training.steps(plan.of(ImageSetStage))
-    train_together = None
-    if workers > 1:
-        from goodshot.runner.cluster.connection import usable_cpus
-        from goodshot.runner.cluster.together import Workers
+    with ExitStack() as stack:
+        train_together = stack.enter_context(_together(training, device, workers)).train if workers > 1 else None
+        executor = LocalExecutor(plan, store, None, device, train_together, lambda steps: on_step(steps, total))
+        executor.want([cell])
+        for id_ in cell.inputs:
+            executor.make(id_)
 
-        if training.config.discriminator.start is not None:
-            raise BadInput(
-                "--workers: with a discriminator, several workers would train a different generator than one worker; "
-                "leave out --workers or the discriminator"
-            )
-        train_together = Workers(workers, max(1, usable_cpus() // workers), float(device == "cuda")).train
-    executor = LocalExecutor(plan, store, None, device, train_together, lambda steps: on_step(steps, total))
-    executor.want([cell])
-    for id_ in cell.inputs:
-        executor.make(id_)
+
+def _together(training: TrainingStage, device: str, workers: int) -> Workers:
+    """Return the processes that train together. Raises :class:`BadInput` if they cannot share this training."""
+    from goodshot.runner.cluster.connection import usable_cpus
+    from goodshot.runner.cluster.together import Workers
+
+    if training.config.discriminator.start is not None:
+        raise BadInput(
+            "--workers: with a discriminator, several workers would train a different generator than one worker; "
+            "leave out --workers or the discriminator"
+        )
+    return Workers(workers, max(1, usable_cpus() // workers), float(device == "cuda"))
 
 
 def _quality(images: np.ndarray, originals: Sequence[np.ndarray], context: Context) -> Sequence[Any]:

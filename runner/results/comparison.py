@@ -144,6 +144,16 @@ def leading_metric(rows: Iterable[Row]) -> Metric | None:
     return None
 
 
+def by_kind(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """Comparisons by the title of their kind of cell, because different kinds have no metric in common."""
+    kinds: dict[str, list[Comparison]] = {}
+    for c in comparisons:
+        name = next(iter(c.rows.values())).get("cell")
+        kind = kind_of_row(name)
+        kinds.setdefault(kind.title if kind else str(name), []).append(c)
+    return kinds
+
+
 def results_metrics(comparisons: Sequence[Comparison]) -> tuple[list[Metric], list[Metric]]:
     """The metrics of a results table of which some variant has a value: those that say how good a variant is, and those
     that a study may choose by without a test label."""

@@ -121,7 +121,7 @@ class Stage(ABC):
     """One step of the plan, whose result is an artifact in the store.
 
     key: the key of its artifact in the store.
-    resources: the resources of the first study that planned the stage; they are never part of an identity.
+    resources: the resources of the first study that planned the stage; stages that are equal but for these are one.
     """
 
     kind: ClassVar[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from goodshot.components.errors import BadInput
+from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.generator.config import GeneratorConfig, VQGANConfig
 from goodshot.runner.cluster.connection import cluster
-from goodshot.runner.cluster.together import GRADIENTS, SharedTraining, Workers, train_shared
+from goodshot.runner.cluster.together import GRADIENTS, Group, Order, Workers
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import run_studies
 from goodshot.runner.run.options import Options
@@ -56,29 +55,24 @@ def ray_here() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_gradients_of_one(ray_here: None, spec: GeneratorSpec, tmp_path: Path) -> None:
-    training = SharedTraining(spec, iterations=0, folder=str(tmp_path), keep_gradients=True)
-    train_shared(training, Workers(2))
-    shared = load_file(tmp_path / GRADIENTS)
+def test_two_workers_give_the_gradients_of_one(ray_here: None, spec: GeneratorSpec) -> None:
+    generator = spec.build("cpu")
+    group = Group(Workers(2), spec, generator)
+    try:
+        group.follow(Order(0, keep_gradients=True), generator)
+        shared = load_file(group.folder / GRADIENTS)
+    finally:
+        group.close()
     alone = spec.build("cpu").gradients()
     assert shared.keys() == alone.keys()
     flat, expected = (torch.cat([g[name].flatten() for name in alone]) for g in (shared, alone))
     # Another order of summation changes it by 1e-5 of its norm; a wrong share of a worker, by more than 1e-2.
     assert (flat - expected).norm() < 1e-3 * expected.norm()
-    # And what they train is one generator, which a single process goes on with.
-    checkpoint = train_shared(replace(training, iterations=3, keep_gradients=False), Workers(2))
-    continued = spec.build("cpu").restore(checkpoint)
-    straight = spec.build("cpu")
-    losses = straight.advance(4)
-    assert continued.iteration == 3
-    assert continued.step().total == pytest.approx(losses[3].total, rel=1e-2)
 
 
-def test_more_workers_than_originals_are_refused(
-    spec: GeneratorSpec, tiny_study: Callable[..., Study], tmp_path: Path
-) -> None:
-    with pytest.raises(BadInput, match="3 workers share a step's originals, of which there are 2"):
-        train_shared(SharedTraining(spec, iterations=1, folder=str(tmp_path)), Workers(3))
+def test_more_workers_than_originals_are_refused(spec: GeneratorSpec, tiny_study: Callable[..., Study]) -> None:
+    with Workers(3) as workers, pytest.raises(BadInput, match="3 workers share a step's originals, of which there are"):
+        workers.train(spec, spec.build("cpu"), 1)
     generator = {**TINY["generator"], "originals_per_step": 2}
     for shots in (5, "full"):
         with pytest.raises(
@@ -89,14 +83,28 @@ def test_more_workers_than_originals_are_refused(
 
 @pytest.mark.slow
 def test_steps_shared_by_workers_continue_a_generator(ray_here: None, spec: GeneratorSpec) -> None:
-    """What ``goodshot generate --workers 2`` does between two scored iterations."""
+    """What ``goodshot generate --workers 2`` does: the processes wait while the caller samples, and go on."""
     alone, shared = (spec.build("cpu") for _ in range(2))
-    expected = alone.advance(4)
+    expected = alone.advance(5)
     losses = shared.advance(2)
-    losses += Workers(2).train(spec, shared, 4)
-    assert shared.iteration == 4
-    assert [step.iteration for step in losses] == [1, 2, 3, 4]
+    with Workers(2) as workers:
+        for to in (4, 5):
+            losses += workers.train(spec, shared, to)
+            shared.sample(1)
+        assert workers.train(spec, shared, 5) == []
+        # Another generator, such as that of an earlier checkpoint, begins anew with its own state.
+        again = spec.build("cpu")
+        assert [step.iteration for step in workers.train(spec, again, 2)] == [1, 2]
+    assert shared.iteration == 5
+    assert [step.iteration for step in losses] == [1, 2, 3, 4, 5]
     assert [step.total for step in losses] == pytest.approx([step.total for step in expected], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_is_one_line(ray_here: None, photos: list[np.ndarray]) -> None:
+    spec = GeneratorSpec(photos, CONFIG.model_copy(update={"init": "/nowhere.safetensors"}), 1.0, 0)
+    with Workers(2) as workers, pytest.raises(GoodshotError, match="one of 2 training workers failed: "):
+        workers.train(spec, GeneratorSpec(photos, CONFIG, 1.0, 0).build("cpu"), 1)
 
 
 SHARED: dict[str, Any] = {
@@ -121,11 +129,13 @@ def only_image_set(study: Study, options: Options) -> tuple[Artifact, Store]:
 def test_a_study_may_train_each_generator_by_several_workers(
     ray_here: None, tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From inside the actor that makes the image sets; it is the same training, to another rounding."""
+    """From inside the actor that makes the image sets; it is the same training to another rounding, and says so."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     study = tiny_study(**SHARED, shots=2)
     together, store = only_image_set(study, Options(str(tmp_path / "together")))
-    alone, other = only_image_set(study, Options(str(tmp_path / "alone"), local=True))
+    by_one = tiny_study(**{**SHARED, "resources": {}}, shots=2)
+    alone, other = only_image_set(by_one, Options(str(tmp_path / "alone"), local=True))
+    assert together.info["generator"] != alone.info["generator"]
     losses = [
         where.get(f"{made.info['generator']}/{made.info['trace']}").arrays("trace.safetensors")["loss_total"]
         for made, where in ((together, store), (alone, other))

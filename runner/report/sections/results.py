@@ -10,41 +10,54 @@ from goodshot.runner.report.blocks import Block, Column, Table, TableCell, block
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import difference_value, mean_value, number_value
-from goodshot.runner.results.comparison import Comparison, baseline_labels, results_metrics
+from goodshot.runner.results.comparison import Comparison, baseline_labels, by_kind, results_metrics
 
 
 class ResultsTable(Section):
-    """A line for each category, detector and variant."""
+    """A table for each kind of cell, with a line for each category, detector and variant."""
 
     name = "results"
     title = "Results"
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
-        """Yield the table; nothing if there is nothing to compare, as before a search has chosen."""
-        if not study.comparisons:
-            return
-        tested, fair = results_metrics(study.comparisons)
-        baselines, has_verdicts = baseline_labels(study.comparisons), _has_verdicts(study.comparisons)
-        yield Table(
-            name=self.name,
-            title="Results at the chosen point" if study.is_search else "Results of each category",
-            columns=[
-                *_columns_of_variants(study),
-                *map(_column, tested),
-                *(column for label in baselines for column in _columns_against(label, has_verdicts)),
-                *map(_column, fair),
-            ],
-            lines=[
-                [
-                    *_variant(study, c),
-                    *(mean_value(c, metric) for metric in tested),
-                    *(cell for label in baselines for cell in _against(c, label, has_verdicts)),
-                    *(mean_value(c, metric) for metric in fair),
-                ]
-                for c in study.comparisons
-            ],
-            notes=list(_notes(study, has_verdicts)),
-        )
+        """Yield the tables; nothing if there is nothing to compare, as before a search has chosen."""
+        kinds = by_kind(study.comparisons)
+        title = "Results at the chosen point" if study.is_search else "Results of each category"
+        for kind, comparisons in kinds.items():
+            is_first = kind == next(iter(kinds))
+            yield _table(
+                study,
+                comparisons,
+                # The tables of a study with one kind of cell keep a name that does not depend on the kind.
+                name=self.name if is_first else block_name(self.name, kind),
+                title=title if len(kinds) == 1 else f"{title}: {kind}",
+            )
+
+
+def _table(study: StudyContext, comparisons: Sequence[Comparison], name: str, title: str) -> Table:
+    tested, fair = results_metrics(comparisons)
+    baselines, has_verdicts = baseline_labels(comparisons), _has_verdicts(comparisons)
+    has_one_subject = len({c.subject for c in comparisons}) == 1
+    return Table(
+        name=name,
+        title=title,
+        columns=[
+            *_columns_of_variants(study, has_one_subject),
+            *map(_column, tested),
+            *(column for label in baselines for column in _columns_against(label, has_verdicts)),
+            *map(_column, fair),
+        ],
+        lines=[
+            [
+                *_variant(study, c, has_one_subject),
+                *(mean_value(c, metric) for metric in tested),
+                *(cell for label in baselines for cell in _against(c, label, has_verdicts)),
+                *(mean_value(c, metric) for metric in fair),
+            ]
+            for c in comparisons
+        ],
+        notes=list(_notes(study, comparisons, has_verdicts)),
+    )
 
 
 def _has_verdicts(comparisons: Sequence[Comparison]) -> bool:
@@ -52,9 +65,9 @@ def _has_verdicts(comparisons: Sequence[Comparison]) -> bool:
     return any(paired is not None and paired.n > 1 for paired in judged)
 
 
-def _columns_of_variants(study: StudyContext) -> Iterator[Column]:
+def _columns_of_variants(study: StudyContext, has_one_subject: bool) -> Iterator[Column]:
     yield Column("category", "category")
-    if not study.has_one_subject:
+    if not has_one_subject:
         yield Column("detector", "detector")
     yield Column("trained_on", "trained on", "what the detector was trained on besides the original photographs")
     if study.is_sweep:
@@ -62,9 +75,9 @@ def _columns_of_variants(study: StudyContext) -> Iterator[Column]:
         yield Column("iterations", "L", "the number of iterations that images were chosen from")
 
 
-def _variant(study: StudyContext, comparison: Comparison) -> Iterator[TableCell]:
+def _variant(study: StudyContext, comparison: Comparison, has_one_subject: bool) -> Iterator[TableCell]:
     yield comparison.category
-    if not study.has_one_subject:
+    if not has_one_subject:
         yield comparison.subject
     yield comparison.label
     if study.is_sweep:
@@ -91,9 +104,9 @@ def _against(comparison: Comparison, baseline: str, has_verdicts: bool) -> Itera
         yield f"{record(paired)} · {verdict(paired)}" if verdict(paired) else None
 
 
-def _notes(study: StudyContext, has_verdicts: bool) -> Iterator[str]:
-    tags = tags_note(study.comparisons)
-    yield f"{seeds_note(study.comparisons)}."
+def _notes(study: StudyContext, comparisons: Sequence[Comparison], has_verdicts: bool) -> Iterator[str]:
+    tags = tags_note(comparisons)
+    yield f"{seeds_note(comparisons)}."
     if has_verdicts:
         yield f"{verdicts_note()}."
     if tags:
