@@ -16,6 +16,7 @@ from goodshot.components.errors import BadInput
 from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
 from goodshot.runner.cluster.connection import cluster
 from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.machine.tracking_mode import tracking_mode
@@ -64,7 +65,7 @@ class _Driver:
             read_costs(),
             self.shares.memory,
         )
-        self.broker = BrokerHandle(BrokerActor.remote(broker_options))
+        self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
         self.tracker = _tracker(options)
         self.logged = Logged()
 
