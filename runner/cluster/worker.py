@@ -72,17 +72,18 @@ def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs:
     return value.load(Store(store_uri), inputs, device, threads)
 
 
-@ray.remote
+# Ray itself repeats none of them: the broker does, which counts the attempts and knows what else has changed since.
+@ray.remote(max_retries=0)
 def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
     """Run a stage that keeps no objects in memory for later stages."""
     return _run(job, locations, values, Warm(), None)
 
 
-@ray.remote(max_restarts=3, max_task_retries=3)
+@ray.remote(max_restarts=0, max_task_retries=0)
 class StageActor:
     """Runs the stages of one category and keeps objects in memory between them, such as generators.
 
-    All state that must survive is in the store: an actor that died is restarted and continues from the last checkpoint.
+    All state that must survive is in the store: after an actor died, another one continues from the last checkpoint.
     """
 
     def __init__(self) -> None:

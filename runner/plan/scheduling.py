@@ -47,6 +47,18 @@ class Share:
         """The number of CPU threads of each process."""
         return max(1, int(self.cpus))
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources of one node that such a stage needs, by Ray's names."""
+        count = 1 + self.workers
+        return {"CPU": self.cpus * count, **({"GPU": self.gpus * count} if self.gpus else {})}
+
+    @property
+    def label(self) -> str:
+        """The same in words, for example ``1 CPU and 0.5 GPUs``."""
+        amounts = ((amount, name) for name, amount in self.bundle.items())
+        return " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for amount, name in amounts)
+
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
         """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
         return sum(self._fit_on(node) // (1 + self.workers) for node in nodes)
@@ -65,17 +77,22 @@ class Shares:
     """Computes the share of a node that each stage reserves.
 
     Args:
-        nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+        nodes: the numbers of ``CPU`` and ``GPU`` of each node. They may be replaced during a run.
         memory: the measured GPU memory, by kind of work.
     """
 
     nodes: list[dict[str, float]]
     memory: dict[str, Memory] = field(default_factory=dict)
+    _had_gpus: bool = False
 
     @property
     def has_gpus(self) -> bool:
-        """Whether any node has a GPU."""
-        return any(node.get("GPU", 0) for node in self.nodes)
+        """Whether any node has a GPU, or had one in this run.
+
+        A study that began on GPUs waits for the next one when the last was lost: on CPUs it might take weeks.
+        """
+        self._had_gpus = self._had_gpus or any(node.get("GPU", 0) for node in self.nodes)
+        return self._had_gpus
 
     def of(self, stage: Stage) -> Share:
         """The share that a stage reserves according to its study's resources."""

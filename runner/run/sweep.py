@@ -33,7 +33,7 @@ TRIAL_MEMORY = 256 * 2**20
 """Bytes that a trial requests. A trial that reserved a CPU or GPU would block the stages that it waits for. Ray Tune
 refuses an empty request, so a trial requests the memory that a waiting process needs."""
 TRIAL_RESTARTS = 3
-"""How often a trial whose process was lost is started again: it only waits for rows, so that nothing is lost with it."""
+"""How often a trial whose process was lost is started again. It only waits for rows, so nothing is lost with it."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
-"""Lost processes and nodes cost time and no row; and nothing of the driver's environment reaches Ray's files."""
+"""Lost processes and nodes cost time and no row, and nodes that join are used; on real processes.
+
+Nothing of the driver's environment reaches Ray's files.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import yaml
 from ray.cluster_utils import Cluster
 from ray.util.state import list_actors, list_runtime_envs, list_tasks
@@ -16,47 +20,94 @@ from ray.util.state import list_actors, list_runtime_envs, list_tasks
 from goodshot.runner.cli import main
 from goodshot.runner.results.results import Results
 from tests.conftest import TINY
+from tests.loopback import closed_port
 from tests.runner.loopback_nodes import add_node, loopback_cluster, start, until, values, workers_of
 
 pytestmark = pytest.mark.slow
 
 SECRET = "planted-and-to-be-found-nowhere"
+TRAININGS = 2
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study of two points, and what it measures when it runs in one process."""
+
+    file: Path
+    measured: dict[str, tuple[Any, ...]]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, with a dashboard, and one node with two CPUs."""
-    with loopback_cluster(include_dashboard=True) as cluster:
-        add_node(cluster, 2)
+    """A head without CPUs, with a dashboard; the first test adds a node."""
+    with loopback_cluster(include_dashboard=True, dashboard_port=closed_port()) as cluster:
         yield cluster
 
 
-@pytest.fixture
-def study(photographs: Path, tmp_path: Path) -> Callable[..., Path]:
-    def write(**fields: Any) -> Path:
-        path = tmp_path / "study.yaml"
-        dataset = {"name": "demo", "root": str(photographs)}
-        path.write_text(yaml.safe_dump({**TINY, "name": "resilient", "dataset": dataset, **fields}))
-        return path
+@pytest.fixture(scope="module")
+def sweep(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("sweep")
+    dataset = {"name": "demo", "root": str(photographs)}
+    fields = {"name": "resilient", "vq_weight": [0.5, 1.0], "arms": ["original", "generated"], "iterations": [4, 60]}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**TINY, "dataset": dataset, **fields}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main(["sweep", str(folder / "study.yaml"), "--out", str(folder / "out"), "--local"]) == 0
+    return Sweep(folder / "study.yaml", values(Results(str(folder / "out")).rows()))
 
-    return write
+
+def steps(out: Path) -> list[int]:
+    """The steps of each training, in all runs into this folder."""
+    runs = [json.loads(path.read_text())["generator_steps"] for path in (out / "runs").glob("*.json")]
+    return [sum(run.get(training, 0) for run in runs) for training in {id_ for run in runs for id_ in run}]
+
+
+def test_nodes_join_a_cluster_that_has_none_and_are_taken_away(cluster: Cluster, sweep: Sweep, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    process = start(["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address], printed)
+    until(lambda: "waiting for a node with 1 CPU" in printed.read_text(), process)
+    first = add_node(cluster, 1)
+    until(lambda: Results(str(out)).finished(), process)
+    second = add_node(cluster, 2)
+    until(lambda: workers_of(second, "ray::StageActor.run"), process)
+    until(lambda: workers_of(first, "ray::StageActor.run") or workers_of(first, "ray::run_job"), process)
+    cluster.remove_node(first, allow_graceful=False)
+    assert process.wait(300) == 0, printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+    assert "run again after a node was lost" in printed.read_text()
+    assert all(each >= 59 for each in steps(out))
+
+
+def test_a_lost_broker_goes_on_from_the_store(cluster: Cluster, sweep: Sweep, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    process = start(["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address], printed)
+    until(lambda: sum(steps(out)) > 0 and Results(str(out)).finished(), process)
+    counted = sum(steps(out))
+    for title in ("ray::Broker", "ray::ImplicitFunc"):
+        lost = workers_of(cluster.head_node, title)
+        assert lost
+        lost[0].send_signal(signal.SIGKILL)
+    assert process.wait(300) == 0, printed.read_text()
+    assert "the run's broker was lost and started again" in printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+    # The steps of its first life are counted.
+    assert sum(steps(out)) >= max(counted, TRAININGS * 59)
 
 
 def test_no_key_of_the_driver_is_in_rays_files_or_its_state(
-    cluster: Cluster, study: Callable[..., Path], tmp_path: Path
+    cluster: Cluster, photographs: Path, tmp_path: Path
 ) -> None:
-    path = study(vq_weight=[0.5, 1.0], arms=["generated"])
-    command = ["sweep", str(path), "--out", str(tmp_path / "out"), "--address", cluster.address]
-    printed = tmp_path / "printed"
+    study = {**TINY, "name": "keys", "dataset": {"name": "demo", "root": str(photographs)}, "arms": ["generated"]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "vq_weight": [0.5, 1.0]}))
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(out), "--address", cluster.address]
     process = start(command, printed, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN=SECRET)
     assert process.wait(300) == 0, printed.read_text()
-    session = Path(cluster.head_node.get_session_dir_path())
-    files = [file for file in session.rglob("*") if file.is_file()]
+    files = [file for file in Path(cluster.head_node.get_session_dir_path()).rglob("*") if file.is_file()]
     assert any("runtime_env" in file.name for file in files)
-    found = [file for file in files if SECRET.encode() in file.read_bytes()]
-    assert not found
+    files += [file for file in out.rglob("*") if file.is_file()]
+    assert not [file for file in files if SECRET.encode() in file.read_bytes()]
     dashboard = f"http://{cluster.head_node.webui_url}"
     shown = [listed(dashboard, detail=True) for listed in (list_runtime_envs, list_actors, list_tasks)]
     assert "ImplicitFunc" in str(shown)
     assert SECRET not in str(shown)
-    assert SECRET.encode() not in b"".join(f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file())

@@ -1,0 +1,79 @@
+"""The nodes of the cluster as they are now, and requests to its autoscaler for what the queue needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+from goodshot.runner.plan.scheduling import Share
+
+REFRESH_SECONDS = 2.0
+"""Pause between two looks at the nodes. A node takes longer than that to start, and to be given up by Ray."""
+MOST_BUNDLES = 200
+"""The most stages that an autoscaler is asked to make room for; its own limits are usually far below."""
+TYPE_OF_A_NODE_THAT_NOTHING_STARTED = "node_"
+"""Ray names the type of a node so if no autoscaler has started it."""
+
+
+def nodes_with_room() -> list[dict[str, float]]:
+    """The numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
+
+    A node that is drained, for example because its spot machine will be taken away, finishes what it runs.
+    """
+    draining = _draining()
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+
+
+def _draining() -> Iterable[str]:
+    from ray._private.state import state
+
+    return dict(state.get_draining_nodes())
+
+
+def is_autoscaled() -> bool:
+    """Whether an autoscaler can add nodes to the cluster.
+
+    Ray runs the same monitor without one; only the types that it gives to the nodes differ.
+    """
+    return any(not name.startswith(TYPE_OF_A_NODE_THAT_NOTHING_STARTED) for name in _node_types())
+
+
+def _node_types() -> set[str]:
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if is_autoscaler_v2():
+        from ray.autoscaler.v2.sdk import get_cluster_status
+
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        return {node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes)}
+    with suppress(ValueError, TypeError, KeyError):  # the monitor has not reported yet
+        report = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS))["autoscaler_report"]
+        return {*(report["active_nodes"] or ()), *(report["idle_nodes"] or ())}
+    return set()
+
+
+class Autoscaler:
+    """Asks the cluster's autoscaler for nodes on which stages fit, for as long as they are queued or run.
+
+    Ray itself asks for nodes only for tasks and actors that are submitted, and most stages are still queued here.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[dict[str, float]] = []
+
+    def ask(self, shares: Sequence[Share]) -> None:
+        """Ask for nodes on which these stages fit at once; the request replaces the one before."""
+        bundles = [share.bundle for share in shares[:MOST_BUNDLES]]
+        if bundles != self._asked:
+            request_resources(bundles=bundles)
+            self._asked = bundles
+
+    def withdraw(self) -> None:
+        """Ask for nothing, so that idle nodes are stopped."""
+        self.ask([])
