@@ -16,7 +16,7 @@ from ray.exceptions import RayTaskError
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.admission import Admission
-from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_with_room
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, Nodes, is_autoscaled, nodes_now
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.values import SharedValues
@@ -192,7 +192,7 @@ class Broker:
             while True:
                 # What cannot be read now, for example while the head restarts, is read the next time.
                 with suppress(Exception):
-                    self._adapt(await asyncio.to_thread(nodes_with_room))
+                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded))
                     if autoscaler is not None:
                         await asyncio.to_thread(autoscaler.ask, self._needed())
                 await asyncio.sleep(REFRESH_SECONDS)
@@ -200,13 +200,14 @@ class Broker:
             if autoscaler is not None:
                 await asyncio.to_thread(autoscaler.withdraw)
 
-    def _adapt(self, nodes: list[dict[str, float]]) -> None:
-        self.shares.nodes[:] = nodes
-        self.progress.cpus = sum(node.get("CPU", 0) for node in nodes)
+    def _adapt(self, nodes: Nodes) -> None:
+        self.shares.nodes[:] = nodes.resources
+        self._stages.leaving = nodes.leaving
+        self.progress.cpus = nodes.cpus
         for admission in self._admissions.values():
             admission.resize(self.shares.detections(admission.resources))
         self._stages.fill()
-        unplaced = (share.label for share in self._needed() if not share.fits(nodes))
+        unplaced = (share.label for share in self._needed() if not share.fits(nodes.resources))
         self.progress.missing_node = next(unplaced, "")
 
     def _needed(self) -> list[Share]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import ray
 from ray.autoscaler.sdk import request_resources
@@ -19,19 +20,35 @@ TYPE_OF_A_NODE_THAT_NOTHING_STARTED = "node_"
 """Ray names the type of a node so if no autoscaler has started it."""
 
 
-def nodes_with_room() -> list[dict[str, float]]:
-    """The numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes that are alive.
 
-    A node that is drained, for example because its spot machine will be taken away, finishes what it runs.
+    resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
+    leaving: Ray ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
+    what they run.
     """
-    draining = _draining()
-    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in draining]
+
+    resources: list[dict[str, float]]
+    leaving: frozenset[str] = frozenset()
+
+    @property
+    def cpus(self) -> float:
+        """The number of CPUs of all nodes that take new stages."""
+        return sum(node.get("CPU", 0) for node in self.resources)
 
 
-def _draining() -> Iterable[str]:
-    from ray._private.state import state
+def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
+    """Ask the cluster for its nodes.
 
-    return dict(state.get_draining_nodes())
+    Args:
+        excluded: Ray ids of nodes that must get no work.
+    """
+    from ray._private.state import state  # Ray has no public name for drained nodes
+
+    leaving = frozenset(state.get_draining_nodes())
+    shunned = leaving | excluded
+    return Nodes([n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in shunned], leaving)
 
 
 def is_autoscaled() -> bool:

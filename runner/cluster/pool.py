@@ -29,6 +29,9 @@ class Placement(Protocol):
     def start(self, job: Job, node: str | None) -> Any:
         """Start a new actor for a job, on the node with this Ray id if it has room."""
 
+    def leaves(self, node: str) -> bool:
+        """Whether the node with this Ray id takes no further jobs."""
+
     def suits(self, actor: Any, job: Job) -> bool:
         """Whether an existing actor reserves the CPUs and GPUs that this job needs."""
 
@@ -146,7 +149,7 @@ class ActorPool:
 
     async def _run_jobs(self, held: list[Any]) -> None:
         """Run the jobs of a slot. ``held`` is its actor, if it has one."""
-        actor, home = None, ""
+        actor, home, node = None, "", ""
         while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
             if not (queue := queue or self._next_queue(home)):
                 continue
@@ -155,16 +158,17 @@ class ActorPool:
             waiting = queue.pop(0)
             job = self._running[id(waiting)] = waiting.job
             try:
-                if actor is None or waiting.home != home or not self._placement.suits(actor, job):
+                keeps = actor is not None and waiting.home == home and not self._placement.leaves(node)
+                if not keeps or not self._placement.suits(actor, job):
                     _stop(actor)
                     held.clear()
-                    actor, home = None, waiting.home
-                    actor = self._placement.start(job, self._node_of_home.get(home))
+                    actor, home, node = None, waiting.home, ""
+                    actor = self._placement.start(job, self._near(home))
                     held.append(actor)
                     self._cpus_of_slot[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
                 self._actor_of_job[id(job)] = actor
                 report: JobReport = await self._placement.run_in(actor, job)
-                self._node_of_home[home] = report.node
+                self._node_of_home[home] = node = report.node
                 waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
@@ -194,6 +198,11 @@ class ActorPool:
         finally:
             self._idle_slots.discard(asyncio.current_task())
         return any(self._queues.values())
+
+    def _near(self, home: str) -> str | None:
+        """The node that served this home before, unless it takes no further jobs."""
+        node = self._node_of_home.get(home)
+        return None if node is None or self._placement.leaves(node) else node
 
     def _next_queue(self, home: str) -> list[Waiting] | None:
         """The queue of this home, or if it is empty the queue with the most expected seconds; None if all are empty."""

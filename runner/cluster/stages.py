@@ -68,6 +68,8 @@ class StageMaker:
         self.tasks: dict[str, tuple[float, float]] = {}
         """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
         self._submitted: dict[str, Share] = {}
+        self.leaving: frozenset[str] = frozenset()
+        """Ray ids of the nodes that are drained."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -145,7 +147,8 @@ class StageMaker:
         self.tasks[stage.id] = job.share.cpus, self.seconds(job)
         self._submitted[stage.id] = job.share
         try:
-            task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
+            share = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus}
+            task = run_job.options(name=job.label, **share, **self.shares.placement)
             report: JobReport = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
             return report
         finally:
@@ -250,9 +253,13 @@ class StageMaker:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options).remote()
+        actor = StageActor.options(**options, **self.shares.placement).remote()
         self._share_of_actor[actor] = job.share
         return actor
+
+    def leaves(self, node: str) -> bool:
+        """Whether the node with this Ray id is drained or excluded, so that its actors take no further job."""
+        return node in self.leaving or node in self.shares.excluded
 
     def suits(self, actor: Any, job: Job) -> bool:
         """Whether the actor reserves as many CPUs as the job needs, and at least as much of a GPU."""
@@ -270,7 +277,8 @@ class StageMaker:
     def run_in(self, actor: Any, job: Job) -> Any:
         """Start the job in an actor. Returns a Ray reference to its report."""
         listener = Listener(ray.get_runtime_context().current_actor)
-        return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
+        run = actor.run.options(name=job.label)
+        return run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
         """Whether actors keep a task from running, or let tasks wait longer than a new process needs to start."""

@@ -32,6 +32,11 @@ class Job:
     wanted: tuple[Stage, ...]
     share: Share
 
+    @property
+    def label(self) -> str:
+        """What it makes, for Ray's dashboard, for example ``generator coin λ=1 L=60``."""
+        return self.stage.label(self.wanted)
+
 
 @dataclass(frozen=True)
 class Locations:

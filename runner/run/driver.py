@@ -15,7 +15,7 @@ from rich.console import Console
 from goodshot.components.errors import BadInput
 from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
 from goodshot.runner.cluster.connection import cluster
-from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_with_room
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_now
 from goodshot.runner.cluster.handles import BrokerHandle
 from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
@@ -154,7 +154,7 @@ def _nodes_with_room_for(declared: Sequence[Resources], console: Console) -> lis
     """
     deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
     autoscaler = Autoscaler()
-    while problems := _without_room(declared, nodes := nodes_with_room()):
+    while problems := _without_room(declared, nodes := nodes_now().resources):
         kind, share = problems[0]
         # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
         has_workers = any(node.get("CPU", 0) for node in nodes)
