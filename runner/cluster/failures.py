@@ -21,13 +21,35 @@ from ray.exceptions import (
 
 from goodshot.components.errors import GoodshotError
 
+
+class NoCuda(GoodshotError):
+    """A stage was given a GPU on a node where torch finds no CUDA.
+
+    node: Ray's id of the node.
+    """
+
+    def __init__(self, message: str, node: str) -> None:
+        super().__init__(message, node)
+        self.node = node
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class GPUMemoryFull(GoodshotError):
+    """A stage that shared a GPU with others found its memory full."""
+
+
 NODE = "a node was lost"
 PROCESS = "a process was lost"
 MEMORY = "memory ran out"
-LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3}
+GPU_MEMORY = "GPU memory ran out, with a whole GPU"
+NO_CUDA = "a node had no CUDA"
+LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20}
 """How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
 fourth attempt too, would do so again. A lost node is no fault of the stage, and spot machines are taken away often; the
-limit only ends a run whose cluster never lasts."""
+limit only ends a run whose cluster never lasts. A whole GPU cannot be made larger, and every node without CUDA is
+excluded."""
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Pause before the second attempt, which doubles each time: Ray takes a while to know that a node is gone."""
 _LOST = (
@@ -37,10 +59,16 @@ _WORDS_OF_A_NODE = ("node has died", "node was terminated", "node is dead", "ray
 _WORDS_OF_MEMORY = ("due to high memory usage", "memory monitor", "killed by the ray oom")
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What a stage raised, or how it was lost; of a task whose input could not be computed, the input's error."""
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
 def reason_of(error: BaseException) -> str | None:
     """Why a stage was lost: a key of :data:`LIMITS`; None if the stage itself raised the error."""
-    # A task whose input could not be computed fails with the input's error as its cause.
-    lost = error.cause if isinstance(error, RayTaskError) else error
+    lost = cause_of(error)
+    if isinstance(lost, NoCuda | GPUMemoryFull):
+        return NO_CUDA if isinstance(lost, NoCuda) else GPU_MEMORY
     if not isinstance(lost, _LOST) or getattr(lost, "actor_init_failed", False):
         return None
     if isinstance(lost, OutOfMemoryError) or _was_killed_for_memory(str(lost)):
@@ -61,6 +89,11 @@ class Attempts:
 
     def __init__(self) -> None:
         self._lost: Counter[str] = Counter()
+
+    @property
+    def needs_whole_gpu(self) -> bool:
+        """Whether a share of a GPU was too little."""
+        return self._lost[GPU_MEMORY] > 0
 
     @property
     def pause(self) -> float:

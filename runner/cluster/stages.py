@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from goodshot.runner.cells import CellStage
-from goodshot.runner.cluster.failures import Attempts
+from goodshot.runner.cluster.elastic import nodes_now
+from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of
 from goodshot.runner.cluster.handles import Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
@@ -127,16 +129,28 @@ class StageMaker:
         products, attempts = tuple(wanted), Attempts()
         while True:
             try:
-                report = await self._run_once(Job(stage, products, self.shares.of(stage)), lease)
+                share = self.shares.of(stage)
+                if attempts.needs_whole_gpu:
+                    share = replace(share, gpus=max(1.0, share.gpus))
+                report = await self._run_once(Job(stage, products, share), lease)
                 break
             except Exception as error:
                 if lease.is_stopped:
                     raise
+                if isinstance(cause := cause_of(error), NoCuda):
+                    await self._exclude(cause, share)
                 self.progress.retries[attempts.lost(error)] += 1
                 self._values.forget(stage)
                 await asyncio.sleep(attempts.pause)
         self._account(stage, report)
         return report
+
+    async def _exclude(self, error: NoCuda, share: Share) -> None:
+        """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
+        self.shares.excluded |= {error.node}
+        self.shares.nodes[:] = (await asyncio.to_thread(nodes_now, self.shares.excluded)).resources
+        if not share.fits(self.shares.nodes):
+            raise error
 
     async def _run_once(self, job: Job, lease: LeasedJob) -> JobReport:
         stage = job.stage

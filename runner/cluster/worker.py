@@ -6,6 +6,7 @@ without these imports they start in one second with 80 MB instead of five second
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
+from goodshot.runner.cluster.failures import GPUMemoryFull, NoCuda
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
 from goodshot.runner.stages.costs import Cost, Memory
@@ -72,6 +74,7 @@ def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs:
     """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
     if value.takes == "detector":
         start_worker(threads)
+        _require_cuda(device)
     else:
         quiet_worker()
     return value.load(Store(store_uri), inputs, device, threads)
@@ -105,6 +108,7 @@ def _run(
     stage, share = job.stage, job.share
     if stage.computes:
         start_worker(share.threads)
+        _require_cuda(share.device)
     else:
         quiet_worker()
     store = Store(locations.store_uri)
@@ -123,7 +127,12 @@ def _run(
 
         context.train_together = Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()).train
     began = time.perf_counter()
-    result = stage.run(context, job.wanted)
+    try:
+        result = stage.run(context, job.wanted)
+    except Exception as error:
+        if 0 < share.gpus < 1 and _is_full_gpu(error):
+            raise GPUMemoryFull(str(error).partition("\n")[0]) from error
+        raise
     report.seconds = time.perf_counter() - began
     report.outcome = _append_row(stage, result, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
@@ -131,6 +140,27 @@ def _run(
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
+
+
+def _require_cuda(device: str) -> None:
+    """Raise :class:`NoCuda` if a stage is to run on a GPU that torch cannot use."""
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        name, address = socket.gethostname(), ray.util.get_node_ip_address()
+        raise NoCuda(
+            f"node {name} ({address}): Ray gives stages a GPU there, and torch finds no CUDA; start Ray on it with "
+            "--num-gpus=0, or install the GPU's driver and a torch that is built for CUDA",
+            str(ray.get_runtime_context().get_node_id()),
+        )
+
+
+def _is_full_gpu(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _append_row(stage: Stage, measured: Any, results: Results, device: str) -> dict[str, Any] | None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from copy import copy
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ray.exceptions import (
@@ -18,9 +22,23 @@ from ray.exceptions import (
 )
 
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.runner.cluster import failures, stages
 from goodshot.runner.cluster.admission import Admission, Places
-from goodshot.runner.cluster.failures import LIMITS, MEMORY, NODE, PROCESS, Attempts, reason_of
+from goodshot.runner.cluster.elastic import Nodes
+from goodshot.runner.cluster.failures import (
+    GPU_MEMORY,
+    LIMITS,
+    MEMORY,
+    NODE,
+    PROCESS,
+    Attempts,
+    GPUMemoryFull,
+    NoCuda,
+    reason_of,
+)
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork
+from goodshot.runner.cluster.stages import StageMaker
+from goodshot.runner.cluster.worker import Job, JobReport
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.scheduling import Share, Shares
@@ -65,6 +83,50 @@ def test_a_stage_is_run_again_up_to_a_limit_and_its_own_error_not_at_all() -> No
     with pytest.raises(RayTaskError) as caught:
         Attempts().lost(own)
     assert caught.value is own
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]]) -> tuple[list[Share], Any]:
+    """The shares of all attempts at a stage, whose first ones end with these errors, and its maker."""
+    attempts: list[Share] = []
+
+    async def run_once(job: Job, lease: LeasedJob) -> JobReport:
+        attempts.append(job.share)
+        if len(attempts) <= len(errors):
+            raise errors[len(attempts) - 1]
+        return JobReport("node")
+
+    monkeypatch.setattr(failures, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(stages, "nodes_now", lambda excluded: Nodes(nodes))
+    shares = SimpleNamespace(of=lambda stage: Share(1, 0.25), excluded=frozenset(), nodes=[])
+    maker = SimpleNamespace(
+        shares=shares,
+        progress=Progress(),
+        _run_once=run_once,
+        _values=SimpleNamespace(forget=lambda stage: None),
+        _account=lambda stage, report: None,
+    )
+    maker._exclude = partial(StageMaker._exclude, maker)
+    asyncio.run(StageMaker.run(maker, None, LeasedJob(), []))  # type: ignore[arg-type]
+    return attempts, maker
+
+
+def test_a_stage_that_found_its_gpu_full_has_a_whole_one_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = raised(GPUMemoryFull("CUDA out of memory"))
+    attempts, maker = run(monkeypatch, full, nodes=[])
+    assert attempts == [Share(1, 0.25), Share(1, 1)]
+    assert maker.progress.retries == {GPU_MEMORY: 1}
+    with pytest.raises(GoodshotError, match="CUDA out of memory"):
+        run(monkeypatch, full, full, nodes=[])
+
+
+def test_a_node_without_cuda_is_excluded_and_named_if_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = NoCuda("node a: torch finds no CUDA", "id of a")
+    assert str(copy(missing)) == "node a: torch finds no CUDA"
+    attempts, maker = run(monkeypatch, raised(missing), nodes=[{"CPU": 1.0, "GPU": 1.0}])
+    assert len(attempts) == 2
+    assert maker.shares.excluded == {"id of a"}
+    with pytest.raises(NoCuda, match="node a: torch finds no CUDA"):
+        run(monkeypatch, raised(missing), nodes=[{"CPU": 1.0}])
 
 
 def test_places_become_more_and_fewer() -> None:
