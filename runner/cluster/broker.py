@@ -38,6 +38,10 @@ P = ParamSpec("P")
 Call = Callable[Concatenate["Broker", P], Coroutine[Any, Any, T]]
 
 
+_without_task_events = ray.method(enable_task_events=False)
+"""For methods that are called every second, which would fill the list of tasks in Ray's dashboard."""
+
+
 def _when_restored(method: Call[P, T]) -> Call[P, T]:
     """A method that a broker, which was started again, answers only once the driver has called ``restore``."""
 
@@ -96,7 +100,7 @@ class Broker:
         self._admissions: dict[tuple[Any, ...], Admission] = {}
         self._following: asyncio.Task[None] | None = None
         self.restored = asyncio.Event()
-        if ray.get_runtime_context().was_current_actor_reconstructed:
+        if _was_lost():
             self.progress.is_lost = True
         else:
             self.restored.set()
@@ -131,7 +135,8 @@ class Broker:
         """
         self._leased_work.keep()
         self._compaction.keep()
-        self._following = self._following or asyncio.create_task(self._follow_cluster())
+        if self._following is None and ray.is_initialized():
+            self._following = asyncio.create_task(self._follow_cluster())
         new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]
         planned = [self.plan.cells[f] for f in new]
         self._requested.update(new)
@@ -161,16 +166,19 @@ class Broker:
         """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
         return await asyncio.shield(self._trials[key])
 
+    @_without_task_events
     @_when_restored
     async def stepped(self, stage: str, steps: int, seconds: float) -> None:
         """Count training steps. Stages call this during training, so that the steps of a failed training count too."""
         self.progress.stepped(stage, steps, seconds)
 
+    @_without_task_events
     @_when_restored
     async def announce(self, key: str) -> None:
         """Note a committed artifact of a stage that continues: cells that need only this artifact can run."""
         self._stages.announce(key)
 
+    @_without_task_events
     async def snapshot(self) -> Progress:
         """Return the progress of the run."""
         self.progress.awaited = self._leased_work.awaited_stages + self._leased_work.awaited_cells
@@ -316,6 +324,14 @@ class Broker:
         await in_thread_unless_local(self.results.files.is_local, record_failure, self.results, cell, error, cause, log)
         self.progress.cells_done += 1
         self.progress.cells_failed += 1
+
+
+def _was_lost() -> bool:
+    """Whether this process is an actor that Ray has started again."""
+    if not ray.is_initialized():
+        return False
+    context = ray.get_runtime_context()
+    return context.get_actor_id() is not None and bool(context.was_current_actor_reconstructed)
 
 
 BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000, max_restarts=LIVES - 1, max_task_retries=-1)(Broker)

@@ -43,7 +43,7 @@ class GPUMemoryFull(GoodshotError):
 NODE = "a node was lost"
 PROCESS = "a process was lost"
 MEMORY = "memory ran out"
-GPU_MEMORY = "GPU memory ran out, with a whole GPU"
+GPU_MEMORY = "its share of a GPU was full"
 NO_CUDA = "a node had no CUDA"
 LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20}
 """How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
@@ -107,6 +107,6 @@ class Attempts:
             raise error
         self._lost[reason] += 1
         if self._lost[reason] > LIMITS[reason]:
-            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            line = next(iter(str(cause_of(error)).strip().splitlines()), type(error).__name__)
             raise GoodshotError(f"run {self._lost[reason]} times, and each time {reason}: {line}") from error
         return reason
