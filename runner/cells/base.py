@@ -100,6 +100,10 @@ class CellStage(Stage):
         """The fingerprint of its row, 64 hex digits."""
         return self.key.rpartition("/")[2]
 
+    def label(self, wanted: Sequence[Stage]) -> str:
+        """Its kind, category, seed, arm with its point, and subject."""
+        return f"{self.kind} {self.cell.label}"
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The support's shard, and the stages that the added images need."""

@@ -329,7 +329,13 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
         GoodshotError: cells failed or were skipped.
     """
     from goodshot.runner.console.progress import duration
-    from goodshot.runner.console.terminal import print_failures, print_search, print_sharing, print_study
+    from goodshot.runner.console.terminal import (
+        print_failures,
+        print_restarts,
+        print_search,
+        print_sharing,
+        print_study,
+    )
     from goodshot.runner.report import write_report
     from goodshot.runner.results.renaming import under_planned_names
     from goodshot.runner.results.results import Results
@@ -357,6 +363,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
             print_sharing(console, sharing(study, plan, run.generator_steps, results))
     stages = ", ".join(f"{count} {name}" for name, count in sorted(run.executed.items())) or "none"
     console.print(f"\nstages executed: {run.stages} ({stages}) in {duration(run.seconds)}", highlight=False)
+    print_restarts(console, run.retries, run.restarts)
     _print_tracking(console, run, options)
     console.print(f"report: {write_report(options)}", highlight=False)
     planned = {f for fingerprints in plan.cells_of.values() for f in fingerprints}

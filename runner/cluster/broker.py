@@ -4,36 +4,53 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 from ray.exceptions import RayTaskError
 
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.admission import Admission
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, Nodes, is_autoscaled, nodes_now
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Locations
-from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.failures import record_failure
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan, Trial
-from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.results.compaction import LAST_SECONDS, Compaction
 from goodshot.runner.results.results import Results
 from goodshot.runner.stages.costs import Cost, Memory
 from goodshot.runner.store.artifacts import Store
 
-AHEAD = 4
-"""Cells in progress for each cell that can run at once: a worker that becomes free finds the next one submitted."""
-AHEAD_OF_QUICK, QUICK_SECONDS = 32, 0.1
-"""The limit that replaces ``AHEAD`` if cells take less than ``QUICK_SECONDS`` on average: with fewer cells in progress,
-workers would wait for this process."""
+LIVES = 4
+"""How often the broker is started in a run: a process that is killed more often is killed by what it does itself."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Call = Callable[Concatenate["Broker", P], Coroutine[Any, Any, T]]
+
+
+_without_task_events = ray.method(enable_task_events=False)
+"""For methods that are called every second, which would fill the list of tasks in Ray's dashboard."""
+
+
+def _when_restored(method: Call[P, T]) -> Call[P, T]:
+    """A method that a broker, which was started again, answers only once the driver has called ``restore``."""
+
+    @wraps(method)
+    async def wrapped(self: Broker, /, *arguments: P.args, **options: P.kwargs) -> T:
+        await self.restored.wait()
+        return await method(self, *arguments, **options)
+
+    return wrapped
 
 
 @dataclass(frozen=True)
@@ -56,27 +73,12 @@ class BrokerOptions:
     memory: Mapping[str, Memory] = field(default_factory=dict)
 
 
-class Admission:
-    """Limits how many cells with the same declared resources are in progress.
-
-    ``running`` limits the leased cells: all others are free for another driver. ``begun`` limits the cells that have a
-    task in the event loop: all others only need memory for their entry in the plan.
-    """
-
-    def __init__(self, resources: Resources, at_once: int) -> None:
-        self.running = asyncio.Semaphore(resources.detections or AHEAD * at_once)
-        self.begun = asyncio.Semaphore(2 * AHEAD_OF_QUICK * at_once)
-        self._more_if_quick = 0 if resources.detections else (AHEAD_OF_QUICK - AHEAD) * at_once
-
-    def widen(self, seconds_each: float) -> None:
-        """Let one more cell run at once if cells take less than ``QUICK_SECONDS`` on average, up to a limit."""
-        if self._more_if_quick and seconds_each < QUICK_SECONDS:
-            self._more_if_quick -= 1
-            self.running.release()
-
-
 class Broker:
-    """Runs each requested cell once, after a :class:`StageMaker` has made the stages that the cell depends on."""
+    """Runs each requested cell once, after a :class:`StageMaker` has made the stages that the cell depends on.
+
+    If its process is lost, Ray starts it again and repeats all calls that were not answered. What it knows of finished
+    work is in the results and the store; the driver tells it the rest by :meth:`restore`, for which those calls wait.
+    """
 
     def __init__(self, options: BrokerOptions) -> None:
         self.plan, self.results = options.plan, options.results
@@ -96,11 +98,36 @@ class Broker:
         self._requested: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         self._admissions: dict[tuple[Any, ...], Admission] = {}
+        self._following: asyncio.Task[None] | None = None
+        self.restored = asyncio.Event()
+        if _was_lost():
+            self.progress.is_lost = True
+        else:
+            self.restored.set()
 
+    async def restore(self, plan: Plan, trials: Sequence[Trial], progress: Progress) -> None:
+        """Go on where a lost process of this broker was.
+
+        Args:
+            plan: all cells and stages that it was told of.
+            trials: the trials that Ray Tune has begun.
+            progress: its last known counts.
+        """
+        if self.restored.is_set():
+            return
+        self.plan.merge(plan)
+        # Stages hold this very object.
+        vars(self.progress).update(vars(progress.continued()))
+        for trial in trials:
+            self._publish(trial)
+        self.restored.set()
+
+    @_when_restored
     async def run(self, fingerprints: list[str]) -> int:
         """Run these cells, in parallel as far as resources allow. Returns the number of failed and skipped cells."""
         return sum(row is None for row in await self.cells(fingerprints))
 
+    @_when_restored
     async def cells(self, fingerprints: list[str]) -> list[Mapping[str, Any] | None]:
         """Return the outcomes of cells, in order; None for a cell that failed or is skipped.
 
@@ -108,6 +135,8 @@ class Broker:
         """
         self._leased_work.keep()
         self._compaction.keep()
+        if self._following is None and ray.is_initialized():
+            self._following = asyncio.create_task(self._follow_cluster())
         new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]
         planned = [self.plan.cells[f] for f in new]
         self._requested.update(new)
@@ -117,37 +146,86 @@ class Broker:
         await self._run_groups(planned)
         return [await self._cell(f) for f in fingerprints]
 
+    @_when_restored
     async def learn(self, part: Plan) -> None:
         """Add the cells and stages of a point that a search has just chosen to the plan."""
         self.plan.merge(part)
 
+    @_when_restored
     async def begin(self, trial: Trial) -> None:
         """Publish the cells of a trial that Ray Tune has begun, for :meth:`trial`."""
+        self._publish(trial)
+
+    def _publish(self, trial: Trial) -> None:
         if self._trials[trial.key].done():
             self._trials[trial.key] = asyncio.get_running_loop().create_future()
         self._trials[trial.key].set_result(trial.cells)
 
+    @_when_restored
     async def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
         """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
         return await asyncio.shield(self._trials[key])
 
+    @_without_task_events
+    @_when_restored
     async def stepped(self, stage: str, steps: int, seconds: float) -> None:
         """Count training steps. Stages call this during training, so that the steps of a failed training count too."""
         self.progress.stepped(stage, steps, seconds)
 
+    @_without_task_events
+    @_when_restored
     async def announce(self, key: str) -> None:
         """Note a committed artifact of a stage that continues: cells that need only this artifact can run."""
         self._stages.announce(key)
 
+    @_without_task_events
     async def snapshot(self) -> Progress:
         """Return the progress of the run."""
+        self.progress.awaited = self._leased_work.awaited_stages + self._leased_work.awaited_cells
         return self.progress
 
     async def close(self) -> None:
         """Release all leases and end the compaction of results; jobs in progress are abandoned."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         await self._leased_work.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._compaction.end(), LAST_SECONDS)
+
+    async def _follow_cluster(self) -> None:
+        """Let shares, slots and limits follow the nodes, and ask an autoscaler for what the queue needs."""
+        autoscaler = Autoscaler() if await asyncio.to_thread(is_autoscaled) else None
+        try:
+            while True:
+                # What cannot be read now, for example while the head restarts, is read the next time.
+                with suppress(Exception):
+                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded))
+                    if autoscaler is not None:
+                        await asyncio.to_thread(autoscaler.ask, self._needed())
+                await asyncio.sleep(REFRESH_SECONDS)
+        finally:
+            if autoscaler is not None:
+                await asyncio.to_thread(autoscaler.withdraw)
+
+    def _adapt(self, nodes: Nodes) -> None:
+        self.shares.nodes[:] = nodes.resources
+        self._stages.leaving = nodes.leaving
+        self.progress.cpus = nodes.cpus
+        for admission in self._admissions.values():
+            admission.resize(self.shares.detections(admission.resources))
+        self._stages.fill()
+        unplaced = (share.label for share in self._needed() if not share.fits(nodes.resources))
+        self.progress.missing_node = next(unplaced, "")
+
+    def _needed(self) -> list[Share]:
+        """The shares of all stages and cells that run or could run if there were more nodes."""
+        waiting = [
+            self.shares.largest(admission.resources)["detector"]
+            for admission in self._admissions.values()
+            for _ in range(admission.running.waiting)
+        ]
+        return [*self._stages.needed(), *waiting]
 
     async def _run_groups(self, cells: Iterable[CellStage]) -> None:
         """Run cells in groups with a common producer: one task for each group, not for each cell, waits for stages."""
@@ -248,6 +326,14 @@ class Broker:
         self.progress.cells_failed += 1
 
 
-BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000)(Broker)
+def _was_lost() -> bool:
+    """Whether this process is an actor that Ray has started again."""
+    if not ray.is_initialized():
+        return False
+    context = ray.get_runtime_context()
+    return context.get_actor_id() is not None and bool(context.was_current_actor_reconstructed)
+
+
+BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000, max_restarts=LIVES - 1, max_task_retries=-1)(Broker)
 """Neither the broker nor the trials that wait for it reserve a CPU: a trial that reserved the last CPU would wait for
 ever for a stage that needs it."""

@@ -148,4 +148,4 @@ def taken_of_gpu(device: str) -> Memory | None:
 
     peak, total = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory
     torch.cuda.reset_peak_memory_stats()
-    return Memory(peak, total)
+    return Memory(peak, total, torch.cuda.get_device_name(0))

@@ -53,6 +53,11 @@ class BrokerHandle:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+        self._begun: dict[str, Trial] = {}
+
+    def __reduce__(self) -> tuple[type[BrokerHandle], tuple[Any]]:
+        """A handle in another process does not restore the broker."""
+        return BrokerHandle, (self._actor,)
 
     def run(self, fingerprints: Sequence[str]) -> Running:
         """Start running these cells in the background."""
@@ -73,6 +78,7 @@ class BrokerHandle:
 
     def begin(self, trial: Trial) -> None:
         """Publish the cells of a trial that Ray Tune has begun, for :meth:`trial`."""
+        self._begun[trial.key] = trial
         self._actor.begin.remote(trial)
 
     def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
@@ -84,6 +90,17 @@ class BrokerHandle:
         """Return the progress of the run. Raises RayError if the cluster is gone or ``timeout`` seconds have passed."""
         progress: Progress = ray.get(self._actor.snapshot.remote(), timeout=timeout)
         return progress
+
+    def restore(self, plan: Plan, progress: Progress) -> None:
+        """Tell a broker whose process was lost, and which Ray has started again, what the run was at.
+
+        Args:
+            plan: all that the driver has planned.
+            progress: the last counts that the driver has seen.
+        """
+        # The driver may plan a further point meanwhile; copying a dictionary is atomic.
+        known = Plan(dict(plan.stages), dict(plan.cells))
+        ray.get(self._actor.restore.remote(known, list(self._begun.values()), progress))
 
     def close(self) -> None:
         """End the actor. Its leases are released first, so that no other driver waits until they expire."""

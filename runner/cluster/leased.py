@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,15 +28,26 @@ async def in_thread_unless_local(is_local: bool, call: Callable[P, T], *argument
 
 
 class LeasedJob:
-    """A job under a lease. ``lost`` is set when another driver takes the lease over; ``stop`` cancels the job."""
+    """A job under a lease.
+
+    lost: set when another driver takes the lease over.
+    cancel: ends what is running of the job, which then fails.
+    is_stopped: whether :meth:`stop` was called, so that the job's failure is intended.
+    """
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()
-        self.stop: Callable[[], None] = lambda: None
+        self.cancel: Callable[[], None] = lambda: None
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        """Cancel the job."""
+        self.is_stopped = True
+        self.cancel()
 
     async def task(self, reference: Any) -> Any:
-        """Wait for a Ray task and return its result; from now on :attr:`stop` cancels this task."""
-        self.stop = partial(ray.cancel, reference, force=True)
+        """Wait for a Ray task and return its result; from now on :meth:`stop` cancels this task."""
+        self.cancel = partial(ray.cancel, reference, force=True)
         return await reference
 
 
@@ -48,6 +60,7 @@ class LeasedWork:
     def __init__(self, store_uri: str, out: str) -> None:
         self.stages, self.cells = Leases(store_uri), Leases(out)
         self._jobs: dict[tuple[Leases, str], LeasedJob] = {}
+        self._awaited: Counter[Leases] = Counter()
         self._renewal: asyncio.Task[None] | None = None
 
     def keep(self) -> None:
@@ -67,6 +80,16 @@ class LeasedWork:
         for job in self._jobs.values():
             job.stop()
 
+    @property
+    def awaited_stages(self) -> int:
+        """The number of stages that another driver makes and this one waits for."""
+        return self._awaited[self.stages]
+
+    @property
+    def awaited_cells(self) -> int:
+        """The number of cells that another driver runs and this one waits for."""
+        return self._awaited[self.cells]
+
     async def make(
         self,
         leases: Leases,
@@ -81,16 +104,31 @@ class LeasedWork:
         """
         while True:
             if not await in_thread_unless_local(leases.is_local, leases.take, key):
-                if await done():
-                    return
-                await asyncio.sleep(WAIT_SECONDS)
-                continue
+                with self._waiting_for(leases):
+                    if await self._wait_for_lease(leases, key, done):
+                        return
             try:
                 # Checked under the lease, because another driver may have finished and released it just before.
                 if await done() or await self._run_job(leases, key, make):
                     return
             finally:
                 await in_thread_unless_local(leases.is_local, leases.release, key)
+
+    async def _wait_for_lease(self, leases: Leases, key: str, done: Callable[[], Awaitable[bool]]) -> bool:
+        """Wait until this driver holds the lease: False; or until another one has done the job: True."""
+        while not await done():
+            await asyncio.sleep(WAIT_SECONDS)
+            if await in_thread_unless_local(leases.is_local, leases.take, key):
+                return False
+        return True
+
+    @contextmanager
+    def _waiting_for(self, leases: Leases) -> Iterator[None]:
+        self._awaited[leases] += 1
+        try:
+            yield
+        finally:
+            self._awaited[leases] -= 1
 
     async def _run_job(self, leases: Leases, key: str, make: Callable[[LeasedJob], Awaitable[None]]) -> bool:
         """Run ``make``. Returns True when it has ended, False if the lease was lost and the job cancelled."""

@@ -29,6 +29,9 @@ class Placement(Protocol):
     def start(self, job: Job, node: str | None) -> Any:
         """Start a new actor for a job, on the node with this Ray id if it has room."""
 
+    def leaves(self, node: str) -> bool:
+        """Whether the node with this Ray id takes no further jobs."""
+
     def suits(self, actor: Any, job: Job) -> bool:
         """Whether an existing actor reserves the CPUs and GPUs that this job needs."""
 
@@ -65,7 +68,8 @@ class ActorPool:
     A slot runs jobs one after another in its actor. It stays with one home (a category) while this home has jobs,
     because its actor has the originals and the encoder in memory. Then it takes over the home with the most queued work
     and starts a new actor, if possible on the node that served this home before. An idle slot ends its actor when other
-    stages wait for its CPUs; nothing is lost, because all results are in the store.
+    stages wait for its CPUs; nothing is lost, because all results are in the store. The number of slots follows the
+    nodes: :meth:`fill` starts further ones after nodes were added, and slots beyond the room end after their job.
     """
 
     def __init__(self, placement: Placement, linger_seconds: float = LINGER_SECONDS) -> None:
@@ -73,7 +77,10 @@ class ActorPool:
         self._queues: defaultdict[str, list[Waiting]] = defaultdict(list)
         self._slots: set[asyncio.Task[None] | None] = set()
         self._idle_slots: set[asyncio.Task[None] | None] = set()
+        self._starting = 0
+        """Slots that have been created and have not taken their first job yet."""
         self._actor_of_job: dict[int, Any] = {}
+        self._running: dict[int, Job] = {}
         self._cpus_of_slot: dict[asyncio.Task[None] | None, float] = {}
         self._node_of_home: dict[str, str] = {}
         self._job_arrived = asyncio.Event()
@@ -95,11 +102,28 @@ class ActorPool:
         queue.append(waiting)
         queue.sort(key=lambda waiting: waiting.seconds, reverse=True)
         self._job_arrived.set()
-        # Each idle slot will run one of the queued jobs.
-        queued = sum(map(len, self._queues.values()))
-        if queued > len(self._idle_slots) and len(self._slots) < self._placement.slots(job):
-            self._slots.add(asyncio.create_task(self._run_slot()))
+        self.fill()
         return await waiting.done
+
+    def fill(self) -> None:
+        """Start as many slots as the queued jobs need and the nodes have room for, which may have become more."""
+        # Each idle slot will run one of the queued jobs.
+        needed = len(self.queued) - len(self._idle_slots) - self._starting
+        for job in self.queued[: max(0, needed)]:
+            if len(self._slots) >= self._placement.slots(job):
+                return
+            self._starting += 1
+            self._slots.add(asyncio.create_task(self._run_slot()))
+
+    @property
+    def queued(self) -> list[Job]:
+        """The jobs that no actor has begun."""
+        return [waiting.job for queue in self._queues.values() for waiting in queue]
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that actors run, or that wait for their actor to start."""
+        return list(self._running.values())
 
     def stop(self, job: Job) -> None:
         """Stop a job: kill the actor that runs it, or remove it from its queue. Its :meth:`run` then raises."""
@@ -113,6 +137,7 @@ class ActorPool:
     async def _run_slot(self) -> None:
         """Run queued jobs, one after another, until the slot has been idle for too long."""
         held: list[Any] = []
+        self._starting -= 1
         try:
             await self._run_jobs(held)
         finally:
@@ -124,32 +149,38 @@ class ActorPool:
 
     async def _run_jobs(self, held: list[Any]) -> None:
         """Run the jobs of a slot. ``held`` is its actor, if it has one."""
-        actor, home = None, ""
+        actor, home, node = None, "", ""
         while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
             if not (queue := queue or self._next_queue(home)):
                 continue
+            if len(self._slots) > self._placement.slots(queue[0].job):
+                return  # nodes were lost; the other slots run what is queued
             waiting = queue.pop(0)
-            job = waiting.job
+            job = self._running[id(waiting)] = waiting.job
             try:
-                if actor is None or waiting.home != home or not self._placement.suits(actor, job):
+                keeps = actor is not None and waiting.home == home and not self._placement.leaves(node)
+                if not keeps or not self._placement.suits(actor, job):
                     _stop(actor)
                     held.clear()
-                    actor, home = None, waiting.home
-                    actor = self._placement.start(job, self._node_of_home.get(home))
+                    actor, home, node = None, waiting.home, ""
+                    actor = self._placement.start(job, self._near(home))
                     held.append(actor)
                     self._cpus_of_slot[asyncio.current_task()] = job.share.cpus * (1 + job.share.workers)
                 self._actor_of_job[id(job)] = actor
                 report: JobReport = await self._placement.run_in(actor, job)
-                self._node_of_home[home] = report.node
+                self._node_of_home[home] = node = report.node
                 waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
                 if isinstance(error, RayActorError):
-                    # The actor is dead: the next job needs a new one.
+                    # The next job needs a new actor. One that only cannot be reached may still run this job, which is
+                    # run again elsewhere.
+                    _stop(actor)
                     actor = None
                     held.clear()
             finally:
                 self._actor_of_job.pop(id(job), None)
+                self._running.pop(id(waiting), None)
 
     async def _wait_for_job(self, actor: Any) -> bool:
         """Wait with an idle actor for a job. False if none arrives in time, or other work needs the actor's CPUs."""
@@ -167,6 +198,11 @@ class ActorPool:
         finally:
             self._idle_slots.discard(asyncio.current_task())
         return any(self._queues.values())
+
+    def _near(self, home: str) -> str | None:
+        """The node that served this home before, unless it takes no further jobs."""
+        node = self._node_of_home.get(home)
+        return None if node is None or self._placement.leaves(node) else node
 
     def _next_queue(self, home: str) -> list[Waiting] | None:
         """The queue of this home, or if it is empty the queue with the most expected seconds; None if all are empty."""

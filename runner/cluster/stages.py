@@ -6,9 +6,10 @@ If a stage is already being made, later requests wait for that result.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.elastic import nodes_now
+from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of
 from goodshot.runner.cluster.handles import Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
@@ -36,7 +39,8 @@ START_SECONDS = 10.0
 class StageMaker:
     """Makes the stages of a plan that the store does not hold yet.
 
-    A stage that failed is not tried again in the same run: all cells that depend on it fail at once.
+    A stage that raised an error is not tried again in the same run: all cells that depend on it fail at once. A stage
+    whose node or process was lost is run again (:mod:`goodshot.runner.cluster.failures`).
 
     Args:
         locations: where workers read and write.
@@ -65,11 +69,15 @@ class StageMaker:
         """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
         self.tasks: dict[str, tuple[float, float]] = {}
         """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
+        self._submitted: dict[str, Share] = {}
+        self.leaving: frozenset[str] = frozenset()
+        """Ray ids of the nodes that are drained."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
         """Ids of products known to be in the store: looking one up again would cost a request on an object store."""
         self._counted_steps: dict[str, int] = {}
+        self._written_off: Counter[str] = Counter()
         self._committed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._share_of_actor: WeakKeyDictionary[Any, Share] = WeakKeyDictionary()
 
@@ -94,8 +102,10 @@ class StageMaker:
         for producer in (producer for producer, products in new.items() if products):
             missing = [stage for stage in self._products(producer) if stage.id not in self._in_store]
             steps = self.plan.stages[producer].steps(missing)
-            self.progress.steps_total += max(0, steps - self._counted_steps.get(producer, 0))
-            self._counted_steps[producer] = max(steps, self._counted_steps.get(producer, 0))
+            # After the broker was lost, what its first life made counts.
+            counted = self._counted_steps.get(producer, self.progress.steps_of.get(producer, 0))
+            self.progress.steps_total += max(0, steps - counted)
+            self._counted_steps[producer] = max(steps, counted)
 
     def announce(self, key: str) -> None:
         """Note that a product is committed; its producer may continue."""
@@ -116,20 +126,61 @@ class StageMaker:
 
     async def run(self, stage: Stage, lease: LeasedJob, wanted: Iterable[Stage]) -> JobReport:
         """Run a stage under its lease: in an actor of the pool if it has a home, otherwise as a Ray task."""
-        job = Job(stage, tuple(wanted), self.shares.of(stage))
-        if stage.home is not None:
-            pool = self._pools[stage.resources]
-            lease.stop = lambda: pool.stop(job)
-            report = await pool.run(job)
-        else:
-            self.tasks[stage.id] = job.share.cpus, self.seconds(job)
+        products, attempts = tuple(wanted), Attempts()
+        while True:
             try:
-                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
-                report = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
-            finally:
-                self.tasks.pop(stage.id, None)
+                share = self.shares.of(stage)
+                if attempts.needs_whole_gpu:
+                    share = replace(share, gpus=max(1.0, share.gpus))
+                report = await self._run_once(Job(stage, products, share), lease)
+                break
+            except Exception as error:
+                if lease.is_stopped:
+                    raise
+                if isinstance(cause := cause_of(error), NoCuda):
+                    await self._exclude(cause, share)
+                self.progress.retries[attempts.lost(error)] += 1
+                self._values.forget(stage)
+                await asyncio.sleep(attempts.pause)
         self._account(stage, report)
         return report
+
+    async def _exclude(self, error: NoCuda, share: Share) -> None:
+        """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
+        self.shares.excluded |= {error.node}
+        self.shares.nodes[:] = (await asyncio.to_thread(nodes_now, self.shares.excluded)).resources
+        if not share.fits(self.shares.nodes):
+            raise error
+
+    async def _run_once(self, job: Job, lease: LeasedJob) -> JobReport:
+        stage = job.stage
+        if stage.home is not None:
+            pool = self._pools[stage.resources]
+            lease.cancel = lambda: pool.stop(job)
+            return await pool.run(job)
+        self.tasks[stage.id] = job.share.cpus, self.seconds(job)
+        self._submitted[stage.id] = job.share
+        try:
+            share = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus}
+            task = run_job.options(name=job.label, **share, **self.shares.placement)
+            report: JobReport = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
+            return report
+        finally:
+            self.tasks.pop(stage.id, None)
+            self._submitted.pop(stage.id, None)
+
+    def fill(self) -> None:
+        """Give queued stages to nodes that were added."""
+        for pool in self._pools.values():
+            pool.fill()
+
+    def needed(self) -> list[Share]:
+        """The shares of all stages that run or could run at once if there were more nodes, longest trainings first."""
+        shares = []
+        for resources, pool in self._pools.items():
+            jobs = [*pool.running, *pool.queued]
+            shares += [self.shares.of(job.stage) for job in jobs[: resources.generators]]
+        return [*shares, *self._submitted.values()]
 
     def _account(self, stage: Stage, report: JobReport) -> None:
         self.progress.executed[stage.kind] += 1
@@ -193,7 +244,14 @@ class StageMaker:
 
         await self._run_leased(producer, products, all_made)
         self._in_store.update(product.id for product in products)
+        self._write_off(producer)
         del self._futures[producer.id]
+
+    def _write_off(self, producer: Stage) -> None:
+        """Take the steps out of the total that need not be made any more: another run or an earlier one made them."""
+        left = self._counted_steps.get(producer.id, 0) - self.progress.steps_of.get(producer.id, 0)
+        self.progress.steps_total -= left - self._written_off[producer.id]
+        self._written_off[producer.id] = left
 
     async def _run_leased(self, stage: Stage, wanted: list[Stage], done: Callable[[], Awaitable[bool]]) -> None:
         async def make(lease: LeasedJob) -> None:
@@ -209,9 +267,13 @@ class StageMaker:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options).remote()
+        actor = StageActor.options(**options, **self.shares.placement).remote()
         self._share_of_actor[actor] = job.share
         return actor
+
+    def leaves(self, node: str) -> bool:
+        """Whether the node with this Ray id is drained or excluded, so that its actors take no further job."""
+        return node in self.leaving or node in self.shares.excluded
 
     def suits(self, actor: Any, job: Job) -> bool:
         """Whether the actor reserves as many CPUs as the job needs, and at least as much of a GPU."""
@@ -229,7 +291,8 @@ class StageMaker:
     def run_in(self, actor: Any, job: Job) -> Any:
         """Start the job in an actor. Returns a Ray reference to its report."""
         listener = Listener(ray.get_runtime_context().current_actor)
-        return actor.run.remote(job, self._locations, listener, *self._values.references(job.stage))
+        run = actor.run.options(name=job.label)
+        return run.remote(job, self._locations, listener, *self._values.references(job.stage))
 
     def is_wanted(self) -> bool:
         """Whether actors keep a task from running, or let tasks wait longer than a new process needs to start."""

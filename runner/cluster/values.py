@@ -46,11 +46,16 @@ class SharedValues:
                 self._refs.pop(value, None)
                 del self._users[value]
 
+    def forget(self, stage: Stage) -> None:
+        """Load the values of this stage anew at their next request, because they may have been lost with a node."""
+        for value in _with_inputs(stage.reads):
+            self._refs.pop(value, None)
+
     def _reference(self, value: SharedValue, stage: Stage) -> Any:
         if value not in self._refs:
             inputs = [self._reference(input_, stage) for input_ in value.inputs]
             share = self._share(value, stage)
-            task = load.options(num_cpus=share.cpus, num_gpus=share.gpus)
+            task = load.options(num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
             self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, *inputs)
         return self._refs[value]
 

@@ -6,15 +6,16 @@ without these imports they start in one second with 80 MB instead of five second
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
+from goodshot.runner.cluster.failures import GPUMemoryFull, NoCuda
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
 from goodshot.runner.stages.costs import Cost, Memory
@@ -32,6 +33,11 @@ class Job:
     stage: Stage
     wanted: tuple[Stage, ...]
     share: Share
+
+    @property
+    def label(self) -> str:
+        """What it makes, for Ray's dashboard, for example ``generator coin λ=1 L=60``."""
+        return self.stage.label(self.wanted)
 
 
 @dataclass(frozen=True)
@@ -68,22 +74,24 @@ def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs:
     """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
     if value.takes == "detector":
         start_worker(threads)
+        _require_cuda(device)
     else:
         quiet_worker()
     return value.load(Store(store_uri), inputs, device, threads)
 
 
-@ray.remote
+# Ray itself repeats none of them: the broker does, which counts the attempts and knows what else has changed since.
+@ray.remote(max_retries=0)
 def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
     """Run a stage that keeps no objects in memory for later stages."""
     return _run(job, locations, values, Warm(), None)
 
 
-@ray.remote(max_restarts=3, max_task_retries=3)
+@ray.remote(max_restarts=0, max_task_retries=0)
 class StageActor:
     """Runs the stages of one category and keeps objects in memory between them, such as generators.
 
-    All state that must survive is in the store: an actor that died is restarted and continues from the last checkpoint.
+    All state that must survive is in the store: after an actor died, another one continues from the last checkpoint.
     """
 
     def __init__(self) -> None:
@@ -100,6 +108,7 @@ def _run(
     stage, share = job.stage, job.share
     if stage.computes:
         start_worker(share.threads)
+        _require_cuda(share.device)
     else:
         quiet_worker()
     store = Store(locations.store_uri)
@@ -114,14 +123,12 @@ def _run(
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
     began = time.perf_counter()
-    with ExitStack() as stack:
-        if share.workers:
-            from goodshot.runner.cluster.together import Workers
-
-            node = ray.util.get_node_ip_address()
-            workers = stack.enter_context(Workers(share.workers, share.cpus, share.gpus, node))
-            context.train_together = workers.train
-        result = stage.run(context, job.wanted)
+    try:
+        result = _result(stage, job, context)
+    except Exception as error:
+        if 0 < share.gpus < 1 and _is_full_gpu(error):
+            raise GPUMemoryFull(str(error).partition("\n")[0]) from error
+        raise
     report.seconds = time.perf_counter() - began
     report.outcome = _append_row(stage, result, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
@@ -129,6 +136,39 @@ def _run(
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
+
+
+def _require_cuda(device: str) -> None:
+    """Raise :class:`NoCuda` if a stage is to run on a GPU that torch cannot use."""
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        name, address = socket.gethostname(), ray.util.get_node_ip_address()
+        raise NoCuda(
+            f"node {name} ({address}): Ray gives stages a GPU there, and torch finds no CUDA; start Ray on it with "
+            "--num-gpus=0, or install the GPU's driver and a torch that is built for CUDA",
+            str(ray.get_runtime_context().get_node_id()),
+        )
+
+
+def _is_full_gpu(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def _result(stage: Stage, job: Job, context: Context) -> Any:
+    """Run the stage, together with further processes if its share has some."""
+    share = job.share
+    if not share.workers:
+        return stage.run(context, job.wanted)
+    from goodshot.runner.cluster.together import Workers
+
+    with Workers(share.workers, share.cpus, share.gpus, ray.util.get_node_ip_address()) as workers:
+        context.train_together = workers.train
+        return stage.run(context, job.wanted)
 
 
 def _append_row(stage: Stage, measured: Any, results: Results, device: str) -> dict[str, Any] | None:

@@ -65,7 +65,7 @@ class _Bars:
 
     def update(self, progress: Progress, seconds_left: float | None) -> None:
         remaining = "estimating the end" if seconds_left is None else f"about {duration(seconds_left)} left"
-        self._set(self._steps, progress.steps_done, progress.steps_total, "")
+        self._set(self._steps, progress.steps_done, progress.steps_total, progress.waits_for)
         self._set(self._cells, progress.cells_done, progress.cells_total, remaining)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class _Lines:
         counts = (
             f"cells {progress.cells_done}/{progress.cells_total} · "
             f"generator steps {progress.steps_done}/{progress.steps_total}"
-        )
+        ) + f" · {progress.waits_for}" * bool(progress.waits_for)
         if now < self._next_line or counts == self._last_counts or not progress.cells_total:
             return
         remaining = "" if seconds_left is None else f" · about {duration(seconds_left)} left"

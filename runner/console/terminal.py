@@ -154,6 +154,20 @@ def _value_text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
+def print_restarts(console: Console, retries: Mapping[str, int], restarts: int) -> None:
+    """Print what was run again after something was lost.
+
+    Args:
+        retries: the number of stages and cells by the reason.
+        restarts: how often the broker was started again.
+    """
+    for reason, count in retries.items():
+        noun = "stage was" if count == 1 else "stages were"
+        console.print(f"{count} {noun} run again after {reason}", highlight=False)
+    if restarts:
+        console.print("the run's broker was lost and started again" + f", {restarts} times" * (restarts > 1))
+
+
 def print_sharing(console: Console, counted: Sharing) -> None:
     """Print how many generator steps the sweep executed, compared with a training for each of its points."""
     ratio = f" ({counted.unshared / counted.all_runs:.1f} times as many)" if counted.all_runs else ""

@@ -22,6 +22,8 @@ SPARE = 1.2
 """Factor on the measured memory: the next stage may need a little more, and all stages on a full GPU fail."""
 STEPS_OF_A_GPU = 20
 """A fraction of a GPU is rounded up to a multiple of 1/20, so that equal fractions fill a GPU."""
+TYPE_OF_GPU = "accelerator_type:"
+"""The beginning of the resource by which Ray names the type of a node's GPUs, for example ``accelerator_type:H200``."""
 UNKNOWN_UNIT_SECONDS = 0.1
 """The assumed seconds of a unit of work that was never measured."""
 
@@ -47,6 +49,18 @@ class Share:
         """The number of CPU threads of each process."""
         return max(1, int(self.cpus))
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources of one node that such a stage needs, by Ray's names."""
+        count = 1 + self.workers
+        return {"CPU": self.cpus * count, **({"GPU": self.gpus * count} if self.gpus else {})}
+
+    @property
+    def label(self) -> str:
+        """The same in words, for example ``1 CPU and 0.5 GPUs``."""
+        amounts = ((amount, name) for name, amount in self.bundle.items())
+        return " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for amount, name in amounts)
+
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
         """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
         return sum(self._fit_on(node) // (1 + self.workers) for node in nodes)
@@ -65,17 +79,35 @@ class Shares:
     """Computes the share of a node that each stage reserves.
 
     Args:
-        nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+        nodes: the numbers of ``CPU`` and ``GPU`` of each node. They may be replaced during a run.
         memory: the measured GPU memory, by kind of work.
+        excluded: Ray ids of nodes that must get no work; they are not among ``nodes``.
     """
 
     nodes: list[dict[str, float]]
     memory: dict[str, Memory] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
+    _had_gpus: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._cards = {memory.card: memory.total for memory in self.memory.values() if memory.card}
+        """The total memory of GPUs that stages were measured on, by torch's name of the card."""
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """The options by which Ray places each task and actor on a node that is not excluded."""
+        if not self.excluded:
+            return {}
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self.excluded))})"}}
 
     @property
     def has_gpus(self) -> bool:
-        """Whether any node has a GPU."""
-        return any(node.get("GPU", 0) for node in self.nodes)
+        """Whether any node has a GPU, or had one in this run.
+
+        A study that began on GPUs waits for the next one when the last was lost: on CPUs it might take weeks.
+        """
+        self._had_gpus = self._had_gpus or any(node.get("GPU", 0) for node in self.nodes)
+        return self._had_gpus
 
     def of(self, stage: Stage) -> Share:
         """The share that a stage reserves according to its study's resources."""
@@ -97,6 +129,8 @@ class Shares:
 
     def measured(self, kind: str, memory: Memory) -> None:
         """Note the GPU memory that a stage with this kind of work needed."""
+        if memory.card:
+            self._cards[memory.card] = memory.total
         earlier = self.memory.get(kind)
         self.memory[kind] = memory if earlier is None else earlier.largest(memory)
 
@@ -116,10 +150,26 @@ class Shares:
         if not self.has_gpus or kind is None:
             return 0.0
         memory = self.memory.get(kind)
-        if memory is None:
+        total = None if memory is None else self._smallest_gpu(memory)
+        if memory is None or total is None:
             return 1.0
-        fraction = (memory.peak * SPARE + CONTEXT_BYTES) / memory.total
+        fraction = (memory.peak * SPARE + CONTEXT_BYTES) / total
         return min(1.0, math.ceil(fraction * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
+
+    def _smallest_gpu(self, memory: Memory) -> float | None:
+        """The memory of the smallest GPU of the nodes in bytes; None if it has one that nothing was measured on.
+
+        Ray names the type of a node's GPUs if it knows it. If it does not, they are taken for the measured one.
+        """
+        types = {
+            name.removeprefix(TYPE_OF_GPU).partition("-")[0]
+            for node in self.nodes
+            for name in node
+            if name.startswith(TYPE_OF_GPU) and node.get("GPU", 0)
+        }
+        sizes = [min((t for card, t in self._cards.items() if name in card), default=None) for name in types]
+        known = [size for size in sizes if size is not None]
+        return min([*known, *([] if types else [memory.total])]) if len(known) == len(sizes) else None
 
 
 def expected_seconds(stage: Stage, wanted: Sequence[Stage], device: str, costs: Costs) -> float:

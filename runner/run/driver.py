@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
-import ray
 from ray.exceptions import RayError
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
 from goodshot.runner.cluster.connection import cluster
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_now
 from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.executor.progress import Progress
 from goodshot.runner.machine.tracking_mode import tracking_mode
 from goodshot.runner.plan.plan import Plan, Trial, point_key
 from goodshot.runner.plan.planning import Declared, plan_point
-from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.run_record import RunRecord, followed
 from goodshot.runner.run.tracker_actor import TrackerHandle
 from goodshot.runner.run.tracking import Logged
 from goodshot.runner.run.work import Work
@@ -32,16 +36,17 @@ from goodshot.runner.study.study import Study
 
 SNAPSHOT_SECONDS = 5.0
 """How long the driver waits for the broker's final counts."""
+JOIN_SECONDS = 900.0
+"""How long a run waits for the first node that has room for its stages: a virtual machine with a GPU boots and fetches
+its image in minutes, and a cluster to which no node is added in a quarter of an hour probably never gets one."""
 
 
-def execute(work: Work, options: Options, console: Console) -> Run:
+def execute(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
     """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
     with cluster(options.address, options.cpus):
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        for declared in work.declared:
-            _check_room(declared.study.resources, Shares(nodes))
-        return _Driver(work, options, nodes).run(console)
+        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], console)
+        return _Driver(work, options, nodes).run(console, record)
 
 
 class _Driver:
@@ -64,14 +69,15 @@ class _Driver:
             read_costs(),
             self.shares.memory,
         )
-        self.broker = BrokerHandle(BrokerActor.remote(broker_options))
+        self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
         self.tracker = _tracker(options)
         self.logged = Logged()
+        self._last = Progress()
 
-    def run(self, console: Console) -> Run:
+    def run(self, console: Console, record: RunRecord) -> Run:
         running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
         try:
-            with shown(console, self.broker.progress, self.cpus):
+            with followed(self._look, record) as latest, shown(console, latest, self.cpus):
                 for declared in self.work.declared:
                     self._run_study(declared)
                 running.wait()
@@ -85,10 +91,19 @@ class _Driver:
 
     def _counted_run(self) -> Run:
         run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
-        # If the cluster itself failed, its counts are lost.
+        # If the cluster itself failed, the counts of its last second are lost.
         with suppress(RayError):
-            run = run.counted(self.broker.progress(SNAPSHOT_SECONDS), self.options.fail_fast)
-        return run
+            self._last = self.broker.progress(SNAPSHOT_SECONDS)
+        return run.counted(self._last, self.options.fail_fast)
+
+    def _look(self) -> Progress:
+        """The counts of the run. A broker that was started again is told what the run was at."""
+        progress = self.broker.progress()
+        if progress.is_lost:
+            self.broker.restore(self.work.plan, self._last)
+        else:
+            self._last = progress
+        return self._last
 
     def _run_study(self, declared: Declared) -> None:
         """Run a study with several points through Ray Tune; wait directly for the cells of a study with one point."""
@@ -131,20 +146,51 @@ class _Driver:
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
 
 
-def _check_room(resources: Resources, shares: Shares) -> None:
-    """Raise :class:`BadInput` if no node has room for a stage, because such a stage would wait for ever."""
-    for kind, share in shares.largest(resources).items():
-        if share.fits(shares.nodes):
-            continue
-        sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in shares.nodes}))
-        processes, fields = "", f"resources.{kind}_cpus or resources.{kind}_gpus"
-        if share.workers:
-            processes = f" for each of {share.workers + 1} processes ({share.workers} workers and the one that samples)"
-            fields = f"resources.generator_workers, {fields}"
-        raise BadInput(
-            f"resources: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs{processes}, "
-            f"and the nodes have {sizes}; lower {fields}"
-        )
+def _nodes_with_room_for(declared: Sequence[Resources], console: Console) -> list[dict[str, float]]:
+    """The nodes of the cluster, on one of which each stage fits; waits for such a node if one may still join.
+
+    Raises:
+        BadInput: no node has room for a stage, which would wait for ever.
+    """
+    deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
+    autoscaler = Autoscaler()
+    while problems := _without_room(declared, nodes := nodes_now().resources):
+        kind, share = problems[0]
+        # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
+        has_workers = any(node.get("CPU", 0) for node in nodes)
+        if time.monotonic() > deadline or (has_workers and not autoscaled):
+            raise BadInput(_too_small(kind, share, nodes))
+        if share.label != asked:
+            asked = share.label
+            console.print(f"waiting for a node with {asked} …", highlight=False)
+            if autoscaled:
+                autoscaler.ask([share])
+        time.sleep(REFRESH_SECONDS)
+        autoscaled = autoscaled or is_autoscaled()
+    return nodes
+
+
+def _without_room(declared: Sequence[Resources], nodes: list[dict[str, float]]) -> list[tuple[str, Share]]:
+    """The kinds of stages, each with its share, that fit on no node."""
+    shares = Shares(nodes)
+    return [
+        (kind, share)
+        for resources in declared
+        for kind, share in shares.largest(resources).items()
+        if not share.fits(nodes)
+    ]
+
+
+def _too_small(kind: str, share: Share, nodes: list[dict[str, float]]) -> str:
+    sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+    processes, fields = "", f"resources.{kind}_cpus or resources.{kind}_gpus"
+    if share.workers:
+        processes = f" for each of {share.workers + 1} processes ({share.workers} workers and the one that samples)"
+        fields = f"resources.generator_workers, {fields}"
+    return (
+        f"resources: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs{processes}, "
+        f"and the nodes have {sizes}; lower {fields}"
+    )
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:

@@ -6,8 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -26,6 +25,7 @@ from goodshot.runner.results.compaction import LAST_SECONDS, PATIENCE_SECONDS, t
 from goodshot.runner.results.record import write_experiment
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.run_record import RunRecord
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.costs import remember_costs, remember_memory
 from goodshot.runner.study.experiment import Experiment
@@ -137,20 +137,19 @@ def run_studies(
     print_notes(declared, console)
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
+    record = RunRecord(results.files, run, began)
     has_ended = False
     try:
         if work.is_open:
             try:
-                executed = _execute(work, options, console)
+                executed = _execute(work, options, console, record)
             except Stopped as stopped:
                 run = stopped.run
                 raise stopped.reason from None
             run = replace(executed, skipped=run.skipped, reused=work.reused, cells=len(work.asked))
         has_ended = True
     finally:
-        run = replace(run, seconds=time.perf_counter() - began)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        results.files.write(f"runs/{stamp}.json", json.dumps(asdict(run), indent=1).encode())
+        run = record.write(run)
         remember_costs(run.costs)
         remember_memory(run.memory)
         with suppress(GoodshotError):
@@ -163,12 +162,12 @@ def run_studies(
     return work.plan, run
 
 
-def _execute(work: Work, options: Options, console: Console) -> Run:
+def _execute(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
     """Run the remaining work, on Ray or in this process. Ray is imported only here, so never for finished studies."""
     if options.local:
         from goodshot.runner.run.locally import execute_locally
 
-        return execute_locally(work, options, console)
+        return execute_locally(work, options, console, record)
     from goodshot.runner.run.driver import execute
 
-    return execute(work, options, console)
+    return execute(work, options, console, record)

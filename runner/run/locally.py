@@ -16,6 +16,7 @@ from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.plan.scheduling import Shares
 from goodshot.runner.results.trials import Ledger, Report, TrialRecord, objective_of, reported
 from goodshot.runner.run.options import Options, Run, Stopped
+from goodshot.runner.run.run_record import RunRecord, followed
 from goodshot.runner.run.tracking import Names, Tracker
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.base import Stage
@@ -23,10 +24,10 @@ from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.study import Study
 
 
-def execute_locally(work: Work, options: Options, console: Console) -> Run:
+def execute_locally(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
     """Run the remaining work, on the CPU. Raises :class:`Stopped` if the run ends early."""
     quiet_environment()
-    return _LocalRun(work, options).run(console)
+    return _LocalRun(work, options).run(console, record)
 
 
 Outcomes = Sequence[Mapping[str, Any] | None]
@@ -40,10 +41,10 @@ class _LocalRun:
         self.executor = LocalExecutor(work.plan, Store(options.store_uri), results, threads=_threads)
         self.tracker = _tracker(options)
 
-    def run(self, console: Console) -> Run:
+    def run(self, console: Console, record: RunRecord) -> Run:
         progress = self.executor.progress
         try:
-            with shown(console, lambda: progress, 1):
+            with followed(lambda: progress, record) as latest, shown(console, latest, 1):
                 self.executor.want([self.work.plan.cells[f] for f in self.work.missing])
                 for declared in self.work.declared:
                     self._run_study(declared.study)

@@ -28,6 +28,7 @@ class Run:
     tracked, untracked: W&B runs that were written, and that could not be; ``tracking_error`` is the first error.
     unreachable: why W&B runs were written offline although they should have been sent.
     costs, memory: the measured seconds and GPU memory, by kind of work.
+    retries: how many stages and cells were run again, by the reason. restarts: how often the broker was started again.
     """
 
     executed: Mapping[str, int] = field(default_factory=dict)
@@ -44,6 +45,8 @@ class Run:
     unreachable: str = ""
     costs: Mapping[str, Cost] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
+    retries: Mapping[str, int] = field(default_factory=dict)
+    restarts: int = 0
 
     @property
     def stages(self) -> int:
@@ -60,6 +63,8 @@ class Run:
             halted=fail_fast and progress.cells_failed > 0,
             costs=dict(progress.costs),
             memory=dict(progress.memory),
+            retries=dict(progress.retries),
+            restarts=progress.restarts,
         )
 
     def logged(self, runs: Logged) -> Run:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
 
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.cluster.placing import NODE_LABEL, own_node
 from goodshot.runner.declaration.search import Range
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.trials import Report, State, TrialRecord, objective_of, reported
@@ -30,6 +32,8 @@ GRID_CONCURRENT = 2
 TRIAL_MEMORY = 256 * 2**20
 """Bytes that a trial requests. A trial that reserved a CPU or GPU would block the stages that it waits for. Ray Tune
 refuses an empty request, so a trial requests the memory that a waiting process needs."""
+TRIAL_RESTARTS = 3
+"""How often a trial whose process was lost is started again. It only waits for rows, so nothing is lost with it."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def run_sweep(sweep: Sweep) -> int:
         GoodshotError: a trial failed in Ray Tune itself; a failed cell is no such failure.
     """
     study, search = sweep.study, sweep.study.search
+    _keep_environment_out_of_trials()
     trainable = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
     earlier = sweep.work.ledger(study).read()
     recorder = _Recorder(sweep, earlier)
@@ -72,7 +77,7 @@ def run_sweep(sweep: Sweep) -> int:
     else:
         points = {"point": tune.grid_search([dict(trial.values) for trial in sweep.trials])}
     tuner = tune.Tuner(
-        tune.with_resources(trainable, tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}])),
+        tune.with_resources(trainable, _beside_the_driver()),
         param_space=points,
         tune_config=tune.TuneConfig(
             metric=study.objective,
@@ -87,6 +92,7 @@ def run_sweep(sweep: Sweep) -> int:
             name=study.name,
             storage_path=str((sweep.work.options.local_folder / "tune").absolute()),
             verbose=0,
+            failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
             callbacks=[recorder],
             stop=_StopAtFirstFailure(recorder) if sweep.work.options.fail_fast else None,
         ),
@@ -96,6 +102,20 @@ def run_sweep(sweep: Sweep) -> int:
         first = str(grid.errors[0]).strip().splitlines()[-1]
         raise GoodshotError(f"study {study.name}: {len(grid.errors)} trials failed in Ray Tune; the first: {first}")
     return len(grid)
+
+
+def _keep_environment_out_of_trials() -> None:
+    """Keep Ray Tune from copying variables of the driver, such as ``AWS_SECRET_ACCESS_KEY``, into its trials.
+
+    It would write them into their runtime environment, which Ray logs and shows in plain text. Trials only wait for the
+    broker, so they need none. Ray Tune has no option for this.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.clear()
+
+
+def _beside_the_driver() -> tune.PlacementGroupFactory:
+    """The resources of a trial. On another node, a trial that waits for hours would be lost with that node."""
+    return tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}], bundle_label_selector=[{NODE_LABEL: own_node()}])
 
 
 def _trial(config: dict[str, Any], objective: str, arm: str, broker: BrokerHandle) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.run.tracking import Logged, Names, Tracker
 
 _TrackerActor = ray.remote(num_cpus=0)(Tracker)
@@ -18,7 +19,9 @@ class TrackerHandle:
     """The driver's handle of the tracker actor."""
 
     def __init__(self, folder: Path, mode: str, store_uri: str) -> None:
-        self._actor = _TrackerActor.remote(str(folder), mode, Names.of_environment())
+        self._actor = _TrackerActor.options(scheduling_strategy=on_own_node()).remote(
+            str(folder), mode, Names.of_environment()
+        )
         self._store_uri = store_uri
 
     def log(self, study: str, values: Mapping[str, Any], cells: Sequence[CellStage], rows: Any) -> None:

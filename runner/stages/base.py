@@ -166,6 +166,10 @@ class Stage(ABC):
         """Stages with the same home run in one process, which keeps objects for them; None: any process may run it."""
         return None
 
+    def label(self, wanted: Sequence[Stage]) -> str:
+        """What one run of it makes, for people: its kind, and what tells it from others of its kind."""
+        return self.kind
+
     def is_made(self, store: Store) -> bool:
         """Whether its artifact is in the store."""
         return store.has(self.key)

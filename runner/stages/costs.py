@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import cache_dir
@@ -40,14 +41,19 @@ Costs = Mapping[str, Cost]
 
 @dataclass(frozen=True)
 class Memory:
-    """The peak GPU memory of a stage and the total memory of that GPU, in bytes."""
+    """The peak GPU memory of a stage and the total memory of that GPU, in bytes.
+
+    card: torch's name of the GPU; empty if an earlier version measured it.
+    """
 
     peak: float
     total: float
+    card: str = ""
 
     def largest(self, other: Memory) -> Memory:
         """The safe combination of two measurements: the larger peak on the smaller GPU."""
-        return Memory(max(self.peak, other.peak), min(self.total, other.total))
+        smaller = min(self, other, key=lambda memory: memory.total)
+        return Memory(max(self.peak, other.peak), smaller.total, smaller.card)
 
 
 def device_of(gpus: float) -> str:
@@ -71,23 +77,24 @@ def remember_costs(measured: Costs) -> None:
 
 def read_memory() -> dict[str, Memory]:
     """The GPU memory measured on this machine by kind of work; empty if nothing was measured."""
-    return {kind: Memory(*pair) for kind, pair in _read(MEMORY_FILE).items()}
+    return {kind: Memory(peak, total, *map(str, card)) for kind, (peak, total, *card) in _read(MEMORY_FILE).items()}
 
 
 def remember_memory(measured: Mapping[str, Memory]) -> None:
     """Keep the measurements of the latest run, because another version of the code may need more or less memory."""
     memories = {**read_memory(), **measured}
-    _write(MEMORY_FILE, {kind: (memory.peak, memory.total) for kind, memory in memories.items()})
+    _write(MEMORY_FILE, {kind: (memory.peak, memory.total, memory.card) for kind, memory in memories.items()})
 
 
-def _read(name: str) -> dict[str, tuple[float, float]]:
+def _read(name: str) -> dict[str, tuple[Any, ...]]:
+    """The rows of a file, by kind: two numbers, and in the file of GPU memory the name of a card."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        pairs = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
-        return {str(kind): (float(first), float(second)) for kind, (first, second) in pairs.items()}
+        rows = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
+        return {str(kind): (float(first), float(second), *rest) for kind, (first, second, *rest) in rows.items()}
     return {}
 
 
-def _write(name: str, values: Mapping[str, tuple[float, float]]) -> None:
+def _write(name: str, values: Mapping[str, tuple[float | str, ...]]) -> None:
     # A cache that cannot be written must not fail the run: the next run only knows fewer costs.
     with suppress(OSError, GoodshotError):
         Files(str(cache_dir())).write(name, json.dumps(dict(sorted(values.items())), indent=1).encode())

@@ -57,6 +57,10 @@ class PromptStage(Stage):
         """The bytes of a ranking and of one embedding for each kind of prompt."""
         return 4096
 
+    def label(self, wanted: Sequence[Stage]) -> str:
+        """The object that is described."""
+        return f"{self.kind} {self.object_name}"
+
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
         """Rank the candidates against the originals' embedding (eq. 1); commit the ranking and z_t of each kind."""
         import torch

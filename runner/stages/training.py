@@ -82,6 +82,10 @@ class TrainingStage(Stage):
         """The number of updates: the last image set, at L, is sampled after L − 1 updates."""
         return max((s.iterations for s in wanted if isinstance(s, ImageSetStage)), default=1) - 1
 
+    def label(self, wanted: Sequence[Stage]) -> str:
+        """Its category, λ and L."""
+        return f"{self.kind} {self.category} λ={self.vq_weight:g} L={self.steps(wanted) + 1}"
+
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Updates, and samples to decode, embed and compare."""
         return Work(self.step_kind(device), self.steps(wanted)), Work(self.image_kind(device), self._n_scored(wanted))

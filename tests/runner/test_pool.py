@@ -51,6 +51,7 @@ class Place:
 
     room: int = 1
     wanted: bool = False
+    drained: bool = False
     started: list[tuple[int, str | None]] = field(default_factory=list)
 
     def start(self, job: Job, node: str | None) -> Any:
@@ -59,6 +60,9 @@ class Place:
 
     def suits(self, actor: Any, job: Job) -> bool:
         return True
+
+    def leaves(self, node: str) -> bool:
+        return self.drained
 
     def slots(self, job: Job) -> int:
         return self.room
@@ -138,6 +142,33 @@ async def test_an_idle_actor_goes_when_its_place_is_wanted(stage: TrainingStage)
         await asyncio.sleep(0.1)
     (later,) = await all_of(pool, stage, 1)
     assert first != later
+
+
+@on_an_event_loop
+async def test_a_node_that_is_drained_gets_no_further_job(stage: TrainingStage) -> None:
+    place = Place(drained=True)
+    first, second = await all_of(ActorPool(place), stage, 2, 1)
+    assert first != second
+    # Not on the node of the first.
+    assert [node for _, node in place.started] == [None, None]
+
+
+@on_an_event_loop
+async def test_slots_follow_the_room(stage: TrainingStage) -> None:
+    place = Place(room=1)
+    pool = ActorPool(place)
+    made = [asyncio.create_task(pool.run(job(stage, seed))) for seed in (4, 3, 2, 1)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (pool.size, len(pool.running), len(pool.queued)) == (1, 1, 3)
+    place.room = 3
+    pool.fill()
+    pool.fill()
+    assert pool.size == 3
+    place.room = 1
+    await asyncio.gather(*made)
+    assert pool.size == 1
+    assert len(place.started) == 3
 
 
 @on_an_event_loop

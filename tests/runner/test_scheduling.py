@@ -94,6 +94,21 @@ def test_the_first_of_a_kind_has_a_gpu_of_its_own_and_the_next_what_it_needed(tr
     assert shares.of(stage) == Share(1, 1)
 
 
+def test_memory_is_counted_in_bytes_of_the_cards_that_the_nodes_have(training: Training) -> None:
+    large, small = {"GPU": 1.0, "accelerator_type:H200": 1.0}, {"GPU": 1.0, "accelerator_type:L4": 1.0}
+    kind = kind_of(stage := training())
+    # Measured by an earlier run on a card of 140 GB: 1.2 × 10 GB and 0.6 GB of it.
+    shares = Shares([{"CPU": 8.0, **large}], {kind: Memory(10 * GB, 140 * GB, "NVIDIA H200")})
+    assert shares.of(stage) == Share(1, 0.1)
+    # Nothing is known of the other card: the first stage reserves a whole one, which is then measured.
+    shares.nodes[:] = [{"CPU": 8.0, **large}, {"CPU": 8.0, **small}]
+    assert shares.of(stage) == Share(1, 1)
+    shares.measured("another kind", Memory(1 * GB, 24 * GB, "NVIDIA L4"))
+    assert shares.of(stage) == Share(1, 0.55)
+    shares.nodes[:] = [{"CPU": 8.0, **large}]
+    assert shares.of(stage) == Share(1, 0.1)
+
+
 def test_what_is_declared_holds_and_limits_are_kept(training: Training) -> None:
     shares, stage = Shares(MIXED), training(generator_gpus=0.25, generators=2)
     shares.measured(kind_of(stage), Memory(10 * GB, 80 * GB))
@@ -129,6 +144,11 @@ def test_memory_is_remembered_for_the_next_run(tmp_path: Path, monkeypatch: pyte
     remember_memory({"one": Memory(3, 4), "other": Memory(1, 4)})
     remember_memory({"one": Memory(2, 4)})
     assert read_memory() == {"one": Memory(2, 4), "other": Memory(1, 4)}
+    remember_memory({"one": Memory(2, 4, "NVIDIA H200")})
+    assert read_memory() == {"one": Memory(2, 4, "NVIDIA H200"), "other": Memory(1, 4)}
+    # As an earlier version wrote it.
+    (tmp_path / "gpu_memory.json").write_text('{"one": [3, 4]}')
+    assert read_memory() == {"one": Memory(3, 4)}
 
 
 def test_the_longer_training_is_expected_to_take_longer(tiny_study: Callable[..., Study], tmp_path: Path) -> None:

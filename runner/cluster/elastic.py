@@ -1,0 +1,96 @@
+"""The nodes of the cluster as they are now, and requests to its autoscaler for what the queue needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+from goodshot.runner.plan.scheduling import Share
+
+REFRESH_SECONDS = 2.0
+"""Pause between two looks at the nodes. A node takes longer than that to start, and to be given up by Ray."""
+MOST_BUNDLES = 200
+"""The most stages that an autoscaler is asked to make room for; its own limits are usually far below."""
+TYPE_OF_A_NODE_THAT_NOTHING_STARTED = "node_"
+"""Ray names the type of a node so if no autoscaler has started it."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes that are alive.
+
+    resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
+    leaving: Ray ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
+    what they run.
+    """
+
+    resources: list[dict[str, float]]
+    leaving: frozenset[str] = frozenset()
+
+    @property
+    def cpus(self) -> float:
+        """The number of CPUs of all nodes that take new stages."""
+        return sum(node.get("CPU", 0) for node in self.resources)
+
+
+def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
+    """Ask the cluster for its nodes.
+
+    Args:
+        excluded: Ray ids of nodes that must get no work.
+    """
+    from ray._private.state import state  # Ray has no public name for drained nodes
+
+    leaving = frozenset(state.get_draining_nodes())
+    shunned = leaving | excluded
+    return Nodes([n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in shunned], leaving)
+
+
+def is_autoscaled() -> bool:
+    """Whether an autoscaler can add nodes to the cluster.
+
+    Ray runs the same monitor without one; only the types that it gives to the nodes differ.
+    """
+    return any(not name.startswith(TYPE_OF_A_NODE_THAT_NOTHING_STARTED) for name in _node_types())
+
+
+def _node_types() -> set[str]:
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    if is_autoscaler_v2():
+        from ray.autoscaler.v2.sdk import get_cluster_status
+
+        status = get_cluster_status(ray.get_runtime_context().gcs_address)
+        return {node.ray_node_type_name for node in (*status.active_nodes, *status.idle_nodes)}
+    with suppress(ValueError, TypeError, KeyError):  # the monitor has not reported yet
+        report = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS))["autoscaler_report"]
+        return {*(report["active_nodes"] or ()), *(report["idle_nodes"] or ())}
+    return set()
+
+
+class Autoscaler:
+    """Asks the cluster's autoscaler for nodes on which stages fit, for as long as they are queued or run.
+
+    Ray itself asks for nodes only for tasks and actors that are submitted, and most stages are still queued here.
+    """
+
+    def __init__(self) -> None:
+        self._asked: list[dict[str, float]] = []
+
+    def ask(self, shares: Sequence[Share]) -> None:
+        """Ask for nodes on which these stages fit at once; the request replaces the one before."""
+        bundles = [share.bundle for share in shares[:MOST_BUNDLES]]
+        if bundles != self._asked:
+            request_resources(bundles=bundles)
+            self._asked = bundles
+
+    def withdraw(self) -> None:
+        """Ask for nothing, so that idle nodes are stopped."""
+        self.ask([])

@@ -1,0 +1,114 @@
+"""Lost processes and nodes cost time and no row, and nodes that join are used; on real processes.
+
+Nothing of the driver's environment reaches Ray's files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.cluster_utils import Cluster
+from ray.util.state import list_actors, list_runtime_envs, list_tasks
+
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
+from tests.conftest import TINY
+from tests.loopback import closed_port
+from tests.runner.loopback_nodes import add_node, loopback_cluster, started, until, values, workers_of
+
+pytestmark = pytest.mark.slow
+
+SECRET = "planted-and-to-be-found-nowhere"
+TRAININGS, LONG = 2, 40
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study of two points, and what it measures when it runs in one process."""
+
+    file: Path
+    measured: dict[str, tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without CPUs, with a dashboard; the first test adds a node."""
+    with loopback_cluster(include_dashboard=True, dashboard_port=closed_port()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def sweep(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("sweep")
+    dataset = {"name": "demo", "root": str(photographs)}
+    fields = {"name": "resilient", "vq_weight": [0.5, 1.0], "arms": ["original", "generated"], "iterations": [4, LONG]}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**TINY, "dataset": dataset, **fields}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main(["sweep", str(folder / "study.yaml"), "--out", str(folder / "out"), "--local"]) == 0
+    return Sweep(folder / "study.yaml", values(Results(str(folder / "out")).rows()))
+
+
+def steps(out: Path) -> list[int]:
+    """The steps of each training, in all runs into this folder."""
+    runs = [json.loads(path.read_text())["generator_steps"] for path in (out / "runs").glob("*.json")]
+    return [sum(run.get(training, 0) for run in runs) for training in {id_ for run in runs for id_ in run}]
+
+
+def test_nodes_join_a_cluster_that_has_none_and_are_taken_away(cluster: Cluster, sweep: Sweep, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    with started(["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address], printed) as process:
+        until(lambda: "waiting for a node with 1 CPU" in printed.read_text(), process)
+        first = add_node(cluster, 1)
+        until(lambda: workers_of(first, "ray::generator coin λ="), process)
+        second = add_node(cluster, 2)
+        until(lambda: workers_of(second, "ray::generator coin λ="), process)
+        cluster.remove_node(first, allow_graceful=False)
+        assert process.wait(400) == 0, printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+    assert re.search("stages? w(as|ere) run again after a node was lost", printed.read_text())
+    assert all(each >= LONG - 1 for each in steps(out))
+
+
+def test_a_lost_broker_goes_on_from_the_store(cluster: Cluster, sweep: Sweep, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    with started(["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address], printed) as process:
+        until(lambda: sum(steps(out)) > 0, process)
+        counted = sum(steps(out))
+        for title in ("ray::Broker", "ray::ImplicitFunc"):
+            lost = workers_of(cluster.head_node, title)
+            assert lost
+            lost[0].send_signal(signal.SIGKILL)
+        assert process.wait(400) == 0, printed.read_text()
+    assert "the run's broker was lost and started again" in printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+    # The steps of its first life are counted.
+    assert sum(steps(out)) >= max(counted, TRAININGS * (LONG - 1))
+
+
+def test_no_key_of_the_driver_is_in_rays_files_or_its_state(
+    cluster: Cluster, photographs: Path, tmp_path: Path
+) -> None:
+    study = {**TINY, "name": "keys", "dataset": {"name": "demo", "root": str(photographs)}, "arms": ["generated"]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "vq_weight": [0.5, 1.0]}))
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(out), "--address", cluster.address]
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SECRET}
+    with started(command, printed, **keys) as process:
+        assert process.wait(400) == 0, printed.read_text()
+    files = [file for file in Path(cluster.head_node.get_session_dir_path()).rglob("*") if file.is_file()]
+    assert any("runtime_env" in file.name for file in files)
+    files += [file for file in out.rglob("*") if file.is_file()]
+    assert not [file for file in files if SECRET.encode() in file.read_bytes()]
+    dashboard = f"http://{cluster.head_node.webui_url}"
+    shown = [listed(dashboard, detail=True) for listed in (list_runtime_envs, list_actors, list_tasks)]
+    assert "ImplicitFunc" in str(shown)
+    assert SECRET not in str(shown)
