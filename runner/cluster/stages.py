@@ -124,7 +124,7 @@ class StageMaker:
         else:
             self.tasks[stage.id] = job.share.cpus, self.seconds(job)
             try:
-                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus)
+                task = run_job.options(num_cpus=job.share.cpus, num_gpus=job.share.gpus, **self.shares.placement)
                 report = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
             finally:
                 self.tasks.pop(stage.id, None)
@@ -209,7 +209,7 @@ class StageMaker:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options).remote()
+        actor = StageActor.options(**options, **self.shares.placement).remote()
         self._share_of_actor[actor] = job.share
         return actor
 

@@ -50,7 +50,7 @@ class SharedValues:
         if value not in self._refs:
             inputs = [self._reference(input_, stage) for input_ in value.inputs]
             share = self._share(value, stage)
-            task = load.options(num_cpus=share.cpus, num_gpus=share.gpus)
+            task = load.options(num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
             self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, *inputs)
         return self._refs[value]
 

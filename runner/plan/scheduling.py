@@ -67,10 +67,19 @@ class Shares:
     Args:
         nodes: the numbers of ``CPU`` and ``GPU`` of each node.
         memory: the measured GPU memory, by kind of work.
+        excluded: Ray ids of nodes that must get no work; they are not among ``nodes``.
     """
 
     nodes: list[dict[str, float]]
     memory: dict[str, Memory] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
+
+    @property
+    def placement(self) -> dict[str, Any]:
+        """The options by which Ray places each task and actor on a node that is not excluded."""
+        if not self.excluded:
+            return {}
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self.excluded))})"}}
 
     @property
     def has_gpus(self) -> bool:

@@ -38,10 +38,11 @@ def execute(work: Work, options: Options, console: Console) -> Run:
     """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
     with cluster(options.address, options.cpus):
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        excluded = _faulty_nodes(work, options, console)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in excluded]
         for declared in work.declared:
             _check_room(declared.study.resources, Shares(nodes))
-        return _Driver(work, options, nodes).run(console)
+        return _Driver(work, options, nodes, excluded).run(console)
 
 
 class _Driver:
@@ -50,10 +51,12 @@ class _Driver:
     logged: the numbers of W&B runs written and failed, and the first error.
     """
 
-    def __init__(self, work: Work, options: Options, nodes: list[dict[str, float]]) -> None:
+    def __init__(
+        self, work: Work, options: Options, nodes: list[dict[str, float]], excluded: frozenset[str] = frozenset()
+    ) -> None:
         self.work, self.options = work, options
         self.cpus = sum(node.get("CPU", 0) for node in nodes)
-        self.shares = Shares(nodes, read_memory())
+        self.shares = Shares(nodes, read_memory(), excluded)
         broker_options = BrokerOptions(
             work.plan,
             options.store_uri,
@@ -63,6 +66,7 @@ class _Driver:
             work.skipped,
             read_costs(),
             self.shares.memory,
+            excluded,
         )
         self.broker = BrokerHandle(BrokerActor.remote(broker_options))
         self.tracker = _tracker(options)
@@ -129,6 +133,16 @@ class _Driver:
         from goodshot.runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
 
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
+
+
+def _faulty_nodes(work: Work, options: Options, console: Console) -> frozenset[str]:
+    """The Ray ids of the nodes of a joined cluster that must get no work; their faults are printed."""
+    if options.address is None:
+        return frozenset()
+    from goodshot.runner.nodes.prepare import prepare_nodes
+
+    studies = [declared.study for declared in work.declared]
+    return prepare_nodes(studies, work.plan, options.out_uri, options.store_uri, options.insecure_local, console)
 
 
 def _check_room(resources: Resources, shares: Shares) -> None:
