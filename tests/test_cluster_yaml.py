@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -162,10 +163,15 @@ def test_bash_can_read_the_slurm_script() -> None:
     subprocess.run(["bash", "-n", str(CLUSTER / "slurm.sbatch")], check=True)
 
 
-def test_the_image_is_made_of_files_that_are_here() -> None:
+def dockerfile() -> tuple[list[str], list[str]]:
+    """The lines of the Dockerfile, and the names that it copies."""
     lines = re.sub(r"\\\n\s*", " ", (CLUSTER / "Dockerfile").read_text()).splitlines()
+    return lines, [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+
+
+def test_the_image_is_made_of_files_that_are_here() -> None:
+    lines, copied = dockerfile()
     kept = {line[1:] for line in (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
-    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
     assert copied
     assert all((ROOT / name).exists() for name in copied)
     assert kept == set(copied)
@@ -174,3 +180,24 @@ def test_the_image_is_made_of_files_that_are_here() -> None:
     assert 'ENTRYPOINT ["goodshot"]' in lines
     (install,) = [line for line in lines if "pip install" in line]
     assert "--constraint constraints.txt" in install
+
+
+@pytest.mark.slow
+def test_what_the_image_copies_installs_and_runs(tmp_path: Path) -> None:
+    """Its `pip install`, in a clean folder; the pinned dependencies are those of this environment."""
+    source, installed = tmp_path / "source", tmp_path / "installed"
+    source.mkdir()
+    for name in dockerfile()[1]:
+        subprocess.run(["cp", "-a", str(ROOT / name), str(source / name)], check=True)
+    install = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(installed), "."]
+    subprocess.run([sys.executable, "-m", *install], cwd=source, check=True)
+    # Not the checkout's package: its folders are not on the path.
+    environment = {**os.environ, "PYTHONPATH": str(installed), "HOME": str(tmp_path), "WANDB_MODE": "disabled"}
+    where = "import goodshot.runner, sys; sys.stdout.write(goodshot.runner.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(str(installed))
+    study = ["sweep", "demo", "--local", "--set", "arms=[original]", "--out", "demo"]
+    subprocess.run([str(installed / "bin" / "goodshot"), *study], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "demo" / "report.html").is_file()

@@ -194,7 +194,8 @@ def _clock(node: Node, clock: float, asked_at: tuple[float, float]) -> Finding:
     if abs(offset) <= CLOCK_SECONDS:
         return Finding(node.name, "clock", "here", "as the driver's")
     direction = "ahead of" if offset > 0 else "behind"
-    detail = f"{abs(offset):.0f} s {direction} the driver's; object stores refuse such requests"
+    minutes = abs(clock - (began + ended) / 2) / 60
+    detail = f"about {minutes:.0f} min {direction} the driver's; object stores refuse such requests"
     return Finding(node.name, "clock", "faulty", detail, "set it by NTP (timedatectl set-ntp true)")
 
 

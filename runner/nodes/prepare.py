@@ -40,7 +40,7 @@ def prepare_nodes(
     shards = _unmade_shards(plan, Store(store_uri))
     places = (Place("--out", out_uri), Place("--store", store_uri))
     checks = check_nodes(living_nodes(), studies, places, [*shards])
-    _require_token(checks, insecure_local)
+    require_token(checks, insecure_local)
     faulty = [check for check in checks if check.faults]
     for line in fault_lines(faulty):
         console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
@@ -73,7 +73,8 @@ def _fault_line(nodes: Sequence[str], item: str, detail: str, remedy: str) -> st
     return f"{', '.join(nodes[:NAMED_NODES])}{more}: {item}: {detail}" + f"; {remedy}" * bool(remedy)
 
 
-def _require_token(checks: Sequence[NodeCheck], insecure_local: bool) -> None:
+def require_token(checks: Sequence[NodeCheck], insecure_local: bool) -> None:
+    """Raise :class:`BadInput` for a cluster without a token, unless it is waived and only this machine reaches it."""
     open_nodes = [check.node for check in checks if not check.has_token]
     if not open_nodes or (insecure_local and all(check.node.is_loopback for check in checks)):
         return

@@ -187,7 +187,9 @@ def _disks(question: Question) -> Iterator[Finding]:
         files = Files(place.uri)
         if files.is_local:
             folders[place.option] = files.base
-    free = {name: shutil.disk_usage(folder).free for name, folder in folders.items() if Path(folder).exists()}
+    # Several folders may lie on one disk, which is named once.
+    disks = {Path(folder).stat().st_dev: name for name, folder in folders.items() if Path(folder).exists()}
+    free = {name: shutil.disk_usage(folders[name]).free for name in disks.values()}
     for name, size in free.items():
         if size < LEAST_FREE:
             detail = f"{readable(size)} free in {folders[name]} ({name}), less than {readable(LEAST_FREE)}"
@@ -208,7 +210,7 @@ def _place_finding(question: Question, place: Place) -> Finding:
         files.write(marker_name(question.marker, question.node), question.marker.encode())
     except GoodshotError as error:
         return Finding(question.node, place.option, "missing", str(error))
-    return Finding(question.node, place.option, "here", f"{files.shown}, shared with the driver")
+    return Finding(question.node, place.option, "here", "shared with the driver")
 
 
 def _is_seen(files: Files, marker: str) -> bool:
