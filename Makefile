@@ -7,7 +7,7 @@ QUICK ?= runs/quick
 
 PINNED := tests/runner/test_golden.py tests/runner/test_variation.py tests/generator
 
-.PHONY: install demo experiments-quick test slow kernels check bench
+.PHONY: install demo experiments-quick test slow docs-check kernels check bench
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ test: install
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install
 	@$(BIN)/python -m pytest -m 'slow or peer' --timeout=1800
+
+# Every command of docs/cluster.md, on loopback.
+docs-check: install
+	@$(BIN)/python -m pytest -m 'slow or not slow' --timeout=1800 tests/test_cluster_docs.py
 
 # The tests that pin numbers, on the kernels of other CPUs than this one.
 kernels: install

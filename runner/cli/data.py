@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.cli.options import Roots, Settings, stdout
+from goodshot.runner.cli.options import Address, Roots, Settings, StoreURI, stdout
 
 
 def doctor(
@@ -16,15 +16,29 @@ def doctor(
     ] = None,
     settings: Settings = None,
     root: Roots = None,
+    address: Address = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="With --address: the study's --out, which all nodes have to share.", metavar="URI"),
+    ] = None,
+    store: StoreURI = None,
 ) -> None:
-    """List what this machine has and lacks, with a remedy for each; starts and downloads nothing."""
+    """List what this machine, or each node of a cluster, has and lacks, with a remedy for each; downloads nothing."""
     from goodshot.runner.machine.doctor import examine, print_findings
     from goodshot.runner.named import load_studies
     from goodshot.runner.report.summary import counted
 
     declared = load_studies(study, settings or [], roots=root or [])[1] if study else ()
-    console = stdout()
-    missing = print_findings(console, examine(declared))
+    if address:
+        from goodshot.runner.nodes.examine import examine_cluster
+
+        faults = print_findings(stdout(), examine_cluster(address, declared, out, store))
+        if faults:
+            raise GoodshotError(f"{address}: {counted(faults, 'fault')} of its nodes, listed above with a remedy")
+        return
+    if out or store:
+        raise BadInput("--out and --store are checked on the nodes of a cluster; add --address")
+    missing = print_findings(stdout(), examine(declared))
     if missing and study:
         raise GoodshotError(f"{study}: {counted(missing, 'thing')} missing, listed above with a remedy")
 

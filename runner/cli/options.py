@@ -33,6 +33,9 @@ StoreURI = Annotated[
     str | None, typer.Option(help="Folder or URI for artifacts that studies share (default: OUT/store).", metavar="URI")
 ]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine only).")]
+InsecureLocal = Annotated[
+    bool, typer.Option("--insecure-local", help="Use a cluster without a token, if only 127.0.0.1 reaches it.")
+]
 CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")

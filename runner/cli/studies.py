@@ -12,6 +12,7 @@ from goodshot.runner.cli.options import (
     NO_WORDS,
     Address,
     CPUs,
+    InsecureLocal,
     Named,
     NoWords,
     Oracle,
@@ -51,6 +52,7 @@ def sweep(
     no_words: NoWords = False,
     store: StoreURI = None,
     address: Address = None,
+    insecure_local: InsecureLocal = False,
     cpus: CPUs = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try cells again that have failed three times.")] = False,
     fail_fast: Annotated[
@@ -79,7 +81,7 @@ def sweep(
     require_all(declared)
     from goodshot.runner.run.options import Options
 
-    _run(declared, Options(out, store, address, cpus, retry, fail_fast, local), experiment)
+    _run(declared, Options(out, store, address, cpus, retry, fail_fast, local, insecure_local), experiment)
 
 
 def plan(

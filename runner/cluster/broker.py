@@ -57,7 +57,7 @@ def _when_restored(method: Call[P, T]) -> Call[P, T]:
 class BrokerOptions:
     """The arguments of a :class:`Broker`.
 
-    nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+    nodes: the numbers of ``CPU`` and ``GPU`` of each node; excluded: Ray ids of other nodes, which must get no work.
     fail_fast: whether the first failed cell ends the run.
     skipped: fingerprints of cells that are not run; their outcome is None, as of failed cells.
     costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
@@ -71,6 +71,7 @@ class BrokerOptions:
     skipped: frozenset[str] = frozenset()
     costs: Mapping[str, Cost] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
+    excluded: frozenset[str] = frozenset()
 
 
 class Broker:
@@ -86,7 +87,7 @@ class Broker:
         self.outcomes: dict[str, Mapping[str, Any]] = dict(self.results.rows(self.results.tables.outcome))
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
-        self.shares = Shares(options.nodes, dict(options.memory))
+        self.shares = Shares(options.nodes, dict(options.memory), options.excluded)
         store = Store(options.store_uri)
         self._values = SharedValues(options.store_uri, self.shares)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)

@@ -34,19 +34,24 @@ from goodshot.runner.stages.need import Need
 from goodshot.runner.store.files import public
 from goodshot.runner.study.study import Study
 
-State = Literal["here", "missing", "optional", "note"]
+State = Literal["here", "missing", "faulty", "optional", "note"]
 PACKAGES = ("ray", "torch", "accelerate", "open_clip_torch", "nltk", "anomalib", "wandb", "pyarrow")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One checked item. ``missing`` prevents a study from running; ``optional`` and ``note`` do not."""
+    """One checked item. ``missing`` and ``faulty`` prevent a study from running; ``optional`` and ``note`` do not."""
 
     area: str
     item: str
     state: State
     detail: str
     remedy: str = ""
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether it prevents a study from running."""
+        return self.state in ("missing", "faulty")
 
 
 def examine(studies: Sequence[Study] = ()) -> Iterator[Finding]:
@@ -56,7 +61,7 @@ def examine(studies: Sequence[Study] = ()) -> Iterator[Finding]:
     yield from _ray()
     yield from _caches()
     if studies:
-        yield from dict.fromkeys(finding for study in studies for finding in _study_weights(study))
+        yield from dict.fromkeys(finding for study in studies for finding in study_weights(study))
     else:
         # WordNet has an area of its own.
         yield from (_weight_finding(name) for name in LISTED if name != WORDNET)
@@ -141,7 +146,7 @@ def _weight_finding(name: str) -> Finding:
     return Finding("weights", name, "optional", detail, pretrained.remedy)
 
 
-def _study_weights(study: Study) -> Iterator[Finding]:
+def study_weights(study: Study) -> Iterator[Finding]:
     """Check the weights that a study needs."""
     try:
         needs = needs_of(study)
@@ -235,7 +240,7 @@ def _wandb() -> Finding:
 
 
 def print_findings(console: Console, findings: Iterable[Finding]) -> int:
-    """Print the findings as a table, and return the number of missing items."""
+    """Print the findings as a table, and return the number of those that prevent a study from running."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("", "", "", "what", "remedy"):
         table.add_column(column, no_wrap=column == "", overflow="fold")
@@ -251,9 +256,15 @@ def print_findings(console: Console, findings: Iterable[Finding]) -> int:
             finding.detail,
             finding.remedy,
         )
-        area, missing = finding.area, missing + (finding.state == "missing")
+        area, missing = finding.area, missing + finding.is_fault
     console.print(table, highlight=False)
     return missing
 
 
-STYLES: dict[State, str] = {"here": "green", "missing": "bold red", "optional": "dim", "note": "yellow"}
+STYLES: dict[State, str] = {
+    "here": "green",
+    "missing": "bold red",
+    "faulty": "bold red",
+    "optional": "dim",
+    "note": "yellow",
+}

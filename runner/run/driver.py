@@ -45,8 +45,9 @@ def execute(work: Work, options: Options, console: Console, record: RunRecord) -
     """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
     with cluster(options.address, options.cpus):
-        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], console)
-        return _Driver(work, options, nodes).run(console, record)
+        excluded = _faulty_nodes(work, options, console)
+        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], excluded, console)
+        return _Driver(work, options, nodes, excluded).run(console, record)
 
 
 class _Driver:
@@ -55,10 +56,12 @@ class _Driver:
     logged: the numbers of W&B runs written and failed, and the first error.
     """
 
-    def __init__(self, work: Work, options: Options, nodes: list[dict[str, float]]) -> None:
+    def __init__(
+        self, work: Work, options: Options, nodes: list[dict[str, float]], excluded: frozenset[str] = frozenset()
+    ) -> None:
         self.work, self.options = work, options
         self.cpus = sum(node.get("CPU", 0) for node in nodes)
-        self.shares = Shares(nodes, read_memory())
+        self.shares = Shares(nodes, read_memory(), excluded)
         broker_options = BrokerOptions(
             work.plan,
             options.store_uri,
@@ -68,6 +71,7 @@ class _Driver:
             work.skipped,
             read_costs(),
             self.shares.memory,
+            excluded,
         )
         self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
         self.tracker = _tracker(options)
@@ -146,7 +150,9 @@ class _Driver:
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
 
 
-def _nodes_with_room_for(declared: Sequence[Resources], console: Console) -> list[dict[str, float]]:
+def _nodes_with_room_for(
+    declared: Sequence[Resources], excluded: frozenset[str], console: Console
+) -> list[dict[str, float]]:
     """The nodes of the cluster, on one of which each stage fits; waits for such a node if one may still join.
 
     Raises:
@@ -154,7 +160,7 @@ def _nodes_with_room_for(declared: Sequence[Resources], console: Console) -> lis
     """
     deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
     autoscaler = Autoscaler()
-    while problems := _without_room(declared, nodes := nodes_now().resources):
+    while problems := _without_room(declared, nodes := nodes_now(excluded).resources):
         kind, share = problems[0]
         # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
         has_workers = any(node.get("CPU", 0) for node in nodes)
@@ -191,6 +197,16 @@ def _too_small(kind: str, share: Share, nodes: list[dict[str, float]]) -> str:
         f"resources: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs{processes}, "
         f"and the nodes have {sizes}; lower {fields}"
     )
+
+
+def _faulty_nodes(work: Work, options: Options, console: Console) -> frozenset[str]:
+    """The Ray ids of the nodes of a joined cluster that must get no work; their faults are printed."""
+    if options.address is None:
+        return frozenset()
+    from goodshot.runner.nodes.prepare import prepare_nodes
+
+    studies = [declared.study for declared in work.declared]
+    return prepare_nodes(studies, work.plan, options.out_uri, options.store_uri, options.insecure_local, console)
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:

@@ -1,0 +1,48 @@
+"""``goodshot doctor --address``: what each node of a running cluster has and lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from goodshot.runner.cluster.connection import cluster
+from goodshot.runner.machine.doctor import Finding
+from goodshot.runner.nodes.check import NodeCheck, check_nodes, living_nodes, room
+from goodshot.runner.nodes.probe import Place
+from goodshot.runner.store.files import absolute, below
+from goodshot.runner.study.study import Study
+
+
+def examine_cluster(address: str, studies: Sequence[Study], out: str | None, store: str | None) -> list[Finding]:
+    """Check the nodes for the studies, and for ``--out`` and ``--store`` if they are given.
+
+    Raises:
+        BadInput: this process cannot write to ``--out`` or ``--store``.
+        GoodshotError: no cluster answers at ``address``.
+    """
+    places = _places(out, store)
+    with cluster(address):
+        checks = check_nodes(living_nodes(), studies, places, _folders(studies))
+    usable = [check.node for check in checks if not check.faults]
+    return [finding for check in checks for finding in _findings(check)] + [*room(studies, usable)]
+
+
+def _places(out: str | None, store: str | None) -> list[Place]:
+    """As a run reads these options: the store lies below ``--out`` unless ``--store`` is given."""
+    places = [Place("--out", absolute(out))] if out else []
+    if out and not store:
+        return [*places, Place("--store", below(absolute(out), "store"))]
+    return [*places, Place("--store", absolute(store))] if store else places
+
+
+def _folders(studies: Sequence[Study]) -> list[str]:
+    """The folders of this machine that the studies read photographs from."""
+    roots = (dataset.root for study in studies for dataset in (study.dataset, *study.sources))
+    return [*dict.fromkeys(root for root in roots if root and "://" not in root)]
+
+
+def _findings(check: NodeCheck) -> Iterator[Finding]:
+    yield from check.findings
+    if check.absent and check.node.cpus:
+        detail = f"not on this node: {', '.join(sorted(check.absent))}"
+        remedy = "none needed: the driver of a run writes them to the store"
+        yield Finding(check.node.name, "photographs", "note", detail, remedy)

@@ -1,0 +1,138 @@
+"""docs/cluster.md as a new user follows it: its blocks are run on loopback, or their commands and options looked up."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from goodshot.runner.cli.options import app
+from goodshot.runner.results.results import Results
+from goodshot.runner.study.settings import to_yaml
+from goodshot.runner.study.study import Study
+from tests.loopback import closed_port
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "cluster.md"
+BLOCK = re.compile(r"^```(\w+)[ ]?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# `ray start` puts processes in the background, and `ray stop` ends every Ray of a machine: here one stays in the
+# foreground of a process of its own, and those are ended. Several nodes of one machine also need ports of their own.
+RAY = """#!/bin/bash
+case $1 in
+start)
+  ports="--min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0"
+  [[ $* == *--head* ]] && ports+=" --include-dashboard=false"
+  "$REAL_RAY" "$@" $ports --temp-dir="$RAY_FOLDER" --block > "$RAY_FOLDER.$(date +%N).log" 2>&1 &
+  echo $! >> "$RAY_FOLDER.started"
+  for _ in $(seq 300); do "$REAL_RAY" health-check --address "$RAY_HEAD" > /dev/null 2>&1 && exit 0; sleep 1; done
+  exit 1;;
+stop) kill $(cat "$RAY_FOLDER.started"); while kill -0 $(cat "$RAY_FOLDER.started") 2> /dev/null; do sleep 0.2; done;;
+*) exec "$REAL_RAY" "$@";;
+esac
+"""
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Language, way of checking and text of each block of the page."""
+    found = [(match[1], match[2], match[3]) for match in BLOCK.finditer(PAGE.read_text())]
+    assert found
+    return found
+
+
+def test_every_block_says_how_it_is_checked() -> None:
+    assert {(language, how) for language, how, _ in blocks()} <= {("sh", "run"), ("sh", "dry")}
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command; those inside a quoted command of ``ray exec`` too."""
+    for line in text.splitlines():
+        for part in line.split(" && "):
+            words = shlex.split(re.sub(r"<\w+>", "PLACE", part), comments=True)
+            if words:
+                yield words
+            if words[:2] == ["ray", "exec"]:
+                yield from commands(words[-1])
+
+
+DRY = [words for _, how, text in blocks() if how == "dry" for words in commands(text)]
+
+
+@pytest.mark.parametrize("words", DRY, ids=" ".join)
+def test_a_command_that_is_not_run_exists_with_its_options_and_files(words: list[str]) -> None:
+    known = {"goodshot", "ray", "git", "make", "export", "cd", "scp", "ssh", "docker", "kubectl", "sbatch"}
+    assert words[0] in known
+    for word in words:
+        # Files of this repository that the command names.
+        if word.startswith("docs/") or word.endswith((".yaml", ".sbatch")):
+            assert (ROOT / word).is_file()
+    options = {word.split("=")[0] for word in words if word.startswith("--")}
+    if words[0] == "goodshot" or words[0] == "sbatch":
+        inner = words[1:] if words[0] == "goodshot" else words[words.index("docs/cluster/slurm.sbatch") + 1 :]
+        command = typer.main.get_command(app).commands[inner[0]]  # type: ignore[attr-defined]
+        asked = {word for word in inner if word.startswith("--")}
+        assert asked <= {name for parameter in command.params for name in parameter.opts}
+    elif words[0] == "ray":
+        from ray.scripts.scripts import cli
+
+        assert options <= {name for parameter in cli.commands[words[1]].params for name in parameter.opts}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a user whose home is empty."""
+    bin_folder, home = tmp_path / "bin", tmp_path / "home"
+    bin_folder.mkdir()
+    home.mkdir()
+    (bin_folder / "ray").write_text(RAY)
+    (bin_folder / "ray").chmod(0o755)
+    venv = Path(sys.executable).parent
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "WANDB_"))}
+    # Sockets' paths have a limit of 107 characters.
+    folder = f"/tmp/docs-{os.getpid()}"
+    yield {
+        **inherited,
+        "HOME": str(home),
+        "PATH": f"{bin_folder}:{venv}:{os.environ['PATH']}",
+        "REAL_RAY": str(venv / "ray"),
+        "RAY_FOLDER": folder,
+        "RAY_HEAD": f"127.0.0.1:{closed_port()}",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_worker_niceness": "0",
+        "WANDB_MODE": "disabled",
+    }
+    subprocess.run(["bash", "-c", f"cat {folder}.started | xargs -r kill; rm -rf {folder} {folder}.*"], check=False)
+
+
+@pytest.mark.slow
+def test_a_new_user_follows_the_page(machine: dict[str, str], tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    """In one shell, as the page's blocks follow each other."""
+    (tmp_path / "study.yaml").write_text(to_yaml(tiny_study()))
+    script = "set -e\n" + "".join(text for _, how, text in blocks() if how == "run")
+    replaced = {
+        "<HEAD>:6379": machine["RAY_HEAD"],
+        "--port=6379": f"--port={machine['RAY_HEAD'].split(':')[1]}",
+        "<HEAD>": "127.0.0.1",
+        "<STUDY>": str(tmp_path / "study.yaml"),
+        "/shared": str(tmp_path / "shared"),
+    }
+    for place, value in replaced.items():
+        script = script.replace(place, value)
+    assert not re.search(r"<[A-Z]+>", script)
+    done = subprocess.run(
+        ["bash", "-xc", script], env=machine, cwd=tmp_path, capture_output=True, text=True, timeout=1500
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert len(Results(str(tmp_path / "shared" / "study")).finished()) == 2
+    assert (tmp_path / "shared" / "study" / "report.html").is_file()
+    token = tmp_path / "home" / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o077 == 0
+    assert token.read_text() not in done.stdout + done.stderr
+    assert "can be read by others" not in done.stdout
