@@ -32,9 +32,22 @@ class WandbRun:
         """The values of a curve by iteration."""
         return {line["iteration"]: line[name] for line in self.history if name in line}
 
+    def picture(self, name: str) -> Path:
+        """The file of the last picture of this name."""
+        return (
+            self.folder
+            / "files"
+            / next(line[f"{name}.path"] for line in reversed(self.history) if f"{name}.path" in line)
+        )
+
+    @property
+    def is_of_study(self) -> bool:
+        """Whether it sums up a study; the others are points."""
+        return self.header.get("job_type") == "study"
+
     def table(self, name: str) -> list[dict[str, Any]]:
         """The rows of the last table of this name."""
-        path = self.folder / "files" / self.summary[name]["path"]
+        path = self.folder / "files" / self.summary[f"{name}.path"]
         content = json.loads(path.read_text())
         return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 

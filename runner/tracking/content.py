@@ -12,7 +12,7 @@ from goodshot.components.contact_sheet import GAP, LABEL_HEIGHT, contact_sheet
 from goodshot.runner.declaration.fields import assign
 from goodshot.runner.plan.plan import point_label
 from goodshot.runner.results.pictures import added_images, original_images
-from goodshot.runner.results.results import Results
+from goodshot.runner.results.results import Results, software
 from goodshot.runner.stages.traces import TrainingCurve, read_curve
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.tracking.messages import PointBegun, StudyBegun, TrackedCell
@@ -32,12 +32,17 @@ LEFT_OUT = ("fingerprint", "commit", "versions")
 """Columns of rows that a table of a few rows need not repeat; the configuration has the versions."""
 
 
+def code() -> dict[str, Any]:
+    """The commit and the versions of the packages that run, goodshot's own among them."""
+    return {"commit": software()["commit"], "versions": json.loads(software()["versions"])}
+
+
 def configuration(study: StudyBegun, values: Mapping[str, Any], report: str) -> dict[str, Any]:
     """The swept fields by their names, and under ``study`` every field of the study at this point."""
     declared = copy.deepcopy(dict(study.declared))
     for path, value in values.items():
         assign(declared, path, value)
-    return {"point": point_label(values), "study": declared, "report": report, **values}
+    return {"point": point_label(values), "study": declared, "report": report, "code": code(), **values}
 
 
 def summarise(rows: Iterable[Row], columns: Sequence[str] | None = None) -> dict[str, float]:

@@ -8,10 +8,10 @@ from functools import singledispatchmethod
 from typing import Any
 
 from goodshot.runner.plan.plan import point_label
-from goodshot.runner.results.results import Results, software
+from goodshot.runner.results.results import Results
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.store.fingerprint import fingerprint
-from goodshot.runner.tracking.content import configuration, read_rows
+from goodshot.runner.tracking.content import code, configuration, read_rows
 from goodshot.runner.tracking.messages import Logged, Message, PointBegun, PointEnded, Started, StudyBegun, StudyEnded
 from goodshot.runner.tracking.point_run import PointRun, artifact_name
 from goodshot.runner.tracking.record import RunRecord, RunRecords
@@ -51,7 +51,7 @@ class Follower:
     def _(self, message: PointBegun) -> None:
         if message.cells:
             id_ = self._records.id_of(message.study, message.key)
-            kept = self._records.read(id_) or self._new_record(id_, message.study, message.label)
+            kept = self._records.read(id_) or self._new_record(id_, message.study, message.key, message.label)
             followed = PointRun(self._studies[message.study], message, self._of_this_project(kept))
             self._points[message.study, message.key] = followed
             self._attempt(lambda: self._follow(followed))
@@ -93,7 +93,7 @@ class Follower:
         self._read_new(followed)
         if followed.run is None or followed.mode != self._wandb.mode:
             config = configuration(followed.study, followed.point.values, self._report)
-            run = self._open(followed.kept, "point", {**config, "goodshot": software()})
+            run = self._open(followed.kept, "point", config)
             followed.begin(run, self._wandb.mode)
         followed.log_new(self._store)
 
@@ -113,11 +113,11 @@ class Follower:
         import wandb
 
         study, id_ = self._studies[ended.study], self._records.id_of(ended.study, "")
-        kept = self._of_this_project(self._records.read(id_) or self._new_record(id_, ended.study, ""))
+        kept = self._of_this_project(self._records.read(id_) or self._new_record(id_, ended.study))
         content = fingerprint("wandb_summary", 1, {"trials": repr(ended.trials), "chosen": repr(ended.chosen)}, {})[:16]
         if kept.content == content:
             return
-        run = self._open(kept, "study", {"study": study.declared, "report": self._report, "goodshot": software()})
+        run = self._open(kept, "study", {"study": study.declared, "report": self._report, "code": code()})
         fields = list(dict.fromkeys(name for _, values, _, _ in ended.trials for name in values))
         names = [*fields, "state", ended.objective, "run"]
         data = [
@@ -141,15 +141,15 @@ class Follower:
         notes = f"Report: {self._report}"
         return self._wandb.open(record.id, record.study, record.label or record.study, job_type, config, notes)
 
-    def _new_record(self, id_: str, study: str, label: str) -> RunRecord:
-        return RunRecord(id_, study, label, self._wandb.names.project, self._wandb.names.entity)
+    def _new_record(self, id_: str, study: str, key: str = "", label: str = "") -> RunRecord:
+        return RunRecord(id_, study, key, label, self._wandb.names.project, self._wandb.names.entity)
 
     def _of_this_project(self, kept: RunRecord) -> RunRecord:
         """The record, or an empty one where the run was written for another project, which has nothing of it."""
         names = self._wandb.names
         if kept.project == names.project and names.entity in (None, kept.entity):
             return kept
-        return self._new_record(kept.id, kept.study, kept.label)
+        return self._new_record(kept.id, kept.study, kept.point, kept.label)
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ output can be made where one was deleted."""
 class RunRecord:
     """One W&B run.
 
-    label: the point for people; empty for the run that sums a study up.
+    point, label: the point's key, and the point for people; both empty for the run that sums a study up.
     url: its page; empty for a run that has only been written offline.
     content: digest of the content that it holds in full; empty while something is missing.
     curves: the last iteration of each of its curves.
@@ -36,6 +36,7 @@ class RunRecord:
 
     id: str
     study: str
+    point: str
     label: str
     project: str
     entity: str | None = None
