@@ -53,7 +53,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _tracked(studies: Sequence[StudyContext]) -> list[dict[str, str]]:
-    """Return label and address of W&B runs that were sent: the one of each study, that of its best point, then others."""
+    """Return label and address of W&B runs that were sent: each study's, that of its best point, then others."""
     links = []
     records = read_run_records(studies[0].output.results.files)
     for study in studies:

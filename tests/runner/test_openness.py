@@ -265,7 +265,6 @@ def _prices(plan: Plan, options: Options, finished: set[str]) -> list[Any]:
 
 def _is_known_everywhere(plan: Plan, rows: Mapping[str, Mapping[str, Any]], results: Results, options: Options) -> None:
     store = Store(options.store_uri)
-    cells = list(plan.cells.values())
     # The process that wrote it knows none of these toys.
     (logged,) = wandb_runs(Path(options.out))
     assert logged.summary["disc/mirrored/brightness"] == pytest.approx(
