@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("coreset", "detection", "generator", "metrics", "overhead", "reading", "sharing")
+ALL = ("coreset", "detection", "generator", "metrics", "overhead", "reading", "sharing", "tracking")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or ALL:

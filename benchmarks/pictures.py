@@ -20,6 +20,7 @@ import PIL.Image
 import skimage.data
 from numpy.typing import NDArray
 
+from goodshot.components.contact_sheet import contact_sheet
 from goodshot.components.data import write_demo
 from goodshot.components.data.images import decode_rgb
 from goodshot.components.generator.augment import MILD, POLICIES, augmented_set
@@ -28,7 +29,6 @@ from goodshot.components.generator.generator import Generator
 from goodshot.components.generator.start import load_into, read_start, start_file
 from goodshot.components.generator.variation import VarianceHead, encode_category, train_variance_head
 from goodshot.components.generator.vqgan import VQGAN
-from goodshot.runner.photographs.contact_sheet import contact_sheet
 
 SIDE, SAMPLES = 128, 6
 SCRATCH: dict[str, Any] = {"resolution": SIDE}

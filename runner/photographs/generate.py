@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goodshot.components.config import Config
+from goodshot.components.contact_sheet import contact_sheet
 from goodshot.components.data.images import encode_png
 from goodshot.components.data.layout import EXTENSIONS, folder_in, inmost, is_folder, listed, namesakes
 from goodshot.components.data.layout import images as images_in
@@ -32,7 +33,6 @@ from goodshot.runner.cells import CellStage
 from goodshot.runner.data.catalogue import Category, read_catalogue
 from goodshot.runner.declaration.search import SearchConfig
 from goodshot.runner.executor.local import LocalExecutor
-from goodshot.runner.photographs.contact_sheet import contact_sheet
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.plan.planning import Declared, make_plan
 from goodshot.runner.stages.base import Context, load_value

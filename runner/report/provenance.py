@@ -8,8 +8,10 @@ from typing import Any
 
 from goodshot.components.data import datasets
 from goodshot.components.metrics.summary import mean_std
+from goodshot.runner.plan.plan import point_key
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.results.comparison import Row
+from goodshot.runner.tracking.record import read_run_records
 
 SUBSTITUTES = {
     "patchcore-lite0": "PatchCore uses EfficientNet-Lite0 features, the embedded substitute for the paper's "
@@ -17,6 +19,8 @@ SUBSTITUTES = {
     "conse-lite0-minilm": "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded "
     "substitute for CLIP; it is weak on textures.",
 }
+MOST_LINKS = 10
+"""A study has links to at most so many of its W&B runs; the first leads to the others."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
 
 
@@ -35,6 +39,7 @@ def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
         "runs": len(runs),
         "seconds": sum(run.get("seconds", 0.0) for run in runs),
         "stages": _mean_seconds(rows),
+        "tracked": _tracked(studies),
     }
 
 
@@ -45,6 +50,18 @@ def notes(rows: Sequence[Row]) -> list[str]:
     dataset_names = {row["dataset"] for row in rows}
     cautions += [dataset.caution for dataset in datasets.DATASETS if dataset.caution and dataset.name in dataset_names]
     return cautions + ([ORACLE] if any(row["oracle"] for row in rows) else [])
+
+
+def _tracked(studies: Sequence[StudyContext]) -> list[dict[str, str]]:
+    """Return label and address of W&B runs that were sent: each study's, that of its best point, then others."""
+    links = []
+    records = read_run_records(studies[0].output.results.files)
+    for study in studies:
+        best = study.chosen.values if study.chosen else None
+        own = [r for r in records if r.study == study.study.name and r.url.startswith(("https://", "http://"))]
+        own.sort(key=lambda r: (bool(r.point), best is None or r.point != point_key(best), r.label))
+        links += [{"label": f"{r.study} {r.label}".strip(), "url": r.url} for r in own[:MOST_LINKS]]
+    return links
 
 
 def _versions(rows: Sequence[Row]) -> dict[str, str]:

@@ -65,7 +65,7 @@ class StudyRecord:
 
 def write_record(study: Study, plan: Plan, results: Results) -> None:
     """Write the two files, each atomically and without the credentials of a URI."""
-    recorder = _Recorder(plan)
+    recorder = Recorder(plan)
     cells = ",\n".join(json.dumps(asdict(recorder.record(plan.cells[f]))) for f in plan.cells_of[study.name])
     results.files.write(f"studies/{study.name}.cells.json", f"[\n{cells}\n]\n".encode())
     results.files.write(f"studies/{study.name}.yaml", public(to_yaml(study)).encode())
@@ -101,7 +101,7 @@ def read_record(results: Results, name: str) -> StudyRecord:
     return StudyRecord(validate(values, name), records)
 
 
-class _Recorder:
+class Recorder:
     """Writes down the cells of a plan; what thousands of cells stand on is looked up once."""
 
     def __init__(self, plan: Plan) -> None:

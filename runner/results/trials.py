@@ -144,11 +144,15 @@ class Ledger:
     def write_chosen(self, record: TrialRecord) -> str:
         """Leave ``OUT/chosen/<study>.yaml``, the study at this point alone, and return where that is."""
         name = f"chosen/{self.study.name}.yaml"
-        ending = "-chosen"
-        chosen_name = self.study.name[: LONGEST_NAME - len(ending)] + ending
-        own = self.study.at(record.point).model_copy(update={"name": chosen_name})
-        self.results.files.write(name, public(to_yaml(own)).encode())
+        self.results.files.write(name, chosen_yaml(self.study, record).encode())
         return below(public(self.results.uri), name)
+
+
+def chosen_yaml(study: Study, record: TrialRecord) -> str:
+    """The study at a trial's point alone, as YAML without credentials."""
+    ending = "-chosen"
+    own = study.at(record.point).model_copy(update={"name": study.name[: LONGEST_NAME - len(ending)] + ending})
+    return public(to_yaml(own))
 
 
 def _record(name: str, rows: Sequence[Mapping[str, Any]]) -> TrialRecord:

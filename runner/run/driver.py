@@ -21,18 +21,18 @@ from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
-from goodshot.runner.machine.tracking_mode import tracking_mode
 from goodshot.runner.plan.plan import Plan, Trial, point_key
 from goodshot.runner.plan.planning import Declared, plan_point
 from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.run.options import Options, Run, Stopped
 from goodshot.runner.run.run_record import RunRecord, followed
-from goodshot.runner.run.tracker_actor import TrackerHandle
-from goodshot.runner.run.tracking import Logged
+from goodshot.runner.run.tracked import tracker_of
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.costs import read_costs, read_memory
 from goodshot.runner.study.search import points_of
 from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.messages import Logged
+from goodshot.runner.tracking.tracker import HASTE_SECONDS
 
 SNAPSHOT_SECONDS = 5.0
 """How long the driver waits for the broker's final counts."""
@@ -74,7 +74,7 @@ class _Driver:
             excluded,
         )
         self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
-        self.tracker = _tracker(options)
+        self.tracker = tracker_of(work, options)
         self.logged = Logged()
         self._last = Progress()
 
@@ -89,6 +89,8 @@ class _Driver:
                     self.logged = self.tracker.finish()
             return self._counted_run()
         except BaseException as reason:
+            if self.tracker is not None:
+                self.logged = self.tracker.finish(HASTE_SECONDS)
             raise Stopped(self._counted_run(), reason) from reason
         finally:
             self.broker.close()
@@ -122,10 +124,12 @@ class _Driver:
             trials = {trial.key: trial for trial in plan.trials_of[study.name]}
             self._tune(study, plan.trials_of[study.name], lambda values: trials[point_key(values)])
         else:
-            rows = self.broker.cells(fingerprints)
+            (trial,) = plan.trials_of[study.name]
             if self.tracker is not None:
-                cells, (trial,) = [plan.cells[f] for f in fingerprints], plan.trials_of[study.name]
-                self.tracker.log(study.name, trial.values, cells, rows)
+                self.tracker.begin(study, plan, trial)
+            self.broker.cells(fingerprints)
+            if self.tracker is not None:
+                self.tracker.end(study, trial.values)
 
     def _run_search(self, declared: Declared) -> None:
         """Run a guided search through Ray Tune, with as many trials at once as fill the cluster."""
@@ -148,6 +152,8 @@ class _Driver:
         from goodshot.runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
 
         run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
+        if self.tracker is not None:
+            self.tracker.conclude(study)
 
 
 def _nodes_with_room_for(
@@ -220,11 +226,3 @@ def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:
         return max(steps.get(id_, 0) for id_ in plan.closure(inputs))
 
     return sorted(cells, key=lambda fingerprint: longest(cells[fingerprint].inputs), reverse=True)
-
-
-def _tracker(options: Options) -> TrackerHandle | None:
-    mode = tracking_mode()
-    if mode == "disabled":
-        return None
-    options.local_folder.mkdir(parents=True, exist_ok=True)
-    return TrackerHandle(options.local_folder.absolute(), mode, options.store_uri)

@@ -11,17 +11,17 @@ from rich.console import Console
 from goodshot.runner.cluster.connection import quiet_environment
 from goodshot.runner.console.progress import shown
 from goodshot.runner.executor.local import LocalExecutor
-from goodshot.runner.machine.tracking_mode import tracking_mode
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.plan.scheduling import Shares
 from goodshot.runner.results.trials import Ledger, Report, TrialRecord, objective_of, reported
 from goodshot.runner.run.options import Options, Run, Stopped
 from goodshot.runner.run.run_record import RunRecord, followed
-from goodshot.runner.run.tracking import Names, Tracker
+from goodshot.runner.run.tracked import tracker_of
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.base import Stage
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.tracker import HASTE_SECONDS
 
 
 def execute_locally(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
@@ -39,7 +39,7 @@ class _LocalRun:
         self.work, self.options = work, options
         results = work.results.at(options.out_uri)
         self.executor = LocalExecutor(work.plan, Store(options.store_uri), results, threads=_threads)
-        self.tracker = _tracker(options)
+        self.tracker = tracker_of(work, options)
 
     def run(self, console: Console, record: RunRecord) -> Run:
         progress = self.executor.progress
@@ -49,13 +49,13 @@ class _LocalRun:
                 for declared in self.work.declared:
                     self._run_study(declared.study)
         except BaseException as reason:
-            raise Stopped(self._counted_run(), reason) from reason
+            raise Stopped(self._counted_run(HASTE_SECONDS), reason) from reason
         return self._counted_run()
 
-    def _counted_run(self) -> Run:
+    def _counted_run(self, at_most: float = math.inf) -> Run:
         run = Run(cells=len(self.work.asked), reused=self.work.reused)
         if self.tracker is not None:
-            run = run.logged(self.tracker.finish())
+            run = run.logged(self.tracker.finish(at_most))
         return run.counted(self.executor.progress, self.options.fail_fast)
 
     @property
@@ -70,14 +70,17 @@ class _LocalRun:
         ledger = self.work.ledger(study)
         records = {point_key(record.values): record for record in ledger.read()} if len(trials) > 1 else {}
         for trial in trials:
+            if self.tracker is not None:
+                self.tracker.begin(study, self.work.plan, trial)
             outcomes = [self._run_cells(fingerprints) for fingerprints in trial.cells.values()]
             if self._has_ended:
                 return  # nothing is recorded for this point, so that the next run continues it
             if len(trials) > 1:
                 self._record(ledger, records.get(trial.key), trial, outcomes)
-            if self.tracker is not None and outcomes:
-                cells = [self.work.plan.cells[f] for f in list(trial.cells.values())[-1]]
-                self.tracker.log(study.name, trial.values, cells, outcomes[-1], self.options.store_uri)
+            if self.tracker is not None:
+                self.tracker.end(study, trial.values)
+        if self.tracker is not None and len(trials) > 1:
+            self.tracker.conclude(study)
 
     def _run_cells(self, fingerprints: Sequence[str]) -> list[Mapping[str, Any] | None]:
         runnable = [f for f in fingerprints if f not in self.work.skipped and not self._has_ended]
@@ -98,11 +101,3 @@ class _LocalRun:
 def _threads(stage: Stage) -> int:
     """The same number of threads as on Ray, because it decides the order of summation and so the last bits of a sum."""
     return Shares([{"CPU": 1}]).of(stage).threads
-
-
-def _tracker(options: Options) -> Tracker | None:
-    mode = tracking_mode()
-    if mode == "disabled":
-        return None
-    options.local_folder.mkdir(parents=True, exist_ok=True)
-    return Tracker(str(options.local_folder.absolute()), mode, Names.of_environment())

@@ -14,7 +14,7 @@ from goodshot.runner.store.files import absolute, below, public
 from goodshot.runner.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from goodshot.runner.run.tracking import Logged
+    from goodshot.runner.tracking.messages import Logged
 
 
 @dataclass(frozen=True)

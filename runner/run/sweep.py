@@ -21,11 +21,11 @@ from goodshot.runner.cluster.placing import NODE_LABEL, own_node
 from goodshot.runner.declaration.search import Range
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.trials import Report, State, TrialRecord, objective_of, reported
-from goodshot.runner.run.tracker_actor import TrackerHandle
-from goodshot.runner.run.tracking import summarise
 from goodshot.runner.run.work import Work
 from goodshot.runner.study.search import is_whole, space_of
 from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.content import summarise
+from goodshot.runner.tracking.tracker import Tracker
 
 GRID_CONCURRENT = 2
 """Trials of a grid that run at once; few suffice, because trials only wait and the broker runs all cells anyway."""
@@ -52,7 +52,7 @@ class Sweep:
     plan_trial: Callable[[Mapping[str, Any]], Trial]
     work: Work
     broker: BrokerHandle
-    tracker: TrackerHandle | None
+    tracker: Tracker | None
     concurrent: int = GRID_CONCURRENT
 
 
@@ -212,6 +212,8 @@ class _Recorder(_NotPickled, tune.Callback):
         if record.state == "stopped":  # by the scheduler in an earlier run, whose decision is final
             planned = replace(planned, cells={r.iterations: planned.cells[r.iterations] for r in record.reports})
         self.sweep.broker.begin(planned)
+        if self.sweep.tracker is not None:
+            self.sweep.tracker.begin(self.sweep.study, self.sweep.work.plan, planned)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -239,8 +241,9 @@ class _Recorder(_NotPickled, tune.Callback):
         self._log(self._records[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record that the trial failed."""
+        """Record that the trial failed, and log what it has."""
         self._write(trial, replace(self._records[trial.trial_id], state="failed"))
+        self._log(self._records[trial.trial_id])
 
     def _last_iterations(self, record: TrialRecord) -> int:
         return max(self.sweep.plan_trial(record.values).cells)
@@ -250,12 +253,9 @@ class _Recorder(_NotPickled, tune.Callback):
             self._records[trial.trial_id] = self.ledger.write(record)
 
     def _log(self, record: TrialRecord) -> None:
-        if self.sweep.tracker is None or not record.reports:
-            return
-        work = self.sweep.work
-        planned = [work.plan.cells[f] for f in record.reports[-1].fingerprints]
-        rows = self.sweep.broker.outcomes([stage.fingerprint for stage in planned])
-        self.sweep.tracker.log(self.sweep.study.name, record.point, planned, rows)
+        if self.sweep.tracker is not None:
+            best = record.best
+            self.sweep.tracker.end(self.sweep.study, record.values, best.iterations if best else None)
 
 
 class _StopAtFirstFailure(_NotPickled, tune.Stopper):

@@ -19,6 +19,7 @@ from goodshot.runner.results.compaction import forget
 from goodshot.runner.results.record import read_records
 from goodshot.runner.results.results import Results
 from tests.conftest import TINY
+from tests.wandb_files import wandb_runs
 
 pytestmark = pytest.mark.slow
 SHARES_RAY = True
@@ -116,13 +117,13 @@ def test_the_report_shows_every_arm(finished: Finished) -> None:
 
 
 def test_tracked_runs_hold_every_arm(finished: Finished) -> None:
-    runs = [path.read_bytes() for path in finished.out.glob("wandb/offline-run-*/*.wandb")]
+    runs = [run for run in wandb_runs(finished.out) if not run.is_of_study]
     assert len(runs) == 2
     for arm in ARMS:
         # The network of vqgan_clip is that of the last L, so it belongs to that point's run.
-        logged = sum(f"coin/{arm}/image_auroc".encode() in run for run in runs)
+        logged = sum(f"coin/{arm}/image_auroc" in run.summary for run in runs)
         assert logged == (1 if arm == "vqgan_clip" else 2)
-    assert all(b"coin/generated/planted" in run for run in runs)
+    assert all("coin/generated/planted" in run.summary for run in runs)
 
 
 def test_again_it_executes_only_what_was_lost(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:

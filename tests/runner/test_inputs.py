@@ -23,9 +23,9 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import Ledger, search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
-from goodshot.runner.run.tracking import summarise
 from goodshot.runner.study.settings import NOT_YAML, read_study, read_yaml
 from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.content import summarise
 from tests.conftest import TINY
 from tests.data import miniatures
 

@@ -17,6 +17,7 @@ from goodshot.runner.results.compaction import forget
 from goodshot.runner.results.results import Results
 from goodshot.runner.store.artifacts import Store
 from tests.conftest import TINY
+from tests.wandb_files import wandb_runs
 
 SHARES_RAY = True
 
@@ -105,13 +106,12 @@ def test_longer_image_sets_begin_with_the_shorter_ones_images(sweep: Finished) -
 
 
 def test_a_tracked_run_per_trial(sweep: Finished) -> None:
-    runs = list((sweep.out / "wandb").glob("offline-run-*/*.wandb"))
-    assert len(runs) == 8
+    runs = [run for run in wandb_runs(sweep.out) if not run.is_of_study]
+    assert len({run.id for run in runs}) == len(runs) == 8
     for run in runs:
-        written = run.read_bytes()
-        assert all(
-            name in written for name in (b"vq_weight", b"coin/support_0/similarity", b"coin/generated/image_auroc")
-        )
+        assert "vq_weight" in run.config
+        assert run.curve("coin/support_0/similarity")
+        assert run.summary["coin/generated/image_auroc"] > 0
     counts = [json.loads(path.read_text()) for path in sorted((sweep.out / "runs").glob("*.json"))]
     assert (counts[0]["tracked"], counts[0]["untracked"]) == (8, 0)
 

@@ -14,7 +14,6 @@ import pytest
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cluster import sockets
 from goodshot.runner.cluster.connection import cluster, require_token
-from goodshot.runner.run.tracking import Names, Tracker
 
 STUDIES = [sys.executable, "-m", "goodshot.runner.cli", "studies"]
 
@@ -66,38 +65,6 @@ def test_sockets_have_a_short_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert os.environ["RAY_TMPDIR"] == sockets.socket_folder()
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     assert sockets.socket_folder() == "/tmp"
-
-
-def test_wandbs_own_variables_name_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PROJECT", "ENTITY", "RUN_GROUP", "NAME", "TAGS"):
-        monkeypatch.delenv(f"WANDB_{name}", raising=False)
-    assert Names.of_environment() == Names("goodshot")
-    monkeypatch.setenv("WANDB_PROJECT", "line 4")
-    monkeypatch.setenv("WANDB_TAGS", "cam2, lot 7")
-    monkeypatch.setenv("WANDB_NAME", "night")
-    assert Names.of_environment() == Names("line 4", name="night", tags=("cam2", "lot 7"))
-
-
-def test_without_a_network_one_attempt_is_made_and_all_runs_are_offline(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
-    monkeypatch.setenv("WANDB_RUN_ID", "all-in-one")
-    for name, value in {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}.items():
-        monkeypatch.setenv(name, value)
-    before = dict(os.environ)
-    tracker = Tracker(str(tmp_path), "online", Names("line 4", name="night"))
-    for copies in (2, 3):
-        tracker.log("study", {"copies": copies}, [], [], str(tmp_path / "store"))
-    logged = tracker.finish()
-    assert (logged.written, logged.failed) == (2, 0), logged
-    assert logged.unreachable
-    runs = [path.read_bytes() for path in (tmp_path / "wandb").glob("offline-run-*/*.wandb")]
-    assert len(runs) == 2
-    assert all(b"line 4" in run and b"night copies=" in run for run in runs)
-    assert dict(os.environ) == before
 
 
 def test_a_local_cluster_has_a_token_that_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from goodshot.components.data.shards import SUFFIX, decode_originals, read_split
 from goodshot.runner.arms import Arm
 from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, block_name
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.pictures import photograph, webp
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.results.comparison import Row, variant_label
+from goodshot.runner.results.pictures import added_images, original_images
 from goodshot.runner.results.record import CellRecord
 
 SHOWN_ORIGINALS = 4
@@ -66,9 +66,7 @@ def made_in_cells(study: StudyContext) -> list[ImageSet]:
     """
     made = [c for c in study.cells_with_shown_images if c.has_maps and not c.image_set and study.row(c)["copies"]]
     cells = study.not_yet_shown(made, lambda cell: _identity(study, cell))
-    store = study.output.store
-    kept = [cell for cell in cells if store.has(f"maps/{cell.fingerprint}") and "added" in _pictures(study, cell)]
-    return study.read_each("gallery", kept, lambda cell: _read(study, cell, _pictures(study, cell)["added"]))
+    return [own for own in study.read_each("gallery", cells, lambda cell: _image_set(study, cell)) if own.images.size]
 
 
 def _identity(study: StudyContext, cell: CellRecord) -> str:
@@ -76,22 +74,12 @@ def _identity(study: StudyContext, cell: CellRecord) -> str:
     return f"added/{cell.shard}/{cell.support_ids}/{cell.seed}/{variant_label(row)}/{row['copies']}"
 
 
-def _pictures(study: StudyContext, cell: CellRecord) -> dict[str, np.ndarray]:
-    return study.output.store.get(f"maps/{cell.fingerprint}").arrays("maps.safetensors")
-
-
 def _image_set(study: StudyContext, cell: CellRecord) -> ImageSet:
-    images = study.output.store.get(str(cell.image_set)).arrays("images.safetensors")["images"]
-    return _read(study, cell, images[:SHOWN_IMAGES])
-
-
-def _read(study: StudyContext, cell: CellRecord, images: np.ndarray) -> ImageSet:
-    """Read the originals of a cell, beside the images that were added to them."""
-    row, shard, ids = study.row(cell), study.output.store.get(cell.shard), cell.support_ids[:SHOWN_ORIGINALS]
-    path = shard.path(f"train{SUFFIX}")
-    table = read_split(path, columns=["image"], image_ids=ids, filesystem=shard.filesystem)
-    originals = tuple(decode_originals(table))
-    return ImageSet(cell.category, support_label(row), variant_label(row), study.arm(cell), row, originals, images)
+    """Read the originals of a cell, beside the images that were added to them, of which there may be none."""
+    row, images = study.row(cell), added_images(study.output.store, cell)
+    shown = np.empty(0, np.uint8) if images is None else images[:SHOWN_IMAGES]
+    originals = [] if images is None else original_images(study.output.store, cell, SHOWN_ORIGINALS)
+    return ImageSet(cell.category, support_label(row), variant_label(row), study.arm(cell), row, originals, shown)
 
 
 def _photographs(own: ImageSet) -> Strip:

@@ -1,0 +1,202 @@
+"""The driver's side of W&B: start the process that writes the runs, and tell it which points begin and end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+import goodshot
+from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.sockets import socket_folder
+from goodshot.runner.plan.plan import Plan, Trial, point_key
+from goodshot.runner.results.comparison import variant_label
+from goodshot.runner.results.record import Recorder
+from goodshot.runner.results.results import Results
+from goodshot.runner.results.trials import Ledger, chosen, chosen_yaml
+from goodshot.runner.store.files import below, public
+from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.messages import (
+    Logged,
+    Message,
+    Mode,
+    PointBegun,
+    PointEnded,
+    Started,
+    StudyBegun,
+    StudyEnded,
+    TrackedCell,
+)
+
+PATIENCE_SECONDS = 90.0
+"""How long the end of a study waits for the process without any answer; W&B itself gives up on a run earlier."""
+HASTE_SECONDS = 8.0
+"""How long an interrupted study waits."""
+JOIN_SECONDS, POLL_SECONDS = 5.0, 0.02
+IN_WORDS = "the process that writes W&B runs"
+
+
+class Tracker:
+    """Writes a W&B run for each point, in a process that starts with the first point. No method but `finish` waits.
+
+    Args:
+        results: the tables below ``--out``, by a URI that holds in any process.
+        folder: the local folder for W&B's files, which lie in ``wandb/`` below it.
+        mode: ``online`` or ``offline``.
+    """
+
+    def __init__(self, results: Results, store_uri: str, folder: Path, mode: Mode) -> None:
+        report = public(below(results.files.shown, "report.html"))
+        self._started = Started(results, store_uri, str(folder), mode, report)
+        self._results, self._folder = results, folder
+        self._process: _Process | None = None
+        self._studies: set[str] = set()
+
+    def begin(self, study: Study, plan: Plan, trial: Trial) -> None:
+        """Tell that the cells of a point, which are in the plan, are running or finished."""
+        if study.name not in self._studies:
+            self._studies.add(study.name)
+            self._send(StudyBegun(study.name, _declared(study), _metrics(study, self._results)))
+        recorder = Recorder(plan)
+        cells = {
+            iterations: tuple(_tracked(plan.cells[f], recorder) for f in fingerprints)
+            for iterations, fingerprints in trial.cells.items()
+        }
+        self._send(PointBegun(study.name, trial.key, trial.label, dict(trial.values), cells))
+
+    def end(self, study: Study, values: Mapping[str, Any], iterations: int | None = None) -> None:
+        """Tell that no more cells of a point run.
+
+        iterations: the L that the point is judged at; None for its last.
+        """
+        self._send(PointEnded(study.name, point_key(values), iterations))
+
+    def conclude(self, study: Study) -> None:
+        """Tell what became of all points of a study, and which is the best one."""
+        if study.name not in self._studies:
+            return
+        records = Ledger(self._results, study).read()
+        best = chosen(records)
+        trials = [(point_key(r.values), r.point, r.state, r.best.value if r.best else None) for r in records]
+        own = None if best is None else (point_key(best.values), best.point, chosen_yaml(study, best))
+        self._send(StudyEnded(study.name, study.objective, trials, own))
+
+    def finish(self, at_most: float = math.inf) -> Logged:
+        """Wait until everything is written, as long as something is, and ``at_most`` so many seconds.
+
+        Returns what became of the runs.
+        """
+        return self._process.finish(PATIENCE_SECONDS, at_most) if self._process is not None else Logged()
+
+    def _send(self, message: Message) -> None:
+        if self._process is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._process = _Process(self._started)
+        self._process.send(message)
+
+
+def _declared(study: Study) -> dict[str, Any]:
+    declared: dict[str, Any] = json.loads(public(json.dumps(study.model_dump(mode="json"))))
+    return declared
+
+
+def _metrics(study: Study, results: Results) -> tuple[str, ...]:
+    """The metrics that its rows may have as columns, and the chosen iteration."""
+    own = (metric for kind in study.own_kinds for metric in kind.metrics)
+    metrics = dict.fromkeys((*results.tables.outcome[2:], *own, "chosen_iteration"))
+    return tuple(name for name in metrics if name in results.tables.row.names)
+
+
+def _tracked(stage: CellStage, recorder: Recorder) -> TrackedCell:
+    cell, arm = stage.cell, stage.cell.arm
+    support = f"seed_{cell.seed}" if cell.support_seed is None else f"support_{cell.support_seed}"
+    variant = variant_label({**dict.fromkeys(arm.column_defaults), **stage.columns})
+    has_trace = arm.has_trace and cell.generation is not None
+    prompt_kind = cell.generation.prompt_kind if has_trace and cell.generation else None
+    return TrackedCell(recorder.record(stage), support, variant, cell.copies, prompt_kind)
+
+
+class _Process:
+    """The process and the pipes to it."""
+
+    def __init__(self, started: Started) -> None:
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="goodshot-", dir=socket_folder(), ignore_cleanup_errors=True
+        )
+        command = [sys.executable, "-P", "-m", "goodshot.runner.tracking.process"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        environment = _environment(started.folder, self._temporary.name)
+        # In a session of its own, Ctrl-C reaches the driver alone, which then ends it in order.
+        self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+        self._to, self._from = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        self._messages: queue.Queue[Any] = queue.Queue()
+        self._logged, self._answered = Logged(), time.monotonic()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write, self._read)]
+        for thread in self._threads:
+            thread.start()
+        self.send(started)
+
+    def send(self, message: object) -> None:
+        self._messages.put(message)
+
+    def finish(self, patience: float, at_most: float) -> Logged:
+        """Wait for its end, and end it if it does not answer."""
+        self._messages.put(None)
+        problem = self._wait(patience, at_most)
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS)
+        self._temporary.cleanup()
+        if problem:
+            return replace(self._logged, failed=self._logged.failed + 1, error=self._logged.error or problem)
+        return self._logged
+
+    def _wait(self, patience: float, at_most: float) -> str:
+        """Wait for the end of the process; returns what went wrong."""
+        began = time.monotonic()
+        while self._process.poll() is None:
+            now = time.monotonic()
+            if now - max(began, self._answered) > patience or now - began > at_most:
+                self._process.kill()
+                self._process.wait()
+                return f"{IN_WORDS} did not end within {now - began:.0f} s"
+            time.sleep(POLL_SECONDS)
+        return f"{IN_WORDS} ended with code {self._process.returncode}" if self._process.returncode else ""
+
+    def _write(self) -> None:
+        with suppress(OSError), self._to as pipe:
+            while (message := self._messages.get()) is not None:
+                pickle.dump(message, pipe)
+                pipe.flush()
+
+    def _read(self) -> None:
+        with suppress(EOFError, pickle.UnpicklingError, OSError), self._from as pipe:
+            while True:
+                self._logged = pickle.load(pipe)  # noqa: S301  Only that process writes to it.
+                self._answered = time.monotonic()
+
+
+def _environment(folder: str, temporary: str) -> dict[str, str]:
+    """The driver's environment, the key of W&B included, with what W&B needs to know."""
+    environment = dict(os.environ)
+    # All points would be one run; and a notebook's own W&B is none of this.
+    for name in ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE"):
+        environment.pop(name, None)
+    package = str(Path(goodshot.__path__[0]).parent)
+    path = [package, *filter(None, [environment.get("PYTHONPATH")])]
+    quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false", "OMP_NUM_THREADS": "1"}
+    # W&B would keep copies of artifacts below the home folder until they are sent.
+    own = {"WANDB_DIR": folder, "WANDB_DATA_DIR": str(Path(folder) / "wandb"), "PYTHONPATH": os.pathsep.join(path)}
+    # One of its temporary files is a socket, whose path must be short.
+    return {**quiet, **environment, **own, "TMPDIR": temporary}
