@@ -32,7 +32,12 @@ Out = Annotated[str, typer.Option(help="Folder or URI for results; run again to 
 StoreURI = Annotated[
     str | None, typer.Option(help="Folder or URI for artifacts that studies share (default: OUT/store).", metavar="URI")
 ]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine only).")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster, HOST:6379 (default: RAY_ADDRESS, or else this machine only, as with 'local')."
+    ),
+]
 CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")

@@ -38,6 +38,7 @@ def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> N
     from goodshot.runner.named import load_studies
     from goodshot.runner.run.options import Options
 
+    _require_places(out, store, None)
     experiment, declared = load_studies("demo")
     _run(declared, Options(out, store, None, cpus), experiment)
 
@@ -73,6 +74,7 @@ def sweep(
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
+    _require_places(out, store, "local" if local else address)
     experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
@@ -296,6 +298,15 @@ def _forget(results: Results) -> set[str]:
 def _settings(settings: Sequence[str] | None, oracle: bool, no_words: bool) -> list[str]:
     """Return the settings of ``--set`` and of the options that stand for one."""
     return [*(settings or []), *(["oracle=true"] if oracle else []), *([NO_WORDS] if no_words else [])]
+
+
+def _require_places(out: str, store: str | None, address: str | None) -> None:
+    """Refuse at once an address that cannot be joined, and results in a folder that a Ray job loses."""
+    from goodshot.runner.cluster.address import joined_address, require_lasting_place
+
+    joined_address(address)
+    require_lasting_place("--out", out)
+    require_lasting_place("--store", store)
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:
