@@ -17,7 +17,7 @@ JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 def main() -> int:
     """Run the command line; 2 if this Python is not one in which goodshot's packages are installed."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - a job's Python was checked by no installer
         return _refuse("is too old; goodshot needs Python 3.11 or newer")
     if __package__ == "runner":
         use_checkout(Path(__file__).resolve().parents[1] / "src")

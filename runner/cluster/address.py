@@ -1,4 +1,4 @@
-"""Which cluster a run joins, and whether it can be joined: found out in seconds, before Ray's own client tries for minutes.
+"""Which cluster a run joins, and whether it can be joined: known in seconds, before Ray's client tries for minutes.
 
 Ray's client prints warnings of its core for 25 s when a token is wrong, and tries a closed port for 190 s. Here a TCP
 connection and one request with a deadline tell the cases apart.
