@@ -10,6 +10,7 @@ import typer
 from goodshot.components.errors import BadInput
 from goodshot.runner.cli.options import (
     NO_WORDS,
+    InsecureLocal,
     Named,
     NoWords,
     Oracle,
@@ -59,9 +60,7 @@ def submit(
         str | None, typer.Option("--id", help="The job's id (default: the study's name and a hash).", metavar="ID")
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job's output.")] = False,
-    insecure_local: Annotated[
-        bool, typer.Option("--insecure-local", help="Accept a cluster of your own machine that wants no token.")
-    ] = False,
+    insecure_local: InsecureLocal = False,
 ) -> None:
     """Run a study on a cluster: send this code there as a Ray job, and follow it. Ctrl-C leaves it running.
 
@@ -76,7 +75,8 @@ def submit(
     arguments = [
         *(f"--set={setting}" for setting in settings or []),
         *(f"--root={each}" for each in root or []),
-        *(name for name, is_given in _flags(oracle, no_words, retry, fail_fast, quick) if is_given),
+        *_given(oracle=oracle, no_words=no_words, retry=retry, fail_fast=fail_fast),
+        *_given(quick=quick, insecure_local=insecure_local),
     ]
     submission = Submission(study, declared, out, store, arguments, id_).checked()
     if dry_run:
@@ -91,9 +91,9 @@ def submit(
     _submit(client, submission, no_wait)
 
 
-def _flags(oracle: bool, no_words: bool, retry: bool, fail_fast: bool, quick: bool) -> list[tuple[str, bool]]:
-    names = ("--oracle", "--no-words", "--retry", "--fail-fast", "--quick")
-    return list(zip(names, (oracle, no_words, retry, fail_fast, quick), strict=True))
+def _given(**flags: bool) -> list[str]:
+    """The options that are set, as they are written."""
+    return [f"--{name.replace('_', '-')}" for name, is_set in flags.items() if is_set]
 
 
 def _submit(client: Client, submission: Submission, no_wait: bool) -> None:

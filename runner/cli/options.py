@@ -38,6 +38,9 @@ Address = Annotated[
         help="A running Ray cluster, HOST:6379 (default: RAY_ADDRESS, or else this machine only, as with 'local')."
     ),
 ]
+InsecureLocal = Annotated[
+    bool, typer.Option("--insecure-local", help="Use a cluster without a token, if only 127.0.0.1 reaches it.")
+]
 CPUs = Annotated[int | None, typer.Option(help="CPUs to use on this machine (default: all).", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field of the study; repeatable.", metavar="KEY=VALUE")

@@ -12,6 +12,7 @@ from goodshot.runner.cli.options import (
     NO_WORDS,
     Address,
     CPUs,
+    InsecureLocal,
     Named,
     NoWords,
     Oracle,
@@ -38,9 +39,9 @@ def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> N
     from goodshot.runner.named import load_studies
     from goodshot.runner.run.options import Options
 
-    _require_places(out, store, None)
+    address = _joined(out, store, None)
     experiment, declared = load_studies("demo")
-    _run(declared, Options(out, store, None, cpus), experiment)
+    _run(declared, Options(out, store, address, cpus), experiment)
 
 
 def sweep(
@@ -52,6 +53,7 @@ def sweep(
     no_words: NoWords = False,
     store: StoreURI = None,
     address: Address = None,
+    insecure_local: InsecureLocal = False,
     cpus: CPUs = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try cells again that have failed three times.")] = False,
     fail_fast: Annotated[
@@ -74,14 +76,14 @@ def sweep(
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
-    _require_places(out, store, "local" if local else address)
+    address = _joined(out, store, "local" if local else address)
     experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
     require_all(declared)
     from goodshot.runner.run.options import Options
 
-    _run(declared, Options(out, store, address, cpus, retry, fail_fast, local), experiment)
+    _run(declared, Options(out, store, address, cpus, retry, fail_fast, local, insecure_local), experiment)
 
 
 def plan(
@@ -300,13 +302,13 @@ def _settings(settings: Sequence[str] | None, oracle: bool, no_words: bool) -> l
     return [*(settings or []), *(["oracle=true"] if oracle else []), *([NO_WORDS] if no_words else [])]
 
 
-def _require_places(out: str, store: str | None, address: str | None) -> None:
-    """Refuse at once an address that cannot be joined, and results in a folder that a Ray job loses."""
+def _joined(out: str, store: str | None, address: str | None) -> str | None:
+    """The address of the cluster that a run joins; refuses at once what it cannot join, and folders of a Ray job."""
     from goodshot.runner.cluster.address import joined_address, require_lasting_place
 
-    joined_address(address)
     require_lasting_place("--out", out)
     require_lasting_place("--store", store)
+    return joined_address(address)
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:

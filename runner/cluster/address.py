@@ -24,9 +24,9 @@ def in_ray_job() -> bool:
 
 
 def joined_address(address: str | None) -> str | None:
-    """The address of the cluster to join; None for one of this run's own.
+    """The address of the cluster that ``--address`` means; None for one of this run's own.
 
-    Without ``--address`` it is ``RAY_ADDRESS``, which Ray sets in its jobs: a job joins the cluster that it runs on.
+    Without the option it is ``RAY_ADDRESS``, which Ray sets in its jobs: a job joins the cluster that it runs on.
 
     Raises:
         BadInput: it is an address of another kind: Ray Client's, or the dashboard's.
@@ -34,7 +34,7 @@ def joined_address(address: str | None) -> str | None:
     given = os.environ.get("RAY_ADDRESS", "") if address is None else address
     if given in HERE:
         return None
-    where = shown(address, given)
+    where = shown(given)
     scheme, _, rest = given.partition("://")
     if rest and scheme == "ray":
         raise BadInput(
@@ -66,22 +66,22 @@ def is_relative(place: str) -> bool:
     return "://" not in place and not place.startswith("/")
 
 
-def shown(address: str | None, given: str) -> str:
+def shown(address: str) -> str:
     """The address as the user gave it, for messages."""
-    return f"RAY_ADDRESS={given}" if address is None else f"--address {given}"
+    return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
-def require_answer(address: str, where: str) -> None:
+def require_answer(address: str) -> None:
     """Raise unless a Ray head of this process's version answers at ``address``, and accepts its token.
 
     Args:
         address: ``HOST:PORT`` of the head, or ``auto`` for the cluster that was last started on this machine.
-        where: the address as the user gave it.
 
     Raises:
         GoodshotError: nothing listens there, something else does, the token is missing or wrong, or Ray's versions
             differ; each with its own remedy.
     """
+    where = shown(address)
     host, port = _endpoint(address, where)
     _connect(host, port, where)
     _ask(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", where)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import forbid_downloads
-from goodshot.runner.cluster.address import joined_address, require_answer, shown, token_remedy
+from goodshot.runner.cluster.address import in_ray_job, joined_address, require_answer, shown, token_remedy
 from goodshot.runner.cluster.sockets import shorten_ray_sockets
 from goodshot.runner.stages.costs import Memory
 
@@ -27,15 +27,15 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     If the process is already connected, for example in a notebook, that connection is used and stays open.
 
     Args:
-        address: the address of a running cluster; None joins the one of ``RAY_ADDRESS``, which Ray sets in its jobs. If
-            there is none, or it is ``local``, a cluster is started on this machine and stopped afterwards.
+        address: the address of a running cluster; None starts a cluster on this machine and stops it afterwards, but in
+            a Ray job, where Ray starts no other, joins the job's own.
         cpus: logical CPUs of the local cluster (default: :func:`usable_cpus`).
 
     Raises:
         GoodshotError: no cluster answers at ``address``, or not to this process.
     """
     quiet_environment()
-    joined = joined_address(address)
+    joined = joined_address(address) if address is not None or in_ray_job() else None
     if joined is None:
         require_token()
         shorten_ray_sockets()
@@ -55,18 +55,19 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
             configure_logging=True,
         )
     else:
-        _join(joined, shown(address, joined))
+        _join(joined)
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
 
 
-def _join(address: str, where: str) -> None:
+def _join(address: str) -> None:
     import ray
     from ray.exceptions import AuthenticationError
 
-    require_answer(address, where)
+    require_answer(address)
+    where = shown(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, AuthenticationError) as error:

@@ -95,6 +95,8 @@ class Options:
     """Whether the first failed cell ends the run."""
     local: bool = False
     """Whether everything runs in this process, without Ray."""
+    insecure_local: bool = False
+    """Whether a running cluster without a token is used, if it listens on this machine's loopback only."""
 
     @property
     def out_uri(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
@@ -21,6 +22,10 @@ from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.store.files import public
 from goodshot.runner.submission.dashboard import VARIABLES, Dashboard
 from goodshot.runner.submission.submission import Submission
+
+for _name in ("job.sdk", "dashboard_sdk"):
+    # They set their own level when they are imported, and tell of each upload and connection.
+    logging.getLogger(f"ray.dashboard.modules.{_name}").setLevel(logging.ERROR)
 
 CONNECT_SECONDS = 3.05
 ANSWER_SECONDS = {"GET": 8.0, "POST": 60.0, "PUT": 600.0}

@@ -158,7 +158,7 @@ def test_ray_address_is_the_default_of_address(monkeypatch: pytest.MonkeyPatch) 
     assert joined_address("10.0.0.2:6379") == "10.0.0.2:6379"
     assert joined_address("local") is None
     monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
-    with pytest.raises(BadInput, match="RAY_ADDRESS=http://10.0.0.1:8265: is the address of a dashboard"):
+    with pytest.raises(BadInput, match=r"RAY_ADDRESS=http://10.0.0.1:8265: is the address of a dashboard"):
         joined_address(None)
     monkeypatch.delenv("RAY_ADDRESS")
     assert joined_address(None) is None
