@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.cli import data, images, studies
+from goodshot.runner.cli import cluster, data, images, studies
 from goodshot.runner.cli.options import app
 from goodshot.runner.machine.surroundings import prepare
 
@@ -23,6 +23,10 @@ COMMANDS = (
     studies.studies,
     images.generate,
     images.prompts,
+    cluster.submit,
+    cluster.attach,
+    cluster.jobs,
+    cluster.stop,
     data.doctor,
     data.fetch,
     data.check,

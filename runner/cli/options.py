@@ -32,7 +32,12 @@ Out = Annotated[str, typer.Option(help="Folder or URI for results; run again to 
 StoreURI = Annotated[
     str | None, typer.Option(help="Folder or URI for artifacts that studies share (default: OUT/store).", metavar="URI")
 ]
-Address = Annotated[str | None, typer.Option(help="A running Ray cluster (default: this machine only).")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster, HOST:6379 (default: RAY_ADDRESS, or else this machine only, as with 'local')."
+    ),
+]
 InsecureLocal = Annotated[
     bool, typer.Option("--insecure-local", help="Use a cluster without a token, if only 127.0.0.1 reaches it.")
 ]

@@ -39,8 +39,9 @@ def demo(out: Out = "runs/demo", store: StoreURI = None, cpus: CPUs = None) -> N
     from goodshot.runner.named import load_studies
     from goodshot.runner.run.options import Options
 
+    address = _joined(out, store, None)
     experiment, declared = load_studies("demo")
-    _run(declared, Options(out, store, None, cpus), experiment)
+    _run(declared, Options(out, store, address, cpus), experiment)
 
 
 def sweep(
@@ -75,6 +76,7 @@ def sweep(
 
     if local and (address or cpus):
         raise BadInput("--local: runs in this process alone; leave out --address and --cpus")
+    address = _joined(out, store, "local" if local else address)
     experiment, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     # Checked before imports that take half a second, so that a missing weight is reported at once.
     forbid_downloads()
@@ -298,6 +300,15 @@ def _forget(results: Results) -> set[str]:
 def _settings(settings: Sequence[str] | None, oracle: bool, no_words: bool) -> list[str]:
     """Return the settings of ``--set`` and of the options that stand for one."""
     return [*(settings or []), *(["oracle=true"] if oracle else []), *([NO_WORDS] if no_words else [])]
+
+
+def _joined(out: str, store: str | None, address: str | None) -> str | None:
+    """The address of the cluster that a run joins; refuses at once what it cannot join, and folders of a Ray job."""
+    from goodshot.runner.cluster.address import joined_address, require_lasting_place
+
+    require_lasting_place("--out", out)
+    require_lasting_place("--store", store)
+    return joined_address(address)
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:

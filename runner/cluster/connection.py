@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import forbid_downloads
+from goodshot.runner.cluster.address import in_ray_job, joined_address, require_answer, shown, token_remedy
 from goodshot.runner.cluster.sockets import shorten_ray_sockets
 from goodshot.runner.stages.costs import Memory
 
@@ -26,23 +27,24 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     If the process is already connected, for example in a notebook, that connection is used and stays open.
 
     Args:
-        address: the address of a running cluster; None starts a cluster on this machine and stops it afterwards.
+        address: the address of a running cluster; None starts a cluster on this machine and stops it afterwards, but in
+            a Ray job, where Ray starts no other, joins the job's own.
         cpus: logical CPUs of the local cluster (default: :func:`usable_cpus`).
 
     Raises:
-        GoodshotError: no cluster answers at ``address``.
+        GoodshotError: no cluster answers at ``address``, or not to this process.
     """
     quiet_environment()
-    if address is None:
+    joined = joined_address(address) if address is not None or in_ray_job() else None
+    if joined is None:
         require_token()
         shorten_ray_sockets()
     import ray
-    from ray.exceptions import AuthenticationError
 
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
-    if address is None:
+    if joined is None:
         ray.init(
             "local",
             num_cpus=cpus or usable_cpus(),
@@ -53,26 +55,30 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
             configure_logging=True,
         )
     else:
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, AuthenticationError) as error:
-            problem = str(error).splitlines()[0]
-            line = f"--address {address}: no Ray cluster answers there ({problem}){_token_hint()}"
-            raise GoodshotError(line) from None
+        _join(joined)
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
 
 
-def _token_hint() -> str:
-    """The end of an error about an address, because a cluster does not answer who lacks its token."""
-    if os.environ.get("RAY_AUTH_MODE") == "token":
-        return "; check that RAY_AUTH_TOKEN, or the file ~/.ray/auth_token, holds its token"
-    return (
-        "; if it wants a token, as clusters of 'ray start' do, set RAY_AUTH_MODE=token, "
-        "and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-    )
+def _join(address: str) -> None:
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    require_answer(address)
+    where = shown(address)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, AuthenticationError) as error:
+        problem = str(error).splitlines()[0]
+        remedy = f"if it wants a token, as clusters of 'ray start' do, {token_remedy()}"
+        raise GoodshotError(f"{where}: no Ray cluster answers there ({problem}); {remedy}") from None
+    except RuntimeError as error:
+        if not str(error).startswith("Version mismatch"):
+            raise
+        remedy = "use the same Python and Ray on both"
+        raise GoodshotError(f"{where}: {' '.join(str(error).split())} {remedy}") from None
 
 
 def usable_cpus() -> int:

@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from goodshot.components.errors import GoodshotError
+from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.cluster import sockets
+from goodshot.runner.cluster.address import joined_address
 from goodshot.runner.cluster.connection import cluster, require_token
+from tests.loopback import closed_port, serving
 
 STUDIES = [sys.executable, "-m", "goodshot.runner.cli", "studies"]
 
@@ -82,17 +85,47 @@ def test_a_local_cluster_has_a_token_that_is_in_no_file(monkeypatch: pytest.Monk
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
-@pytest.mark.parametrize(("mode", "remedy"), [("", "set RAY_AUTH_MODE=token"), ("token", "check that RAY_AUTH_TOKEN")])
-def test_a_cluster_that_does_not_answer_may_want_a_token(
-    monkeypatch: pytest.MonkeyPatch, mode: str, remedy: str
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://head:10001", "--address ray://head:10001: .*goodshot submit STUDY --address http://head:8265"),
+        ("http://head:8265", "--address http://head:8265: is the address of a dashboard, .*goodshot submit"),
+        ("nonsense", "--address nonsense: is no address; write it as HOST:6379"),
+        ("127.0.0.1:{closed}", "no Ray cluster answers there .connection refused.; start the cluster's head"),
+        ("nowhere.invalid:6379", "no machine has the name nowhere.invalid"),
+    ],
+)
+def test_an_address_that_cannot_be_joined_is_told_at_once(
+    address: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
-    def refuse(*_: object, **__: object) -> None:
-        raise ConnectionError("ray did not answer")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    began = time.monotonic()
+    with pytest.raises(GoodshotError, match=said), cluster(address.format(closed=closed_port())):
+        pass
+    assert time.monotonic() - began < 10
+
+
+def test_what_listens_but_is_no_cluster_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setenv("RAY_AUTH_MODE", mode)
-    with pytest.raises(GoodshotError, match=remedy), cluster("127.0.0.1:6379"):
-        pass
+    began = time.monotonic()
+    with serving(b"a page") as served:
+        address = served.url.split("/")[2]
+        with pytest.raises(GoodshotError, match="what listens there is no head of a cluster"), cluster(address):
+            pass
+    assert time.monotonic() - began < 10
+
+
+def test_ray_address_is_the_default_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert joined_address(None) == "10.0.0.1:6379"
+    assert joined_address("10.0.0.2:6379") == "10.0.0.2:6379"
+    assert joined_address("local") is None
+    monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")
+    with pytest.raises(BadInput, match=r"RAY_ADDRESS=http://10.0.0.1:8265: is the address of a dashboard"):
+        joined_address(None)
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert joined_address(None) is None

@@ -1,0 +1,234 @@
+"""Commands that run a study on a cluster from a machine outside of it, through Ray Jobs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goodshot.components.errors import BadInput
+from goodshot.runner.cli.options import (
+    NO_WORDS,
+    InsecureLocal,
+    Named,
+    NoWords,
+    Oracle,
+    Quick,
+    Roots,
+    Settings,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from ray.dashboard.modules.job.pydantic_models import JobDetails
+
+    from goodshot.runner.submission.jobs import Client
+    from goodshot.runner.submission.submission import Submission
+
+DETACHED = 130
+LOST = 3
+"""Exit codes of this machine's side: Ctrl-C, which leaves the job alone, and a cluster that no longer answers."""
+
+DashboardURL = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="The dashboard of the cluster, http://HOST:8265 (default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS).",
+        metavar="URL",
+    ),
+]
+JobID = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as 'submit' and 'jobs' print it.")]
+
+
+def submit(
+    study: Named,
+    out: Annotated[str, typer.Option(help="Results: a URI, or an absolute path that all nodes share.", metavar="URI")],
+    address: DashboardURL = None,
+    settings: Settings = None,
+    root: Roots = None,
+    oracle: Oracle = False,
+    no_words: NoWords = False,
+    store: Annotated[
+        str | None, typer.Option(help="Artifacts that studies share (default: OUT/store).", metavar="URI")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try cells again that have failed three times.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed cell.")] = False,
+    quick: Quick = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent; send nothing.")] = False,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="The job's id (default: the study's name and a hash).", metavar="ID")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job's output.")] = False,
+    insecure_local: InsecureLocal = False,
+) -> None:
+    """Run a study on a cluster: send this code there as a Ray job, and follow it. Ctrl-C leaves it running.
+
+    The exit code is the job's own; 143 if it was stopped, 130 after Ctrl-C, 3 if the cluster no longer answers. If the
+    same study with the same --out runs already, that job is followed; one that ended is continued from its store.
+    """
+    from goodshot.runner.named import load_studies
+    from goodshot.runner.submission.submission import Submission
+
+    given = [*(settings or []), *(["oracle=true"] if oracle else []), *([NO_WORDS] if no_words else [])]
+    _, declared = load_studies(study, given, quick, root or [])
+    arguments = [
+        *(f"--set={setting}" for setting in settings or []),
+        *(f"--root={each}" for each in root or []),
+        *_given(oracle=oracle, no_words=no_words, retry=retry, fail_fast=fail_fast),
+        *_given(quick=quick, insecure_local=insecure_local),
+    ]
+    submission = Submission(study, declared, out, store, arguments, id_).checked()
+    if dry_run:
+        _print_dry_run(submission)
+        return
+    client = _client(address)
+    if client.dashboard.is_open and not insecure_local:
+        raise BadInput(
+            f"{client.dashboard.where}: this cluster wants no token, so whoever reaches it runs code on it; start it "
+            "with RAY_AUTH_MODE=token, or, if it is one of this machine only, add --insecure-local"
+        )
+    _submit(client, submission, no_wait)
+
+
+def _given(**flags: bool) -> list[str]:
+    """The options that are set, as they are written."""
+    return [f"--{name.replace('_', '-')}" for name, is_set in flags.items() if is_set]
+
+
+def _submit(client: Client, submission: Submission, no_wait: bool) -> None:
+    from goodshot.components.download import readable
+    from goodshot.runner.submission.jobs import submit as submit_job
+
+    submitted = submit_job(client, submission)
+    if submitted.is_new:
+        _tell(f"job {submitted.id}: submitted, package of {readable(submission.package.size)}")
+    else:
+        _tell(f"job {submitted.id}: runs this study already; nothing was submitted")
+    if no_wait:
+        _tell(f"to follow it: {_attach_command(client, submitted.id)}")
+        return
+    _follow(client, submitted.id)
+
+
+def attach(job: JobID, address: DashboardURL = None) -> None:
+    """Follow a job's output from its start until it ends; the exit code is the job's own. Ctrl-C leaves it running."""
+    from goodshot.runner.submission.jobs import find
+
+    client = _client(address)
+    find(client, job)
+    _follow(client, job)
+
+
+def jobs(address: DashboardURL = None) -> None:
+    """List the jobs of a cluster, the latest first."""
+    from rich.table import Table
+
+    from goodshot.runner.submission.jobs import submitted_jobs
+    from goodshot.runner.submission.submission import KEY
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "state", "exit code", "started", "took", "study", "out"):
+        table.add_column(column, no_wrap=column not in ("study", "out"), overflow="fold")
+    for job in submitted_jobs(_client(address)):
+        metadata = job.metadata or {}
+        code = "" if job.driver_exit_code is None else str(job.driver_exit_code)
+        shown = (str(job.submission_id), job.status.value.lower(), code, *_times(job))
+        table.add_row(*shown, metadata.get(KEY, ""), metadata.get("goodshot_out", ""))
+    stdout().print(table)
+
+
+def stop(job: JobID, address: DashboardURL = None) -> None:
+    """Stop a job; finished cells are kept, and submitting the study again continues it."""
+    from goodshot.runner.submission.jobs import stop as stop_job
+
+    ended = stop_job(_client(address), job)
+    typer.echo(f"job {job}: {ended.status.value.lower()}")
+
+
+def _client(address: str | None) -> Client:
+    from goodshot.runner.cluster.connection import quiet_environment
+    from goodshot.runner.submission.dashboard import reach
+
+    # Before Ray is imported, which takes a second.
+    dashboard = reach(address)
+    quiet_environment()
+    from goodshot.runner.submission.jobs import Client
+
+    return Client(dashboard)
+
+
+def _follow(client: Client, job_id: str) -> None:
+    """Print a job's output until it ends, then exit with its code."""
+    from goodshot.runner.submission.following import ClusterLost, follow
+    from goodshot.runner.submission.jobs import exit_code
+
+    command = _attach_command(client, job_id)
+    try:
+        job = follow(client, job_id, _write, _tell)
+    except KeyboardInterrupt:
+        _tell(f"\ndetached; job {job_id} goes on; to follow it again: {command}")
+        raise typer.Exit(DETACHED) from None
+    except ClusterLost as lost:
+        _tell(
+            f"goodshot: {lost} If the job still runs, {command} follows it; "
+            "if the cluster is gone, submit the study again to another one: it continues from its store"
+        )
+        raise typer.Exit(LOST) from None
+    code = exit_code(job)
+    _tell(f"job {job_id}: {_ending(job, code)}")
+    raise typer.Exit(code)
+
+
+def _ending(job: JobDetails, code: int) -> str:
+    """How a job ended, in words."""
+    if job.driver_exit_code == 127:
+        return "failed: PATH of the cluster's head has no 'python'; put that of goodshot first before 'ray start'"
+    if job.driver_exit_code is None and code == 1:
+        lines = [line.strip() for line in (job.message or "").splitlines() if line.strip()]
+        return f"failed before its command ended ({lines[0][:300] if lines else 'no reason given'})"
+    return f"{job.status.value.lower()}, exit code {code}"
+
+
+def _times(job: JobDetails) -> tuple[str, str]:
+    """When a job started, in local time, and how long it took or takes."""
+    import time
+    from datetime import datetime
+
+    from goodshot.runner.console.progress import duration
+
+    if not job.start_time:
+        return "", ""
+    began, ended = job.start_time / 1000, (job.end_time or time.time() * 1000) / 1000
+    return f"{datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M:%S}", duration(ended - began)
+
+
+def _print_dry_run(submission: Submission) -> None:
+    import json
+
+    from goodshot.components.download import readable
+
+    package = submission.package
+    for name, content in package.files.items():
+        typer.echo(f"{len(content):>10}  {name}")
+    typer.echo(f"{package.size:>10}  in {len(package.files)} files: {readable(package.size)}")
+    typer.echo(f"id: {submission.first_id}")
+    typer.echo(f"entry point: {submission.entry_point}")
+    typer.echo(f"runtime_env: {json.dumps(submission.runtime_env)}")
+    typer.echo(f"metadata: {json.dumps(dict(submission.metadata))}")
+    typer.echo("nothing was sent (--dry-run)")
+
+
+def _attach_command(client: Client, job_id: str) -> str:
+    from goodshot.runner.store.files import public
+
+    return f"goodshot attach {job_id} --address {public(client.dashboard.url)}"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)

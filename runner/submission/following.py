@@ -1,0 +1,96 @@
+"""Follow the output of a job until it ends, over a connection that may break.
+
+Ray's stream of a job's output begins at its start at each connection, so what was printed already is left out. A stream
+can stay silent because the job is, or because the connection is dead: after some seconds the job itself is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import aiohttp
+from ray.dashboard.modules.job.pydantic_models import JobDetails
+
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.submission.jobs import Client, Unanswered, find
+
+SILENCE_SECONDS = 5.0
+"""Silence of the stream after which the job is asked for its state."""
+PATIENCE_SECONDS = 8.0
+"""How long a dashboard may not answer before it is given up on."""
+AGAIN_SECONDS = 1.0
+
+
+class ClusterLost(GoodshotError):
+    """The dashboard no longer answers; the job may still run, or be dead with its cluster."""
+
+
+def follow(client: Client, job_id: str, write: Callable[[str], None], tell: Callable[[str], None]) -> JobDetails:
+    """Write a job's output from its start until it ends, and return how it ended.
+
+    Args:
+        write: gets pieces of the output.
+        tell: gets lines about the job, such as that it waits to be started.
+
+    Raises:
+        BadInput: there is no such job.
+        ClusterLost: the dashboard has not answered for :data:`PATIENCE_SECONDS`.
+    """
+    return asyncio.run(_Follower(client, job_id, write, tell).run())
+
+
+class _Follower:
+    def __init__(self, client: Client, job_id: str, write: Callable[[str], None], tell: Callable[[str], None]) -> None:
+        self.client, self.job_id, self.write, self.tell = client, job_id, write, tell
+        self.written = 0
+        self.state = ""
+
+    async def run(self) -> JobDetails:
+        while True:
+            await self._stream()
+            job = await self._asked()
+            if job.status.is_terminal():
+                return job
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _stream(self) -> None:
+        """Write what the stream brings, until it ends or breaks, or the job has ended and nothing more comes."""
+        skip = self.written
+        stream = self.client.tail_job_logs(self.job_id)
+        piece = asyncio.ensure_future(anext(stream))
+        try:
+            while True:
+                done, _ = await asyncio.wait({piece}, timeout=SILENCE_SECONDS)
+                if not done:
+                    if (await self._asked()).status.is_terminal():
+                        return
+                    continue
+                text = piece.result()
+                fresh, skip = text[skip:], max(0, skip - len(text))
+                self.written += len(fresh)
+                self.write(fresh)
+                piece = asyncio.ensure_future(anext(stream))
+        except (StopAsyncIteration, RuntimeError, OSError, aiohttp.ClientError):
+            return
+        finally:
+            piece.cancel()
+            await asyncio.gather(piece, return_exceptions=True)
+            await stream.aclose()
+
+    async def _asked(self) -> JobDetails:
+        """The job's state, asked for again while the dashboard does not answer."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                job = await asyncio.to_thread(find, self.client, self.job_id)
+            except Unanswered as error:
+                if time.monotonic() > until:
+                    raise ClusterLost(str(error)) from None
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            if job.status.value != self.state and job.status.value == "PENDING":
+                self.tell(f"job {self.job_id}: waits to be started")
+            self.state = job.status.value
+            return job

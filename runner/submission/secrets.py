@@ -1,0 +1,42 @@
+"""Secrets stay here: what is sent is searched for the secrets that this process can see.
+
+The dashboard shows a job's command line, metadata and runtime environment to everybody who reaches it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from goodshot.components.errors import BadInput
+from goodshot.runner.store.files import public
+
+_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY|AUTHORIZATION")
+_PLACES = re.compile(r"_(PATH|FILE|DIR|URL|URI|MODE)$")
+"""Ends of names of variables that say where a secret is."""
+_SHORTEST = 12
+"""Characters of a value that is searched for; a shorter one may be an ordinary word."""
+REMEDY = "secrets belong on the cluster: in the environment of its nodes (AWS_ACCESS_KEY_ID, WANDB_API_KEY …)"
+
+
+def require_no_secret(sent: Mapping[str, str | bytes], environment: Mapping[str, str] = os.environ) -> None:
+    """Raise :class:`BadInput` if something that is sent contains a secret.
+
+    Args:
+        sent: what is sent, by its name for the message. Only texts are searched for URIs with credentials, because a
+            program's source may explain them.
+        environment: the variables whose values are looked for, where their name is that of a secret.
+    """
+    secrets = {
+        name: value
+        for name, value in environment.items()
+        if len(value) >= _SHORTEST and _NAMES.search(name.upper()) and not _PLACES.search(name.upper())
+    }
+    for what, content in sent.items():
+        if isinstance(content, str) and public(content) != content:
+            raise BadInput(f"{public(what)}: has credentials in a URI; leave them out: {REMEDY}")
+        data = content.encode() if isinstance(content, str) else content
+        for name, value in secrets.items():
+            if value.encode() in data:
+                raise BadInput(f"{what.replace(value, '…')}: contains the value of {name}; leave it out: {REMEDY}")

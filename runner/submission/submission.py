@@ -1,0 +1,115 @@
+"""What is submitted: the command of a job, its id, its package, and what the dashboard shows of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from goodshot.components.errors import BadInput
+from goodshot.runner.cluster.address import is_relative
+from goodshot.runner.store.fingerprint import fingerprint
+from goodshot.runner.study.settings import is_file
+from goodshot.runner.study.study import Study
+from goodshot.runner.submission.package import STUDY, Package, package_of
+from goodshot.runner.submission.secrets import require_no_secret
+
+ENTRY = ("python", "-m", "goodshot.runner", "sweep")
+"""The command of a job; it starts in the folder in which the package is unpacked."""
+ENVIRONMENT = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
+"""Variables of the job: how long it may take to end when it is stopped, before Ray kills it (Ray's default is 3 s)."""
+KEY = "goodshot_study"
+"""The name of the metadata that says which study a job runs."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NOT_OF_IDS = re.compile(r"[^A-Za-z0-9._-]+")
+_FROM_HERE = "give an absolute path of a folder that all nodes of the cluster share, or a URI (s3://…)"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A study to run on a cluster.
+
+    name: the experiment, study or file, as given.
+    arguments: further arguments of ``sweep``.
+    id: the id that the user chose; None for one that follows from what is computed where.
+    """
+
+    name: str
+    studies: Sequence[Study]
+    out: str
+    store: str | None = None
+    arguments: Sequence[str] = ()
+    id: str | None = None
+
+    def checked(self) -> Submission:
+        """Itself, with the places as they are sent.
+
+        Raises:
+            BadInput: a place is one of this machine, something contains a secret, the id cannot be one, or the package
+                is too large.
+        """
+        for option, place in (("--out", self.out), ("--store", self.store), *self._roots()):
+            if place is not None and is_relative(place):
+                raise BadInput(f"{option} {place}: is relative to a folder of this machine; {_FROM_HERE}")
+        if self.id is not None and not _ID.fullmatch(self.id):
+            raise BadInput(f"--id {self.id}: use up to 100 letters, digits, dots, dashes and underscores")
+        placed = replace(self, out=_plain(self.out), store=_plain(self.store) if self.store else None)
+        texts = {argument: argument for argument in placed.command}
+        code: dict[str, str | bytes] = dict(placed.package.files)
+        if STUDY in code:
+            code[self.name] = placed.package.files[STUDY].decode(errors="replace")
+        require_no_secret({**texts, **code})
+        placed.package.require_size()
+        return placed
+
+    def _roots(self) -> list[tuple[str, str | None]]:
+        datasets = [d for study in self.studies for d in (study.dataset, *study.variation_sources)]
+        return [(f"the folder of {dataset.name},", dataset.root) for dataset in datasets]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The job's command and its arguments."""
+        store = (f"--store={self.store}",) if self.store else ()
+        name = STUDY if is_file(self.name) else self.name
+        return (*ENTRY, name, f"--out={self.out}", *store, *self.arguments)
+
+    @property
+    def entry_point(self) -> str:
+        """The command as one line for a shell, each argument quoted."""
+        return shlex.join(self.command)
+
+    @cached_property
+    def package(self) -> Package:
+        """What the job runs."""
+        return package_of(Path(self.name) if is_file(self.name) else None)
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment, with the package by its name on the cluster."""
+        return {"working_dir": self.package.uri, "env_vars": dict(ENVIRONMENT)}
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what is computed and where: equal for two people who submit the same."""
+        studies = [study.model_dump(mode="json") for study in self.studies]
+        return fingerprint("submission", 1, {"studies": studies, "out": self.out, "store": self.store or ""}, {})
+
+    @property
+    def first_id(self) -> str:
+        """The id of the first job that runs it; jobs after one that ended have ``-2``, ``-3`` … after it."""
+        name = _NOT_OF_IDS.sub("-", Path(self.name).stem if is_file(self.name) else self.name).strip("-.")[:60]
+        return self.id or f"{name or 'study'}-{self.fingerprint[:8]}"
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the dashboard, and ``goodshot jobs``, show of it."""
+        return {KEY: self.name, "goodshot_out": self.out, "goodshot_fingerprint": self.fingerprint}
+
+
+def _plain(place: str) -> str:
+    """The place without slashes at its end, which would make another place of the same."""
+    return place if "?" in place else place.rstrip("/") or "/"
