@@ -170,9 +170,12 @@ def print_restarts(console: Console, retries: Mapping[str, int], restarts: int) 
 
 def print_sharing(console: Console, counted: Sharing) -> None:
     """Print how many generator steps the sweep executed, compared with a training for each of its points."""
-    ratio = f" ({counted.unshared / counted.all_runs:.1f} times as many)" if counted.all_runs else ""
+    ratio = f" ({counted.unshared / counted.executed:.1f} times as many)" if counted.executed else ""
+    elsewhere = counted.executed - counted.all_runs
     console.print(
-        f"generator steps: {counted.this_run} in this run, {counted.all_runs} in all; "
+        f"generator steps: {counted.this_run} in this run, {counted.executed} in all"
+        + f" ({elsewhere} of them for another output, in the same store)" * bool(elsewhere)
+        + "; "
         f"a sweep that trains every point on its own takes {counted.unshared}{ratio}",
         highlight=False,
     )

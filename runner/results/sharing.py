@@ -6,18 +6,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from goodshot.runner.plan.plan import Plan, unshared_steps
+from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
 from goodshot.runner.results.results import Results
 from goodshot.runner.study.study import Study
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Generator steps of a study: in this run, over all runs recorded in ``--out``, and without any sharing."""
+    """Generator steps of a study.
+
+    this_run, all_runs: executed in this run, and in all runs that are recorded in ``--out``.
+    planned: those that the study's trainings need. More than ``all_runs`` if the store had trainings of another output.
+    unshared: those that it would take without any sharing.
+    """
 
     this_run: int
     all_runs: int
+    planned: int
     unshared: int
+
+    @property
+    def executed(self) -> int:
+        """The steps that were executed for the study, here or for another output."""
+        return max(self.all_runs, self.planned)
 
 
 def sharing(study: Study, plan: Plan, steps: Mapping[str, int], results: Results) -> Sharing:
@@ -34,5 +45,6 @@ def sharing(study: Study, plan: Plan, steps: Mapping[str, int], results: Results
     return Sharing(
         this_run=sum(steps.get(id_, 0) for id_ in stages),
         all_runs=sum(run.get(id_, 0) for run in recorded for id_ in stages),
+        planned=planned_steps(plan, cells),
         unshared=unshared_steps(plan, cells),
     )

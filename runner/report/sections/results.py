@@ -114,17 +114,23 @@ def _notes(study: StudyContext, comparisons: Sequence[Comparison], has_verdicts:
     executed, unshared = _steps(study)
     if not study.trials and 0 < executed < unshared:
         yield (
-            f"Generator steps: {executed} executed in all runs into this folder, those shared with other studies "
-            f"included; training every image set on its own takes {unshared} ({unshared / executed:.1f} times as many)."
+            f"Generator steps: {executed} executed, those shared with other studies and outputs included; "
+            f"training every image set on its own takes {unshared} ({unshared / executed:.1f} times as many)."
         )
 
 
 def _steps(study: StudyContext) -> tuple[int, int]:
     """Return the executed steps of the study's trainings, and the steps if every image set had its own training.
 
-    The executed steps include those that other studies made of the same trainings.
+    The executed steps include those that other studies made of the same trainings, and those that runs into another
+    folder made before, which the store had.
     """
-    generated = [cell for cell in study.cells if study.arm(cell).has_trace and cell.image_set]
-    steps_of_set = {cell.image_set: int(study.row(cell)["iterations"]) - 1 for cell in generated}
-    trainings = {cell.generator for cell in study.cells if cell.generator}
-    return sum(study.output.steps[key] for key in trainings), sum(steps_of_set.values())
+    needed: dict[str, int] = {}
+    steps_of_set: dict[str, int] = {}
+    for cell in study.cells:
+        if study.arm(cell).has_trace and cell.image_set and cell.generator:
+            steps = int(study.row(cell)["iterations"]) - 1
+            steps_of_set[cell.image_set] = steps
+            needed[cell.generator] = max(steps, needed.get(cell.generator, 0))
+    executed = sum(max(steps, study.output.steps[key]) for key, steps in needed.items())
+    return executed, sum(steps_of_set.values())
