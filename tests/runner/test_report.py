@@ -102,14 +102,18 @@ def test_a_study_without_rows_says_so(out: Path) -> None:
 def test_a_sweep_shows_heatmaps_its_choice_and_the_shared_steps(out: Path) -> None:
     redeclare(out, "tiny", vq_weight=[0.3, 1.0])
     (out / "runs").mkdir()
+    # One training of three steps for both image sets; the first of them was executed by a run into another folder.
+    cells = json.loads((out / "studies/tiny.cells.json").read_text())
+    shared = [{**cell, "generator": cell["generator"] and "generator/brick-0"} for cell in cells]
+    (out / "studies/tiny.cells.json").write_text(json.dumps(shared))
     run = {"generator_steps": {"generator/brick-0?encoder=conse": 2, "generator/elsewhere?": 9}, "seconds": 1.0}
     (out / "runs/1.json").write_text(json.dumps(run))
     page = page_of(out)
     assert any("Heatmap: image AUROC, patchcore-lite0" in chart for chart in charts_of(page))
     assert "prefers λ = 1, copies = 2, L = 4" in page
     assert ">Search</h3>" not in page  # as of an --out from before trials were kept
-    assert "Generator steps: 2 executed" in page
-    assert "its own takes 6 (3.0 times as many)" in page
+    assert "Generator steps: 3 executed" in page
+    assert "its own takes 6 (2.0 times as many)" in page
 
 
 def test_a_training_has_its_curve_whatever_the_detail(out: Path) -> None:
