@@ -26,6 +26,7 @@ COMMANDS = (
     cluster.submit,
     cluster.attach,
     cluster.jobs,
+    cluster.status,
     cluster.stop,
     data.doctor,
     data.fetch,

@@ -23,6 +23,8 @@ from goodshot.runner.cli.options import (
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
 
+    from goodshot.runner.results.prices import Prices
+    from goodshot.runner.store.files import Files
     from goodshot.runner.submission.jobs import Client
     from goodshot.runner.submission.submission import Submission
 
@@ -138,6 +140,83 @@ def jobs(address: DashboardURL = None) -> None:
     stdout().print(table)
 
 
+def status(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT|ID", help="The --out of a run, or the id of a job, as 'jobs' prints it.")
+    ],
+    address: DashboardURL = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds until the run ends.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print OUT/status.json.")] = False,
+    gpu_hour: Annotated[
+        float | None, typer.Option("--price-gpu-hour", help="The price of an hour of one GPU.", min=0)
+    ] = None,
+    cpu_hour: Annotated[
+        float | None, typer.Option("--price-cpu-hour", help="The price of an hour of one CPU.", min=0)
+    ] = None,
+) -> None:
+    """Show how far a run is: stages, nodes, the expected end and the cost. From anywhere that sees OUT.
+
+    With a job's id, its --out is asked for at the dashboard. The exit code is 0 if the run goes on or is complete, and
+    1 if cells failed, it was stopped, or its driver gives no sign of life.
+    """
+    from goodshot.runner.results.prices import Prices
+    from goodshot.runner.results.status import WRITE_SECONDS, read_status
+    from goodshot.runner.store.files import Files, absolute
+
+    place = out if "/" in out or "://" in out or _is_folder(out) else _out_of(out, address)
+    files, prices = Files(absolute(place)), Prices(gpu_hour, cpu_hour)
+    found = read_status(files)
+    if found is None:
+        raise BadInput(f"{files.shown}: holds no status.json; give the --out of a run, or a job's id with --address")
+    if json:
+        typer.echo(found.to_json())
+    elif watch:
+        _watch(files, prices, WRITE_SECONDS)
+        found = read_status(files) or found
+    else:
+        from goodshot.runner.console.status import status_view
+
+        stdout().print(status_view(found, prices), highlight=False)
+    if found.is_silent or found.state in ("incomplete", "stopped"):
+        raise typer.Exit(1)
+
+
+def _is_folder(name: str) -> bool:
+    from pathlib import Path
+
+    return Path(name).expanduser().is_dir()
+
+
+def _out_of(job: str, address: str | None) -> str:
+    """The --out of a job."""
+    from goodshot.runner.submission.jobs import find
+
+    found = find(_client(address), job)
+    place = (found.metadata or {}).get("goodshot_out")
+    if not place:
+        raise BadInput(f"job {job}: was not submitted by 'goodshot submit', so its --out is not known; give it instead")
+    _tell(f"job {job}: {found.status.value.lower()}, --out {place}")
+    return place
+
+
+def _watch(files: Files, prices: Prices, seconds: float) -> None:
+    """Show the status until the run ends or its driver has died. Ctrl-C ends it; the run goes on."""
+    import time
+    from contextlib import suppress
+
+    from rich.live import Live
+
+    from goodshot.runner.console.status import status_view
+    from goodshot.runner.results.status import read_status
+
+    with suppress(KeyboardInterrupt), Live(console=stdout(), auto_refresh=False) as live:
+        while (found := read_status(files)) is not None:
+            live.update(status_view(found, prices), refresh=True)
+            if found.state != "running" or found.is_silent:
+                return
+            time.sleep(seconds)
+
+
 def stop(job: JobID, address: DashboardURL = None) -> None:
     """Stop a job; finished cells are kept, and submitting the study again continues it."""
     from goodshot.runner.submission.jobs import stop as stop_job
@@ -195,7 +274,7 @@ def _times(job: JobDetails) -> tuple[str, str]:
     import time
     from datetime import datetime
 
-    from goodshot.runner.console.progress import duration
+    from goodshot.runner.console.durations import duration
 
     if not job.start_time:
         return "", ""

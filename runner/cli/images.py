@@ -136,7 +136,7 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
 
     from goodshot.components.weights import forbid_downloads
     from goodshot.runner.console.bars import bar
-    from goodshot.runner.console.progress import duration
+    from goodshot.runner.console.durations import duration
     from goodshot.runner.photographs.generate import generate as generate_images
 
     forbid_downloads()

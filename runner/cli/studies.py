@@ -175,8 +175,8 @@ def report(
 ) -> None:
     """Write the results of a study, or of several, as one self-contained HTML page."""
     from goodshot.runner.report import write_report
-    from goodshot.runner.report.cost import Prices
     from goodshot.runner.report.watching import watch_report
+    from goodshot.runner.results.prices import Prices
     from goodshot.runner.run.options import Options
 
     outputs, prices = [Options(each, store) for each in out], Prices(gpu_hour, cpu_hour)
@@ -341,7 +341,7 @@ def _conclude(studies: Sequence[Study], plan: Plan, run: Run, options: Options, 
     Raises:
         GoodshotError: cells failed or were skipped.
     """
-    from goodshot.runner.console.progress import duration
+    from goodshot.runner.console.durations import duration
     from goodshot.runner.console.terminal import (
         print_failures,
         print_restarts,

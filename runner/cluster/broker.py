@@ -18,6 +18,7 @@ from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.admission import Admission
 from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, Nodes, is_autoscaled, nodes_now
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
+from goodshot.runner.cluster.metrics import RunMetrics
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Locations
@@ -142,6 +143,7 @@ class Broker:
         planned = [self.plan.cells[f] for f in new]
         self._requested.update(new)
         self.progress.cells_total += len(new)
+        self.progress.cell_guess = self._stages.mean_seconds(planned) or self.progress.cell_guess
         self._values.expect(planned)
         await self._stages.want(planned)
         await self._run_groups(planned)
@@ -182,6 +184,10 @@ class Broker:
     @_without_task_events
     async def snapshot(self) -> Progress:
         """Return the progress of the run."""
+        return self._counted()
+
+    def _counted(self) -> Progress:
+        self.progress.running, self.progress.queued = self._stages.counts()
         self.progress.awaited = self._leased_work.awaited_stages + self._leased_work.awaited_cells
         return self.progress
 
@@ -197,11 +203,13 @@ class Broker:
     async def _follow_cluster(self) -> None:
         """Let shares, slots and limits follow the nodes, and ask an autoscaler for what the queue needs."""
         autoscaler = Autoscaler() if await asyncio.to_thread(is_autoscaled) else None
+        metrics = RunMetrics(", ".join(self.plan.cells_of))
         try:
             while True:
                 # What cannot be read now, for example while the head restarts, is read the next time.
                 with suppress(Exception):
                     self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded))
+                    metrics.publish(self._counted())
                     if autoscaler is not None:
                         await asyncio.to_thread(autoscaler.ask, self._needed())
                 await asyncio.sleep(REFRESH_SECONDS)
@@ -212,7 +220,7 @@ class Broker:
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
         self._stages.leaving = nodes.leaving
-        self.progress.cpus = nodes.cpus
+        self.progress.nodes = nodes.uses
         for admission in self._admissions.values():
             admission.resize(self.shares.detections(admission.resources))
         self._stages.fill()
@@ -278,7 +286,7 @@ class Broker:
             nonlocal outcome
             report = await self._stages.run(cell, lease, [cell])
             outcome = report.outcome
-            self.progress.cell_seconds += report.seconds
+            self.progress.cell_took(report.seconds)
 
         try:
             if self._halted:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
 
 from goodshot.runner.plan.scheduling import Share
+from goodshot.runner.results.status import NodeStatus
 
 REFRESH_SECONDS = 2.0
 """Pause between two looks at the nodes. A node takes longer than that to start, and to be given up by Ray."""
@@ -27,10 +29,12 @@ class Nodes:
     resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
     leaving: Ray ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
     what they run.
+    uses: all nodes, with what tasks and actors reserve on them.
     """
 
     resources: list[dict[str, float]]
     leaving: frozenset[str] = frozenset()
+    uses: tuple[NodeStatus, ...] = ()
 
     @property
     def cpus(self) -> float:
@@ -48,7 +52,29 @@ def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
 
     leaving = frozenset(state.get_draining_nodes())
     shunned = leaving | excluded
-    return Nodes([n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in shunned], leaving)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    resources = [node["Resources"] for node in alive if node["NodeID"] not in shunned]
+    free = state.available_resources_per_node()
+    uses = (_use(node, free.get(node["NodeID"], {}), node["NodeID"] in leaving) for node in alive)
+    return Nodes(resources, leaving, tuple(uses))
+
+
+def _use(node: Mapping[str, Any], free: Mapping[str, float], is_leaving: bool) -> NodeStatus:
+    total = node["Resources"]
+
+    def used(name: str) -> float:
+        return float(total.get(name, 0) - free.get(name, 0))
+
+    return NodeStatus(
+        name=f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})",
+        cpus=total.get("CPU", 0),
+        cpus_used=used("CPU"),
+        gpus=total.get("GPU", 0),
+        gpus_used=used("GPU"),
+        memory=total.get("memory", 0),
+        memory_used=used("memory"),
+        is_leaving=is_leaving,
+    )
 
 
 def is_autoscaled() -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,8 @@ from goodshot.runner.stages.base import Stage
 from goodshot.runner.stages.costs import Cost
 from goodshot.runner.store.artifacts import Store
 
+SAMPLED_CELLS = 50
+"""The number of cells from which the expected seconds of a cell are estimated: enough for a mean, and quick."""
 START_SECONDS = 10.0
 """The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
 
@@ -69,7 +71,7 @@ class StageMaker:
         """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
         self.tasks: dict[str, tuple[float, float]] = {}
         """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
-        self._submitted: dict[str, Share] = {}
+        self._submitted: dict[str, Job] = {}
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
@@ -159,7 +161,7 @@ class StageMaker:
             lease.cancel = lambda: pool.stop(job)
             return await pool.run(job)
         self.tasks[stage.id] = job.share.cpus, self.seconds(job)
-        self._submitted[stage.id] = job.share
+        self._submitted[stage.id] = job
         try:
             share = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus}
             task = run_job.options(name=job.label, **share, **self.shares.placement)
@@ -174,13 +176,36 @@ class StageMaker:
         for pool in self._pools.values():
             pool.fill()
 
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """The numbers of stages that run and that wait for a CPU or GPU, by kind.
+
+        Ray is not asked which of its tasks have begun: as many as find a CPU beside the actors, the oldest first.
+        """
+        running: Counter[str] = Counter()
+        queued: Counter[str] = Counter()
+        for pool in self._pools.values():
+            running.update(job.stage.kind for job in pool.running)
+            queued.update(job.stage.kind for job in pool.queued)
+        free = sum(node.get("CPU", 0) for node in self.shares.nodes) - sum(pool.cpus for pool in self._pools.values())
+        for job in self._submitted.values():
+            (running if job.share.cpus <= free else queued)[job.stage.kind] += 1
+            free -= job.share.cpus
+        return running, queued
+
+    def mean_seconds(self, cells: Sequence[CellStage]) -> float:
+        """The expected seconds of one of these cells, from earlier runs; 0 if there is none."""
+        sample = cells[:: max(1, len(cells) // SAMPLED_CELLS)]
+        costs = {**self._costs, **self.progress.costs}
+        seconds = [expected_seconds(cell, [cell], self.shares.of(cell).device, costs) for cell in sample]
+        return sum(seconds) / max(1, len(seconds))
+
     def needed(self) -> list[Share]:
         """The shares of all stages that run or could run at once if there were more nodes, longest trainings first."""
         shares = []
         for resources, pool in self._pools.items():
             jobs = [*pool.running, *pool.queued]
             shares += [self.shares.of(job.stage) for job in jobs[: resources.generators]]
-        return [*shares, *self._submitted.values()]
+        return [*shares, *(job.share for job in self._submitted.values())]
 
     def _account(self, stage: Stage, report: JobReport) -> None:
         self.progress.executed[stage.kind] += 1

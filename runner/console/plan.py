@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from goodshot.components.download import readable
-from goodshot.runner.console.progress import duration
+from goodshot.runner.console.durations import duration
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
 from goodshot.runner.plan.pricing import StagePrice, wall_hours
 

@@ -127,7 +127,7 @@ class LocalExecutor:
             measured = cell.run(self._context(cell), [cell])
             row = results.append_cell(cell, measured, self._device)
             self._outcomes[cell.fingerprint] = {name: row.get(name) for name in results.tables.outcome}
-            self.progress.cell_seconds += time.perf_counter() - began
+            self.progress.cell_took(time.perf_counter() - began)
         except Exception as error:
             record_failure(results, cell, error, error)
             error.__traceback__ = None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from goodshot.runner.results.status import NodeStatus
 from goodshot.runner.stages.costs import Cost, Memory
+
+UNKNOWN_CELL_SECONDS = 2.0
+"""The assumed seconds of a cell if no such cell was ever timed."""
 
 
 @dataclass
@@ -17,7 +22,10 @@ class Progress:
     costs, memory: measured seconds and GPU memory, by kind of work.
     retries: how many stages and cells were run again, by the reason.
     awaited: stages and cells that another run makes and this one waits for.
-    cpus: the CPUs of the cluster, as it is now; 0 if unknown.
+    running, queued: the stages that are being made, and those that wait for a CPU or GPU, by kind; cells included.
+    nodes: the nodes of the cluster, as they are now.
+    working_since: the time, in seconds since the epoch, at which the first step or cell began; 0 before.
+    cell_guess: the expected seconds of a cell, until one was timed.
     missing_node: what a node must have that the queue waits for, such as ``1 CPU``; empty if there is one.
     restarts: how often the process that counts this was lost and started again.
     is_lost: whether that process has been started again and waits for the driver to tell it what the run was at.
@@ -36,7 +44,11 @@ class Progress:
     memory: dict[str, Memory] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     awaited: int = 0
-    cpus: float = 0.0
+    running: Counter[str] = field(default_factory=Counter)
+    queued: Counter[str] = field(default_factory=Counter)
+    nodes: tuple[NodeStatus, ...] = ()
+    working_since: float = 0.0
+    cell_guess: float = UNKNOWN_CELL_SECONDS
     missing_node: str = ""
     restarts: int = 0
     is_lost: bool = False
@@ -66,25 +78,39 @@ class Progress:
             is_lost=False,
         )
 
-    def seconds_left(self, parallel: float) -> float | None:
-        """Expected seconds to the end on ``parallel`` CPUs; None until a step, or without steps a cell, was timed.
+    def seconds_left(self, now: float | None = None) -> float | None:
+        """Expected seconds to the end, at the pace of the run so far; None until a step or cell was timed.
 
-        If the number of CPUs of the cluster is known, it is used instead.
+        The pace is the work, in seconds of one process, that was done in each second since the first work began. It
+        contains how much runs at once, and what is not counted as work, such as scoring and starting processes.
+
+        Args:
+            now: seconds since the epoch.
         """
-        finished = self.cells_done - self.cells_failed
-        if not (finished or self.steps_done) or (self.steps_total and not self.steps_done):
+        work = self.step_seconds + self.cell_seconds
+        if not work or (self.steps_total and not self.steps_done):
             return None
+        finished = self.cells_done - self.cells_failed
         per_step = self.step_seconds / self.steps_done if self.steps_done else 0.0
-        per_cell = self.cell_seconds / finished if finished else 2.0
-        remaining = max(0, self.steps_total - self.steps_done) * per_step
-        remaining += (self.cells_total - self.cells_done) * per_cell
-        return remaining / (self.cpus or parallel)
+        per_cell = self.cell_seconds / finished if finished and self.cell_seconds else self.cell_guess
+        left = max(0, self.steps_total - self.steps_done) * per_step + (self.cells_total - self.cells_done) * per_cell
+        elapsed = (time.time() if now is None else now) - self.working_since
+        return left * max(elapsed, 0.0) / work
 
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
         """Count training steps of a stage, which count even if the stage fails later."""
         self.steps_of[stage] = self.steps_of.get(stage, 0) + steps
         self.steps_done += steps
         self.step_seconds += seconds
+        self._worked(seconds)
+
+    def cell_took(self, seconds: float) -> None:
+        """Add the seconds of a finished cell."""
+        self.cell_seconds += seconds
+        self._worked(seconds)
+
+    def _worked(self, seconds: float) -> None:
+        self.working_since = self.working_since or time.time() - seconds
 
     def measured(self, kind: str, seconds: float, units: float) -> None:
         """Add the seconds that some units of a kind of work took."""

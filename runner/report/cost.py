@@ -9,24 +9,11 @@ from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.report.blocks import Column, Table, TableCell
 from goodshot.runner.report.context import Output, StudyContext
 from goodshot.runner.report.values import number_value
+from goodshot.runner.results.prices import Prices
 
 HOUR = 3600.0
 OF_TRAININGS = ("step|", "image|")
 """How the names of a training's kinds of work begin (:class:`goodshot.runner.stages.training.TrainingStage`)."""
-
-
-@dataclass(frozen=True)
-class Prices:
-    """The price of an hour of one GPU and of one CPU, in any one currency; None if it is not known."""
-
-    gpu_hour: float | None = None
-    cpu_hour: float | None = None
-
-    def of(self, cost: Cost) -> float | None:
-        """The price of all hours, where a missing price counts as 0; None without any price."""
-        if self.gpu_hour is None and self.cpu_hour is None:
-            return None
-        return cost.gpu_hours * (self.gpu_hour or 0.0) + cost.cpu_hours * (self.cpu_hour or 0.0)
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,7 @@ class Cost:
 
 def cost_table(output: Output, studies: Sequence[StudyContext], prices: Prices) -> Table:
     """Return a table of what the runs into one folder spent, and of what the rows of its studies took."""
-    has_price = prices.of(Cost()) is not None
+    has_price = prices.of(0.0, 0.0) is not None
     costs = {
         f"spent by {len(output.runs)} run{'s' * (len(output.runs) != 1)} into this folder": spent(output, studies),
         "behind the rows of these studies, wherever it was computed": behind(studies),
@@ -62,7 +49,7 @@ def cost_table(output: Output, studies: Sequence[StudyContext], prices: Prices) 
 
 
 def _line(of: str, cost: Cost, prices: Prices) -> list[TableCell]:
-    price = prices.of(cost)
+    price = prices.of(cost.cpu_hours, cost.gpu_hours)
     hours = (number_value(value, f"{value:.2f}") for value in (cost.cpu_hours, cost.gpu_hours))
     return [of, *hours, *([] if price is None else [number_value(price, f"{price:.2f}")])]
 

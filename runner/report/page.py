@@ -11,13 +11,14 @@ from goodshot.runner.named import experiment_names
 from goodshot.runner.report import across, sections
 from goodshot.runner.report.charts import CONFIG, drawing_script
 from goodshot.runner.report.context import StudyContext, read_studies
-from goodshot.runner.report.cost import Prices, cost_table
+from goodshot.runner.report.cost import cost_table
 from goodshot.runner.report.experiment import ExperimentContext, read_experiment_contexts
 from goodshot.runner.report.provenance import notes, provenance
 from goodshot.runner.report.rendering import Renderer, script_json
 from goodshot.runner.report.sections import Section
 from goodshot.runner.report.summary import summary
 from goodshot.runner.report.templates import render
+from goodshot.runner.results.prices import Prices
 from goodshot.runner.run.options import Options
 from goodshot.runner.store.files import Files
 from goodshot.runner.study.settings import to_yaml

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from goodshot.runner.report.context import read_studies
-from goodshot.runner.report.cost import Prices
 from goodshot.runner.report.page import page_file, write_page
+from goodshot.runner.results.prices import Prices
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options
 

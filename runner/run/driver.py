@@ -81,7 +81,7 @@ class _Driver:
     def run(self, console: Console, record: RunRecord) -> Run:
         running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
         try:
-            with followed(self._look, record) as latest, shown(console, latest, self.cpus):
+            with followed(self._look, record) as latest, shown(console, latest):
                 for declared in self.work.declared:
                     self._run_study(declared)
                 running.wait()

@@ -137,7 +137,7 @@ def run_studies(
     print_notes(declared, console)
     work.announce(console)
     run = Run(cells=len(work.asked), reused=work.reused, skipped=len(work.skipped & work.asked))
-    record = RunRecord(results.files, run, began)
+    record = RunRecord(results.files, [study.name for study in studies], run, began)
     has_ended = False
     try:
         if work.is_open:
@@ -149,7 +149,7 @@ def run_studies(
             run = replace(executed, skipped=run.skipped, reused=work.reused, cells=len(work.asked))
         has_ended = True
     finally:
-        run = record.write(run)
+        run = record.end(run, has_ended)
         remember_costs(run.costs)
         remember_memory(run.memory)
         with suppress(GoodshotError):

@@ -44,7 +44,7 @@ class _LocalRun:
     def run(self, console: Console, record: RunRecord) -> Run:
         progress = self.executor.progress
         try:
-            with followed(lambda: progress, record) as latest, shown(console, latest, 1):
+            with followed(lambda: progress, record) as latest, shown(console, latest):
                 self.executor.want([self.work.plan.cells[f] for f in self.work.missing])
                 for declared in self.work.declared:
                     self._run_study(declared.study)

@@ -18,9 +18,9 @@ from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.metrics.detection import IMAGE_SET
 from goodshot.runner.cli import app
 from goodshot.runner.report import write_report
-from goodshot.runner.report.cost import Prices
 from goodshot.runner.report.watching import watch_report
 from goodshot.runner.results.compaction import forget
+from goodshot.runner.results.prices import Prices
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options
 from tests.runner.report_pages import charts_of, page_of, redeclare, tables_of, without_scripts, write_small_study

@@ -1,0 +1,108 @@
+"""Keeps ``OUT/status.json`` up to date while a run goes on, and states at its end how it ended."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from goodshot.components.errors import GoodshotError
+from goodshot.runner.executor.progress import Progress
+from goodshot.runner.results.status import WRITE_SECONDS, State, Status, write_status
+from goodshot.runner.run.options import Run
+from goodshot.runner.store.files import Files
+
+HOUR = 3600.0
+
+
+class StatusRecord:
+    """The status file of one run.
+
+    Args:
+        files: ``--out``.
+        studies: the names of the studies.
+        run: the counts that are known before the run.
+    """
+
+    def __init__(self, files: Files, studies: Sequence[str], run: Run) -> None:
+        self._files, self._run = files, run
+        self._studies, self._began = tuple(studies), datetime.now(UTC)
+        self._cpu_hours, self._gpu_hours, self._looked = 0.0, 0.0, time.monotonic()
+        self._next_write = 0.0
+        self.current = self._of(Progress())
+
+    def note(self, progress: Progress) -> None:
+        """Take over the progress of a run that goes on, and write it unless that was done just now."""
+        self.current = self._of(progress)
+        if time.monotonic() >= self._next_write:
+            self._next_write = time.monotonic() + WRITE_SECONDS
+            self._write()
+
+    def end(self, run: Run, has_ended: bool) -> None:
+        """Write how the run ended.
+
+        Args:
+            run: its counts.
+            has_ended: whether it ended by itself.
+        """
+        state: State = "stopped" if not has_ended or run.halted else "complete"
+        if state == "complete" and (run.failed or run.skipped):
+            state = "incomplete"
+        ended: dict[str, Any] = {
+            "state": state,
+            "written": datetime.now(UTC),
+            "cells": run.cells,
+            "cells_failed": run.failed,
+            "seconds_left": None,
+            "running": {},
+            "queued": {},
+            "waits_for": "",
+        }
+        if run.stages:
+            ended |= {"executed": dict(run.executed), "retries": dict(run.retries)}
+        if state in ("complete", "incomplete"):
+            ended["cells_done"] = self.current.cells_to_run
+        self.current = self.current.model_copy(update=ended)
+        self._write()
+
+    def _write(self) -> None:
+        # A place that cannot be written for a moment is no reason to stop: results are written there too.
+        with suppress(OSError, GoodshotError):
+            write_status(self._files, self.current)
+
+    def _of(self, progress: Progress) -> Status:
+        self._spend(progress)
+        run = self._run
+        return Status(
+            host=socket.gethostname(),
+            studies=self._studies,
+            began=self._began,
+            written=datetime.now(UTC),
+            cells=run.cells,
+            cells_reused=run.reused,
+            cells_skipped=run.skipped,
+            cells_to_run=progress.cells_total,
+            cells_done=progress.cells_done,
+            cells_failed=progress.cells_failed,
+            steps_total=max(progress.steps_total, progress.steps_done),
+            steps_done=progress.steps_done,
+            executed=dict(progress.executed),
+            running=dict(progress.running),
+            queued=dict(progress.queued),
+            retries=dict(progress.retries),
+            waits_for=progress.waits_for,
+            seconds_left=progress.seconds_left(),
+            nodes=progress.nodes,
+            cpu_hours=self._cpu_hours,
+            gpu_hours=self._gpu_hours,
+        )
+
+    def _spend(self, progress: Progress) -> None:
+        """Add the hours of all nodes since the last look: a machine costs whether it works or not."""
+        now = time.monotonic()
+        hours, self._looked = (now - self._looked) / HOUR, now
+        self._cpu_hours += hours * sum(node.cpus for node in progress.nodes)
+        self._gpu_hours += hours * sum(node.gpus for node in progress.nodes)
