@@ -27,6 +27,19 @@ SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted+aws/secret0123456789", "WANDB_API_K
 GOODSHOT = [sys.executable, "-m", "goodshot.runner"]
 
 
+WHERE = """
+import runner.__main__, pathlib
+runner.__main__.use_checkout(pathlib.Path("src").absolute())
+import goodshot.runner, ray
+ray.init(log_to_driver=False)
+@ray.remote
+def where():
+    import goodshot.runner
+    return goodshot.runner.__file__
+print("code", goodshot.runner.__file__, ray.get(where.remote()))
+"""
+
+
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     with ray_head() as started:
@@ -129,20 +142,24 @@ def test_plain_ray_needs_nothing_but_the_checkout(laptop: Laptop, tmp_path: Path
     shared.write_text(yaml.safe_dump(study))
     environment = {**laptop.environment, "RAY_AUTH_MODE": "token"}
 
-    def job(out: str) -> subprocess.CompletedProcess[str]:
+    def job(*entry: str) -> subprocess.CompletedProcess[str]:
         submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--working-dir", str(ROOT), "--"]
-        entry = ["python", "-m", "runner", "sweep", str(shared), "--out", out]
         return subprocess.run(
             [*submit, *entry], env=environment, capture_output=True, text=True, check=False, timeout=900
         )
 
-    refused = job("runs/here")
+    sweep = ("python", "-m", "runner", "sweep", str(shared), "--out")
+    refused = job(*sweep, "runs/here")
     assert refused.returncode != 0
     assert "--out runs/here: a relative path is in this Ray job's own folder" in refused.stdout + refused.stderr
-    done = job(str(tmp_path / "out"))
+    done = job(*sweep, str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = Results(str(tmp_path / "out")).rows().values()
     assert row["arm"] == "original"
+    # Another version may be installed there, which must not be taken, neither by the driver nor by workers.
+    found = job("python", "-c", WHERE)
+    (places,) = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("code ")]
+    assert all("/working_dir_files/_ray_pkg_" in place for place in places), places
 
 
 @pytest.mark.parametrize(
