@@ -196,7 +196,7 @@ def _out_of(job: str, address: str | None) -> str:
     if not place:
         raise BadInput(f"job {job}: was not submitted by 'goodshot submit', so its --out is not known; give it instead")
     _tell(f"job {job}: {found.status.value.lower()}, --out {place}")
-    return place
+    return str(place)
 
 
 def _watch(files: Files, prices: Prices, seconds: float) -> None:

@@ -54,7 +54,7 @@ class Client(JobSubmissionClient):
 
     def __init__(self, dashboard: Dashboard) -> None:
         self.dashboard = dashboard
-        with _without_addresses(dashboard.url):
+        with _addressed_to(dashboard.url):
             super().__init__(dashboard.url, headers=dict(dashboard.headers))
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
@@ -72,7 +72,7 @@ class Client(JobSubmissionClient):
 
 
 @contextmanager
-def _without_addresses(url: str) -> Iterator[None]:
+def _addressed_to(url: str) -> Iterator[None]:
     """Ray's variables for the address win over its client's argument, so they say the same meanwhile."""
     before = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     os.environ[VARIABLES[0]] = url

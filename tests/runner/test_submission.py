@@ -22,7 +22,7 @@ from ray._private.runtime_env.packaging import get_uri_for_package
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
-from goodshot.runner.submission import following, package
+from goodshot.runner.submission import following, jobs, package
 from goodshot.runner.submission.package import DATA, package_of
 from goodshot.runner.submission.secrets import require_no_secret
 from tests.conftest import TINY
@@ -269,7 +269,11 @@ def test_a_cluster_without_a_token_is_refused(capsys: pytest.CaptureFixture[str]
         assert open_to_all.submitted[0]["entrypoint"].endswith(" --insecure-local")
 
 
-def test_a_dashboard_with_a_dead_head_behind_it(dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dashboard_with_a_dead_head_behind_it(
+    dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jobs.ANSWER_SECONDS["GET"] < 10
+    monkeypatch.setitem(jobs.ANSWER_SECONDS, "GET", 1.0)
     dashboard.answers_jobs = False
     assert "the dashboard stopped answering" in said(capsys, ["jobs", "--address", dashboard.url], 1)
 
@@ -333,8 +337,10 @@ def test_a_cluster_that_goes_is_told_from_a_job_that_fails(
     dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(following, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setitem(jobs.ANSWER_SECONDS, "GET", 1.0)
     dashboard.add("it", "RUNNING")
-    threading.Timer(3, lambda: setattr(dashboard, "answers_jobs", False)).start()
+    threading.Timer(2, lambda: setattr(dashboard, "answers_jobs", False)).start()
     assert main(["attach", "it", "--address", dashboard.url]) == 3
     assert "submit the study again to another one: it continues from its store" in capsys.readouterr().err
 

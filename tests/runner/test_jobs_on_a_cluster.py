@@ -1,0 +1,211 @@
+"""A study submitted to a real cluster with a token: from another folder, left, found again, stopped, lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from goodshot.runner.cli import main
+from goodshot.runner.results.results import Results
+from tests.conftest import TINY
+from tests.ray_head import Head, ray_head
+from tests.runner.test_failures import BROKEN
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).parents[2]
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted+aws/secret0123456789", "WANDB_API_KEY": "plantedwandbkey0123456789"}
+GOODSHOT = [sys.executable, "-m", "goodshot.runner"]
+
+
+WHERE = """
+import runner.__main__, pathlib
+runner.__main__.use_checkout(pathlib.Path("src").absolute())
+import goodshot.runner, ray
+ray.init(log_to_driver=False)
+@ray.remote
+def where():
+    import goodshot.runner
+    return goodshot.runner.__file__
+print("code", goodshot.runner.__file__, ray.get(where.remote()))
+"""
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with ray_head() as started:
+        yield started
+
+
+@pytest.fixture
+def laptop(head: Head, tmp_path: Path) -> Laptop:
+    folder = tmp_path / "laptop"
+    folder.mkdir()
+    return Laptop(head, folder)
+
+
+class Laptop:
+    """A folder with a study and no code, and an environment with the token and with secrets."""
+
+    def __init__(self, head: Head, folder: Path) -> None:
+        self.head, self.folder = head, folder
+        # The address and the token as a user gives them; the code as an installed package has it.
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+            **SECRETS,
+            "RAY_AUTH_TOKEN": head.token,
+            "RAY_API_SERVER_ADDRESS": head.url,
+            "PYTHONPATH": str(ROOT / "src"),
+        }
+
+    def study(self, **fields: Any) -> str:
+        path = self.folder / f"{fields.get('name', 'tiny')}.yaml"
+        path.write_text(yaml.safe_dump({**TINY, "dataset": {"name": "demo"}, **fields}))
+        return path.name
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*GOODSHOT, *arguments], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        process = self.start(*arguments)
+        said, _ = process.communicate(timeout=900)
+        return process.returncode, said
+
+
+def until_said(process: subprocess.Popen[str], words: str) -> str:
+    """What a process prints up to the line with these words."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def test_submit_leave_find_again(laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second person's submission follows the first one's job; its rows are those of a run in this process."""
+    out, study = tmp_path / "out", laptop.study()
+    leaving = laptop.start("submit", study, "--out", str(out))
+    until_said(leaving, "cells 0/3")
+    leaving.send_signal(signal.SIGINT)
+    rest, _ = leaving.communicate(timeout=60)
+    assert leaving.returncode == 130
+    assert "goes on; to follow it again: goodshot attach tiny-" in rest
+    code, said = laptop.run("submit", study, "--out", f"{out}/")
+    assert code == 0, said
+    assert "runs this study already; nothing was submitted" in said
+    assert "cells 0/3" in said
+    assert "report: " in said
+    code, said = laptop.run("jobs")
+    assert code == 0
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("tiny-")] == ["succeeded"]
+
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main(["sweep", str(laptop.folder / study), "--out", str(tmp_path / "here"), "--local"]) == 0
+    ours, theirs = (Results(str(place)).rows() for place in (tmp_path / "here", out))
+    assert len(ours) == 3
+    assert {f: row["image_auroc"] for f, row in theirs.items()} == {f: row["image_auroc"] for f, row in ours.items()}
+
+
+def test_a_failing_study_and_a_stopped_one(laptop: Laptop, tmp_path: Path) -> None:
+    broken = laptop.study(name="broken", arms=["original"], detectors=[BROKEN])
+    code, said = laptop.run("submit", broken, "--out", str(tmp_path / "broken"))
+    assert code == 1, said
+    assert "1 of 1 cells failed" in said
+    long = laptop.study(name="long", arms=["original"], detectors=[{**BROKEN, "learning_rate": 1e-9, "steps": 10**6}])
+    following = laptop.start("submit", long, "--out", str(tmp_path / "long"), "--id", "endless")
+    until_said(following, "cells 0/1")
+    code, said = laptop.run("stop", "endless")
+    assert (code, "job endless: stopped" in said) == (0, True)
+    rest, _ = following.communicate(timeout=120)
+    assert following.returncode == 143, rest
+
+
+def test_plain_ray_needs_nothing_but_the_checkout(laptop: Laptop, tmp_path: Path) -> None:
+    """`ray job submit --working-dir .`: its own cluster, no relative --out, and this code in its workers."""
+    study = {**TINY, "dataset": {"name": "demo"}, "arms": ["original"]}
+    shared = tmp_path / "study.yaml"
+    shared.write_text(yaml.safe_dump(study))
+    environment = {**laptop.environment, "RAY_AUTH_MODE": "token"}
+
+    def job(*entry: str) -> subprocess.CompletedProcess[str]:
+        submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--working-dir", str(ROOT), "--"]
+        return subprocess.run(
+            [*submit, *entry], env=environment, capture_output=True, text=True, check=False, timeout=900
+        )
+
+    sweep = ("python", "-m", "runner", "sweep", str(shared), "--out")
+    refused = job(*sweep, "runs/here")
+    assert refused.returncode != 0
+    assert "--out runs/here: a relative path is in this Ray job's own folder" in refused.stdout + refused.stderr
+    done = job(*sweep, str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = Results(str(tmp_path / "out")).rows().values()
+    assert row["arm"] == "original"
+    # Another version may be installed there, which must not be taken, neither by the driver nor by workers.
+    found = job("python", "-c", WHERE)
+    (places,) = [line.split()[1:] for line in found.stdout.splitlines() if line.startswith("code ")]
+    assert all("/working_dir_files/_ray_pkg_" in place for place in places), places
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}, "the cluster does not accept this token"),
+        ({"RAY_AUTH_MODE": ""}, "the cluster wants a token; set RAY_AUTH_MODE=token"),
+    ],
+)
+def test_joining_without_the_token(laptop: Laptop, tmp_path: Path, changed: dict[str, str], line: str) -> None:
+    laptop.environment.update(changed)
+    study = laptop.study(arms=["original"])
+    code, said = laptop.run("sweep", study, "--out", str(tmp_path / "out"), "--address", laptop.head.address)
+    assert code == 1
+    (error,) = [text for text in said.splitlines() if text.startswith("goodshot: ")]
+    assert line in error
+
+
+def test_no_secret_reached_the_cluster(laptop: Laptop, tmp_path: Path) -> None:
+    """After all of the above: Ray's folder with its logs, packages and state, and what was written as results."""
+    planted = [secret.encode() for secret in (*SECRETS.values(), laptop.head.token)]
+    files = [path for place in (laptop.head.folder, tmp_path.parent) for path in place.rglob("*")]
+    seen = 0
+    for path in files:
+        if path.is_file() and not path.is_symlink() and path.name != Path(__file__).name:
+            seen += 1
+            content = path.read_bytes()
+            assert not any(secret in content for secret in planted), path
+    assert seen > 100
+
+
+def test_a_head_that_is_gone(tmp_path: Path) -> None:
+    """Last, and on a head of its own: the one who follows is told, and so is who comes later."""
+    with ray_head(1) as head:
+        folder = tmp_path / "laptop"
+        folder.mkdir()
+        laptop = Laptop(head, folder)
+        study = laptop.study(arms=["original"], detectors=[{**BROKEN, "learning_rate": 1e-9, "steps": 10**6}])
+        following = laptop.start("submit", study, "--out", str(tmp_path / "out"))
+        until_said(following, "Running entrypoint")
+        head.kill()
+        began = time.monotonic()
+        rest, _ = following.communicate(timeout=120)
+        assert following.returncode == 3, rest
+        assert time.monotonic() - began < 30
+        assert "submit the study again to another one: it continues from its store" in rest
+        code, said = laptop.run("jobs")
+        assert code == 1
+        assert "nothing listens there; is the cluster up?" in said
