@@ -25,11 +25,13 @@ class Nodes:
     """The nodes that are alive.
 
     resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
-    leaving: Ray ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
+    ids: Ray's ids of all of them.
+    leaving: ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
     what they run.
     """
 
     resources: list[dict[str, float]]
+    ids: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
 
     @property
@@ -48,7 +50,9 @@ def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
 
     leaving = frozenset(state.get_draining_nodes())
     shunned = leaving | excluded
-    return Nodes([n["Resources"] for n in ray.nodes() if n["Alive"] and n["NodeID"] not in shunned], leaving)
+    alive = {str(node["NodeID"]): node["Resources"] for node in ray.nodes() if node["Alive"]}
+    taking = [resources for id_, resources in alive.items() if id_ not in shunned]
+    return Nodes(taking, frozenset(alive), leaving)
 
 
 def is_autoscaled() -> bool:
