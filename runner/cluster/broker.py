@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -100,6 +101,7 @@ class Broker:
         self._requested: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         self._admissions: dict[tuple[Any, ...], Admission] = {}
+        self._alive: frozenset[str] = frozenset()
         self._following: asyncio.Task[None] | None = None
         self.restored = asyncio.Event()
         if _was_lost():
@@ -220,6 +222,9 @@ class Broker:
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
         self._stages.leaving = nodes.leaving
+        if self._alive - nodes.ids:
+            self._stages.node_losses.append(time.monotonic())
+        self._alive = nodes.ids
         self.progress.nodes = nodes.uses
         for admission in self._admissions.values():
             admission.resize(self.shares.detections(admission.resources))

@@ -27,12 +27,14 @@ class Nodes:
     """The nodes that are alive.
 
     resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
-    leaving: Ray ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
+    ids: Ray's ids of all of them.
+    leaving: ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
     what they run.
     uses: all nodes, with what tasks and actors reserve on them.
     """
 
     resources: list[dict[str, float]]
+    ids: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     uses: tuple[NodeStatus, ...] = ()
 
@@ -53,10 +55,10 @@ def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
     leaving = frozenset(state.get_draining_nodes())
     shunned = leaving | excluded
     alive = [node for node in ray.nodes() if node["Alive"]]
-    resources = [node["Resources"] for node in alive if node["NodeID"] not in shunned]
+    taking = [node["Resources"] for node in alive if node["NodeID"] not in shunned]
     free = state.available_resources_per_node()
     uses = (_use(node, free.get(node["NodeID"], {}), node["NodeID"] in leaving) for node in alive)
-    return Nodes(resources, leaving, tuple(uses))
+    return Nodes(taking, frozenset(str(node["NodeID"]) for node in alive), leaving, tuple(uses))
 
 
 def _use(node: Mapping[str, Any], free: Mapping[str, float], is_leaving: bool) -> NodeStatus:

@@ -6,7 +6,9 @@ itself raised is none of these: it would be raised again.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Sequence
 
 from ray.exceptions import (
     LocalRayletDiedError,
@@ -52,6 +54,8 @@ limit only ends a run whose cluster never lasts. A whole GPU cannot be made larg
 excluded."""
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Pause before the second attempt, which doubles each time: Ray takes a while to know that a node is gone."""
+NOTICE_SECONDS = 30.0
+"""How long after a process the loss of its node may be noticed: Ray takes a quarter of a minute by default."""
 _LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, LocalRayletDiedError, RpcError,
 )  # fmt: skip
@@ -85,28 +89,45 @@ def _was_killed_for_memory(text: str) -> bool:
 
 
 class Attempts:
-    """Counts why one stage was lost, and says when it is not run again."""
+    """Counts why one stage was lost, and says when it is not run again.
 
-    def __init__(self) -> None:
-        self._lost: Counter[str] = Counter()
+    Args:
+        node_losses: the times of the monotonic clock at which a node was found to be lost, which are added meanwhile.
+    """
+
+    def __init__(self, node_losses: Sequence[float]) -> None:
+        self._node_losses, self._began = node_losses, time.monotonic()
+        self._failures: list[tuple[str, float, float]] = []
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why the stage was run again, by the number of times."""
+        return Counter(self._explained(*failure) for failure in self._failures)
 
     @property
     def needs_whole_gpu(self) -> bool:
         """Whether a share of a GPU was too little."""
-        return self._lost[GPU_MEMORY] > 0
+        return self.reasons[GPU_MEMORY] > 0
 
     @property
     def pause(self) -> float:
         """Seconds to wait before the next attempt."""
-        return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** (self._lost.total() - 1))
+        return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** (len(self._failures) - 1))
 
-    def lost(self, error: BaseException) -> str:
-        """Count a failure and return its reason. Raises the error of the stage, or GoodshotError beyond the limit."""
+    def lost(self, error: BaseException) -> None:
+        """Count a failure. Raises the error of the stage, or GoodshotError beyond the limit."""
         reason = reason_of(error)
         if reason is None:
             raise error
-        self._lost[reason] += 1
-        if self._lost[reason] > LIMITS[reason]:
+        failure = reason, self._began, time.monotonic()
+        self._began = failure[-1]
+        reason = self._explained(*failure)
+        if self.reasons[reason] >= LIMITS[reason]:
             line = next(iter(str(cause_of(error)).strip().splitlines()), type(error).__name__)
-            raise GoodshotError(f"run {self._lost[reason]} times, and each time {reason}: {line}") from error
-        return reason
+            raise GoodshotError(f"run {LIMITS[reason] + 1} times, and each time {reason}: {line}") from error
+        self._failures.append(failure)
+
+    def _explained(self, reason: str, began: float, ended: float) -> str:
+        """The reason of a failure, as far as is known by now: a lost process is noticed before its lost node."""
+        went_with_node = any(began <= loss <= ended + NOTICE_SECONDS for loss in self._node_losses)
+        return NODE if reason == PROCESS and went_with_node else reason

@@ -72,6 +72,8 @@ class StageMaker:
         self.tasks: dict[str, tuple[float, float]] = {}
         """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
         self._submitted: dict[str, Job] = {}
+        self.node_losses: list[float] = []
+        """The times of the monotonic clock at which a node was found to be lost."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
@@ -128,24 +130,31 @@ class StageMaker:
 
     async def run(self, stage: Stage, lease: LeasedJob, wanted: Iterable[Stage]) -> JobReport:
         """Run a stage under its lease: in an actor of the pool if it has a home, otherwise as a Ray task."""
-        products, attempts = tuple(wanted), Attempts()
+        attempts = Attempts(self.node_losses)
+        try:
+            report = await self._run_until_not_lost(stage, lease, tuple(wanted), attempts)
+        finally:
+            self.progress.retries.update(attempts.reasons)
+        self._account(stage, report)
+        return report
+
+    async def _run_until_not_lost(
+        self, stage: Stage, lease: LeasedJob, products: tuple[Stage, ...], attempts: Attempts
+    ) -> JobReport:
         while True:
             try:
                 share = self.shares.of(stage)
                 if attempts.needs_whole_gpu:
                     share = replace(share, gpus=max(1.0, share.gpus))
-                report = await self._run_once(Job(stage, products, share), lease)
-                break
+                return await self._run_once(Job(stage, products, share), lease)
             except Exception as error:
                 if lease.is_stopped:
                     raise
                 if isinstance(cause := cause_of(error), NoCuda):
                     await self._exclude(cause, share)
-                self.progress.retries[attempts.lost(error)] += 1
+                attempts.lost(error)
                 self._values.forget(stage)
                 await asyncio.sleep(attempts.pause)
-        self._account(stage, report)
-        return report
 
     async def _exclude(self, error: NoCuda, share: Share) -> None:
         """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""

@@ -73,16 +73,23 @@ def test_what_was_lost_is_told_from_what_the_stage_raised(error: Exception, reas
 
 
 def test_a_stage_is_run_again_up_to_a_limit_and_its_own_error_not_at_all() -> None:
-    attempts = Attempts()
-    assert [attempts.lost(WorkerCrashedError()) for _ in range(LIMITS[PROCESS])] == [PROCESS] * LIMITS[PROCESS]
+    losses: list[float] = []
+    attempts = Attempts(losses)
+    for _ in range(LIMITS[PROCESS]):
+        attempts.lost(WorkerCrashedError())
     # Lost nodes are counted apart.
-    assert attempts.lost(NodeDiedError("gone")) == NODE
+    attempts.lost(NodeDiedError("gone"))
+    assert attempts.reasons == {PROCESS: LIMITS[PROCESS], NODE: 1}
     with pytest.raises(GoodshotError, match=r"run 4 times, and each time a process was lost: The worker died"):
         attempts.lost(WorkerCrashedError())
     own = raised(ValueError("its own"))
     with pytest.raises(RayTaskError) as caught:
-        Attempts().lost(own)
+        Attempts(losses).lost(own)
     assert caught.value is own
+    # The loss of their node is noticed later than that of its processes.
+    losses.append(time.monotonic())
+    assert attempts.reasons == {NODE: LIMITS[PROCESS] + 1}
+    attempts.lost(WorkerCrashedError())
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]]) -> tuple[list[Share], Any]:
@@ -102,9 +109,11 @@ def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[st
         shares=shares,
         progress=Progress(),
         _run_once=run_once,
+        node_losses=[],
         _values=SimpleNamespace(forget=lambda stage: None),
         _account=lambda stage, report: None,
     )
+    maker._run_until_not_lost = partial(StageMaker._run_until_not_lost, maker)
     maker._exclude = partial(StageMaker._exclude, maker)
     asyncio.run(StageMaker.run(maker, None, LeasedJob(), []))  # type: ignore[arg-type]
     return attempts, maker
