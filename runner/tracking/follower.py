@@ -77,6 +77,12 @@ class Follower:
         for study, key in list(self._points):
             self.handle(PointEnded(study, key))
 
+    def tear_down(self) -> None:
+        """End W&B's own process."""
+        import wandb
+
+        wandb.teardown()
+
     def _attempt(self, write: Callable[[], None], is_run: bool = False) -> None:
         """Write something. If that fails online, whatever the reason, it is written offline, as is all that follows."""
         try:

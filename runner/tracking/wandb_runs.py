@@ -17,7 +17,7 @@ PROBE_SECONDS = 5.0
 INIT_SECONDS = 30
 """How long a run waits for W&B's server, unless ``WANDB_INIT_TIMEOUT`` says otherwise; W&B's own is 90."""
 FINISH_SECONDS = 30
-"""How long a run may take to be sent when it ends. What is not sent by then stays on the disk, for `wandb sync`."""
+"""How long a run may take to be sent when it ends. One that takes longer is written again, offline."""
 RETRIES = 3
 """How often a request is repeated."""
 LONGEST = 128
@@ -87,12 +87,12 @@ class WandbRuns:
         return run
 
     def close(self, run: Any, exit_code: int) -> None:
-        """End a run, and wait until it is sent, but not for long."""
-        try:
-            run.finish(exit_code=exit_code)
-        except TimeoutError as error:
-            # What has been logged is in the run's folder.
-            self.go_offline(f"{error}".splitlines()[0])
+        """End a run, and wait until it is sent.
+
+        Raises:
+            TimeoutError: it is not sent after ``FINISH_SECONDS``.
+        """
+        run.finish(exit_code=exit_code)
 
     def go_offline(self, reason: str) -> None:
         """Write all further runs offline. Those that are open are closed, and have to be opened again."""
