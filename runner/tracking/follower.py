@@ -77,11 +77,24 @@ class Follower:
         for study, key in list(self._points):
             self.handle(PointEnded(study, key))
 
+    def tear_down(self) -> None:
+        """End W&B's own process."""
+        import wandb
+
+        wandb.teardown()
+
     def _attempt(self, write: Callable[[], None], is_run: bool = False) -> None:
+        """Write something. If that fails online, whatever the reason, it is written offline, as is all that follows."""
         try:
-            write()
+            try:
+                write()
+            except Exception as error:
+                if self._wandb.mode != "online":
+                    raise
+                self._wandb.go_offline(_first_line(error))
+                write()
         except Exception as error:
-            first = self._logged.error or f"{type(error).__name__}: {error}".splitlines()[0]
+            first = self._logged.error or _first_line(error)
             self._logged = replace(self._logged, failed=self._logged.failed + is_run, error=first)
         else:
             self._logged = replace(self._logged, written=self._logged.written + is_run)
@@ -154,3 +167,7 @@ class Follower:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool | None) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -18,12 +18,14 @@ class Started:
 
     results, store_uri: where the rows and the artifacts lie, in terms that hold in any process.
     folder: the local folder below which W&B keeps its files, in ``wandb/``.
+    temporary: a folder for W&B's temporary files, which is deleted at the end.
     report: where the report lies, without credentials.
     """
 
     results: Results
     store_uri: str
     folder: str
+    temporary: str
     mode: Mode
     report: str
 

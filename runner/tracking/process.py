@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import shutil
 import sys
 import threading
 from contextlib import suppress
 from typing import Any, BinaryIO
+
+from goodshot.runner.tracking.messages import Started
 
 LOOK_SECONDS = 10.0
 """After how long without a message it looks for newly finished cells."""
@@ -30,7 +33,7 @@ def main() -> None:
 
     messages: queue.Queue[Any] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, messages), daemon=True).start()
-    first = messages.get()
+    first: Started | None = messages.get()
     if first is None:
         return
     follower = Follower(first)
@@ -47,6 +50,9 @@ def main() -> None:
         _answer(answers, follower.logged)
     follower.finish()
     _answer(answers, follower.logged)
+    follower.tear_down()
+    # The driver made this folder, and may have been killed.
+    shutil.rmtree(first.temporary, ignore_errors=True)
 
 
 def _read(source: BinaryIO, messages: queue.Queue[Any]) -> None:

@@ -30,7 +30,7 @@ class RunRecord:
     point, label: the point's key, and the point for people; both empty for the run that sums a study up.
     url: its page; empty for a run that has only been written offline.
     content: digest of the content that it holds in full; empty while something is missing.
-    curves: the last iteration of each of its curves.
+    curves: the last iteration of each of its curves; by ``L=…`` which means it has.
     pictured: the supports whose images it shows.
     """
 

@@ -40,7 +40,7 @@ from goodshot.runner.tracking.messages import (
     TrackedCell,
 )
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """How long the end of a study waits for the process without any answer; W&B itself gives up on a run earlier."""
 HASTE_SECONDS = 8.0
 """How long an interrupted study waits."""
@@ -58,9 +58,7 @@ class Tracker:
     """
 
     def __init__(self, results: Results, store_uri: str, folder: Path, mode: Mode) -> None:
-        report = public(below(results.files.shown, "report.html"))
-        self._started = Started(results, store_uri, str(folder), mode, report)
-        self._results, self._folder = results, folder
+        self._results, self._store_uri, self._folder, self._mode = results, store_uri, folder, mode
         self._process: _Process | None = None
         self._studies: set[str] = set()
 
@@ -103,7 +101,12 @@ class Tracker:
     def _send(self, message: Message) -> None:
         if self._process is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._process = _Process(self._started)
+            self._process = _Process(self._folder)
+            report = public(below(self._results.files.shown, "report.html"))
+            temporary = self._process.temporary.name
+            self._process.send(
+                Started(self._results, self._store_uri, str(self._folder), temporary, self._mode, report)
+            )
         self._process.send(message)
 
 
@@ -131,13 +134,13 @@ def _tracked(stage: CellStage, recorder: Recorder) -> TrackedCell:
 class _Process:
     """The process and the pipes to it."""
 
-    def __init__(self, started: Started) -> None:
-        self._temporary = tempfile.TemporaryDirectory(
+    def __init__(self, folder: Path) -> None:
+        self.temporary = tempfile.TemporaryDirectory(
             prefix="goodshot-", dir=socket_folder(), ignore_cleanup_errors=True
         )
         command = [sys.executable, "-P", "-m", "goodshot.runner.tracking.process"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        environment = _environment(started.folder, self._temporary.name)
+        environment = _environment(str(folder), self.temporary.name)
         # In a session of its own, Ctrl-C reaches the driver alone, which then ends it in order.
         self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
         self._to, self._from = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
@@ -146,7 +149,6 @@ class _Process:
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write, self._read)]
         for thread in self._threads:
             thread.start()
-        self.send(started)
 
     def send(self, message: object) -> None:
         self._messages.put(message)
@@ -157,7 +159,7 @@ class _Process:
         problem = self._wait(patience, at_most)
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
-        self._temporary.cleanup()
+        self.temporary.cleanup()
         if problem:
             return replace(self._logged, failed=self._logged.failed + 1, error=self._logged.error or problem)
         return self._logged

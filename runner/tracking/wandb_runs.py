@@ -17,7 +17,9 @@ PROBE_SECONDS = 5.0
 INIT_SECONDS = 30
 """How long a run waits for W&B's server, unless ``WANDB_INIT_TIMEOUT`` says otherwise; W&B's own is 90."""
 FINISH_SECONDS = 30
-"""How long a run may take to be sent when it ends. What is not sent by then stays on the disk, for `wandb sync`."""
+"""How long a run may take to be sent when it ends. One that takes longer is written again, offline."""
+RETRIES = 3
+"""How often a request is repeated."""
 LONGEST = 128
 """The most characters that W&B takes for the name of a run; its configuration has all values of the point."""
 
@@ -54,44 +56,15 @@ class WandbRuns:
     def __init__(self, folder: str, mode: Mode, names: Names) -> None:
         self.folder, self.names, self.unreachable = folder, names, ""
         self.mode: Mode = mode
+        _set_up()
         if mode == "online" and (reason := _unreachable()):
-            self._go_offline(reason)
+            self.go_offline(reason)
 
     def open(self, id_: str, study: str, label: str, job_type: str, config: dict[str, Any], notes: str) -> Any:
         """Begin the run of this id, or continue it where it exists already."""
-        from wandb.errors import AuthenticationError, CommError
-
-        try:
-            return self._init(id_, study, label, job_type, config, notes)
-        except (CommError, AuthenticationError, TimeoutError) as error:
-            if self.mode != "online":
-                raise
-            self._go_offline(_first_line(error))
-            return self._init(id_, study, label, job_type, config, notes)
-
-    def close(self, run: Any, exit_code: int) -> None:
-        """End a run, and wait until it is sent, but not for long."""
-        try:
-            run.finish(exit_code=exit_code)
-        except TimeoutError as error:
-            # What has been logged is in the run's folder.
-            self._go_offline(_first_line(error))
-
-    def _init(self, id_: str, study: str, label: str, job_type: str, config: dict[str, Any], notes: str) -> Any:
         import wandb
 
         names = self.names
-        settings = wandb.Settings(
-            init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_SECONDS),
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-            disable_git=True,
-            save_code=False,
-            # Machine and packages are in the rows. To look for them takes longer than all the rest of a run.
-            x_disable_stats=True,
-            x_disable_machine_info=True,
-            x_save_requirements=False,
-        )
         run = wandb.init(
             id=id_,
             resume="allow",
@@ -106,20 +79,56 @@ class WandbRuns:
             config=config,
             dir=self.folder,
             reinit="create_new",
-            settings=settings,
+            settings=_settings(),
         )
         # Trainings are at different iterations while W&B's own steps may only grow.
         run.define_metric("iteration", hidden=True)
         run.define_metric("*", step_metric="iteration")
         return run
 
-    def _go_offline(self, reason: str) -> None:
-        self.mode, self.unreachable = "offline", self.unreachable or reason
-        # A run that could not be begun is in use until the service has ended.
+    def close(self, run: Any, exit_code: int) -> None:
+        """End a run, and wait until it is sent.
+
+        Raises:
+            TimeoutError: it is not sent after ``FINISH_SECONDS``.
+        """
+        run.finish(exit_code=exit_code)
+
+    def go_offline(self, reason: str) -> None:
+        """Write all further runs offline. Those that are open are closed, and have to be opened again."""
         import wandb
 
+        self.mode, self.unreachable = "offline", self.unreachable or reason
+        # A run that could not be begun is in use until the service has ended.
         with suppress(Exception):
             wandb.teardown()
+        _set_up()
+
+
+def _set_up() -> None:
+    """W&B's settings for what belongs to no run, such as asking for the type of an artifact."""
+    import wandb
+
+    wandb.setup(settings=_settings())
+
+
+def _settings() -> Any:
+    import wandb
+
+    return wandb.Settings(
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_SECONDS),
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+        # By default W&B asks again for many minutes, and with it whoever logs to it waits.
+        x_graphql_retry_max=RETRIES,
+        x_graphql_timeout_seconds=PROBE_SECONDS * 2,
+        disable_git=True,
+        save_code=False,
+        # Machine and packages are in the rows. To look for them takes longer than all the rest of a run.
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
 
 
 def _unreachable() -> str:
@@ -136,7 +145,3 @@ def _unreachable() -> str:
         # W&B may know the certificates of a company, or be told to ignore them.
         return "" if isinstance(reason, ssl.SSLError) else f"{url}: {reason}"
     return ""
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

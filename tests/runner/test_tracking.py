@@ -30,11 +30,13 @@ from goodshot.runner.run.options import Options, Run
 from goodshot.runner.store.files import Files
 from goodshot.runner.study.settings import to_yaml, validate
 from goodshot.runner.study.study import Study
+from goodshot.runner.tracking.messages import Logged
 from goodshot.runner.tracking.record import RunRecords, read_run_records
 from goodshot.runner.tracking.tracker import Tracker
 from goodshot.runner.tracking.wandb_runs import Names
 from tests.conftest import TINY
 from tests.wandb_files import WandbRun, wandb_runs
+from tests.wandb_server import wandb_server
 
 KEY = "5ec2e7" * 6 + "beef"
 SWEEP = {**TINY, "name": "tracked", "vq_weight": [0.5, 1.0], "iterations": [4, 8], "cells": ["detection", "latents"]}
@@ -261,6 +263,48 @@ def test_a_server_that_never_answers_is_asked_once_and_photographs_need_not_be_s
     assert "timed out" in logged.unreachable
     assert not [*tmp_path.rglob("*.png")]
     assert len(wandb_runs(tmp_path / "out")) == POINTS
+
+
+def test_runs_are_sent_and_continued_and_an_outage_in_the_middle_loses_nothing(
+    bare: Callable[[str], Tracker], sweep: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    first, second, *others = sweep.plan.trials_of["tracked"]
+    out = tmp_path / "out"
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        tracker = bare("online")
+        missing = first.cells[first.values["iterations"]][-1:]
+        forget(Results(str(out)), missing)
+        tracker.begin(sweep.study, sweep.plan, first)
+        assert tracker.finish() == Logged(written=1)
+        (record,) = read_run_records(Files(str(out)))
+        assert record.url == f"{server.url}/lab/line%204/runs/{record.id}"
+        assert record.entity == "lab"
+        assert any("coin/support_0/loss/total" in line for line in server.lines[record.id])
+        sent = len(server.lines[record.id])
+
+        tracker = bare("online")  # which has the missing row again
+        tracker.begin(sweep.study, sweep.plan, first)
+        tracker.end(sweep.study, first.values)
+        tracker.begin(sweep.study, sweep.plan, second)
+        deadline = time.monotonic() + 120
+        while len(server.runs) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        server.stop()
+        assert next(iter(server.runs)) == record.id
+        assert not any("coin/support_0/loss/total" in line for line in server.lines[record.id][sent:])
+        tracker.end(sweep.study, second.values)
+        for trial in others:
+            tracker.begin(sweep.study, sweep.plan, trial)
+            tracker.end(sweep.study, trial.values)
+        logged = tracker.finish()
+    assert (logged.written, logged.failed) == (POINTS, 0), logged
+    assert logged.unreachable
+    runs = wandb_runs(out)
+    assert len({run.id for run in runs}) == POINTS
+    for trial in (second, *others):
+        assert any(run.config["point"] == trial.label and run.curve("coin/support_0/similarity") for run in runs)
 
 
 def _connections(server: socket.socket) -> int:
