@@ -18,6 +18,7 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.study.settings import to_yaml
 from goodshot.runner.study.study import Study
 from tests.loopback import closed_port
+from tests.own_address import own_address
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "cluster.md"
@@ -103,8 +104,7 @@ def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PATH": f"{bin_folder}:{venv}:{os.environ['PATH']}",
         "REAL_RAY": str(venv / "ray"),
         "RAY_FOLDER": folder,
-        "RAY_HEAD": f"127.0.0.1:{closed_port()}",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_HEAD": f"{own_address()}:{closed_port()}",
         "RAY_worker_niceness": "0",
         "WANDB_MODE": "disabled",
     }
@@ -116,10 +116,11 @@ def test_a_new_user_follows_the_page(machine: dict[str, str], tiny_study: Callab
     """In one shell, as the page's blocks follow each other."""
     (tmp_path / "study.yaml").write_text(to_yaml(tiny_study()))
     script = "set -e\n" + "".join(text for _, how, text in blocks() if how == "run")
+    address, port = machine["RAY_HEAD"].split(":")
     replaced = {
         "<HEAD>:6379": machine["RAY_HEAD"],
-        "--port=6379": f"--port={machine['RAY_HEAD'].split(':')[1]}",
-        "<HEAD>": "127.0.0.1",
+        "--port=6379": f"--port={port}",
+        "<HEAD>": address,
         "<STUDY>": str(tmp_path / "study.yaml"),
         "/shared": str(tmp_path / "shared"),
     }
@@ -130,7 +131,7 @@ def test_a_new_user_follows_the_page(machine: dict[str, str], tiny_study: Callab
         ["bash", "-xc", script], env=machine, cwd=tmp_path, capture_output=True, text=True, timeout=1500
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert len(Results(str(tmp_path / "shared" / "study")).finished()) == 2
+    assert len(Results(str(tmp_path / "shared" / "study")).finished()) == 3
     assert (tmp_path / "shared" / "study" / "report.html").is_file()
     token = tmp_path / "home" / ".ray" / "auth_token"
     assert token.stat().st_mode & 0o077 == 0

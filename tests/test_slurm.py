@@ -13,13 +13,14 @@ import pytest
 from goodshot.runner.results.results import Results
 from goodshot.runner.study.settings import to_yaml
 from goodshot.runner.study.study import Study
+from tests.own_address import own_address
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "cluster" / "slurm.sbatch"
 
 # srun: drops its own options and becomes the command. It notes its process, and what others could read of it.
 FAKES = {
     "scontrol": 'test "$1 $2 $3" = "show hostnames node[0-1]" && printf "node0\\nnode1\\n"',
-    "hostname": "echo 127.0.0.1",
+    "hostname": 'echo "$ADDRESS"',
     "srun": 'while [[ $1 == --* ]]; do shift; done; echo "$$ $*" >> "$STARTED"; exec "$@"',
 }
 
@@ -41,8 +42,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "SLURM_JOB_NODELIST": "node[0-1]",
         "SLURM_CPUS_PER_TASK": "1",
         "STARTED": str(tmp_path / "started"),
-        # Several nodes on one machine, by their loopback address.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "ADDRESS": own_address(),
         "RAY_worker_niceness": "0",
         "WANDB_MODE": "disabled",
     }
@@ -67,10 +67,10 @@ def test_a_job_runs_a_study_on_its_nodes_and_leaves_nothing(
     out = tmp_path / "out"
     done = submit(slurm, "sweep", str(tmp_path / "study.yaml"), "--out", str(out))
     assert done.returncode == 0, done.stderr
-    assert len(Results(str(out)).finished()) == 2
+    assert len(Results(str(out)).finished()) == 3
     commands = [command for _, command in started(slurm)]
     assert sum(command.startswith("ray start --head ") for command in commands) == 1
-    assert sum(command.startswith("ray start --address=127.0.0.1:") for command in commands) == 1
+    assert sum(command.startswith(f"ray start --address={slurm['ADDRESS']}:") for command in commands) == 1
     assert "left out" not in done.stdout
     for process, _ in started(slurm):
         with pytest.raises(ProcessLookupError):
