@@ -38,11 +38,6 @@ class Nodes:
     leaving: frozenset[str] = frozenset()
     uses: tuple[NodeStatus, ...] = ()
 
-    @property
-    def cpus(self) -> float:
-        """The number of CPUs of all nodes that take new stages."""
-        return sum(node.get("CPU", 0) for node in self.resources)
-
 
 def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
     """Ask the cluster for its nodes.

@@ -60,7 +60,6 @@ class _Driver:
         self, work: Work, options: Options, nodes: list[dict[str, float]], excluded: frozenset[str] = frozenset()
     ) -> None:
         self.work, self.options = work, options
-        self.cpus = sum(node.get("CPU", 0) for node in nodes)
         self.shares = Shares(nodes, read_memory(), excluded)
         broker_options = BrokerOptions(
             work.plan,
