@@ -37,7 +37,11 @@ POLL_SECONDS = 0.5
 
 
 class Unanswered(GoodshotError):
-    """The dashboard did not answer a request."""
+    """The dashboard did not answer a request. ``is_slow``: it took the request, so that it may only be busy."""
+
+    def __init__(self, message: str, is_slow: bool) -> None:
+        super().__init__(message)
+        self.is_slow = is_slow
 
 
 class Refused(GoodshotError):
@@ -65,7 +69,8 @@ class Client(JobSubmissionClient):
             raise BadInput(f"{self.dashboard.where}: the cluster no longer accepts this token") from None
         except requests.RequestException as error:
             problem = f"the dashboard stopped answering ({type(error).__name__})"
-            raise Unanswered(f"{self.dashboard.where}: {problem}; is the cluster's head alive?") from None
+            line = f"{self.dashboard.where}: {problem}; is the cluster's head alive?"
+            raise Unanswered(line, isinstance(error, requests.ReadTimeout)) from None
 
     def _raise_error(self, r: requests.Response) -> None:
         raise Refused(r.status_code, r.text)
