@@ -33,6 +33,8 @@ ANSWER_SECONDS = {"GET": 8.0, "POST": 60.0, "PUT": 600.0}
 STOPPED = 143
 """The exit code of a stopped job: that of a process that SIGTERM ended."""
 STOP_SECONDS = 45.0
+START_SECONDS = 30.0
+"""How long a job may take to end, and a head that was started to take jobs."""
 POLL_SECONDS = 0.5
 
 
@@ -113,12 +115,7 @@ def submit(client: Client, submission: Submission) -> Submitted:
         archive = Path(folder) / "package.zip"
         archive.write_bytes(submission.package.archive)
         try:
-            client.submit_job(
-                entrypoint=submission.entry_point,
-                submission_id=job_id,
-                runtime_env={**submission.runtime_env, "working_dir": str(archive)},
-                metadata=dict(submission.metadata),
-            )
+            _send(client, submission, job_id, str(archive))
         except Refused as refusal:
             # Somebody else has submitted the same meanwhile.
             if "already exists" not in refusal.text:
@@ -126,6 +123,25 @@ def submit(client: Client, submission: Submission) -> Submitted:
             _require_same(find(client, job_id), submission)
             return Submitted(job_id, False)
     return Submitted(job_id, True)
+
+
+def _send(client: Client, submission: Submission, job_id: str, archive: str) -> None:
+    """Submit a job; a head that has just been started is given the time until it takes jobs."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.submit_job(
+                entrypoint=submission.entry_point,
+                submission_id=job_id,
+                runtime_env={**submission.runtime_env, "working_dir": archive},
+                metadata=dict(submission.metadata),
+            )
+        except Refused as refusal:
+            if "No available agent" not in refusal.text or time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def find(client: Client, job_id: str) -> JobDetails:
