@@ -52,6 +52,8 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # A node ends itself if its agent is not up in time, which on a busy machine it is not.
+        "RAY_agent_register_timeout_ms": "300000",
         "WANDB_MODE": "disabled",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
@@ -72,6 +74,8 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
         _wait(head)
         yield head
     finally:
+        if process.poll() is not None:
+            print((folder / "log").read_text())
         head.kill()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -19,7 +19,9 @@ from goodshot.runner.submission.jobs import Client, Unanswered, find
 SILENCE_SECONDS = 5.0
 """Silence of the stream after which the job is asked for its state."""
 PATIENCE_SECONDS = 8.0
-"""How long a dashboard may not answer before it is given up on."""
+"""How long a dashboard may be away before it is given up on."""
+BUSY_SECONDS = 90.0
+"""How long one may take requests and not answer them: a head on a busy machine was seen to need more than 10 s."""
 AGAIN_SECONDS = 1.0
 
 
@@ -36,7 +38,7 @@ def follow(client: Client, job_id: str, write: Callable[[str], None], tell: Call
 
     Raises:
         BadInput: there is no such job.
-        ClusterLost: the dashboard has not answered for :data:`PATIENCE_SECONDS`.
+        ClusterLost: the dashboard is away for :data:`PATIENCE_SECONDS`, or has not answered for :data:`BUSY_SECONDS`.
     """
     return asyncio.run(_Follower(client, job_id, write, tell).run())
 
@@ -81,12 +83,12 @@ class _Follower:
 
     async def _asked(self) -> JobDetails:
         """The job's state, asked for again while the dashboard does not answer."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        began = time.monotonic()
         while True:
             try:
                 job = await asyncio.to_thread(find, self.client, self.job_id)
             except Unanswered as error:
-                if time.monotonic() > until:
+                if time.monotonic() - began > (BUSY_SECONDS if error.is_slow else PATIENCE_SECONDS):
                     raise ClusterLost(str(error)) from None
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue

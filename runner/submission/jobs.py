@@ -33,11 +33,17 @@ ANSWER_SECONDS = {"GET": 8.0, "POST": 60.0, "PUT": 600.0}
 STOPPED = 143
 """The exit code of a stopped job: that of a process that SIGTERM ended."""
 STOP_SECONDS = 45.0
+START_SECONDS = 30.0
+"""How long a job may take to end, and a head that was started to take jobs."""
 POLL_SECONDS = 0.5
 
 
 class Unanswered(GoodshotError):
-    """The dashboard did not answer a request."""
+    """The dashboard did not answer a request. ``is_slow``: it took the request, so that it may only be busy."""
+
+    def __init__(self, message: str, is_slow: bool) -> None:
+        super().__init__(message)
+        self.is_slow = is_slow
 
 
 class Refused(GoodshotError):
@@ -65,7 +71,8 @@ class Client(JobSubmissionClient):
             raise BadInput(f"{self.dashboard.where}: the cluster no longer accepts this token") from None
         except requests.RequestException as error:
             problem = f"the dashboard stopped answering ({type(error).__name__})"
-            raise Unanswered(f"{self.dashboard.where}: {problem}; is the cluster's head alive?") from None
+            line = f"{self.dashboard.where}: {problem}; is the cluster's head alive?"
+            raise Unanswered(line, isinstance(error, requests.ReadTimeout)) from None
 
     def _raise_error(self, r: requests.Response) -> None:
         raise Refused(r.status_code, r.text)
@@ -108,12 +115,7 @@ def submit(client: Client, submission: Submission) -> Submitted:
         archive = Path(folder) / "package.zip"
         archive.write_bytes(submission.package.archive)
         try:
-            client.submit_job(
-                entrypoint=submission.entry_point,
-                submission_id=job_id,
-                runtime_env={**submission.runtime_env, "working_dir": str(archive)},
-                metadata=dict(submission.metadata),
-            )
+            _send(client, submission, job_id, str(archive))
         except Refused as refusal:
             # Somebody else has submitted the same meanwhile.
             if "already exists" not in refusal.text:
@@ -121,6 +123,25 @@ def submit(client: Client, submission: Submission) -> Submitted:
             _require_same(find(client, job_id), submission)
             return Submitted(job_id, False)
     return Submitted(job_id, True)
+
+
+def _send(client: Client, submission: Submission, job_id: str, archive: str) -> None:
+    """Submit a job; a head that has just been started is given the time until it takes jobs."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.submit_job(
+                entrypoint=submission.entry_point,
+                submission_id=job_id,
+                runtime_env={**submission.runtime_env, "working_dir": archive},
+                metadata=dict(submission.metadata),
+            )
+        except Refused as refusal:
+            if "No available agent" not in refusal.text or time.monotonic() > until:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def find(client: Client, job_id: str) -> JobDetails:

@@ -336,7 +336,7 @@ def test_the_exit_code_is_the_jobs(
 def test_a_cluster_that_goes_is_told_from_a_job_that_fails(
     dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(following, "BUSY_SECONDS", 1.0)
     monkeypatch.setattr(following, "SILENCE_SECONDS", 0.5)
     monkeypatch.setitem(jobs.ANSWER_SECONDS, "GET", 1.0)
     dashboard.add("it", "RUNNING")
