@@ -36,7 +36,15 @@ class WandbServer:
         if operation == "Viewer":
             return {"viewer": {"id": "u", "entity": "lab", "username": "lab", "flags": "{}", "teams": {"edges": []}}}
         if operation == "RunResumeStatus":
-            return {"model": {"id": "p", "name": "p", "entity": entity, "bucket": None}}
+            return {
+                "model": {"id": "p", "name": "p", "entity": entity, "bucket": self._resumed(str(variables["name"]))}
+            }
+        if operation in (
+            "CreateArtifact",
+            "CreateArtifactGQL",
+        ):  # It is there already, so that its files need not be sent.
+            artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": {"latestArtifact": {"id": "a"}}}
+            return {"createArtifact": {"artifact": artifact}}
         if operation == "UpsertBucket":
             id_, project = str(variables["name"]), {"id": "p", "name": variables["project"], "entity": entity}
             self.runs[id_] = self.runs.get(id_, 0) + 1
@@ -47,11 +55,28 @@ class WandbServer:
             return {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
         return {"project": None}
 
+    def _resumed(self, id_: str) -> dict[str, Any] | None:
+        """What a run that is continued has to know of itself."""
+        if id_ not in self.runs:
+            return None
+        lines = self.lines.get(id_, [])
+        counts = {"historyLineCount": len(lines), "logLineCount": 0, "eventsLineCount": 0}
+        tails = {"historyTail": json.dumps([json.dumps(line) for line in lines[-1:]]), "eventsTail": "[]"}
+        texts = {"summaryMetrics": "{}", "config": "{}", "wandbConfig": "{}", "displayName": id_, "notes": ""}
+        return {"id": f"b-{id_}", "name": id_, "tags": [], **counts, **tails, **texts}
+
     def stream(self, path: str, body: dict[str, Any]) -> None:
         """Remember the history lines of ``/files/<entity>/<project>/<run>/file_stream``."""
         id_ = path.split("/")[-2]
         for line in (body.get("files") or {}).get("wandb-history.jsonl", {}).get("content", []):
             self.lines.setdefault(id_, []).append(json.loads(line))
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing about connections that the other side has ended."""
 
 
 @contextmanager
@@ -91,8 +116,7 @@ def wandb_server() -> Iterator[WandbServer]:
             self.end_headers()
             self.wfile.write(content)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
+    with _Quiet(("127.0.0.1", 0), Handler) as http:
 
         def stop() -> None:
             http.shutdown()
