@@ -31,10 +31,11 @@ case $1 in
 start)
   ports="--min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0"
   [[ $* == *--head* ]] && ports+=" --include-dashboard=false"
-  "$REAL_RAY" "$@" $ports --temp-dir="$RAY_FOLDER" --block > "$RAY_FOLDER.$(date +%N).log" 2>&1 &
+  log="$RAY_FOLDER.$(date +%N).log"
+  "$REAL_RAY" "$@" $ports --temp-dir="$RAY_FOLDER" --block > "$log" 2>&1 &
   echo $! >> "$RAY_FOLDER.started"
-  for _ in $(seq 300); do "$REAL_RAY" health-check --address "$RAY_HEAD" > /dev/null 2>&1 && exit 0; sleep 1; done
-  exit 1;;
+  while kill -0 $!; do grep -q "Ray runtime started" "$log" && exit 0; sleep 0.5; done
+  cat "$log" >&2; exit 1;;
 stop) kill $(cat "$RAY_FOLDER.started"); while kill -0 $(cat "$RAY_FOLDER.started") 2> /dev/null; do sleep 0.2; done;;
 *) exec "$REAL_RAY" "$@";;
 esac
