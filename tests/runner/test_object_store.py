@@ -490,6 +490,15 @@ def test_a_whole_study_on_s3_and_its_secret_nowhere(
     assert main(command) == 0
     assert any("stages executed: 0 (none)" in line for line in told(capfd))
     assert len(Results(out).rows()) == 5
+    for arguments, said in (
+        (["status", out], "complete after"),
+        (["verify", out], "5 rows agree with their scores"),
+        (["compare", out, out, "--strict"], ""),
+        (["report", out], "report.html"),
+        (["gc", below(out, "store")], ""),
+    ):
+        assert main(arguments) == 0, arguments
+        assert any(said in line for line in told(capfd)), arguments
     objects = bucket.objects("whole")
     assert "out/report.html" in objects
     assert any(name.startswith("out/store/generator/") for name in objects)
