@@ -20,6 +20,7 @@ import requests
 from tests.loopback import closed_port
 
 START_SECONDS = 120.0
+STARTS = 3
 COMMAND = (sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1")
 
 
@@ -42,6 +43,21 @@ class Head:
 
 @contextmanager
 def ray_head(cpus: int = 2) -> Iterator[Head]:
+    """A running head. Ray gives up starting after a minute, which a busy machine may need, so it is tried again."""
+    for _ in range(STARTS):
+        head = _started(cpus)
+        try:
+            if _takes_jobs(head):
+                yield head
+                return
+            print((head.folder / "log").read_text())
+        finally:
+            head.kill()
+            shutil.rmtree(head.folder, ignore_errors=True)
+    raise RuntimeError(f"Ray did not start, {STARTS} times; its output is above")
+
+
+def _started(cpus: int) -> Head:
     # Sockets lie in it, whose paths are limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="rh"))
     token, port, dashboard = secrets.token_hex(32), closed_port(), closed_port()
@@ -69,24 +85,16 @@ def ray_head(cpus: int = 2) -> Iterator[Head]:
         process = subprocess.Popen(
             [*COMMAND, *options], env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
-    head = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, folder, process)
-    try:
-        _wait(head)
-        yield head
-    finally:
-        if process.poll() is not None:
-            print((folder / "log").read_text())
-        head.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+    return Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, folder, process)
 
 
-def _wait(head: Head) -> None:
-    """Until jobs can be submitted, which is later than the dashboard's first answer."""
+def _takes_jobs(head: Head) -> bool:
+    """Wait until jobs can be submitted, which is later than the dashboard's first answer."""
     headers = {"Authorization": f"Bearer {head.token}"}
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and head.process.poll() is None:
         with suppress(requests.RequestException):
             if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=5).status_code == 200:
-                return
+                return True
         time.sleep(0.5)
-    raise RuntimeError(f"Ray did not start: {(head.folder / 'log').read_text()}")
+    return False
