@@ -19,8 +19,8 @@ import requests
 
 from tests.loopback import closed_port
 
-START_SECONDS = 120.0
-STARTS = 3
+START_SECONDS = 180.0
+STARTS = 5
 COMMAND = (sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1")
 
 
@@ -43,7 +43,7 @@ class Head:
 
 @contextmanager
 def ray_head(cpus: int = 2) -> Iterator[Head]:
-    """A running head. Ray gives up starting after a minute, which a busy machine may need, so it is tried again."""
+    """A running head. Ray gives up a node that is not up after 30 s, which a busy machine needs: it is tried again."""
     for _ in range(STARTS):
         head = _started(cpus)
         try:
@@ -70,6 +70,7 @@ def _started(cpus: int) -> Head:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # A node ends itself if its agent is not up in time, which on a busy machine it is not.
         "RAY_agent_register_timeout_ms": "300000",
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         "WANDB_MODE": "disabled",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
@@ -93,8 +94,9 @@ def _takes_jobs(head: Head) -> bool:
     headers = {"Authorization": f"Bearer {head.token}"}
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and head.process.poll() is None:
-        with suppress(requests.RequestException):
-            if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=5).status_code == 200:
-                return True
+        if "Ray runtime started" in (head.folder / "log").read_text():
+            with suppress(requests.RequestException):
+                if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=5).status_code == 200:
+                    return True
         time.sleep(0.5)
     return False
