@@ -278,6 +278,7 @@ def test_a_server_that_never_answers_is_asked_once_and_photographs_need_not_be_s
     assert len(wandb_runs(tmp_path / "out")) == POINTS
 
 
+@pytest.mark.slow
 def test_runs_are_sent_and_continued_and_an_outage_in_the_middle_loses_nothing(
     bare: Callable[[str], Tracker], sweep: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
