@@ -48,7 +48,13 @@ class WandbServer:
         if operation == "UpsertBucket":
             id_, project = str(variables["name"]), {"id": "p", "name": variables["project"], "entity": entity}
             self.runs[id_] = self.runs.get(id_, 0) + 1
-            bucket = {"id": f"b-{id_}", "name": id_, "config": "{}", "project": project, "historyLineCount": 0}
+            bucket = {
+                "id": f"b-{id_}",
+                "name": id_,
+                "config": "{}",
+                "project": project,
+                "historyLineCount": len(self.lines.get(id_, [])),
+            }
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/file"} for name in variables["files"]]
@@ -67,9 +73,11 @@ class WandbServer:
 
     def stream(self, path: str, body: dict[str, Any]) -> None:
         """Remember the history lines of ``/files/<entity>/<project>/<run>/file_stream``."""
-        id_ = path.split("/")[-2]
-        for line in (body.get("files") or {}).get("wandb-history.jsonl", {}).get("content", []):
-            self.lines.setdefault(id_, []).append(json.loads(line))
+        sent = (body.get("files") or {}).get("wandb-history.jsonl")
+        if sent:
+            # What begins at an earlier line takes the place of what was there.
+            lines = self.lines.setdefault(path.split("/")[-2], [])
+            lines[sent["offset"] :] = map(json.loads, sent["content"])
 
 
 class _Quiet(ThreadingHTTPServer):

@@ -74,7 +74,8 @@ class PointRun:
     def begin(self, run: Any, mode: str) -> None:
         """Take a run that was just opened, to which everything is to be logged that its record does not name."""
         self.run, self.mode, self.logged = run, mode, set()
-        self.record = replace(self.kept.at(run), content="")
+        # A run that is continued goes on with its steps, though W&B knows them only if it is online.
+        self.record = replace(self.kept.at(run), content="", lines=max(self.kept.lines, run.step))
 
     def log_new(self, store: Store) -> None:
         """Log curves, means and images of the cells that have finished since the last call."""
@@ -82,7 +83,7 @@ class PointRun:
         if not new:
             return
         for iteration, values in self._new_curves(new, store).items():
-            self.run.log({"iteration": iteration, **values})
+            self._log({"iteration": iteration, **values})
         self._log_means(new)
         self._log_images(new, store)
         self.logged.update(cell.record.fingerprint for cell in new)
@@ -96,10 +97,14 @@ class PointRun:
         names, values = table([self.rows[f] for f in self.cells if f in self.rows], order)
         if values:
             results = wandb.Table(columns=names, data=values, allow_mixed_types=True)
-            self.run.log({"iteration": last, "results": results})
+            self._log({"iteration": last, "results": results})
         self._sum_up(last)
         if self.is_complete:
             self.record = replace(self.record, content=self.content)
+
+    def _log(self, values: Mapping[str, Any]) -> None:
+        self.run.log(values, step=self.record.lines)
+        self.record = replace(self.record, lines=self.record.lines + 1)
 
     def _new_curves(self, new: Sequence[TrackedCell], store: Store) -> Mapping[int, Mapping[str, float]]:
         points, last = [], dict(self.record.curves)
@@ -125,7 +130,7 @@ class PointRun:
                 or f"L={iterations}" in self.record.curves
             ):
                 continue
-            self.run.log({"iteration": iterations, **summarise((self.rows[f] for f in own), self.study.metrics)})
+            self._log({"iteration": iterations, **summarise((self.rows[f] for f in own), self.study.metrics)})
             self.record = replace(self.record, curves={**self.record.curves, f"L={iterations}": iterations})
 
     def _log_images(self, new: Sequence[TrackedCell], store: Store) -> None:
@@ -139,7 +144,7 @@ class PointRun:
                 continue
             with suppress(GoodshotError, OSError, KeyError):
                 if image := support_image(cells, store):
-                    self.run.log({"iteration": last, f"{name}/images": _picture(image, self._caption(cells))})
+                    self._log({"iteration": last, f"{name}/images": _picture(image, self._caption(cells))})
             self.record = replace(self.record, pictured=(*self.record.pictured, name))
 
     def _caption(self, cells: Sequence[TrackedCell]) -> str:

@@ -30,6 +30,7 @@ class RunRecord:
     point, label: the point's key, and the point for people; both empty for the run that sums a study up.
     url: its page; empty for a run that has only been written offline.
     content: digest of the content that it holds in full; empty while something is missing.
+    lines: how many lines were logged, which are W&B's steps.
     curves: the last iteration of each of its curves; by ``L=…`` which means it has.
     pictured: the supports whose images it shows.
     """
@@ -42,6 +43,7 @@ class RunRecord:
     entity: str | None = None
     url: str = ""
     content: str = ""
+    lines: int = 0
     curves: Mapping[str, int] = field(default_factory=dict)
     pictured: tuple[str, ...] = ()
 

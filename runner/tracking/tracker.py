@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ from goodshot.runner.tracking.messages import (
 PATIENCE_SECONDS = 180.0
 """How long the end of a study waits for the process without any answer; W&B itself gives up on a run earlier."""
 HASTE_SECONDS = 8.0
-"""How long an interrupted study waits."""
+"""How long an interrupted study waits; what is not written by then is written all the same."""
 JOIN_SECONDS, POLL_SECONDS = 5.0, 0.02
 IN_WORDS = "the process that writes W&B runs"
 
@@ -103,9 +104,8 @@ class Tracker:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._process = _Process(self._folder)
             report = public(below(self._results.files.shown, "report.html"))
-            temporary = self._process.temporary.name
             self._process.send(
-                Started(self._results, self._store_uri, str(self._folder), temporary, self._mode, report)
+                Started(self._results, self._store_uri, str(self._folder), self._process.temporary, self._mode, report)
             )
         self._process.send(message)
 
@@ -135,12 +135,10 @@ class _Process:
     """The process and the pipes to it."""
 
     def __init__(self, folder: Path) -> None:
-        self.temporary = tempfile.TemporaryDirectory(
-            prefix="goodshot-", dir=socket_folder(), ignore_cleanup_errors=True
-        )
+        self.temporary = tempfile.mkdtemp(prefix="goodshot-", dir=socket_folder())
         command = [sys.executable, "-P", "-m", "goodshot.runner.tracking.process"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        environment = _environment(str(folder), self.temporary.name)
+        environment = _environment(str(folder), self.temporary)
         # In a session of its own, Ctrl-C reaches the driver alone, which then ends it in order.
         self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
         self._to, self._from = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
@@ -154,27 +152,26 @@ class _Process:
         self._messages.put(message)
 
     def finish(self, patience: float, at_most: float) -> Logged:
-        """Wait for its end, and end it if it does not answer."""
+        """Wait for its end, ``at_most`` so long. If it writes nothing for ``patience`` seconds it is ended."""
         self._messages.put(None)
-        problem = self._wait(patience, at_most)
-        for thread in self._threads:
-            thread.join(JOIN_SECONDS)
-        self.temporary.cleanup()
-        if problem:
-            return replace(self._logged, failed=self._logged.failed + 1, error=self._logged.error or problem)
-        return self._logged
-
-    def _wait(self, patience: float, at_most: float) -> str:
-        """Wait for the end of the process; returns what went wrong."""
         began = time.monotonic()
         while self._process.poll() is None:
             now = time.monotonic()
-            if now - max(began, self._answered) > patience or now - began > at_most:
+            if now - began > at_most:
+                return self._logged  # It writes what it has been told, and ends.
+            if now - max(began, self._answered) > patience:
                 self._process.kill()
                 self._process.wait()
-                return f"{IN_WORDS} did not end within {now - began:.0f} s"
+                return self._failed(f"{IN_WORDS} wrote nothing for {patience:.0f} s")
             time.sleep(POLL_SECONDS)
-        return f"{IN_WORDS} ended with code {self._process.returncode}" if self._process.returncode else ""
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS)
+        code = self._process.returncode
+        return self._failed(f"{IN_WORDS} ended with code {code}") if code else self._logged
+
+    def _failed(self, problem: str) -> Logged:
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        return replace(self._logged, failed=self._logged.failed + 1, error=self._logged.error or problem)
 
     def _write(self) -> None:
         with suppress(OSError), self._to as pipe:

@@ -181,6 +181,9 @@ def test_an_interrupted_study_continues_its_runs(
         patch.setattr(DetectionStage, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_in(tmp_path / "out", study)
+    deadline = time.monotonic() + 300
+    while len(read_run_records(Files(str(tmp_path / "out")))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
     before = wandb_runs(tmp_path / "out")
     assert [run.exit_code for run in before] == [0, 1]  # one point is finished, one was being worked on
     resumed = run_in(tmp_path / "out", study)
@@ -195,10 +198,20 @@ def test_an_interrupted_study_continues_its_runs(
     for name in ("coin/support_0/similarity", "coin/support_0/loss/total", "coin/generated/image_auroc"):
         first, second = (run.curve(name) for run in continued)
         assert not first.keys() & second.keys()
+    assert continued[1].history[0]["_step"] == continued[0].history[-1]["_step"] + 1
     whole = next(run for run in sweep.runs if run.config.get("point") == continued[0].config["point"])
     assert continued[0].curve("coin/support_0/similarity") | continued[1].curve(
         "coin/support_0/similarity"
     ) == pytest.approx(whole.curve("coin/support_0/similarity"))
+
+    # Sent, the parts become one run.
+    with wandb_server() as server:
+        folders = [str(run.folder) for run in continued]
+        environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        command = [sys.executable, "-m", "wandb", "sync", *folders]
+        subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, check=True, timeout=300)
+        sent = server.lines[continued[0].id]
+    assert [line["_step"] for line in sent] == [line["_step"] for part in continued for line in part.history]
 
     # The same study with one more point adds that run alone.
     more = run_in(tmp_path / "out", sweep_of(photographs, vq_weight=[0.5, 1.0, 2.0], iterations=[4, 8]))
@@ -265,6 +278,7 @@ def test_a_server_that_never_answers_is_asked_once_and_photographs_need_not_be_s
     assert len(wandb_runs(tmp_path / "out")) == POINTS
 
 
+@pytest.mark.slow
 def test_runs_are_sent_and_continued_and_an_outage_in_the_middle_loses_nothing(
     bare: Callable[[str], Tracker], sweep: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
