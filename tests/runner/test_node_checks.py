@@ -145,7 +145,7 @@ class Broken:
     def add(self, fault: str, variables: dict[str, str], **options: float) -> None:
         with environment(**variables):
             added = self.cluster.add_node(
-                wait=False, num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=100 * 2**20, **options
+                num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=100 * 2**20, **options
             )
         self.ids[fault] = added.node_id
 
@@ -178,7 +178,6 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
             patch.chdir(folder / "elsewhere")
             made.add("folder", {"GOODSHOT_CACHE": str(folder / "empty")})
             patch.chdir(folder)
-            cluster.wait_for_nodes()
             yield made
 
 
