@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def main() -> int:
     """Run the command line; 2 if this Python is not one in which goodshot's packages are installed."""
     if sys.version_info < (3, 11):  # noqa: UP036 - a job's Python was checked by no installer
         return _refuse("is too old; goodshot needs Python 3.11 or newer")
+    if JOB in os.environ:
+        # Ignored by inheritance, if a script has started Ray in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if __package__ == "runner":
         use_checkout(Path(__file__).resolve().parents[1] / "src")
     try:

@@ -20,8 +20,9 @@ from goodshot.runner.submission.secrets import require_no_secret
 
 ENTRY = ("python", "-m", "goodshot.runner", "sweep")
 """The command of a job; it starts in the folder in which the package is unpacked."""
-ENVIRONMENT = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}
-"""Variables of the job: how long it may take to end when it is stopped, before Ray kills it (Ray's default is 3 s)."""
+ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
+"""Variables of the job: it is stopped as by Ctrl-C (Ray's default is SIGTERM, for which Ray prints its own stack), and
+has this time to end before Ray kills it (3 s)."""
 KEY = "goodshot_study"
 """The name of the metadata that says which study a job runs."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -121,11 +121,14 @@ def test_submit_leave_find_again(laptop: Laptop, tmp_path: Path, monkeypatch: py
     assert {f: row["image_auroc"] for f, row in theirs.items()} == {f: row["image_auroc"] for f, row in ours.items()}
 
 
-def test_a_failing_study_and_a_stopped_one(laptop: Laptop, tmp_path: Path) -> None:
+def test_a_failing_study(laptop: Laptop, tmp_path: Path) -> None:
     broken = laptop.study(name="broken", arms=["original"], detectors=[BROKEN])
     code, said = laptop.run("submit", broken, "--out", str(tmp_path / "broken"))
     assert code == 1, said
     assert "1 of 1 cells failed" in said
+
+
+def test_a_stopped_study(laptop: Laptop, tmp_path: Path) -> None:
     long = laptop.study(name="long", arms=["original"], detectors=[{**BROKEN, "learning_rate": 1e-9, "steps": 10**6}])
     following = laptop.start("submit", long, "--out", str(tmp_path / "long"), "--id", "endless")
     until_said(following, "cells 0/1")
@@ -133,6 +136,7 @@ def test_a_failing_study_and_a_stopped_one(laptop: Laptop, tmp_path: Path) -> No
     assert (code, "job endless: stopped" in said) == (0, True)
     rest, _ = following.communicate(timeout=120)
     assert following.returncode == 143, rest
+    assert "stopped; finished cells are kept, the same command continues" in rest
 
 
 def test_plain_ray_needs_nothing_but_the_checkout(laptop: Laptop, tmp_path: Path) -> None:
