@@ -98,7 +98,6 @@ def test_of_a_study_with_one_point(run: Callable[[Study], Left], tiny_study: Cal
     assert not {secret: holders for secret in secrets() if (holders := left.holders(secret))}
 
 
-@pytest.mark.xfail(strict=True, reason="Ray Tune copies the driver's AWS_* into its trials' runtime_env")
 def test_of_a_sweep_through_ray_tune(run: Callable[[Study], Left], tiny_study: Callable[..., Study]) -> None:
     left = run(tiny_study(name="swept", vq_weight=[0.5, 1.0], arms=["generated"]))
     assert not {secret: holders for secret in secrets() if (holders := left.holders(secret))}
