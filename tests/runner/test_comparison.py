@@ -116,7 +116,8 @@ def test_differences_are_of_the_first_metric_that_all_rows_have(monkeypatch: pyt
     assert generated.against["original"].mean == pytest.approx(0.1)
     table = printed([*rows(3), *own])
     assert "polish" in table
-    assert "paired difference of image AUROC or toy gloss" in table
+    assert "paired difference of image AUROC with" in table
+    assert "paired difference of toy gloss with" in table
 
 
 def test_rows_without_a_value_are_compared_with_nothing() -> None:

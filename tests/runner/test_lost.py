@@ -220,18 +220,18 @@ def test_a_run_says_that_it_waits_for_another(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_has_counted_is_on_the_disk(tmp_path: Path) -> None:
-    progress, record = Progress(), RunRecord(Files(str(tmp_path)), Run(cells=3), time.perf_counter())
+    progress, record = Progress(), RunRecord(Files(str(tmp_path)), ["tiny"], Run(cells=3), time.perf_counter())
     with followed(lambda: progress, record) as latest:
         progress.stepped("generator/1", 7, 0.5)
         deadline = time.monotonic() + 30
         while not list((tmp_path / "runs").glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert latest() is progress
+        assert latest().steps_done == 7
     (written,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json"))
     assert (written["generator_steps"], written["cells"]) == ({"generator/1": 7}, 3)
     assert written["seconds"] > 0
     # The end of the run replaces it.
-    record.write(Run(cells=3, generator_steps={"generator/1": 9}))
+    record.end(Run(cells=3, generator_steps={"generator/1": 9}), has_ended=True)
     (written,) = (json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*.json"))
     assert written["generator_steps"] == {"generator/1": 9}
 
