@@ -63,8 +63,11 @@ class StatusRecord:
         }
         if run.stages:
             ended |= {"executed": dict(run.executed), "retries": dict(run.retries)}
-        if state in ("complete", "incomplete"):
-            ended["cells_done"] = self.current.cells_to_run
+        if state != "stopped":
+            # A run may end before anything looked at its progress: its own counts are the truth.
+            done = run.cells - run.reused - run.skipped
+            ended |= {"cells_reused": run.reused, "cells_skipped": run.skipped}
+            ended |= {"cells_to_run": done, "cells_done": done}
         self.current = self.current.model_copy(update=ended)
         self._write()
 
