@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from goodshot.components.errors import BadInput
 from goodshot.components.fusion.codec import CODECS, Codec
 from goodshot.components.fusion.config import BaseConfig, ScheduleConfig
+from goodshot.components.fusion.linear import LinearPrediction
 from goodshot.components.fusion.stored import load_exactly, tensors_in
 
 METADATA = "diffusion_base"
@@ -27,7 +28,7 @@ class Base(nn.Module):
         schedule: the configuration of diffusers' schedulers.
         resolution: R, the side of its images in pixels.
         null: the learned token (1, d) of a small base that stands for "no condition"; a published base has none.
-        linear: (T,), the factor of x_t that a small base adds to its network's output; a published base has none.
+        linear: the part of ε_θ that is linear in x_t, of a small base; a published base has none.
     """
 
     def __init__(
@@ -37,14 +38,13 @@ class Base(nn.Module):
         schedule: Mapping[str, Any],
         resolution: int,
         null: Tensor | None = None,
-        linear: Tensor | None = None,
+        linear: LinearPrediction | None = None,
     ) -> None:
         super().__init__()
         self.unet, self.codec, self.resolution = unet, codec, resolution
         self.schedule = dict(schedule)
         self.null = None if null is None else nn.Parameter(null)
-        self.linear: Tensor | None
-        self.register_buffer("linear", linear)
+        self.linear = linear
 
     @property
     def width(self) -> int:
@@ -76,18 +76,14 @@ class Base(nn.Module):
             assert self.null is not None  # noqa: S101 - a published base is given tokens
             tokens = self.null.expand(len(x_t), 1, -1)
         noise: Tensor = self.unet(x_t, timesteps, encoder_hidden_states=tokens).sample
-        return noise if self.linear is None else noise + self.linear[timesteps].view(-1, 1, 1, 1) * x_t
+        return noise if self.linear is None else noise + self.linear(x_t, timesteps)
 
+    @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Start a small base at the best prediction that is linear in x_t, given these good images (N, 3, R, R).
-
-        That is √(1−ᾱ_t) x_t / (ᾱ_t m + 1 − ᾱ_t), where m is the mean square of what is diffused. The network learns the
-        rest: to learn the identity first takes a small one a hundred steps.
-        """
+        """Fit the codec's scale and the linear part of a small base to good images (N, 3, R, R), before it learns."""
         assert self.linear is not None  # noqa: S101 - of a small base
         self.codec.fit(images)
-        kept = noise_schedule(self).alphas_cumprod
-        self.linear.copy_((1 - kept).sqrt() / (kept * self.encode(images).square().mean().cpu() + 1 - kept))
+        self.linear.fit(self.encode(images))
 
 
 def new_base(resolution: int, config: BaseConfig, seed: int) -> Base:
@@ -115,8 +111,9 @@ def new_base(resolution: int, config: BaseConfig, seed: int) -> Base:
         )
         null = 0.02 * torch.randn(1, config.width)
     nn.init.zeros_(unet.conv_out.weight)
-    linear = torch.zeros(config.schedule.timesteps)
-    return Base(unet, codec, _schedule(config.schedule, codec), resolution, null, linear)
+    base = Base(unet, codec, _schedule(config.schedule, codec), resolution, null)
+    base.linear = LinearPrediction(base.grid, noise_schedule(base).alphas_cumprod)
+    return base
 
 
 def _schedule(config: ScheduleConfig, codec: Codec) -> dict[str, Any]:

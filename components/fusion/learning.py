@@ -143,7 +143,9 @@ class Training(Generic[Network]):
         return {name: value for name, value in self.network.named_parameters() if value.requires_grad}
 
     def _buffers(self) -> dict[str, Tensor]:
-        return dict(self.network.named_buffers())
+        """The statistics of BatchNorm, the only buffers that training changes."""
+        norms = [(name, m) for name, m in self.network.named_modules() if isinstance(m, nn.BatchNorm2d)]
+        return {f"{name}.{kind}": value for name, module in norms for kind, value in module.named_buffers()}
 
     @torch.no_grad()
     def _set(self, values: dict[str, Tensor]) -> None:
