@@ -76,7 +76,14 @@ class Base(nn.Module):
             assert self.null is not None  # noqa: S101 - a published base is given tokens
             tokens = self.null.expand(len(x_t), 1, -1)
         noise: Tensor = self.unet(x_t, timesteps, encoder_hidden_states=tokens).sample
-        return noise if self.linear is None else noise + self.linear(x_t, timesteps)
+        if self.linear is None:
+            return noise
+        scale = self.linear.remaining(timesteps).sqrt().view(-1, 1, 1, 1)
+        return self.linear(x_t, timesteps) + scale * noise
+
+    def expected_error(self, timesteps: Tensor) -> Tensor:
+        """(B,): the mean square error at the timesteps before learning, of a small base; 1 for a published one."""
+        return torch.ones(len(timesteps)) if self.linear is None else self.linear.remaining(timesteps)
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
@@ -111,6 +118,7 @@ def new_base(resolution: int, config: BaseConfig, seed: int) -> Base:
         )
         null = 0.02 * torch.randn(1, config.width)
     nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
     base = Base(unet, codec, _schedule(config.schedule, codec), resolution, null)
     base.linear = LinearPrediction(base.grid, noise_schedule(base).alphas_cumprod)
     return base

@@ -65,6 +65,10 @@ class ScheduleConfig(Config):
     beta_end: PositiveFloat = 0.02
 
 
+TimeWeight = Literal["relative", "none"]
+"""relative: a timestep's error in units of what a small base's linear prediction leaves there; none: eq. 17."""
+
+
 class BaseConfig(Learning):
     """The small diffusion base, trained from scratch on good images. One serves all categories.
 
@@ -82,6 +86,7 @@ class BaseConfig(Learning):
     norm_groups: PositiveInt = 8
     schedule: ScheduleConfig = ScheduleConfig()
     affine: AffineConfig = AffineConfig(rotation=10, shift=0.05, scale=0.1)
+    time_weight: TimeWeight = "relative"
     steps: PositiveInt = 400
 
     @property
@@ -143,6 +148,7 @@ class FusionConfig(Learning):
     mask_weight: float = Field(
         default=20.0, ge=0, description="weight of the loss inside the mask, 1 outside; 1 is eq. 17"
     )
+    time_weight: TimeWeight = Field(default="relative", description="as the small base's; a published base has none")
     affine: AffineConfig = AffineConfig(rotation=10, shift=0.05, scale=0.1)
     sampling: SamplingConfig = SamplingConfig()
 

@@ -94,7 +94,7 @@ class Fusion:
             raise BadInput(f"fusion: no training image has the defect type {unknown[0]}; leave it out of validation")
         pairs = Pairs.of(held_out, features, self.kinds, self.config.resolution)
         with self.training.averaged() as model:
-            return validation_loss(model, pairs, self.config.mask_weight, self.seed)
+            return validation_loss(model, self.config, pairs, self.seed)
 
     def generate(
         self, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int] | None = None

@@ -29,19 +29,27 @@ from goodshot.components.fusion.model import Condition, FusionModel
 _BASE, _FUSION, _VALIDATION = 0xF3, 0xF4, 0xF5
 
 
-def prediction_loss(predicted: Tensor, noise: Tensor, inside: Tensor | None = None, weight: float = 1.0) -> Tensor:
+def prediction_loss(
+    predicted: Tensor, noise: Tensor, expected: Tensor, inside: Tensor | None = None, weight: float = 1.0
+) -> Tensor:
     """Eq. 17, squared: mean over images of the weighted mean of (ε − ε_θ)², in fp32.
 
     Args:
         predicted, noise: (B, C, h, w).
+        expected: (B,), the unit of each image's error; 1 is eq. 17.
         inside: bool (B, 1, h, w), the positions whose error counts ``weight`` times; each image's weights are divided
         by their sum, so that small defects count as much as large ones.
     """
-    error = (predicted.float() - noise).square().mean(1, keepdim=True)
+    error = (predicted.float() - noise).square().mean(1, keepdim=True) / expected.to(noise).view(-1, 1, 1, 1)
     if inside is None or weight == 1:
         return error.mean()
     weights = torch.where(inside, weight, 1.0)
     return ((error * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3)).clamp(min=1e-6)).mean()
+
+
+def unit_of(base: Base, learning: FusionConfig | BaseConfig, timesteps: Tensor) -> Tensor:
+    """(B,): the unit of the error at each timestep, by ``time_weight``."""
+    return {"relative": base.expected_error, "none": torch.ones_like}[learning.time_weight](timesteps)
 
 
 def to_images(images: NDArray[np.uint8], side: int) -> Tensor:
@@ -76,7 +84,7 @@ def base_training(
         chosen = rng.integers(len(images), size=config.batch)
         batch = moved(images[chosen], random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
         x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
-        return prediction_loss(network(x_t, times), noise)
+        return prediction_loss(network(x_t, times), noise, unit_of(base, config, times))
 
     options = {"base": config.learned_as(), "resolution": resolution, "seed": seed}
     return Training(base, config, loss, accelerator, json.dumps(options, sort_keys=True))
@@ -143,7 +151,8 @@ def fusion_training(
         x_t, times, noise = noised(model.base, schedule, x_0, rng, config.batch, mine)
         shown = Condition(*(part[mine].to(accelerator.device) for part in condition))
         inside = masks_at(masks[mine] > TOUCHED, model.base.grid[1]).to(accelerator.device)
-        return prediction_loss(network(x_t, times, shown), noise, inside, config.mask_weight)
+        unit = unit_of(model.base, config, times)
+        return prediction_loss(network(x_t, times, shown), noise, unit, inside, config.mask_weight)
 
     stated = {"fusion": config.learned_as(), "seed": seed, "types": pairs.types.tolist()}
     options = json.dumps(stated, sort_keys=True)
@@ -157,7 +166,7 @@ VALIDATION_TIMES = 10
 
 
 @torch.no_grad()
-def validation_loss(model: FusionModel, pairs: Pairs, weight: float, seed: int) -> float:
+def validation_loss(model: FusionModel, config: FusionConfig, pairs: Pairs, seed: int) -> float:
     """The loss of eq. 17 on images that were not trained on, at fixed timesteps and with noise by the seed."""
     schedule, device = noise_schedule(model.base), next(model.parameters()).device
     total = schedule.config.num_train_timesteps
@@ -169,5 +178,6 @@ def validation_loss(model: FusionModel, pairs: Pairs, weight: float, seed: int) 
         times = torch.full((len(x_0),), (2 * step + 1) * total // (2 * VALIDATION_TIMES), device=device)
         noise = normal(tuple(x_0.shape), seeded(seed, _VALIDATION, step)).to(device)
         predicted = model(schedule.add_noise(x_0, noise, times), times, condition)
-        losses.append(float(prediction_loss(predicted, noise, inside, weight)))
+        unit = unit_of(model.base, config, times)
+        losses.append(float(prediction_loss(predicted, noise, unit, inside, config.mask_weight)))
     return float(np.mean(losses))

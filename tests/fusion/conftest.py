@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from goodshot.components.defects.images import DefectImages, Site
-from goodshot.components.fusion.base import new_base
+from goodshot.components.fusion.base import Base
 from goodshot.components.fusion.config import BaseConfig, FusionConfig, MaskEncoderConfig
 from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.fusion import Fusion
 from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
+from goodshot.components.fusion.training import base_training
 
 TINY_BASE = BaseConfig(channels=(16, 32), attention_levels=1, heads=2, width=32, batch=3, warmup=2)
 TINY = FusionConfig.model_validate(
@@ -68,12 +70,19 @@ def features(defects: DefectImages) -> DefectFeatures:
 
 
 @pytest.fixture(scope="session")
-def begin(defects: DefectImages, features: DefectFeatures) -> Callable[..., Fusion]:
+def base(goods: np.ndarray) -> Base:
+    """A small base as one is after training: its network's output is not zero any more."""
+    base = base_training(goods, 32, TINY_BASE, seed=5).network.eval()
+    torch.nn.init.normal_(base.unet.conv_out.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return base
+
+
+@pytest.fixture(scope="session")
+def begin(defects: DefectImages, features: DefectFeatures, base: Base) -> Callable[..., Fusion]:
     """A fusion at its first step; keyword arguments replace fields of the tiny configuration."""
 
     def make(seed: int = 0, **fields: Any) -> Fusion:
         config = TINY.model_copy(update=fields)
-        base = new_base(32, TINY_BASE, seed=5)
         return Fusion(config, defects, features, seed, base, new_mask_autoencoder(config.masks, seed=5))
 
     return make

@@ -10,28 +10,30 @@ import torch
 
 from goodshot.components.defects.images import DefectImages
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.components.fusion.base import base_bytes, base_from, new_base, noise_schedule
+from goodshot.components.fusion.base import Base, base_bytes, base_from, new_base, noise_schedule
 from goodshot.components.fusion.config import FusionConfig, published
 from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.fusion import Fusion
 from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
 from goodshot.components.fusion.model import Condition
-from goodshot.components.fusion.training import base_training, noised, prediction_loss
+from goodshot.components.fusion.training import base_training, noised, prediction_loss, to_images, unit_of
 from tests.fusion.conftest import TINY, TINY_BASE
 
 Begin = Callable[..., Fusion]
 
 
 @pytest.mark.parametrize("weight", [1.0, 7.0])
-def test_the_loss_is_eq_17_squared_and_weighted(weight: float) -> None:
+@pytest.mark.parametrize("units", [(1.0, 1.0, 1.0), (0.5, 1.0, 0.01)])
+def test_the_loss_is_eq_17_squared_and_weighted(weight: float, units: tuple[float, ...]) -> None:
     rng = np.random.default_rng(0)
     predicted, noise = rng.standard_normal((2, 3, 2, 4, 4))
     inside = rng.uniform(size=(3, 1, 4, 4)) < 0.3
+    units = np.array(units)
     total = 0.0
     for image in range(3):
         weights = np.where(inside[image, 0], weight, 1.0)
-        total += (((predicted - noise)[image] ** 2).mean(0) * weights).sum() / weights.sum() / 3
-    given = (torch.from_numpy(array).float() for array in (predicted, noise))
+        total += (((predicted - noise)[image] ** 2).mean(0) * weights).sum() / weights.sum() / units[image] / 3
+    given = (torch.from_numpy(array).float() for array in (predicted, noise, units))
     assert float(prediction_loss(*given, torch.from_numpy(inside), weight)) == pytest.approx(total, rel=1e-6)
 
 
@@ -147,11 +149,25 @@ def test_bf16_computes_in_mixed_precision(begin: Begin) -> None:
     assert mixed == pytest.approx(loss, rel=0.05)
 
 
+@torch.no_grad()
+def error_of(base: Base, goods: np.ndarray) -> float:
+    """The error at a few timesteps, in units of that of the linear prediction, on moved images."""
+    x_0 = base.encode(to_images(np.roll(goods, 3, axis=1), 32))
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for t in (50, 200, 400):
+        times = torch.full((len(x_0),), t)
+        x_t = noise_schedule(base).add_noise(x_0, noise, times)
+        errors.append(float(prediction_loss(base(x_t, times), noise, base.expected_error(times))))
+    return float(np.mean(errors))
+
+
 def test_the_base_learns_good_images_and_continues_exactly(goods: np.ndarray) -> None:
     config = TINY_BASE.model_copy(update={"learning_rate": 3e-3})
     through, first, second = (base_training(goods, 32, config, seed=1) for _ in range(3))
-    losses = through.train(30)
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    before = error_of(through.network, goods)
+    through.train(30)
+    assert error_of(through.network, goods) < 0.9 * before
     first.train(20)
     second.load(first.state())
     second.train(30)
@@ -168,6 +184,14 @@ def test_the_validation_loss_is_repeatable_and_of_known_types(begin: Begin, defe
     other = DefectImages(defects.images[:1], defects.masks[:1], ("melted",), ("a melted coin",))
     with pytest.raises(BadInput, match="melted"):
         fusion.validation_loss(other, features)
+
+
+@pytest.mark.parametrize(("time_weight", "one"), [("none", True), ("relative", False)])
+def test_errors_are_in_units_of_what_the_linear_prediction_leaves(base: Base, time_weight: str, one: bool) -> None:
+    times = torch.tensor([10, 900])
+    units = unit_of(base, TINY_BASE.model_copy(update={"time_weight": time_weight}), times)
+    assert (units.tolist() == [1, 1]) == one
+    assert torch.equal(unit_of(base, TINY, times), base.linear.remaining(times))
 
 
 def test_bad_input_is_one_line(defects: DefectImages, features: DefectFeatures) -> None:
