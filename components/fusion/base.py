@@ -79,7 +79,8 @@ class Base(nn.Module):
         if self.linear is None:
             return noise
         scale = self.linear.remaining(timesteps).sqrt().view(-1, 1, 1, 1)
-        return self.linear(x_t, timesteps) + scale * noise
+        predicted: Tensor = self.linear(x_t, timesteps) + scale * noise
+        return predicted
 
     def expected_error(self, timesteps: Tensor) -> Tensor:
         """(B,): the mean square error at the timesteps before learning, of a small base; 1 for a published one."""

@@ -86,6 +86,7 @@ class BaseConfig(Learning):
     norm_groups: PositiveInt = 8
     schedule: ScheduleConfig = ScheduleConfig()
     affine: AffineConfig = AffineConfig(rotation=10, shift=0.05, scale=0.1)
+    windows: bool = Field(default=True, description="learn square parts of the images, from a quarter of the side on")
     time_weight: TimeWeight = "relative"
     steps: PositiveInt = 400
 
@@ -149,6 +150,12 @@ class FusionConfig(Learning):
         default=20.0, ge=0, description="weight of the loss inside the mask, 1 outside; 1 is eq. 17"
     )
     time_weight: TimeWeight = Field(default="relative", description="as the small base's; a published base has none")
+    window: float = Field(
+        default=2.0,
+        ge=0,
+        description="side of the square in which a defect is made, in sides of its mask, at least a quarter of the "
+        "image's; 0: the whole image, as in the paper",
+    )
     affine: AffineConfig = AffineConfig(rotation=10, shift=0.05, scale=0.1)
     sampling: SamplingConfig = SamplingConfig()
 
@@ -179,6 +186,7 @@ def published(base: str = "ldm_text2im", **fields: Any) -> FusionConfig:
         "base": base,
         "resolution": 256,
         "trains": "embeddings",
+        "window": 0,
         "batch": 4,
         "learning_rate": 1e-4,
         "warmup": 500,

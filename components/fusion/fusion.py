@@ -22,7 +22,8 @@ from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.mask_encoder import MaskAutoencoder, encoder_masks
 from goodshot.components.fusion.model import Condition, FusionModel
 from goodshot.components.fusion.sampling import blended, build_sampler, composed, generators_of
-from goodshot.components.fusion.training import Pairs, fusion_training, masks_at, to_images, validation_loss
+from goodshot.components.fusion.training import Pairs, fusion_training, mask_at, validation_loss
+from goodshot.components.fusion.window import to_image, window_about
 
 
 class Fusion:
@@ -61,7 +62,7 @@ class Fusion:
             mine = deepcopy(base) if config.trains == "all" else base
             model = FusionModel(config, mine, deepcopy(autoencoder.encoder), initial)
         accelerator = Accelerator(cpu=device == "cpu")
-        pairs = Pairs.of(defects, features, self.kinds, config.resolution)
+        pairs = Pairs.of(defects, features, self.kinds, config.resolution, config.window)
         self.training = fusion_training(model, config, pairs, seed, accelerator)
 
     @property
@@ -92,7 +93,7 @@ class Fusion:
         """The loss of eq. 17 inside the masks' weighting on defects that were not trained on, of known types."""
         if unknown := sorted(set(held_out.types) - set(self.kinds)):
             raise BadInput(f"fusion: no training image has the defect type {unknown[0]}; leave it out of validation")
-        pairs = Pairs.of(held_out, features, self.kinds, self.config.resolution)
+        pairs = Pairs.of(held_out, features, self.kinds, self.config.resolution, self.config.window)
         with self.training.averaged() as model:
             return validation_loss(model, self.config, pairs, self.seed)
 
@@ -126,10 +127,12 @@ class Fusion:
         self, model: FusionModel, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int]
     ) -> NDArray[np.uint8]:
         device, base = self.training.accelerator.device, model.base
-        chosen, masks = goods[[site.good for site in sites]], np.stack([site.mask for site in sites])
-        on_grid = masks_at(torch.from_numpy(masks).unsqueeze(1), base.grid[1]).to(device)
+        windows = [window_about(site.mask, self.config.window) for site in sites]
+        masks = [window.of(site.mask) for window, site in zip(windows, sites, strict=True)]
+        parts = [window.of(goods[site.good]) for window, site in zip(windows, sites, strict=True)]
+        on_grid = torch.stack([mask_at(mask, base.grid[1]) for mask in masks]).to(device)
         with computing_in(self.config.precision, device):
-            x_0 = base.encode(to_images(chosen, base.resolution).to(device))
+            x_0 = base.encode(torch.stack([to_image(part, base.resolution) for part in parts]).to(device))
             x_embedding = model.x_embedding(self._condition(sites, masks))
 
             def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -140,13 +143,15 @@ class Fusion:
             sampler = build_sampler(base, self.config.sampling)
             (last,) = deque(blended(predict, x_0, on_grid, sampler, generators_of(seed, indices)), maxlen=1)
             made = base.decode(last.x)
-            rebuilt = base.decode(x_0) if self.config.sampling.detail == "residual" else None
-        return composed(chosen, masks, made, rebuilt)
+            rebuilt = base.decode(x_0) if self.config.sampling.detail == "residual" else [None] * len(sites)
+        each = zip(sites, windows, made, rebuilt, strict=True)
+        return np.stack([composed(goods[site.good], site.mask, *rest) for site, *rest in each])
 
-    def _condition(self, sites: Sequence[Site], masks: NDArray[np.bool_]) -> Condition:
+    def _condition(self, sites: Sequence[Site], masks: Sequence[NDArray[np.bool_]]) -> Condition:
         sources = [site.source for site in sites]
         types = [self.kinds.index(self.defects.types[source]) for source in sources]
-        parts = torch.from_numpy(self.features.text[sources]), encoder_masks(masks), torch.tensor(types)
+        on_encoder = torch.cat([encoder_masks(mask[None]) for mask in masks])
+        parts = torch.from_numpy(self.features.text[sources]), on_encoder, torch.tensor(types)
         return Condition(*(part.to(self.training.accelerator.device) for part in parts))
 
 

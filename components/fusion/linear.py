@@ -66,7 +66,8 @@ class LinearPrediction(nn.Module):
             turned = torch.einsum("hwck,bchw->bhwk", basis.conj(), transformed)
             filtered = turned * ((1 - kept).sqrt() / (kept * power + 1 - kept))
             back = torch.einsum("hwck,bhwk->bchw", basis, filtered)
-            return torch.fft.irfft2(back, s=x_t.shape[-2:], norm="ortho")
+            predicted: Tensor = torch.fft.irfft2(back, s=x_t.shape[-2:], norm="ortho")
+            return predicted
 
     def remaining(self, timesteps: Tensor) -> Tensor:
         """The mean square of ε − ε̂ that is to be expected of good images at the timesteps (B,), in (0, 1]: (B,)."""

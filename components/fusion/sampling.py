@@ -20,6 +20,7 @@ from torch import Tensor
 
 from goodshot.components.fusion.base import Base
 from goodshot.components.fusion.config import SamplingConfig
+from goodshot.components.fusion.window import Window
 
 _NOISE = 0xF6
 
@@ -102,20 +103,23 @@ def generators_of(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
 
 
 def composed(
-    goods: NDArray[np.uint8], masks: NDArray[np.bool_], made: Tensor, rebuilt: Tensor | None
+    good: NDArray[np.uint8], mask: NDArray[np.bool_], window: Window, made: Tensor, rebuilt: Tensor | None
 ) -> NDArray[np.uint8]:
-    """The final images, uint8 RGB (B, S, S, 3): outside the masks exactly the good images.
+    """The final image, uint8 RGB (S, S, 3): outside the mask exactly the good image.
 
     Args:
-        goods: uint8 RGB (B, S, S, 3).
-        masks: bool (B, S, S).
-        made: (B, 3, R, R), about [−1, 1], the decoded result.
-        rebuilt: (B, 3, R, R), the decoded good images, if the difference to them is to be added to the good images.
+        good: uint8 RGB (S, S, 3).
+        mask: bool (S, S), within the window.
+        window: the square that was made.
+        made: (3, R, R), about [−1, 1], the decoded result.
+        rebuilt: (3, R, R), the decoded good image, if the difference to it is to be added to the good image.
     """
-    side = goods.shape[1]
-    change = made if rebuilt is None else made - rebuilt
-    if change.shape[-1] != side:
-        change = F.interpolate(change, (side, side), mode="bicubic", antialias=True, align_corners=False)
-    pixels = change.float().cpu().permute(0, 2, 3, 1).numpy() * 127.5
-    pixels = pixels + (127.5 if rebuilt is None else goods.astype(np.float32))
-    return np.where(masks[..., None], pixels.round().clip(0, 255).astype(np.uint8), goods)
+    change = (made if rebuilt is None else made - rebuilt).float()
+    if change.shape[-1] != window.side:
+        size = (window.side, window.side)
+        change = F.interpolate(change[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
+    image = good.copy()
+    part = window.of(image)
+    pixels = change.cpu().permute(1, 2, 0).numpy() * 127.5 + (127.5 if rebuilt is None else part.astype(np.float32))
+    part[...] = np.where(window.of(mask)[..., None], pixels.round().clip(0, 255).astype(np.uint8), part)
+    return image

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,9 @@ from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.learning import Training
 from goodshot.components.fusion.mask_encoder import encoder_masks
 from goodshot.components.fusion.model import Condition, FusionModel
+from goodshot.components.fusion.window import Window, random_window, to_image, window_about
 
-_BASE, _FUSION, _VALIDATION = 0xF3, 0xF4, 0xF5
+_BASE, _FUSION, _VALIDATION, _SPECTRUM = 0xF3, 0xF4, 0xF5, 0xF7
 
 
 def prediction_loss(
@@ -49,21 +50,22 @@ def prediction_loss(
 
 def unit_of(base: Base, learning: FusionConfig | BaseConfig, timesteps: Tensor) -> Tensor:
     """(B,): the unit of the error at each timestep, by ``time_weight``."""
-    return {"relative": base.expected_error, "none": torch.ones_like}[learning.time_weight](timesteps)
-
-
-def to_images(images: NDArray[np.uint8], side: int) -> Tensor:
-    """uint8 RGB (N, S, S, 3) → (N, 3, R, R) in [−1, 1], bicubic with antialiasing where the sides differ."""
-    given = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    if given.shape[-1] == side:
-        return given
-    resized = F.interpolate(given, (side, side), mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(-1, 1)
+    units: dict[str, Callable[[Tensor], Tensor]] = {"relative": base.expected_error, "none": torch.ones_like}
+    return units[learning.time_weight](timesteps)
 
 
 def masks_at(masks: Tensor, side: int) -> Tensor:
     """Masks (B, 1, S, S), any values → bool (B, 1, side, side): positions that a defective pixel touches."""
     return F.adaptive_max_pool2d(masks.float(), side) > 0
+
+
+def mask_at(mask: NDArray[np.bool_], side: int) -> Tensor:
+    """One mask, bool (S, S) → bool (1, side, side), as :func:`masks_at`."""
+    return masks_at(torch.from_numpy(np.ascontiguousarray(mask))[None, None], side)[0]
+
+
+SPECTRUM_VIEWS = 128
+"""Images from which the linear prediction of a small base is taken."""
 
 
 def base_training(
@@ -73,21 +75,30 @@ def base_training(
     if not len(goods):
         raise BadInput("diffusion base: no good image given; give at least one photograph of a good product")
     base = new_base(resolution, config, seed)
-    images = to_images(goods, resolution)
-    base.fit(images)
+    base.fit(views(goods, range(SPECTRUM_VIEWS), resolution, config.windows, seeded(seed, _SPECTRUM, 0)))
     base.codec.requires_grad_(False)
     accelerator = Accelerator(cpu=device == "cpu")
     schedule, mine = noise_schedule(base), _share_of(config, accelerator)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = seeded(seed, _BASE, step)
-        chosen = rng.integers(len(images), size=config.batch)
-        batch = moved(images[chosen], random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
+        chosen = views(goods, rng.integers(len(goods), size=config.batch).tolist(), resolution, config.windows, rng)
+        batch = moved(chosen, random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
         x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
         return prediction_loss(network(x_t, times), noise, unit_of(base, config, times))
 
     options = {"base": config.learned_as(), "resolution": resolution, "seed": seed}
     return Training(base, config, loss, accelerator, json.dumps(options, sort_keys=True))
+
+
+def views(
+    goods: NDArray[np.uint8], chosen: Iterable[int], resolution: int, windows: bool, rng: np.random.Generator
+) -> Tensor:
+    """Random windows of these good images (counted round), or the images whole: (B, 3, R, R) in [−1, 1]."""
+    side = goods.shape[1]
+    whole = Window(0, 0, side)
+    images = [(random_window(side, rng) if windows else whole).of(goods[i % len(goods)]) for i in chosen]
+    return torch.stack([to_image(image, resolution) for image in images])
 
 
 def noised(
@@ -119,13 +130,17 @@ class Pairs:
     types: Tensor
 
     @classmethod
-    def of(cls, defects: DefectImages, features: DefectFeatures, kinds: Sequence[str], resolution: int) -> Pairs:
-        """The pairs of these images, whose types are among ``kinds``."""
-        given = torch.from_numpy(np.ascontiguousarray(defects.masks)).unsqueeze(1)
+    def of(
+        cls, defects: DefectImages, features: DefectFeatures, kinds: Sequence[str], resolution: int, margin: float
+    ) -> Pairs:
+        """The windows of these images about their masks; their types are among ``kinds``."""
+        windows = [window_about(mask, margin) for mask in defects.masks]
+        masks = [window.of(mask) for window, mask in zip(windows, defects.masks, strict=True)]
+        images = [window.of(image) for window, image in zip(windows, defects.images, strict=True)]
         return cls(
-            images=to_images(defects.images, resolution),
-            masks=masks_at(given, resolution).float(),
-            encoder_masks=encoder_masks(defects.masks),
+            images=torch.stack([to_image(image, resolution) for image in images]),
+            masks=torch.stack([mask_at(mask, resolution) for mask in masks]).float(),
+            encoder_masks=torch.cat([encoder_masks(mask[None]) for mask in masks]),
             text=torch.from_numpy(features.text),
             types=torch.tensor([kinds.index(kind) for kind in defects.types]),
         )
@@ -141,6 +156,11 @@ def fusion_training(
     model: FusionModel, config: FusionConfig, pairs: Pairs, seed: int, accelerator: Accelerator
 ) -> Training[FusionModel]:
     """The training of a fusion model on defective images, at its first step."""
+    if config.trains == "all" and model.base.linear is not None:
+        # Good images have no red spot: their spectrum would call its colour noise.
+        rng, chosen = seeded(seed, _SPECTRUM, 1), np.arange(SPECTRUM_VIEWS) % len(pairs.images)
+        images, _, _ = pairs.drawn(chosen, random_maps(config.affine, SPECTRUM_VIEWS, rng))
+        model.base.linear.fit(model.base.encode(images))
     schedule, mine = noise_schedule(model.base), _share_of(config, accelerator)
 
     def loss(network: nn.Module, step: int) -> Tensor:

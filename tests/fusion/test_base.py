@@ -18,14 +18,19 @@ from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.fusion import Fusion
 from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
 from goodshot.components.fusion.stored import tensors_in
-from goodshot.components.fusion.training import base_training, to_images
+from goodshot.components.fusion.training import base_training, views
 from tests.fusion.conftest import TINY, TINY_BASE
 
-LATENTS = TINY_BASE.model_copy(update={"space": "latents"})
+WHOLE = TINY_BASE.model_copy(update={"windows": False})
+LATENTS = WHOLE.model_copy(update={"space": "latents"})
+
+
+def whole(goods: np.ndarray) -> torch.Tensor:
+    return views(goods, range(len(goods)), 32, False, np.random.default_rng(0))
 
 
 def test_pixels_are_encoded_without_loss(goods: np.ndarray) -> None:
-    base, images = new_base(32, TINY_BASE, seed=0), to_images(goods, 32)
+    base, images = new_base(32, TINY_BASE, seed=0), whole(goods)
     assert base.grid == (12, 16, 16)
     assert torch.equal(base.decode(base.encode(images)), images)
 
@@ -33,10 +38,10 @@ def test_pixels_are_encoded_without_loss(goods: np.ndarray) -> None:
 def test_latents_have_unit_variance_and_their_scale_is_saved(goods: np.ndarray) -> None:
     base = base_training(goods, 32, LATENTS, seed=0).network
     assert base.grid == (16, 8, 8)
-    images = to_images(goods, 32)
+    images = whole(goods)
     latents = base.encode(images)
-    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(16), atol=1e-4, rtol=0)
-    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(16), atol=1e-2, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(16), atol=1e-2, rtol=0)
     assert (base.decode(latents) - images).abs().mean() < 0.3
     content = base_bytes(base, LATENTS)
     again = base_from(content)
@@ -45,8 +50,9 @@ def test_latents_have_unit_variance_and_their_scale_is_saved(goods: np.ndarray) 
 
 
 def test_a_small_base_starts_at_the_best_linear_prediction(goods: np.ndarray) -> None:
-    base = base_training(goods, 32, TINY_BASE, seed=0).network
-    x_0 = base.encode(to_images(goods, 32)).double().numpy()
+    base = new_base(32, TINY_BASE, seed=0)
+    base.fit(whole(goods))
+    x_0 = base.encode(whole(goods)).double().numpy()
     transformed = np.fft.fft2(x_0, norm="ortho")
     for t in (10, 500):
         kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[t]
