@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goodshot.runner.arms.augmented import Augmented
-from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, Product, SeededSupport, Variant
 from goodshot.runner.arms.external import External
 from goodshot.runner.arms.generated import Generated
 from goodshot.runner.arms.original import Original
@@ -16,6 +16,7 @@ __all__ = [
     "Arm",
     "Generation",
     "Planner",
+    "Product",
     "SeededSupport",
     "Variant",
     "arm_of",

@@ -60,6 +60,7 @@ class BrokerOptions:
     """The arguments of a :class:`Broker`.
 
     nodes: the numbers of ``CPU`` and ``GPU`` of each node; excluded: Ray ids of other nodes, which must get no work.
+    checked: Ray ids of the nodes that were checked, others wait for :meth:`Broker.admit`; None: all get work.
     fail_fast: whether the first failed cell ends the run.
     skipped: fingerprints of cells that are not run; their outcome is None, as of failed cells.
     costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
@@ -74,6 +75,7 @@ class BrokerOptions:
     costs: Mapping[str, Cost] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
+    checked: frozenset[str] | None = None
 
 
 class Broker:
@@ -90,6 +92,7 @@ class Broker:
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
         self.shares = Shares(options.nodes, dict(options.memory), options.excluded)
+        self._checked = options.checked
         store = Store(options.store_uri)
         self._values = SharedValues(options.store_uri, self.shares)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)
@@ -151,6 +154,11 @@ class Broker:
         await self._run_groups(planned)
         return [await self._cell(f) for f in fingerprints]
 
+    async def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
+        """Give work to the ``checked`` nodes, except the ``faulty`` ones, from the next look at the cluster on."""
+        self._checked = checked
+        self.shares.excluded |= faulty
+
     @_when_restored
     async def learn(self, part: Plan) -> None:
         """Add the cells and stages of a point that a search has just chosen to the plan."""
@@ -210,7 +218,7 @@ class Broker:
             while True:
                 # What cannot be read now, for example while the head restarts, is read the next time.
                 with suppress(Exception):
-                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded))
+                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded, self._checked))
                     metrics.publish(self._counted())
                     if autoscaler is not None:
                         await asyncio.to_thread(autoscaler.ask, self._needed())
@@ -221,6 +229,7 @@ class Broker:
 
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
+        self.shares.unchecked = nodes.unchecked
         self._stages.leaving = nodes.leaving
         if self._alive - nodes.ids:
             self._stages.node_losses.append(time.monotonic())

@@ -159,7 +159,9 @@ class StageMaker:
     async def _exclude(self, error: NoCuda, share: Share) -> None:
         """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
         self.shares.excluded |= {error.node}
-        self.shares.nodes[:] = (await asyncio.to_thread(nodes_now, self.shares.excluded)).resources
+        self.shares.nodes[:] = (
+            await asyncio.to_thread(nodes_now, self.shares.excluded | self.shares.unchecked)
+        ).resources
         if not share.fits(self.shares.nodes):
             raise error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,11 @@ import yaml
 
 from goodshot.runner.cli import main
 from goodshot.runner.results.results import Results
+from goodshot.runner.results.status import read_status
+from goodshot.runner.store.files import Files
 from tests.conftest import TINY
 from tests.ray_head import Head, ray_head
+from tests.runner.loopback_nodes import FAST_DETECTION, values
 from tests.runner.test_failures import BROKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -119,6 +123,45 @@ def test_submit_leave_find_again(laptop: Laptop, tmp_path: Path, monkeypatch: py
     ours, theirs = (Results(str(place)).rows() for place in (tmp_path / "here", out))
     assert len(ours) == 3
     assert {f: row["image_auroc"] for f, row in theirs.items()} == {f: row["image_auroc"] for f, row in ours.items()}
+
+
+def test_a_node_is_lost_while_nobody_looks(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head without CPUs and three nodes; the study is submitted, left, and found again after a node is gone."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    out, folder = tmp_path / "out", tmp_path / "laptop"
+    folder.mkdir()
+    with ray_head(0, **FAST_DETECTION) as head:
+        nodes = [head.add_node(1) for _ in range(3)]
+        laptop = Laptop(head, folder)
+        study = laptop.study(
+            name="outlives", vq_weight=[0.5, 1.0, 2.0], arms=["original", "generated"], iterations=[4, 60],
+            dataset={"name": "demo", "root": str(photographs)},
+        )  # fmt: skip
+        following = laptop.start("submit", study, "--out", str(out), "--id", "outlives")
+        until_said(following, "cells 0/7")
+        until_running(out, "generator", 2)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(60) == 130
+        nodes[0].kill()
+        code, said = laptop.run("attach", "outlives")
+        assert code == 0, said
+        assert re.search(r"run again after a (node|process) was lost|stages executed", said)
+        status = laptop.run("status", "outlives")
+        assert status[0] == 0, status
+    assert main(["sweep", str(folder / study), "--out", str(tmp_path / "here"), "--local"]) == 0
+    assert values(Results(str(out)).rows()) == values(Results(str(tmp_path / "here")).rows())
+    assert len(Results(str(out)).rows()) == 7
+
+
+def until_running(out: Path, kind: str, count: int, seconds: float = 300) -> None:
+    """Wait until so many stages of a kind run."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status = read_status(Files(str(out)))
+        if status is not None and status.running.get(kind, 0) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{count} stages {kind} did not run within {seconds} s")
 
 
 def test_a_failing_study(laptop: Laptop, tmp_path: Path) -> None:
