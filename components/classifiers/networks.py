@@ -1,0 +1,120 @@
+"""The networks that classify defects. To add one: its object, and its entry in `NETWORKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from goodshot.components.weights import LITE0_MEAN, LITE0_STD, require, resolve
+from goodshot.components.weights.lite0 import load_efficientnet_lite0
+from goodshot.components.weights.registry import TORCHVISION
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: its name in `ClassifierConfig`, what its accuracy is called, and how it is made.
+
+    build: number of types → the network; its input is (B, 3, R, R) in [−1, 1]. weights: the pretrained weights that
+    it starts from, in the registry, None for none.
+    """
+
+    name: str
+    metric: str
+    build: Callable[[int], nn.Module]
+    weights: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The SHA-256 of the weights that it starts from. Raises :class:`MissingWeights` if they are not here."""
+        return (
+            {} if self.weights is None else {"weights_sha256": resolve(self.weights, f"classifier {self.name}").sha256}
+        )
+
+
+class Classes(nn.Module):
+    """A trunk whose logits are those of defect types, for images in [−1, 1].
+
+    Args:
+        mean, std: what the trunk subtracts from images in [0, 1], and divides by.
+        keeps_statistics: whether batch normalisation keeps the pretrained statistics. Those of made images would not
+            be those of the real ones that are tested, and a small batch gives poor ones.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        keeps_statistics: bool,
+    ) -> None:
+        super().__init__()
+        self.trunk, self._keeps_statistics = trunk, keeps_statistics
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> Classes:
+        """As of any module, except for batch normalisation with kept statistics."""
+        super().train(mode)
+        if self._keeps_statistics:
+            for module in self.trunk.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, R, R) in [−1, 1] → logits (B, types)."""
+        logits: Tensor = self.trunk((images / 2 + 0.5 - self.get_buffer("mean")) / self.get_buffer("std"))
+        return logits
+
+
+def _resnet34(types: int) -> nn.Module:
+    """torchvision's ResNet-34 with its ImageNet weights, as the papers use it, and a new last layer."""
+    weights = torch.load(require(_RESNET, "classifier resnet34"), map_location="cpu", weights_only=True)
+    trunk = _torchvision_resnet34()
+    trunk.load_state_dict(weights)
+    trunk.fc = nn.Linear(trunk.fc.in_features, types)
+    return Classes(trunk, *_IMAGENET, keeps_statistics=True)
+
+
+def _resnet34_scratch(types: int) -> nn.Module:
+    """torchvision's ResNet-34 with random weights."""
+    trunk = _torchvision_resnet34()
+    trunk.fc = nn.Linear(trunk.fc.in_features, types)
+    return Classes(trunk, *_IMAGENET, keeps_statistics=False)
+
+
+def _torchvision_resnet34() -> Any:
+    from torchvision.models import resnet34
+
+    return resnet34(weights=None)
+
+
+def _lite0(types: int) -> nn.Module:
+    """EfficientNet-Lite0 with its ImageNet weights and a new last layer: the embedded substitute for ResNet-34."""
+    trunk: Any = load_efficientnet_lite0()
+    trunk.requires_grad_(True)
+    trunk.reset_classifier(types)
+    return Classes(trunk, LITE0_MEAN, LITE0_STD, keeps_statistics=True)
+
+
+_RESNET = f"{TORCHVISION}resnet34"
+
+NETWORKS: tuple[Network, ...] = (
+    Network("lite0", "defect_accuracy_lite0", _lite0, "efficientnet_lite0"),
+    Network("resnet34", "defect_accuracy", _resnet34, _RESNET),
+    Network("resnet34_scratch", "defect_accuracy_resnet34_scratch", _resnet34_scratch),
+)
+
+
+def network_of(name: str) -> Network:
+    """The network of this name. Raises KeyError for any other."""
+    for network in NETWORKS:
+        if network.name == name:
+            return network
+    raise KeyError(name)
