@@ -1,17 +1,19 @@
-"""The networks that classify defects. To add one: its object, and its entry in `NETWORKS`."""
+"""The networks that classify defects. To add one: its object, and its entry in `NETWORKS`.
+
+torch is imported when a network is built, because a study is read without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from goodshot.components.weights import LITE0_MEAN, LITE0_STD, require, resolve
-from goodshot.components.weights.lite0 import load_efficientnet_lite0
 from goodshot.components.weights.registry import TORCHVISION
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -37,53 +39,25 @@ class Network:
         )
 
 
-class Classes(nn.Module):
-    """A trunk whose logits are those of defect types, for images in [−1, 1].
-
-    Args:
-        mean, std: what the trunk subtracts from images in [0, 1], and divides by.
-        keeps_statistics: whether batch normalisation keeps the pretrained statistics. Those of made images would not
-            be those of the real ones that are tested, and a small batch gives poor ones.
-    """
-
-    def __init__(
-        self,
-        trunk: nn.Module,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        keeps_statistics: bool,
-    ) -> None:
-        super().__init__()
-        self.trunk, self._keeps_statistics = trunk, keeps_statistics
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def train(self, mode: bool = True) -> Classes:
-        """As of any module, except for batch normalisation with kept statistics."""
-        super().train(mode)
-        if self._keeps_statistics:
-            for module in self.trunk.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, R, R) in [−1, 1] → logits (B, types)."""
-        logits: Tensor = self.trunk((images / 2 + 0.5 - self.get_buffer("mean")) / self.get_buffer("std"))
-        return logits
-
-
 def _resnet34(types: int) -> nn.Module:
     """torchvision's ResNet-34 with its ImageNet weights, as the papers use it, and a new last layer."""
+    import torch
+
+    from goodshot.components.classifiers.classes import Classes
+
     weights = torch.load(require(_RESNET, "classifier resnet34"), map_location="cpu", weights_only=True)
     trunk = _torchvision_resnet34()
     trunk.load_state_dict(weights)
-    trunk.fc = nn.Linear(trunk.fc.in_features, types)
+    trunk.fc = torch.nn.Linear(trunk.fc.in_features, types)
     return Classes(trunk, *_IMAGENET, keeps_statistics=True)
 
 
 def _resnet34_scratch(types: int) -> nn.Module:
     """torchvision's ResNet-34 with random weights."""
+    from torch import nn
+
+    from goodshot.components.classifiers.classes import Classes
+
     trunk = _torchvision_resnet34()
     trunk.fc = nn.Linear(trunk.fc.in_features, types)
     return Classes(trunk, *_IMAGENET, keeps_statistics=False)
@@ -97,6 +71,9 @@ def _torchvision_resnet34() -> Any:
 
 def _lite0(types: int) -> nn.Module:
     """EfficientNet-Lite0 with its ImageNet weights and a new last layer: the embedded substitute for ResNet-34."""
+    from goodshot.components.classifiers.classes import Classes
+    from goodshot.components.weights.lite0 import load_efficientnet_lite0
+
     trunk: Any = load_efficientnet_lite0()
     trunk.requires_grad_(True)
     trunk.reset_classifier(types)

@@ -91,6 +91,7 @@ class AddedImages:
     image_set, prompt: keys of the image set and of its prompt ranking in the store; None without one.
     policy: the augmentation policy that is applied to the images; ``none`` for no augmentation.
     side: the side in pixels of images that are made in the cell and not by a stage; 0 otherwise.
+    parts: keys of the parts of a defect set, in order; empty without one.
     """
 
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class AddedImages:
     prompt: str | None = None
     policy: str = "none"
     side: int = 0
+    parts: tuple[str, ...] = ()
 
 
 class Planner(Protocol):
