@@ -1,0 +1,6 @@
+"""AnomalyXFusion (METHOD B): defective images from a caption, a mask and images of real defects.
+
+``config`` the options · ``mask_encoder`` the mask autoencoder · ``features`` what the frozen encoder says ·
+``embeddings`` eq. 1–5 and 14 · ``codec``, ``base``, ``published`` the diffusion base · ``model`` ε_θ with Table 6's
+switches · ``learning``, ``training`` eq. 17 · ``sampling`` eq. 16 · ``fusion`` all together.
+"""

@@ -1,0 +1,124 @@
+"""The space that is diffused: pixels, the latent space of the embedded VQGAN, or that of a published autoencoder.
+
+# B images, R × R pixels, C channels of the diffused tensor, h × w its positions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goodshot.components.fusion.config import BaseConfig
+from goodshot.components.generator.config import EMBEDDED_NETWORK
+
+
+class Codec(nn.Module):
+    """Images (B, 3, R, R) in [−1, 1] ↔ (B, C, h, w). Nothing in it is trained with the diffusion model."""
+
+    channels: int
+    factor: int
+    """Pixels per position along one side."""
+    bounded = False
+    """Whether encoded images lie in [−1, 1], to which a sampler may then clip."""
+
+    def fit(self, images: Tensor) -> None:
+        """Choose the scale by good images, once, before the diffusion base is trained."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images → what is diffused."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """What is diffused → images, about [−1, 1]."""
+        raise NotImplementedError
+
+
+class PixelCodec(Codec):
+    """Squares of patch × patch pixels become channels: nothing is lost, and the network has fewer positions."""
+
+    bounded = True
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.factor, self.channels = patch, 3 * patch**2
+
+    def encode(self, images: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        return F.pixel_unshuffle(images, self.factor)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        return F.pixel_shuffle(latents, self.factor)
+
+
+class VQGANCodec(Codec):
+    """The VQGAN that is embedded in goodshot, frozen: latents before quantising, scaled by channel; decoded so too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from goodshot.components.generator.start import load_into, read_start, start_file
+        from goodshot.components.generator.vqgan import VQGAN
+
+        self.factor, self.channels = EMBEDDED_NETWORK.downsampling, EMBEDDED_NETWORK.latent_channels
+        file = start_file("embedded")
+        assert file is not None  # noqa: S101 - only scratch has no file
+        vqgan = VQGAN(EMBEDDED_NETWORK, resolution=64)
+        load_into(vqgan, read_start(file.path), file.path)
+        self.vqgan = vqgan.requires_grad_(False)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(1, self.channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(1, self.channels, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Channels get zero mean and unit variance on these images."""
+        latents = self.vqgan.encode(images)
+        self.mean.copy_(latents.mean((0, 2, 3), keepdim=True))
+        self.deviation.copy_(latents.std((0, 2, 3), keepdim=True))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        scaled: Tensor = (self.vqgan.encode(images) - self.mean) / self.deviation
+        return scaled
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        return self.vqgan.decode(latents * self.deviation + self.mean)
+
+
+class PublishedCodec(Codec):
+    """diffusers' AutoencoderKL (its mean, no noise) or VQModel, frozen, with the published scaling factor."""
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder.requires_grad_(False).eval()
+        self.scale = float(autoencoder.config.get("scaling_factor") or 1.0)
+        self.factor = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+        self.channels = int(autoencoder.config["latent_channels"])
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        encoded = self.autoencoder.encode(images)
+        latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        return latents * self.scale
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """As :class:`Codec`."""
+        images: Tensor = self.autoencoder.decode(latents / self.scale).sample
+        return images
+
+
+CODECS: Mapping[str, Callable[[BaseConfig], Codec]] = MappingProxyType(
+    {"pixels": lambda config: PixelCodec(config.patch), "latents": lambda config: VQGANCodec()}
+)
+"""``BaseConfig.space`` → its codec."""

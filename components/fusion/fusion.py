@@ -1,0 +1,155 @@
+"""AnomalyXFusion of one product: learn its defects, make new ones on good images."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from goodshot.components.defects.images import DefectImages, Site
+from goodshot.components.encoders.base import computing_in
+from goodshot.components.errors import BadInput
+from goodshot.components.fusion.base import Base
+from goodshot.components.fusion.config import FusionConfig
+from goodshot.components.fusion.embeddings import initial_tokens
+from goodshot.components.fusion.features import DefectFeatures
+from goodshot.components.fusion.mask_encoder import MaskAutoencoder, encoder_masks
+from goodshot.components.fusion.model import Condition, FusionModel
+from goodshot.components.fusion.sampling import blended, build_sampler, composed, generators_of
+from goodshot.components.fusion.training import Pairs, fusion_training, masks_at, to_images, validation_loss
+
+
+class Fusion:
+    """A fusion model with its training and the defects that it learns from.
+
+    Args:
+        config: the options.
+        defects: the real defective images that may be seen, the training third's.
+        features: their features (``features_of``), which may come from a cache.
+        seed: determines initial weights and every step.
+        base: the diffusion base, trained; it is changed by ``trains: all``.
+        autoencoder: the mask autoencoder, trained; its encoder is fine-tuned.
+        device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
+
+    Raises:
+        BadInput: a defect without a mask, or a base for another resolution.
+    """
+
+    def __init__(
+        self,
+        config: FusionConfig,
+        defects: DefectImages,
+        features: DefectFeatures,
+        seed: int,
+        base: Base,
+        autoencoder: MaskAutoencoder,
+        device: str = "cpu",
+    ) -> None:
+        _check(config, defects, base)
+        self.config, self.defects, self.features, self.seed = config, defects, features, seed
+        self.kinds = tuple(sorted(set(defects.types)))
+        types = np.array([self.kinds.index(kind) for kind in defects.types])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            initial = initial_tokens(features.image, types, config.tokens, seed)
+            model = FusionModel(config, base, autoencoder.encoder, initial)
+        accelerator = Accelerator(cpu=device == "cpu")
+        pairs = Pairs.of(defects, features, self.kinds, config.resolution)
+        self.training = fusion_training(model, config, pairs, seed, accelerator)
+
+    @property
+    def iteration(self) -> int:
+        """Steps made."""
+        return self.training.iteration
+
+    def train(self, to: int) -> list[float]:
+        """Train until ``to`` steps are made; returns the losses of the steps made now (eq. 17).
+
+        Raises :class:`GoodshotError` if the loss stays not finite.
+        """
+        return self.training.train(to)
+
+    def state(self) -> bytes:
+        """The state of the training, as safetensors; of a frozen base nothing is in it."""
+        return self.training.state()
+
+    def load(self, state: bytes) -> None:
+        """Continue from :meth:`state`. Raises :class:`BadInput` if it was saved with other options."""
+        self.training.load(state)
+
+    def parameters_by_part(self) -> dict[str, int]:
+        """The number of parameters of each part (Table 6's switches remove parts)."""
+        return self.training.network.parameters_by_part()
+
+    def validation_loss(self, held_out: DefectImages, features: DefectFeatures) -> float:
+        """The loss of eq. 17 inside the masks' weighting on defects that were not trained on, of known types."""
+        if unknown := sorted(set(held_out.types) - set(self.kinds)):
+            raise BadInput(f"fusion: no training image has the defect type {unknown[0]}; leave it out of validation")
+        pairs = Pairs.of(held_out, features, self.kinds, self.config.resolution)
+        with self.training.averaged() as model:
+            return validation_loss(model, pairs, self.config.mask_weight, self.seed)
+
+    def generate(
+        self, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Defective images at these sites.
+
+        Args:
+            sites: where each image is made; ``source`` is an index into the defects that were learned.
+            goods: uint8 RGB (K, S, S, 3), the good images.
+            seed: determines the noise.
+            indices: the index of each image among all that are made with this seed; by default 0, 1, ….
+
+        Returns:
+            uint8 RGB (n, S, S, 3). Image i is a function of (seed, i), its site and the weights, whatever images are
+            made with it, because batches always have ``sampling.batch`` images, the last one padded. Outside its mask
+            it equals the good image.
+        """
+        numbers = list(range(len(sites)) if indices is None else indices)
+        size, made = self.config.sampling.batch, [goods[:0]]
+        with self.training.averaged() as model, torch.no_grad():
+            for start in range(0, len(sites), size):
+                chunk, chosen = list(sites[start : start + size]), numbers[start : start + size]
+                padding = size - len(chunk)
+                images = self._made(model, chunk + chunk[-1:] * padding, goods, seed, chosen + chosen[-1:] * padding)
+                made.append(images[: len(chunk)])
+        return np.concatenate(made)
+
+    def _made(
+        self, model: FusionModel, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int]
+    ) -> NDArray[np.uint8]:
+        device, base = self.training.accelerator.device, model.base
+        chosen, masks = goods[[site.good for site in sites]], np.stack([site.mask for site in sites])
+        on_grid = masks_at(torch.from_numpy(masks).unsqueeze(1), base.grid[1]).to(device)
+        with computing_in(self.config.precision, device):
+            x_0 = base.codec.encode(to_images(chosen, base.resolution).to(device))
+            x_embedding = model.x_embedding(self._condition(sites, masks))
+
+            def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+                times = t.to(device).expand(len(x_t))
+                return base(x_t, times, model.embedding_at(x_embedding, times)).float()
+
+            sampler = build_sampler(base, self.config.sampling)
+            (last,) = deque(blended(predict, x_0, on_grid, sampler, generators_of(seed, indices)), maxlen=1)
+            made = base.codec.decode(last.x)
+            rebuilt = base.codec.decode(x_0) if self.config.sampling.detail == "residual" else None
+        return composed(chosen, masks, made, rebuilt)
+
+    def _condition(self, sites: Sequence[Site], masks: NDArray[np.bool_]) -> Condition:
+        sources = [site.source for site in sites]
+        types = [self.kinds.index(self.defects.types[source]) for source in sources]
+        parts = torch.from_numpy(self.features.text[sources]), encoder_masks(masks), torch.tensor(types)
+        return Condition(*(part.to(self.training.accelerator.device) for part in parts))
+
+
+def _check(config: FusionConfig, defects: DefectImages, base: Base) -> None:
+    if not len(defects):
+        raise BadInput("fusion: no defective image given; give at least one with its mask")
+    if base.resolution != config.resolution:
+        raise BadInput(f"fusion: resolution = {config.resolution}, but the base was made for {base.resolution} pixels")
+    if empty := [i for i in range(len(defects)) if not defects.masks[i].any()]:
+        raise BadInput(f"fusion: the mask of defective image {empty[0]} ({defects.types[empty[0]]}) is empty")
