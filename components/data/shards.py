@@ -97,9 +97,7 @@ class Defects:
         found = [np.flatnonzero(self.image == n) for n in images]
         kept = np.concatenate([*found, np.empty(0, np.int64)]).astype(np.int64)
         image = np.repeat(np.arange(len(found)), [len(each) for each in found])
-        return Defects(
-            len(found), self.size, image, self.ids[kept], self.saturation[kept], self.bits[kept]
-        )
+        return Defects(len(found), self.size, image, self.ids[kept], self.saturation[kept], self.bits[kept])
 
 
 @dataclass(frozen=True)

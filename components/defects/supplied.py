@@ -102,7 +102,9 @@ def _types(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     kinds = {kind: path for kind, path in kinds_in(where).items() if images(path)}
     normal = namesakes(where, GOOD)
     remedy = "nothing has to be done"
-    skipped = [Finding("unexpected", path, "is skipped: it is a folder of normal photographs", remedy) for path in normal]
+    skipped = [
+        Finding("unexpected", path, "is skipped: it is a folder of normal photographs", remedy) for path in normal
+    ]
     kinds = {kind: path for kind, path in kinds.items() if path not in {inmost(p) for p in normal}}
     if kinds and (top := images(where)):
         raise BadInput(f"{top[0]}: lies beside folders of types ({', '.join(kinds)}); move it to the one of its type")

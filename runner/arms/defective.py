@@ -68,7 +68,7 @@ class DefectArm(Arm):
     makes: ClassVar[Product] = "defective"
     has_types: bool = True
     """Whether its images show the types of the real defects."""
-    point_fields = ("copies",)
+    point_fields: ClassVar[tuple[str, ...]] = ("copies",)
     searched = frozenset({"copies", "synthesis"})
     images_are = "defective"
     columns = COLUMNS

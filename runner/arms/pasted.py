@@ -10,7 +10,7 @@ from goodshot.runner.stages.pasted_set import PastedSetStage, pasted_part
 
 
 class Pasted(DefectArm):
-    """Adds the images of one paster. Crop-paste, which uses the real defects, is what generated ones are compared with."""
+    """Adds the images of one paster. Generated ones are compared with crop-paste, which uses the real defects."""
 
     def __init__(self, paster: Paster, colour: str) -> None:
         self.paster, self.colour = paster, colour  # type: ignore[misc]

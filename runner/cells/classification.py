@@ -43,7 +43,7 @@ class ClassificationStage(DefectCellStage):
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The test images and the validation images."""
-        return (self.tested, self.split.validation)
+        return (self.tested, *self.validation_read)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""

@@ -11,6 +11,7 @@ from goodshot.runner.arms.defective import DefectArm, DefectSplit, plan_split
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, cell_key, train_identity
 from goodshot.runner.stages.base import Context
 from goodshot.runner.stages.defect_set import MadeDefects
+from goodshot.runner.stages.defects import SeenDefects
 from goodshot.runner.stages.values import TestImages
 from goodshot.runner.store.fingerprint import canonical
 
@@ -46,12 +47,14 @@ class DefectCellStage(CellStage):
         """The defective images that the arm adds, and the values of its columns."""
         return cast("DefectArm", self.cell.arm).made(self.split, self.added, context)
 
+    @property
+    def validation_read(self) -> tuple[SeenDefects, ...]:
+        """The images of :meth:`validation` as shared values: one, or none."""
+        return (self.split.validation,) if len(self.split.validation) else ()
+
     def validation(self, context: Context) -> DefectImages | None:
         """The real images that choose a checkpoint; None if the training third is too small to spare any."""
-        if not len(self.split.validation):
-            return None
-        images: DefectImages = context.read(self.split.validation)
-        return images
+        return next(map(context.read, self.validation_read), None)
 
 
 class DefectCellKind(CellKind):

@@ -290,6 +290,7 @@ def _read_training_images(support: Support, size: int, store: Store, ids: Sequen
 
 
 def score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
+    """The rows of ``scores/`` of one cell, without its fingerprint."""
     for image_id, label, defect_type, score in zip(
         test.image_ids, test.labels, test.defect_types, scores.image, strict=True
     ):

@@ -40,7 +40,7 @@ class SegmentationStage(DefectCellStage):
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The good images, the test images and the validation images."""
-        return (GoodImages(self.support, self.side), self.tested, self.split.validation)
+        return (GoodImages(self.support, self.side), self.tested, *self.validation_read)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""

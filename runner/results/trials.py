@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 from goodshot.components.config import LONGEST_NAME
 from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.synthesis import SynthesisConfig
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.results import Results
 from goodshot.runner.store.files import below, public
 from goodshot.runner.store.fingerprint import fingerprint
 from goodshot.runner.study.settings import to_yaml
-from goodshot.runner.declaration.synthesis import SynthesisConfig
 from goodshot.runner.study.study import Study
 
 State = Literal["running", "complete", "stopped", "failed"]

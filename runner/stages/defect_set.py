@@ -85,7 +85,7 @@ class DefectSetStage(Stage):
         began = time.perf_counter()
         goods, products, defects = map(context.read, self.reads)
         made, sites = self.make(goods, products, defects, context)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "images": made.images,
             "masks": made.masks.astype(np.uint8),
             "goods": np.array([site.good for site in sites], np.int64),
