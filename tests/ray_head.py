@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -21,14 +21,17 @@ from tests.loopback import closed_port
 
 START_SECONDS = 180.0
 STARTS = 5
-COMMAND = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1")
-SMALL = (f"--object-store-memory={128 * 2**20}", "--min-worker-port=0", "--max-worker-port=0")
+COMMAND = (sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1")
 
 
 @dataclass(frozen=True)
-class Node:
-    """process: of ``ray start --block``, which leads the group of all the node's processes."""
+class Head:
+    """process: of ``ray start --block``, which leads the group of all the head's processes."""
 
+    address: str
+    url: str
+    token: str
+    folder: Path
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
@@ -38,35 +41,11 @@ class Node:
         self.process.wait()
 
 
-@dataclass(frozen=True)
-class Head(Node):
-    """The node that a cluster begins with."""
-
-    address: str
-    url: str
-    token: str
-    folder: Path
-    environment: Mapping[str, str] = field(repr=False)
-    nodes: list[Node] = field(default_factory=list)
-
-    def add_node(self, cpus: int) -> Node:
-        """Start another node, which joins on its own time."""
-        options = [f"--address={self.address}", f"--num-cpus={cpus}", "--dashboard-agent-listen-port=0", *SMALL]
-        self.nodes.append(Node(_run(options, self.folder, self.environment)))
-        return self.nodes[-1]
-
-    def kill(self) -> None:
-        """End the whole cluster."""
-        for node in self.nodes:
-            node.kill()
-        super().kill()
-
-
 @contextmanager
-def ray_head(cpus: int = 2, **environment: str) -> Iterator[Head]:
+def ray_head(cpus: int = 2) -> Iterator[Head]:
     """A running head. Ray gives up a node that is not up after 30 s, which a busy machine needs: it is tried again."""
     for _ in range(STARTS):
-        head = _started(cpus, environment)
+        head = _started(cpus)
         try:
             if _takes_jobs(head):
                 yield head
@@ -78,7 +57,7 @@ def ray_head(cpus: int = 2, **environment: str) -> Iterator[Head]:
     raise RuntimeError(f"Ray did not start, {STARTS} times; its output is above")
 
 
-def _started(cpus: int, more: Mapping[str, str]) -> Head:
+def _started(cpus: int) -> Head:
     # Sockets lie in it, whose paths are limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="rh"))
     token, port, dashboard = secrets.token_hex(32), closed_port(), closed_port()
@@ -94,25 +73,20 @@ def _started(cpus: int, more: Mapping[str, str]) -> Head:
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         "WANDB_MODE": "disabled",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        **more,
     }
     # The code of a job comes with the job.
     for name in ("PYTHONPATH", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"):
         environment.pop(name, None)
     options = [
-        "--head", f"--num-cpus={cpus}", f"--port={port}", "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={dashboard}", f"--temp-dir={folder / 'ray'}", f"--ray-client-server-port={closed_port()}",
-        "--dashboard-agent-listen-port=0", *SMALL,
+        f"--num-cpus={cpus}", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        f"--temp-dir={folder / 'ray'}", f"--object-store-memory={128 * 2**20}", "--min-worker-port=0",
+        "--max-worker-port=0", f"--ray-client-server-port={closed_port()}", "--dashboard-agent-listen-port=0",
     ]  # fmt: skip
-    process = _run(options, folder, environment)
-    return Head(process, f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, folder, environment)
-
-
-def _run(options: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
             [*COMMAND, *options], env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
+    return Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", token, folder, process)
 
 
 def _takes_jobs(head: Head) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.results.status import read_status
 from goodshot.runner.store.files import Files
 from tests.conftest import TINY
+from tests.loopback import closed_port
 from tests.ray_head import Head, ray_head
-from tests.runner.loopback_nodes import FAST_DETECTION, values
+from tests.runner.loopback_nodes import add_node, loopback_cluster, values
 from tests.runner.test_failures import BROKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -57,10 +59,19 @@ def laptop(head: Head, tmp_path: Path) -> Laptop:
     return Laptop(head, folder)
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How a cluster is reached."""
+
+    address: str
+    url: str
+    token: str
+
+
 class Laptop:
     """A folder with a study and no code, and an environment with the token and with secrets."""
 
-    def __init__(self, head: Head, folder: Path) -> None:
+    def __init__(self, head: Head | Reached, folder: Path) -> None:
         self.head, self.folder = head, folder
         # The address and the token as a user gives them; the code as an installed package has it.
         self.environment = {
@@ -128,11 +139,13 @@ def test_submit_leave_find_again(laptop: Laptop, tmp_path: Path, monkeypatch: py
 def test_a_node_is_lost_while_nobody_looks(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head without CPUs and three nodes; the study is submitted, left, and found again after a node is gone."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    out, folder = tmp_path / "out", tmp_path / "laptop"
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    out, folder, dashboard = tmp_path / "out", tmp_path / "laptop", closed_port()
     folder.mkdir()
-    with ray_head(0, **FAST_DETECTION) as head:
-        nodes = [head.add_node(1) for _ in range(3)]
-        laptop = Laptop(head, folder)
+    with loopback_cluster(include_dashboard=True, dashboard_port=dashboard) as cluster:
+        nodes = [add_node(cluster, 1) for _ in range(3)]
+        url = f"http://127.0.0.1:{dashboard}"
+        laptop = Laptop(Reached(cluster.address, url, os.environ["RAY_AUTH_TOKEN"]), folder)
         study = laptop.study(
             name="outlives", vq_weight=[0.5, 1.0, 2.0], arms=["original", "generated"], iterations=[4, 60],
             dataset={"name": "demo", "root": str(photographs)},
@@ -142,7 +155,7 @@ def test_a_node_is_lost_while_nobody_looks(tmp_path: Path, photographs: Path, mo
         until_running(out, "generator", 2)
         following.send_signal(signal.SIGINT)
         assert following.wait(60) == 130
-        nodes[0].kill()
+        cluster.remove_node(nodes[0], allow_graceful=False)
         code, said = laptop.run("attach", "outlives")
         assert code == 0, said
         assert re.search(r"run again after a (node|process) was lost|stages executed", said)
@@ -225,10 +238,10 @@ def test_joining_without_the_token(laptop: Laptop, tmp_path: Path, changed: dict
     assert line in error
 
 
-def test_no_secret_reached_the_cluster(laptop: Laptop, tmp_path: Path) -> None:
+def test_no_secret_reached_the_cluster(head: Head, tmp_path: Path) -> None:
     """After all of the above: Ray's folder with its logs, packages and state, and what was written as results."""
-    planted = [secret.encode() for secret in (*SECRETS.values(), laptop.head.token)]
-    files = [path for place in (laptop.head.folder, tmp_path.parent) for path in place.rglob("*")]
+    planted = [secret.encode() for secret in (*SECRETS.values(), head.token)]
+    files = [path for place in (head.folder, tmp_path.parent) for path in place.rglob("*")]
     seen = 0
     for path in files:
         if path.is_file() and not path.is_symlink() and path.name != Path(__file__).name:
