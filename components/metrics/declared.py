@@ -92,6 +92,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("latent_skewness", "skewness", better="neither", is_fraction=False, shown=("results", "latents")),
     Metric("latent_kurtosis", "excess kurtosis", better="neither", is_fraction=False, shown=("results", "latents")),
     Metric("latent_ks", "KS distance to N(0, 1)", better="lower", shown=("results", "latents")),
+    Metric("image_auroc_detector", "image AUROC, detector alone", shown=("results",)),
+    Metric("image_auroc_segmenter", "image AUROC, segmenter alone", shown=("results",)),
+    Metric("pixel_ap_detector", "pixel AP, detector alone", shown=("results",)),
+    Metric("pixel_ap_segmenter", "pixel AP, segmenter alone", shown=("results",)),
     Metric("ic_lpips", "IC-LPIPS", is_fraction=False, shown=("results", "defect_images")),
     Metric("ic_lpips_lite0", "ic_lpips_lite0", is_fraction=False, shown=("results", "defect_images")),
     Metric(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured
+from goodshot.runner.cells.both import Both
 from goodshot.runner.cells.classification import Classification
 from goodshot.runner.cells.detection import Detection
 from goodshot.runner.cells.images import Images
@@ -20,6 +21,7 @@ CELL_KINDS: tuple[CellKind, ...] = (
     SynthesisQuality(),
     Segmentation(),
     Classification(),
+    Both(),
 )
 
 

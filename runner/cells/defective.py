@@ -98,7 +98,12 @@ class DefectCellKind(CellKind):
             support=seeded.support,
             added=replace(added, identity={}),
             declared=declared,
-            keeps_pictures=cell.support_seed in (None, planner.study.support_seeds[0]),
             split=split,
             **fields,
         )
+
+
+def shows_pictures(planner: Planner, cell: Cell) -> bool:
+    """Whether the report shows pictures of a cell: those of the first support and of the first seed."""
+    first = planner.study.support_seeds[0]
+    return cell.seed == first if cell.support_seed is None else cell.support_seed == first

@@ -112,7 +112,7 @@ class DetectionStage(CellStage):
         if extra is not None:
             values += quality_values(extra, originals, context)
         if self.planted is not None:
-            read = partial(_read_training_images, self.support, self.detector.image_size, context.store)
+            read = partial(read_training_images, self.support, self.detector.image_size, context.store)
             synthetic_values = planted_values(self.planted, detector, read, self.support.ids)
             values += synthetic_values
             facts["planted"] = planted_auroc(synthetic_values)
@@ -284,7 +284,7 @@ def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, featur
         detector.fit([*originals, *added])
 
 
-def _read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+def read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
     """Training images of the support's category, a list of uint8 RGB (size, size, 3)."""
     return read_support(replace(support, ids=tuple(ids)), store, size)
 

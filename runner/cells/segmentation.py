@@ -14,7 +14,7 @@ import pyarrow as pa
 from goodshot.components.segmenters.config import SegmenterConfig
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport
 from goodshot.runner.cells.base import Cell, Measured
-from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
+from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, shows_pictures
 from goodshot.runner.cells.detection import Detection, keep_pictures, score_rows
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
@@ -116,5 +116,6 @@ class Segmentation(DefectCellKind):
         declared = {**declared, "image_size": config.resolution}
         options = {"segmenter": config.stated()}
         return self.planned(
-            SegmentationStage, options, planner, cell, seeded, added, declared, side=config.resolution, config=config
-        )
+            SegmentationStage, options, planner, cell, seeded, added, declared, side=config.resolution, config=config,
+            keeps_pictures=shows_pictures(planner, cell),
+        )  # fmt: skip
