@@ -115,7 +115,7 @@ class BothStage(DefectCellStage):
         read = partial(read_training_images, self.support, self.side, context.store)
         synthetic = planted_images(self.planted, read, self.support.ids)
         known, learned = (system.score(synthetic.images) for system in (detector, segmenter))
-        fusion = choose_fusion(known, learned, synthetic.labels, at_size(synthetic.masks, known))
+        fusion = choose_fusion(known, learned, synthetic.labels.astype(np.bool_), at_size(synthetic.masks, known))
         test = self.test_images(context)
         alone = [system.score(test.images) for system in (detector, segmenter)]
         fused = fusion(*alone)
