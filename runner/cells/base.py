@@ -168,6 +168,10 @@ class CellKind(ABC):
         """Whether to plan a cell for the variant. A kind that measures added images refuses an arm without images."""
         return variant.arm.makes == self.measures
 
+    def uses(self, arm: Arm) -> bool:
+        """Whether its cells use images of the arm at all."""
+        return arm.makes == self.measures
+
     def label(self, subject: Any) -> str:
         """The name of a subject in tables and messages."""
         return ""

@@ -23,7 +23,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import MetricValue
 from goodshot.components.prompts import object_for
 from goodshot.components.segmenters.config import SegmenterConfig
-from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant, arm_of
+from goodshot.runner.arms import AddedImages, Arm, Planner, SeededSupport, Variant, arm_of
 from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, shows_pictures
 from goodshot.runner.cells.detection import Detection, keep_pictures, read_training_images, score_rows
@@ -172,6 +172,10 @@ class Both(DefectCellKind):
     )
     metrics = METRICS
     checked = Detection.checked
+
+    def uses(self, arm: Arm) -> bool:
+        """Any arm's: good images for the detector, defective ones for the segmenter."""
+        return True
 
     def subjects(self, study: Declaration) -> tuple[System, ...]:
         """The detectors, each with the originals alone and with what each good-image arm adds."""

@@ -105,6 +105,16 @@ class Study(Declaration):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _every_arm_is_measured(self) -> Self:
+        for arm in self.own_arms:
+            if not any(kind.uses(arm) for kind in self.own_kinds):
+                raise ValueError(
+                    f"cells: {arm.name} adds images that no kind of cell of the study measures "
+                    f"({', '.join(self.cells)}); add one, or leave the arm out"
+                )
+        return self
+
     @property
     def own_arms(self) -> tuple[Arm, ...]:
         """The study's arms, in declared order."""
