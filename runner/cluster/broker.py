@@ -92,7 +92,7 @@ class Broker:
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
         self.shares = Shares(options.nodes, dict(options.memory), options.excluded)
-        self._checked = options.checked
+        self._checked, self._admitting = options.checked, asyncio.Event()
         store = Store(options.store_uri)
         self._values = SharedValues(options.store_uri, self.shares)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)
@@ -142,6 +142,8 @@ class Broker:
         """
         self._leased_work.keep()
         self._compaction.keep()
+        if self._checked is not None:
+            self._stages.gate = self._values.gate = ray.get_runtime_context().current_actor
         if self._following is None and ray.is_initialized():
             self._following = asyncio.create_task(self._follow_cluster())
         new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]
@@ -158,6 +160,15 @@ class Broker:
         """Give work to the ``checked`` nodes, except the ``faulty`` ones, from the next look at the cluster on."""
         self._checked = checked
         self.shares.excluded |= faulty
+        self._admitting.set()
+        self._admitting.clear()
+
+    @_without_task_events
+    async def may_run(self, node: str) -> bool:
+        """Wait until the node with this Ray id has been checked; return whether it may run stages."""
+        while self._checked is not None and node not in self._checked:
+            await self._admitting.wait()
+        return node not in self.shares.excluded
 
     @_when_restored
     async def learn(self, part: Plan) -> None:

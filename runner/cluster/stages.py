@@ -76,6 +76,8 @@ class StageMaker:
         """The times of the monotonic clock at which a node was found to be lost."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
+        self.gate: Any = None
+        """As of a :class:`Job`."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -146,7 +148,7 @@ class StageMaker:
                 share = self.shares.of(stage)
                 if attempts.needs_whole_gpu:
                     share = replace(share, gpus=max(1.0, share.gpus))
-                return await self._run_once(Job(stage, products, share), lease)
+                return await self._run_once(Job(stage, products, share, self.gate), lease)
             except Exception as error:
                 if lease.is_stopped:
                     raise
