@@ -100,7 +100,8 @@ class StageMaker:
     async def want(self, cells: Iterable[CellStage]) -> None:
         """Request the products that these cells need. A training ends at the last requested product."""
         new: dict[str, list[Stage]] = {}
-        for producer, products in self.plan.products(cells).items():
+        products_of = self.plan.products(cells)
+        for producer, products in products_of.items():
             requested = self._requested[producer]
             new[producer] = [stage for stage in products if stage.id not in requested and stage.id != producer]
             requested.update(dict.fromkeys(stage.id for stage in new[producer]))
@@ -112,6 +113,16 @@ class StageMaker:
             counted = self._counted_steps.get(producer, self.progress.steps_of.get(producer, 0))
             self.progress.steps_total += max(0, steps - counted)
             self._counted_steps[producer] = max(steps, counted)
+        await asyncio.gather(*(self._count_own(self.plan.stages[id_]) for id_ in products_of))
+
+    async def _count_own(self, stage: Stage) -> None:
+        """Count the steps of a training that is an artifact itself, such as that of a diffusion base."""
+        steps = stage.steps([stage])
+        if not steps or stage.id in self._counted_steps:
+            return
+        self._counted_steps[stage.id] = steps
+        if not await asyncio.to_thread(stage.is_made, self.store):
+            self.progress.steps_total += max(0, steps - self.progress.steps_of.get(stage.id, 0))
 
     def announce(self, key: str) -> None:
         """Note that a product is committed; its producer may continue."""

@@ -115,7 +115,7 @@ def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
     stages: Iterator[Stage] = (plan.stages[id_] for id_ in ids)
     by_producers = sum(plan.producer(stage).steps([stage]) for stage in stages if stage.producer != stage.id)
     # Trainings that are artifacts themselves, such as those of a fusion and its base, of the parts of one set once.
-    return by_producers + sum(stage.steps(()) for inputs in sets for stage in plan.closure(inputs).values())
+    return by_producers + sum(stage.steps([stage]) for inputs in sets for stage in plan.closure(inputs).values())
 
 
 def planned_steps(plan: Plan, cells: Iterable[CellStage]) -> int:

@@ -100,7 +100,7 @@ class DiffusionBaseStage(Stage):
 
     def steps(self, wanted: Sequence[Stage]) -> int:
         """Training steps."""
-        return self.config.small.steps
+        return self.config.small.steps if wanted else 0
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""
@@ -170,7 +170,7 @@ class FusionStage(Stage):
 
     def steps(self, wanted: Sequence[Stage]) -> int:
         """Training steps."""
-        return self.config.steps
+        return self.config.steps if wanted else 0
 
     def label(self, wanted: Sequence[Stage]) -> str:
         """Its category and the parts that are switched on."""
