@@ -4,13 +4,13 @@
     <defects>/* or <defects>/<type>/*    defective photographs, of one type or of several
     <masks>/… at the same place          the mask of each: the photograph's stem, or <stem>_mask, any extension
 
-Files are read and checked as those of datasets are (`goodshot.components.data.checking`): depth, EXIF rotation, masks in
-colours. At least three defective photographs are needed, of one type or of several.
+Files are read and checked as those of datasets are (`goodshot.components.data.checking`): depth, EXIF rotation, masks
+in colours. At least three defective photographs are needed, of one type or of several.
 
-Masks are never guessed. Differences to the five nearest good photographs, shifted by up to two pixels and thresholded by
-what good photographs differ by, overlap the true masks of the training third with a mean IoU of 0.13 on pill and 0.47 on
-bottle; with the best threshold for each single image, which nobody can know, it is 0.17 on pill. A generator that learns
-from such masks would learn to make something else, and would call it the defect.
+Masks are never guessed. Differences to the five nearest good photographs, shifted by up to two pixels and thresholded
+by what good photographs differ by, overlap the true masks of the training third with a mean IoU of 0.13 on pill and
+0.47 on bottle; with the best threshold for each single image, which nobody can know, it is 0.17 on pill. A generator
+that learns from such masks would learn to make something else, and would call it the defect.
 
 Letters: K good photographs, N defective ones, S the side that all are resized to.
 """
@@ -102,7 +102,9 @@ def _types(folder: Path) -> tuple[dict[str, Path], list[Finding]]:
     kinds = {kind: path for kind, path in kinds_in(where).items() if images(path)}
     normal = namesakes(where, GOOD)
     remedy = "nothing has to be done"
-    skipped = [Finding("unexpected", path, "is skipped: it is a folder of normal photographs", remedy) for path in normal]
+    skipped = [
+        Finding("unexpected", path, "is skipped: it is a folder of normal photographs", remedy) for path in normal
+    ]
     kinds = {kind: path for kind, path in kinds.items() if path not in {inmost(p) for p in normal}}
     if kinds and (top := images(where)):
         raise BadInput(f"{top[0]}: lies beside folders of types ({', '.join(kinds)}); move it to the one of its type")
