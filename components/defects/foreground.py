@@ -5,8 +5,8 @@ what differs in colour from the border of its photograph. Whether there is one i
 category: if the border differs from its own median colour about as often as the inside does, the product is a surface.
 
 Nothing is learnt and no test image is used. Checked by eye on pill, bottle, juice bottle, hazelnut and coin (objects:
-nothing of the border differs, 0.0 of the pixels) and on brick and gravel (surfaces: 0.17 and 0.24 of the border, against
-0.20 and 0.24 of the inside). A shadow beside the object counts as object.
+nothing of the border differs) and on brick and gravel (surfaces: 0.17 and 0.24 of the border differ, against 0.20 and
+0.24 of the inside). A shadow beside the object counts as object.
 
 Letters: K images, S their side.
 """

@@ -82,7 +82,7 @@ def _sources(defects: DefectImages) -> list[list[int]]:
 def _turn(images: list[int], visit: int, entropy: list[int]) -> int:
     """The image whose turn it is: all of them once, in an order of this round, then again."""
     order = np.random.default_rng([*entropy, visit // len(images)]).permutation(len(images))
-    return images[order[visit % len(images)]]
+    return images[int(order[visit % len(images)])]
 
 
 def _site(products: Mask, defects: DefectImages, source: int, entropy: list[int], config: PlacingConfig) -> Site:
@@ -114,7 +114,7 @@ def _transform(mask: Mask, product: Mask, strength: float, rng: np.random.Genera
 
 def _centre(mask: Mask) -> NDArray[np.float64]:
     """The mask's centre of mass (x, y)."""
-    return np.argwhere(mask).mean(axis=0)[::-1]
+    return np.asarray(np.argwhere(mask).mean(axis=0)[::-1], dtype=np.float64)
 
 
 def _draw(product: Mask, rng: np.random.Generator) -> NDArray[np.float64]:

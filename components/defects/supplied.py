@@ -4,13 +4,13 @@
     <defects>/* or <defects>/<type>/*    defective photographs, of one type or of several
     <masks>/… at the same place          the mask of each: the photograph's stem, or <stem>_mask, any extension
 
-Files are read and checked as those of datasets are (`goodshot.components.data.checking`): depth, EXIF rotation, masks in
-colours. At least three defective photographs are needed, of one type or of several.
+Files are read and checked as those of datasets are (`goodshot.components.data.checking`): depth, EXIF rotation, masks
+in colours. At least three defective photographs are needed, of one type or of several.
 
-Masks are never guessed. Differences to the five nearest good photographs, shifted by up to two pixels and thresholded by
-what good photographs differ by, overlap the true masks of the training third with a mean IoU of 0.13 on pill and 0.47 on
-bottle; with the best threshold for each single image, which nobody can know, it is 0.17 on pill. A generator that learns
-from such masks would learn to make something else, and would call it the defect.
+Masks are never guessed. Differences to the five nearest good photographs, shifted by up to two pixels and thresholded
+by what good photographs differ by, overlap the true masks of the training third with a mean IoU of 0.13 on pill and
+0.47 on bottle; with the best threshold for each single image, which nobody can know, it is 0.17 on pill. A generator
+that learns from such masks would learn to make something else, and would call it the defect.
 
 Letters: K good photographs, N defective ones, S the side that all are resized to.
 """

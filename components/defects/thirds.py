@@ -2,7 +2,7 @@
 
 Of a type's n images, sorted by name, the first ⌊n/3⌋ are for training, all others are test images. The last ⌊m/3⌋ of
 the m training images, if m ≥ 3, are kept for the choice of a checkpoint (validation); the test images choose nothing.
-AnomalyDiffusion, whose protocol the paper follows, puts one image of each type into both parts; nothing is in both here.
+AnomalyDiffusion's code, whose protocol the paper follows, puts one image of each type into both parts; here none is.
 
 The split looks at names and contents only, so that it is the same for every method that is compared.
 """

@@ -33,7 +33,8 @@ class Coco(Layout):
         """See `Layout.write`."""
         classes = {kind: 1 + i for i, kind in enumerate(kinds(made))}
         names = [f"{i:04d}.png" for i in range(len(made))] + [f"good_{i:04d}.png" for i in range(len(goods))]
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number, (name, image) in enumerate(zip(names, [*made.images, *goods], strict=True), start=1):
             put(folder / "images" / name, encode_png(image))
             images.append({"id": number, "file_name": name, "width": image.shape[1], "height": image.shape[0]})

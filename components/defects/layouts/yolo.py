@@ -85,4 +85,5 @@ def polygon(part: Mask) -> NDArray[np.float64]:
         return np.asarray(corners + 0.5)
     # A single pixel or a straight line has no three corners: they are points within the pixels at its ends.
     first, last = corners[0], corners[-1]
-    return np.asarray([first + [0.25, 0.25], last + [0.75, 0.5], first + [0.25, 0.75]])
+    within = np.array([[0.25, 0.25], [0.75, 0.5], [0.25, 0.75]])
+    return np.asarray(np.stack([first, last, first]) + within)

@@ -1,10 +1,10 @@
 """CutPaste: a piece of the good image itself, somewhere else (Li et al., CVPR 2021).
 
-As there: a patch of 2 to 15 % of the image's area with an aspect ratio in (0.3, 1) or (1, 3.3), or a scar, 2 to 16 pixels
-wide and 10 to 25 long on an image of 256, turned by up to 45°; brightness, contrast, saturation and hue are changed by up
-to 0.1. Patch and scar come equally often, as the three-way variant of the paper learns from both. The paper uses them to
-train a classifier of whole images; as a segmenter learns from the mask, the piece is laid on the product here, its centre
-on a pixel of it, and cut off at the product's outline, because background on background would be marked and unseen.
+As there: a patch of 2 to 15 % of the image's area with an aspect ratio in (0.3, 1) or (1, 3.3), or a scar, 2 to 16
+pixels wide and 10 to 25 long on an image of 256, turned by up to 45°; brightness, contrast, saturation and hue are
+changed by up to 0.1. Patch and scar come equally often, as the three-way variant of the paper learns from both. The
+paper trains a classifier of whole images with them. Here a segmenter learns from the mask, so the piece is laid on the
+product, its centre on a pixel of it, and cut off at its outline: background on background would be marked and unseen.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """DRAEM's synthetic anomalies: another photograph, blended in where Perlin noise is high (Zavrtanik et al., ICCV 2021).
 
-As there (§3.3): the noise has 1 to 32 cells along each side, independently, is turned by up to 90° and is thresholded
-at 0.5; the other photograph is changed by three of seven operations; opacity β is uniform in [0.1, 1]. The mask keeps to
-the product here, and noise that marks nothing of it is drawn again.
+The noise has 1 to 32 cells along each side, independently, is turned by up to 90° and thresholded at 0.5; the other
+photograph is changed by three of seven operations; opacity β is uniform in [0.1, 1]. Unlike in the paper, the mask
+keeps to the product, and noise that marks nothing of it is drawn again.
 
 DRAEM takes its photographs from the Describable Textures Dataset. Where that is not fetched, they are the four colour
 photographs that ship with scikit-image, and the name says so: ``draem_skimage``.
@@ -95,8 +95,8 @@ def _turned_noise(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
 def perlin(side: int, rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Returns Perlin's gradient noise (side, side) with so many cells, within [−1, 1] and 0 at their corners.
 
-    A value is the interpolation, by 6t⁵ − 15t⁴ + 10t³, of the products of the four corners' random unit gradients with the
-    distances to the corners, times √2.
+    A value is the interpolation, by 6t⁵ − 15t⁴ + 10t³, of the products of the four corners' random unit gradients with
+    the distances to the corners, times √2.
     """
     angles = rng.uniform(0, 2 * np.pi, (rows + 1, columns + 1))
     y, x = np.meshgrid(np.arange(side) * rows / side, np.arange(side) * columns / side, indexing="ij")
