@@ -131,7 +131,8 @@ class Fusion:
 
             def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
                 times = t.to(device).expand(len(x_t))
-                return base(x_t, times, model.embedding_at(x_embedding, times)).float()
+                noise: torch.Tensor = base(x_t, times, model.embedding_at(x_embedding, times))
+                return noise.float()
 
             sampler = build_sampler(base, self.config.sampling)
             (last,) = deque(blended(predict, x_0, on_grid, sampler, generators_of(seed, indices)), maxlen=1)

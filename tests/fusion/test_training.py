@@ -1,0 +1,183 @@
+"""Eq. 17, what learns and what does not, the switches of Table 6, and exact continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from goodshot.components.defects.images import DefectImages
+from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.fusion.base import base_bytes, base_from, new_base, noise_schedule
+from goodshot.components.fusion.config import FusionConfig, published
+from goodshot.components.fusion.features import DefectFeatures
+from goodshot.components.fusion.fusion import Fusion
+from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
+from goodshot.components.fusion.model import Condition
+from goodshot.components.fusion.training import base_training, noised, prediction_loss
+from tests.fusion.conftest import TINY, TINY_BASE
+
+Begin = Callable[..., Fusion]
+
+
+@pytest.mark.parametrize("weight", [1.0, 7.0])
+def test_the_loss_is_eq_17_squared_and_weighted(weight: float) -> None:
+    rng = np.random.default_rng(0)
+    predicted, noise = rng.standard_normal((2, 3, 2, 4, 4))
+    inside = rng.uniform(size=(3, 1, 4, 4)) < 0.3
+    total = 0.0
+    for image in range(3):
+        weights = np.where(inside[image, 0], weight, 1.0)
+        total += (((predicted - noise)[image] ** 2).mean(0) * weights).sum() / weights.sum() / 3
+    given = (torch.from_numpy(array).float() for array in (predicted, noise))
+    assert float(prediction_loss(*given, torch.from_numpy(inside), weight)) == pytest.approx(total, rel=1e-6)
+
+
+def test_noised_images_are_eq_10() -> None:
+    base = new_base(32, TINY_BASE, seed=0)
+    x_0 = torch.from_numpy(np.random.default_rng(1).standard_normal((4, *base.grid))).float()
+    x_t, times, noise = noised(base, noise_schedule(base), x_0, np.random.default_rng(2), 4, slice(None))
+    kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[times.numpy()].reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(x_t, np.sqrt(kept) * x_0.numpy() + np.sqrt(1 - kept) * noise.numpy(), atol=1e-5)
+
+
+def moved_by_a_step(fusion: Fusion) -> set[str]:
+    before = {name: value.clone() for name, value in fusion.training.network.state_dict().items()}
+    fusion.train(1)
+    return {
+        name for name, value in fusion.training.network.state_dict().items() if not torch.equal(value, before[name])
+    }
+
+
+def test_a_frozen_base_learns_nothing_and_everything_else_learns(begin: Begin) -> None:
+    fusion = begin(trains="embeddings")
+    moved = moved_by_a_step(fusion)
+    of_parts = {name for name, _ in fusion.training.network.named_parameters() if not name.startswith("base.")}
+    assert moved == of_parts - never_moving(fusion)
+
+
+def test_with_trains_all_the_small_base_learns_too_but_not_its_null_token(begin: Begin) -> None:
+    fusion = begin(trains="all")
+    moved = moved_by_a_step(fusion)
+    learned = {name for name, _ in fusion.training.network.named_parameters()} - {"base.null"}
+    assert moved == learned - never_moving(fusion)
+
+
+def never_moving(fusion: Fusion) -> set[str]:
+    """Attention is invariant to its keys' bias, whose gradient is rounding; types outside a batch have no gradient."""
+    return set()
+
+
+SWITCHES = {"text": {"semantic"}, "mif": {"location", "aggregator"}, "ddf": {"dynamic"}}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_removes_exactly_its_part(begin: Begin, switch: str) -> None:
+    whole, without = begin().parameters_by_part(), begin(**{switch: False}).parameters_by_part()
+    assert all(count > 0 for count in whole.values())
+    assert without == {part: 0 if part in SWITCHES[switch] else count for part, count in whole.items()}
+
+
+def test_without_all_three_the_textural_tokens_alone_condition_the_base(begin: Begin, defects: DefectImages) -> None:
+    fusion = begin(text=False, mif=False, ddf=False)
+    parts = fusion.parameters_by_part()
+    assert {part for part, count in parts.items() if count} == {"textural", "base"}
+    condition = Condition(torch.zeros(1, 24), torch.zeros(1, 1, 112, 112), torch.tensor([2]))
+    model = fusion.training.network
+    torch.testing.assert_close(model.x_embedding(condition), model.textural(torch.tensor([2])))
+
+
+def test_tokens_of_all_modalities_are_concatenated(begin: Begin) -> None:
+    fusion = begin()
+    condition = Condition(torch.ones(2, 24), torch.zeros(2, 1, 112, 112), torch.tensor([0, 1]))
+    model = fusion.training.network
+    parts = [model.semantic(condition.text), model.location(condition.masks), model.textural(condition.types)]
+    torch.testing.assert_close(model.x_embedding(condition), model.aggregator(torch.cat(parts, dim=1)))
+
+
+@pytest.mark.parametrize("trains", ["all", "embeddings"])
+def test_stopping_and_continuing_equals_going_through(begin: Begin, trains: str) -> None:
+    through, first, second = begin(trains=trains), begin(trains=trains), begin(trains=trains)
+    losses = through.train(4)
+    assert first.train(2) == losses[:2]
+    second.load(first.state())
+    assert second.train(4) == losses[2:]
+    assert second.state() == through.state()
+
+
+def test_the_state_of_other_options_is_refused(begin: Begin) -> None:
+    with pytest.raises(BadInput, match="other options"):
+        begin(mask_weight=3.0).load(begin().state())
+    with pytest.raises(BadInput, match="not safetensors"):
+        begin().load(b"no tensors")
+
+
+def test_a_longer_training_and_another_sampling_continue_the_same_state(begin: Begin) -> None:
+    begin(steps=9, sampling=TINY.sampling.model_copy(update={"steps": 5})).load(begin().state())
+
+
+def test_a_loss_that_stays_not_finite_fails_without_an_update(begin: Begin) -> None:
+    fusion = begin(trains="embeddings")
+    weights = fusion.training.network.textural.linear.weight
+    with torch.no_grad():
+        weights.fill_(float("nan"))
+    others = fusion.training.network.semantic.linear.weight.clone()
+    with pytest.raises(GoodshotError, match="not finite in 5 steps"):
+        fusion.train(9)
+    assert torch.equal(fusion.training.network.semantic.linear.weight, others)
+
+
+def test_images_are_made_with_the_average_and_training_goes_on_with_the_weights(begin: Begin) -> None:
+    fusion = begin(ema=0.9)
+    fusion.train(3)
+    current = {name: value.clone() for name, value in fusion.training.network.named_parameters()}
+    with fusion.training.averaged() as model:
+        assert not torch.equal(model.textural.tokens, current["textural.tokens"])
+    assert all(torch.equal(value, current[name]) for name, value in fusion.training.network.named_parameters())
+
+
+def test_bf16_computes_in_mixed_precision(begin: Begin) -> None:
+    (loss,), (mixed,) = begin().train(1), begin(precision="bf16").train(1)
+    assert mixed != loss
+    assert mixed == pytest.approx(loss, rel=0.05)
+
+
+def test_the_base_learns_good_images_and_continues_exactly(goods: np.ndarray) -> None:
+    config = TINY_BASE.model_copy(update={"learning_rate": 3e-3})
+    through, first, second = (base_training(goods, 32, config, seed=1) for _ in range(3))
+    losses = through.train(30)
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    first.train(20)
+    second.load(first.state())
+    second.train(30)
+    assert second.state() == through.state()
+    base = through.keep_average()
+    again = base_from(base_bytes(base, config))
+    x, times = torch.ones(1, *base.grid), torch.tensor([5])
+    assert torch.equal(again(x, times), base(x, times))
+
+
+def test_the_validation_loss_is_repeatable_and_of_known_types(begin: Begin, defects: DefectImages) -> None:
+    fusion, features = begin(), DefectFeatures(np.ones((2, 24), np.float32), np.ones((2, 24), np.float32))
+    assert fusion.validation_loss(defects.of([0, 3]), features) == fusion.validation_loss(defects.of([0, 3]), features)
+    other = DefectImages(defects.images[:1], defects.masks[:1], ("melted",), ("a melted coin",))
+    with pytest.raises(BadInput, match="melted"):
+        fusion.validation_loss(other, features)
+
+
+def test_bad_input_is_one_line(defects: DefectImages, features: DefectFeatures) -> None:
+    def begun(images: DefectImages, config: FusionConfig = TINY) -> Fusion:
+        base = new_base(32, TINY_BASE, seed=5)
+        return Fusion(config, images, features, 0, base, new_mask_autoencoder(config.masks, seed=5))
+
+    empty = DefectImages(defects.images, np.zeros_like(defects.masks), defects.types, defects.captions)
+    with pytest.raises(BadInput, match=r"mask of defective image 0 \(foreign\) is empty"):
+        begun(empty)
+    with pytest.raises(BadInput, match="no defective image"):
+        begun(defects.of([]))
+    with pytest.raises(BadInput, match="resolution = 64"):
+        begun(defects, TINY.model_copy(update={"resolution": 64}))
+    with pytest.raises(ValueError, match="trains=embeddings"):
+        published(trains="all")
