@@ -107,15 +107,15 @@ def choose_fusion(
     if anomalous.all() or not anomalous.any() or not masks.any():
         raise BadInput("fusion: the validation set needs good images and synthetic anomalies with their masks")
     maps = resized_maps(segmenter.maps, detector.maps.shape[1:])
-    of_images = [_scale(scores.image[~anomalous], scores.image[anomalous]) for scores in (detector, segmenter)]
-    of_pixels = [_scale(scores[~anomalous], scores[masks]) for scores in (detector.maps, maps)]
+    of_images = tuple(_scale(each.image[~anomalous], each.image[anomalous]) for each in (detector, segmenter))
+    of_pixels = tuple(_scale(each[~anomalous], each[masks]) for each in (detector.maps, maps))
     return Fusion(
         _best(
-            [Pair(*of_images, weight) for weight in weights],
+            [Pair(of_images[0], of_images[1], weight) for weight in weights],
             lambda pair: image_auroc(pair(detector.image, segmenter.image), anomalous),
         ),
         _best(
-            [Pair(*of_pixels, weight) for weight in weights],
+            [Pair(of_pixels[0], of_pixels[1], weight) for weight in weights],
             lambda pair: float(measure(Pixels(pair(detector.maps, maps), masks))[0].ranking.ap),
         ),
     )

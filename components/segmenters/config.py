@@ -15,9 +15,7 @@ WINDOW_SIDE = 256
 class SegmenterConfig(FittingConfig):
     """A U-Net and its training. Defaults are the small one for two CPU cores; `published` gives the papers' size."""
 
-    channels: PositiveInt = Field(
-        default=8, multiple_of=4, description="of the first level; each further level has twice as many"
-    )
+    channels: PositiveInt = Field(default=8, description="of the first level; each further level has twice as many")
     levels: PositiveInt = Field(default=4, description="how often the resolution is halved")
     good_share: float = Field(
         default=0.5, ge=0, lt=1, description="share of a batch that is good images with empty masks; 0: none"

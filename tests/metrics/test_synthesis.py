@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput
+from goodshot.components.metrics.declared import metric_of
 from goodshot.components.metrics.quality import quality_networks
 from goodshot.components.metrics.synthesis import (
     background_preservation,
@@ -121,6 +122,7 @@ def test_a_damaged_background_raises_ic_lpips_and_shows_as_damage(
     assert 20 < found["background_psnr"] < 25
     assert found["background_lpips_lite0"] > 0.1
     assert 1 <= found["is_lite0"] <= 6
+    assert [metric_of(name).name for name in found] == [*found]
 
 
 def test_one_exact_copy_does_not_make_the_psnr_infinite(made: DefectImages, goods: RGB) -> None:
