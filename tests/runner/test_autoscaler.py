@@ -30,9 +30,10 @@ FAKE = {
     "idle_timeout_minutes": 0.2,
     "head_node_type": "ray.head.default",
     # `ray up` fills these in, but `ray start` does not.
-    **dict.fromkeys(("file_mounts", "auth"), {}),
-    **dict.fromkeys(
-        (
+    **{name: {} for name in ("file_mounts", "auth")},
+    **{
+        name: []
+        for name in (
             "cluster_synced_files",
             "initialization_commands",
             "setup_commands",
@@ -40,9 +41,8 @@ FAKE = {
             "worker_setup_commands",
             "head_start_ray_commands",
             "worker_start_ray_commands",
-        ),
-        [],
-    ),
+        )
+    },
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
