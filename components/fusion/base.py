@@ -49,6 +49,16 @@ class Base(nn.Module):
         side = self.resolution // self.codec.factor
         return self.codec.channels, side, side
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, R, R) in [−1, 1] → what is diffused (B, C, h, w), in fp32 even within mixed precision."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self.codec.encode(images.float())
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """The reverse of :meth:`encode`."""
+        with torch.autocast(latents.device.type, enabled=False):
+            return self.codec.decode(latents.float())
+
     def forward(self, x_t: Tensor, timesteps: Tensor, tokens: Tensor | None = None) -> Tensor:
         """ε_θ: x_t (B, C, h, w), timesteps (B,), tokens (B, n, d) → noise (B, C, h, w).
 
@@ -109,7 +119,7 @@ def noise_schedule(base: Base) -> Any:
 def base_bytes(base: Base, config: BaseConfig) -> bytes:
     """A small base as safetensors, with its configuration as metadata. The embedded VQGAN is not repeated in it."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in _stored(base).items()}
-    facts = {"resolution": base.resolution, "config": config.model_dump(mode="json")}
+    facts = {"resolution": base.resolution, "config": config.model_dump(mode="json"), "codec": base.codec.identity}
     return st.save(tensors, {METADATA: json.dumps(facts, sort_keys=True)})
 
 
@@ -120,6 +130,8 @@ def base_from(content: bytes, what: str = "diffusion base") -> Base:
         raise BadInput(f"{what}: another architecture: it states no {METADATA}; give a folder in diffusers' layout")
     facts = json.loads(metadata[METADATA])
     base = new_base(int(facts["resolution"]), BaseConfig.model_validate(facts["config"]), seed=0)
+    if facts["codec"] != base.codec.identity:
+        raise BadInput(f"{what}: was trained in the latents of another VQGAN than this goodshot embeds; train it anew")
     kept = {name: value for name, value in base.state_dict().items() if name not in _stored(base)}
     load_exactly(base, {**kept, **tensors}, what)
     return base.eval()

@@ -26,6 +26,9 @@ class Codec(nn.Module):
     bounded = False
     """Whether encoded images lie in [−1, 1], to which a sampler may then clip."""
 
+    identity = ""
+    """The SHA-256 of embedded weights that are not saved with a base."""
+
     def fit(self, images: Tensor) -> None:
         """Choose the scale by good images, once, before the diffusion base is trained."""
 
@@ -67,6 +70,7 @@ class VQGANCodec(Codec):
         self.factor, self.channels = EMBEDDED_NETWORK.downsampling, EMBEDDED_NETWORK.latent_channels
         file = start_file("embedded")
         assert file is not None  # noqa: S101 - only scratch has no file
+        self.identity = file.sha256
         vqgan = VQGAN(EMBEDDED_NETWORK, resolution=64)
         load_into(vqgan, read_start(file.path), file.path)
         self.vqgan = vqgan.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.encoders.base import computing_in
 from goodshot.components.errors import BadInput
 from goodshot.components.fusion.base import Base
+from goodshot.components.fusion.codec import PublishedCodec
 from goodshot.components.fusion.config import FusionConfig
 from goodshot.components.fusion.embeddings import initial_tokens
 from goodshot.components.fusion.features import DefectFeatures
@@ -31,12 +33,12 @@ class Fusion:
         defects: the real defective images that may be seen, the training third's.
         features: their features (``features_of``), which may come from a cache.
         seed: determines initial weights and every step.
-        base: the diffusion base, trained; it is changed by ``trains: all``.
-        autoencoder: the mask autoencoder, trained; its encoder is fine-tuned.
+        base: the diffusion base, trained. With ``trains: all`` a copy of it learns.
+        autoencoder: the mask autoencoder, trained. A copy of its encoder is fine-tuned.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
     Raises:
-        BadInput: a defect without a mask, or a base for another resolution.
+        BadInput: a defect without a mask, a base for another resolution, or a published base that is to be trained.
     """
 
     def __init__(
@@ -56,7 +58,8 @@ class Fusion:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             initial = initial_tokens(features.image, types, config.tokens, seed)
-            model = FusionModel(config, base, autoencoder.encoder, initial)
+            mine = deepcopy(base) if config.trains == "all" else base
+            model = FusionModel(config, mine, deepcopy(autoencoder.encoder), initial)
         accelerator = Accelerator(cpu=device == "cpu")
         pairs = Pairs.of(defects, features, self.kinds, config.resolution)
         self.training = fusion_training(model, config, pairs, seed, accelerator)
@@ -126,7 +129,7 @@ class Fusion:
         chosen, masks = goods[[site.good for site in sites]], np.stack([site.mask for site in sites])
         on_grid = masks_at(torch.from_numpy(masks).unsqueeze(1), base.grid[1]).to(device)
         with computing_in(self.config.precision, device):
-            x_0 = base.codec.encode(to_images(chosen, base.resolution).to(device))
+            x_0 = base.encode(to_images(chosen, base.resolution).to(device))
             x_embedding = model.x_embedding(self._condition(sites, masks))
 
             def predict(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -136,8 +139,8 @@ class Fusion:
 
             sampler = build_sampler(base, self.config.sampling)
             (last,) = deque(blended(predict, x_0, on_grid, sampler, generators_of(seed, indices)), maxlen=1)
-            made = base.codec.decode(last.x)
-            rebuilt = base.codec.decode(x_0) if self.config.sampling.detail == "residual" else None
+            made = base.decode(last.x)
+            rebuilt = base.decode(x_0) if self.config.sampling.detail == "residual" else None
         return composed(chosen, masks, made, rebuilt)
 
     def _condition(self, sites: Sequence[Site], masks: NDArray[np.bool_]) -> Condition:
@@ -152,5 +155,7 @@ def _check(config: FusionConfig, defects: DefectImages, base: Base) -> None:
         raise BadInput("fusion: no defective image given; give at least one with its mask")
     if base.resolution != config.resolution:
         raise BadInput(f"fusion: resolution = {config.resolution}, but the base was made for {base.resolution} pixels")
+    if config.trains == "all" and isinstance(base.codec, PublishedCodec):
+        raise BadInput(f"fusion: base = {config.base} is a published one, which is frozen; set trains=embeddings")
     if empty := [i for i in range(len(defects)) if not defects.masks[i].any()]:
         raise BadInput(f"fusion: the mask of defective image {empty[0]} ({defects.types[empty[0]]}) is empty")

@@ -62,17 +62,19 @@ def encoder_masks(masks: NDArray[np.bool_]) -> Tensor:
     return F.adaptive_avg_pool2d(given, MASK_SIDE)
 
 
-def mask_training(masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int) -> Training[MaskAutoencoder]:
+def mask_training(
+    masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int, device: str = "cpu"
+) -> Training[MaskAutoencoder]:
     """The training of an autoencoder on random affine maps of these masks, bool (N, S, S), at its first step."""
     if not len(masks):
         raise BadInput("mask autoencoder: no mask given; give at least one defect's mask")
     given = encoder_masks(masks)
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=device == "cpu")
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = seeded(seed, 0xF1, step)
         chosen = given[rng.integers(len(given), size=config.batch)]
-        batch = moved(chosen, random_maps(config.affine, config.batch, rng), outside="zeros")
+        batch = moved(chosen, random_maps(config.affine, config.batch, rng), outside="zeros").to(accelerator.device)
         return dice_loss(network(batch), batch)
 
     options = json.dumps({"masks": config.learned_as(), "seed": seed}, sort_keys=True)
@@ -86,11 +88,13 @@ def new_mask_autoencoder(config: MaskEncoderConfig, seed: int) -> MaskAutoencode
         return MaskAutoencoder(config.channels)
 
 
-def train_mask_autoencoder(masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int) -> MaskAutoencoder:
+def train_mask_autoencoder(
+    masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int, device: str = "cpu"
+) -> MaskAutoencoder:
     """The autoencoder after ``config.steps`` steps on these masks, bool (N, S, S), in evaluation mode, on the CPU."""
-    training = mask_training(masks, config, seed)
+    training = mask_training(masks, config, seed, device)
     training.train(config.steps)
-    return training.keep_average()
+    return training.keep_average().cpu()
 
 
 def mask_autoencoder_bytes(autoencoder: MaskAutoencoder) -> bytes:

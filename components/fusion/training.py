@@ -75,7 +75,7 @@ def base_training(
         rng = seeded(seed, _BASE, step)
         chosen = rng.integers(len(images), size=config.batch)
         batch = moved(images[chosen], random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
-        x_t, times, noise = noised(base, schedule, base.codec.encode(batch), rng, config.batch, mine)
+        x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
         return prediction_loss(network(x_t, times), noise)
 
     options = {"base": config.learned_as(), "resolution": resolution, "seed": seed}
@@ -139,16 +139,19 @@ def fusion_training(
         rng = seeded(seed, _FUSION, step)
         chosen = rng.integers(len(pairs.images), size=config.batch)
         images, masks, condition = pairs.drawn(chosen, random_maps(config.affine, config.batch, rng))
-        x_0 = model.base.codec.encode(images[mine].to(accelerator.device))
+        x_0 = model.base.encode(images[mine].to(accelerator.device))
         x_t, times, noise = noised(model.base, schedule, x_0, rng, config.batch, mine)
         shown = Condition(*(part[mine].to(accelerator.device) for part in condition))
-        inside = masks_at(masks[mine] > 0.5, model.base.grid[1]).to(accelerator.device)
+        inside = masks_at(masks[mine] > TOUCHED, model.base.grid[1]).to(accelerator.device)
         return prediction_loss(network(x_t, times, shown), noise, inside, config.mask_weight)
 
-    options = json.dumps({"fusion": config.learned_as(), "seed": seed}, sort_keys=True)
+    stated = {"fusion": config.learned_as(), "seed": seed, "types": pairs.types.tolist()}
+    options = json.dumps(stated, sort_keys=True)
     return Training(model, config, loss, accelerator, options)
 
 
+TOUCHED = 0.25
+"""A moved mask's pixel is inside from this share on: at one half, lines of one pixel would break."""
 VALIDATION_TIMES = 10
 """Timesteps at which each image's validation loss is taken, evenly spaced."""
 
@@ -159,7 +162,7 @@ def validation_loss(model: FusionModel, pairs: Pairs, weight: float, seed: int) 
     schedule, device = noise_schedule(model.base), next(model.parameters()).device
     total = schedule.config.num_train_timesteps
     condition = Condition(pairs.text.to(device), pairs.encoder_masks.to(device), pairs.types.to(device))
-    x_0 = model.base.codec.encode(pairs.images.to(device))
+    x_0 = model.base.encode(pairs.images.to(device))
     inside = masks_at(pairs.masks, model.base.grid[1]).to(device)
     losses = []
     for step in range(VALIDATION_TIMES):

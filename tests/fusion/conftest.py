@@ -85,4 +85,4 @@ def sites(defects: DefectImages) -> list[Site]:
     return [Site(i % 3, i, defects.masks[i], identity) for i in range(len(defects))]
 
 
-TINY_MASKS = MaskEncoderConfig(channels=(8, 16, 32), batch=8)
+TINY_MASKS = MaskEncoderConfig(channels=(8, 16, 32), batch=8, learning_rate=1e-2, warmup=5)

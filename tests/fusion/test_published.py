@@ -154,6 +154,9 @@ def test_defects_are_learned_and_made_with_a_frozen_published_base(
 ) -> None:
     config = FusionConfig.model_validate({**TINY.model_dump(), "base": f"path:{folder}", "trains": "embeddings"})
     base = load_base(config.base, 32)
+    trained = config.model_copy(update={"trains": "all"})
+    with pytest.raises(BadInput, match="set trains=embeddings"):
+        Fusion(trained, defects, features, 0, base, new_mask_autoencoder(config.masks, seed=0))
     before = {name: value.clone() for name, value in base.state_dict().items()}
     fusion = Fusion(config, defects, features, 0, base, new_mask_autoencoder(config.masks, seed=0))
     fusion.train(2)
