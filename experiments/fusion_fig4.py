@@ -24,5 +24,5 @@ FUSION_FIG4 = Experiment(
     "Made defects with their captions",
     real=fusion_fig4,
     quick=lambda: tuple(map(quick_fusion, fusion_fig4())),
-    item="AnomalyXFusion, Fig. 4",
+    item="Fig. 4 of AnomalyXFusion",
 )

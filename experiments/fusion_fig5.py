@@ -24,5 +24,5 @@ FUSION_FIG5 = Experiment(
     "Made defects by the fusion's parts",
     real=fusion_fig5,
     quick=lambda: tuple(map(quick_fusion, fusion_fig5())),
-    item="AnomalyXFusion, Fig. 5",
+    item="Fig. 5 of AnomalyXFusion",
 )

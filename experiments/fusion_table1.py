@@ -7,6 +7,7 @@ measured too how much of the background survives, because IC-LPIPS rewards damag
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -27,5 +28,6 @@ FUSION_TABLE1 = Experiment(
     "The quality of made defects, MVTec AD",
     real=fusion_table1,
     quick=lambda: tuple(map(quick_fusion, fusion_table1())),
-    item="AnomalyXFusion, Table 1",
+    references=references(1),
+    item="Table 1 of AnomalyXFusion",
 )

@@ -6,6 +6,7 @@ The paper, mean IS / IC-LPIPS: DFMGAN 1.27 / 0.22; AnomalyDiffusion 1.44 / 0.28;
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -27,5 +28,6 @@ FUSION_TABLE2 = Experiment(
     "The quality of made anomalies, MVTec LOCO",
     real=fusion_table2,
     quick=lambda: tuple(map(quick_fusion, fusion_table2())),
-    item="AnomalyXFusion, Table 2",
+    references=references(2),
+    item="Table 2 of AnomalyXFusion",
 )

@@ -8,6 +8,7 @@ and the real third alone is an arm, which the paper leaves out.
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -28,5 +29,6 @@ FUSION_TABLE3 = Experiment(
     "Localisation by a U-Net that learned made defects",
     real=fusion_table3,
     quick=lambda: tuple(map(quick_fusion, fusion_table3())),
-    item="AnomalyXFusion, Table 3",
+    references=references(3),
+    item="Table 3 of AnomalyXFusion",
 )

@@ -6,6 +6,7 @@ The paper, mean: Crop-P 40.55; AnomalyDiffusion 66.09; AnomalyXFusion 74.70. Too
 """
 
 from goodshot.experiments.fusion_flavours import CLASSIFIED, in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -27,5 +28,6 @@ FUSION_TABLE4 = Experiment(
     "Accuracy of defect types, MVTec AD",
     real=fusion_table4,
     quick=lambda: tuple(map(quick_fusion, fusion_table4())),
-    item="AnomalyXFusion, Table 4",
+    references=references(4),
+    item="Table 4 of AnomalyXFusion",
 )

@@ -6,6 +6,7 @@ The paper, mean: DFMGAN 35.97; AnomalyDiffusion 45.44; AnomalyXFusion 50.95. It 
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -27,5 +28,6 @@ FUSION_TABLE5 = Experiment(
     "Accuracy of kinds of anomalies, MVTec LOCO",
     real=fusion_table5,
     quick=lambda: tuple(map(quick_fusion, fusion_table5())),
-    item="AnomalyXFusion, Table 5",
+    references=references(5),
+    item="Table 5 of AnomalyXFusion",
 )

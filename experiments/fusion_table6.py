@@ -7,6 +7,7 @@ Text and DDF 1.76 / .28 / 69.54; all 1.82 / .33 / 74.70.
 """
 
 from goodshot.experiments.fusion_flavours import ABLATION, CLASSIFIED, in_thirds, quick_fusion
+from goodshot.experiments.published.fusion_references import ablation
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
@@ -28,5 +29,6 @@ FUSION_TABLE6 = Experiment(
     "Ablation of the fusion's parts",
     real=fusion_table6,
     quick=lambda: tuple(map(quick_fusion, fusion_table6())),
-    item="AnomalyXFusion, Table 6",
+    references=ablation(),
+    item="Table 6 of AnomalyXFusion",
 )

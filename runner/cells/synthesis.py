@@ -57,8 +57,13 @@ class DefectImagesStage(DefectCellStage):
         owners = [] if made.goods is None else made.goods[: len(images)].tolist()
         began = time.perf_counter()
         found = synthesis_quality(images, goods, owners, real)
-        context.measured(f"defect_quality|{self.side}|{context.device}", time.perf_counter() - began, len(images))
         values = [MetricValue(IMAGE_SET, name, value) for name, value in found.items()]
+        kinds = sorted(set(images.types))
+        for kind in kinds if len(kinds) > 1 else ():
+            own = [i for i, each in enumerate(images.types) if each == kind]
+            of_kind = synthesis_quality(images.of(own), goods, [owners[i] for i in own], real)
+            values += [MetricValue(kind, name, value) for name, value in of_kind.items()]
+        context.measured(f"defect_quality|{self.side}|{context.device}", time.perf_counter() - began, len(images))
         columns = {name: value for name, value in found.items() if name in METRICS}
         return Measured({**columns, **facts, "image_size": self.side}, metrics=values)
 
