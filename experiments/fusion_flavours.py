@@ -26,6 +26,7 @@ COPIES = 1000
 """Images of each defect type, as in §5.3; of these the first 1,000 of a category are measured, as in §5.2."""
 IN_THIRDS = {"shots": "full", "support_seeds": (0, 1, 2), "copies": (COPIES,)}
 PUBLISHED: dict[str, Any] = {
+    "side": 256,
     "fusion": published_fusion().model_dump(mode="json"),
     "segmenter": published_segmenter().model_dump(mode="json"),
     "classifier": published_classifier().model_dump(mode="json"),
@@ -38,6 +39,7 @@ _QUICK: dict[str, Any] = {
     "support_seeds": [0],
     "copies": [8],
     "synthesis": {
+        "side": 64,
         "fusion": {
             "resolution": 32,
             "steps": 40,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch as st
@@ -35,7 +34,7 @@ class Base(nn.Module):
     ) -> None:
         super().__init__()
         self.unet, self.codec, self.resolution = unet, codec, resolution
-        self.schedule = MappingProxyType(dict(schedule))
+        self.schedule: Mapping[str, Any] = dict(schedule)
         self.null = None if null is None else nn.Parameter(null)
 
     @property

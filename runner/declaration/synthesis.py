@@ -23,6 +23,12 @@ class SynthesisConfig(Config):
         default=None, description="folder with <category>/prompt/<type>/NNN.txt; none: the defect types' names"
     )
     leave_out: Several[str] = Field(default=(), description="defect types that are neither learned nor tested")
+    side: int = Field(
+        default=128,
+        ge=16,
+        le=1024,
+        description="of the images, in pixels; a fusion of a lower resolution adds its enlarged differences to them",
+    )
     fusion: FusionConfig = FusionConfig()
     placing: PlacingConfig = PlacingConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
@@ -30,8 +36,3 @@ class SynthesisConfig(Config):
     measured: PositiveInt = Field(
         default=1000, description="the first so many images of a category whose quality is measured"
     )
-
-    @property
-    def side(self) -> int:
-        """The side of the images in pixels."""
-        return self.fusion.resolution

@@ -30,6 +30,7 @@ from goodshot.runner.study.study import Study
 from tests.conftest import TINY
 
 SYNTHESIS: dict[str, Any] = {
+    "side": 32,
     "fusion": {
         "resolution": 32, "steps": 6, "batch": 2, "masks": {"steps": 4, "batch": 4},
         "small": {"steps": 6, "batch": 2, "channels": [16, 32], "attention_levels": 1}, "sampling": {"steps": 2},
