@@ -66,7 +66,7 @@ def base_training(
         raise BadInput("diffusion base: no good image given; give at least one photograph of a good product")
     base = new_base(resolution, config, seed)
     images = to_images(goods, resolution)
-    base.codec.fit(images[:64])
+    base.fit(images[:64])
     base.codec.requires_grad_(False)
     accelerator = Accelerator(cpu=device == "cpu")
     schedule, mine = noise_schedule(base), _share_of(config, accelerator)
