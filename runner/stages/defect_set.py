@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PART = 50
 """Number of images in a part: at 256 px they have 10 MB, and a step of 50 DDIM steps each takes a GPU a minute."""
+SHOWN = 8
+"""Number of first images of a set that the report shows with their good images, which the first part holds too."""
 IMAGES = "images.safetensors"
 
 
@@ -90,6 +92,8 @@ class DefectSetStage(Stage):
             "masks": made.masks.astype(np.uint8),
             "goods": np.array([site.good for site in sites], np.int64),
         }
+        if not self.first:
+            arrays["shown_goods"] = goods[arrays["goods"][:SHOWN]]
         seconds = time.perf_counter() - began
         info = {"types": made.types, "captions": made.captions, "seconds": seconds}
         context.store.put(self.key, {IMAGES: arrays_bytes(arrays)}, info)
@@ -144,3 +148,26 @@ def read_defect_set(store: Store, parts: Sequence[str]) -> MadeDefects:
     types, captions = (tuple(t for a in artifacts for t in a.info[name]) for name in ("types", "captions"))
     images = DefectImages(joined["images"], joined["masks"].astype(np.bool_), types, captions)
     return MadeDefects(images, joined["goods"], sum(artifact.info["seconds"] for artifact in artifacts))
+
+
+@dataclass(frozen=True)
+class ShownDefects:
+    """The first images of a set, uint8 (n, S, S, 3), the good images that they were made on, and their masks."""
+
+    images: np.ndarray
+    goods: np.ndarray
+    masks: np.ndarray
+    types: tuple[str, ...]
+    captions: tuple[str, ...]
+
+
+def read_shown(store: Store, first_part: str) -> ShownDefects:
+    """What the report shows of the set whose first part has this key."""
+    import numpy as np
+
+    artifact = store.get(first_part)
+    arrays = artifact.arrays(IMAGES)
+    goods = arrays["shown_goods"]
+    count = len(goods)
+    types, captions = (tuple(artifact.info[name][:count]) for name in ("types", "captions"))
+    return ShownDefects(arrays["images"][:count], goods, arrays["masks"][:count].astype(np.bool_), types, captions)
