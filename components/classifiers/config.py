@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from goodshot.components.classifiers.networks import NETWORKS, Network, network_of
 from goodshot.components.config import OneOf
@@ -18,9 +18,8 @@ class ClassifierConfig(FittingConfig):
 
     network: NetworkName = "lite0"
     steps: PositiveInt = 300
-    batch: PositiveInt = 16
-    learning_rate: PositiveFloat = 3e-4
-    validate_every: int = 50
+    learning_rate: PositiveFloat = 1e-4
+    validate_every: NonNegativeInt = 50
 
     @property
     def kind(self) -> Network:
@@ -44,7 +43,6 @@ def published(**fields: Any) -> ClassifierConfig:
     defaults: dict[str, Any] = {
         "network": "resnet34",
         "resolution": 256,
-        "batch": 8,
         "steps": 6_500,
         "learning_rate": 1e-4,
         "validate_every": 500,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from goodshot.components.fitting.config import FittingConfig
 
@@ -15,6 +15,9 @@ WINDOW_SIDE = 256
 class SegmenterConfig(FittingConfig):
     """A U-Net and its training. Defaults are the small one for two CPU cores; `published` gives the papers' size."""
 
+    resolution: int = Field(default=96, ge=16, le=1024, description="side of the network's input and maps, in pixels")
+    steps: PositiveInt = 500
+    learning_rate: PositiveFloat = 3e-3
     channels: PositiveInt = Field(default=8, description="of the first level; each further level has twice as many")
     levels: PositiveInt = Field(default=4, description="how often the resolution is halved")
     good_share: float = Field(

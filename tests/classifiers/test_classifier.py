@@ -49,7 +49,7 @@ def defects() -> DefectImages:
 
 
 def test_it_tells_types_apart_on_images_that_it_has_not_seen(defects: DefectImages) -> None:
-    options = config(resolution=64, steps=30, validate_every=15)
+    options = config(resolution=64, steps=30, learning_rate=3e-4, validate_every=15)
     classifier = Classifier(defects, options, 0, stained(6, 1))
     classifier.advance()
     found = classifier.accuracy(stained(18, 5))
