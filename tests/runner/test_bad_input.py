@@ -19,6 +19,7 @@ import pytest
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from goodshot.components.classifiers.networks import NETWORKS
 from goodshot.components.config import Config
 from goodshot.components.data import dataset_names
 from goodshot.components.errors import BadInput
