@@ -27,7 +27,8 @@ class Base(nn.Module):
         schedule: the configuration of diffusers' schedulers.
         resolution: R, the side of its images in pixels.
         null: the learned token (1, d) of a small base that stands for "no condition"; a published base has none.
-        linear: (T,), the factor of x_t that a small base adds to its network's output; a published base has none.
+        linear: (T,), the factor of x_t in the prediction of a small base; a published base has none.
+        signal: (T,), √ᾱ_t, the factor of its network's output; a published base has none.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Base(nn.Module):
         resolution: int,
         null: Tensor | None = None,
         linear: Tensor | None = None,
+        signal: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.unet, self.codec, self.resolution = unet, codec, resolution
@@ -45,6 +47,8 @@ class Base(nn.Module):
         self.null = None if null is None else nn.Parameter(null)
         self.linear: Tensor | None
         self.register_buffer("linear", linear)
+        self.signal: Tensor | None
+        self.register_buffer("signal", signal)
 
     @property
     def width(self) -> int:
@@ -76,17 +80,33 @@ class Base(nn.Module):
             assert self.null is not None  # noqa: S101 - a published base is given tokens
             tokens = self.null.expand(len(x_t), 1, -1)
         noise: Tensor = self.unet(x_t, timesteps, encoder_hidden_states=tokens).sample
-        return noise if self.linear is None else noise + self.linear[timesteps].view(-1, 1, 1, 1) * x_t
+        if self.linear is None or self.signal is None:
+            return noise
+        linear, signal = (values[timesteps].view(-1, 1, 1, 1) for values in (self.linear, self.signal))
+        return signal * noise + linear * x_t
+
+    def loss_weight(self, timesteps: Tensor) -> Tensor:
+        """The factor of an image's error in eq. 17, (B, 1, 1, 1): 1 of a published base, 1 / ᾱ_t of a small one.
+
+        The error of x_0 that follows is (1 − ᾱ_t) / ᾱ_t times that of ε. In eq. 17 as printed it counts
+        for nothing at large t, where sampling begins, and a small network that has learned for minutes makes noise.
+        """
+        if self.signal is None:
+            return torch.ones(len(timesteps), 1, 1, 1, device=timesteps.device)
+        return self.signal[timesteps].view(-1, 1, 1, 1).square().reciprocal()
 
     def fit(self, images: Tensor) -> None:
         """Start a small base at the best prediction that is linear in x_t, given these good images (N, 3, R, R).
 
-        That is √(1−ᾱ_t) x_t / (ᾱ_t m + 1 − ᾱ_t), where m is the mean square of what is diffused. The network learns the
-        rest: to learn the identity first takes a small one a hundred steps.
+        The linear prediction is √(1−ᾱ_t) x_t / (ᾱ_t m + 1 − ᾱ_t), where m is the mean square of what is diffused. To it
+        √ᾱ_t times the network's output is added, which so has one scale at all t (that of v-prediction). The network
+        learns the rest: to learn the identity first takes a small one a hundred steps.
         """
         assert self.linear is not None  # noqa: S101 - of a small base
         self.codec.fit(images)
         kept = noise_schedule(self).alphas_cumprod
+        assert self.signal is not None  # noqa: S101
+        self.signal.copy_(kept.sqrt())
         self.linear.copy_((1 - kept).sqrt() / (kept * self.encode(images).square().mean().cpu() + 1 - kept))
 
 
@@ -115,8 +135,8 @@ def new_base(resolution: int, config: BaseConfig, seed: int) -> Base:
         )
         null = 0.02 * torch.randn(1, config.width)
     nn.init.zeros_(unet.conv_out.weight)
-    linear = torch.zeros(config.schedule.timesteps)
-    return Base(unet, codec, _schedule(config.schedule, codec), resolution, null, linear)
+    factors = torch.zeros(config.schedule.timesteps), torch.ones(config.schedule.timesteps)
+    return Base(unet, codec, _schedule(config.schedule, codec), resolution, null, *factors)
 
 
 def _schedule(config: ScheduleConfig, codec: Codec) -> dict[str, Any]:

@@ -29,15 +29,22 @@ from goodshot.components.fusion.model import Condition, FusionModel
 _BASE, _FUSION, _VALIDATION = 0xF3, 0xF4, 0xF5
 
 
-def prediction_loss(predicted: Tensor, noise: Tensor, inside: Tensor | None = None, weight: float = 1.0) -> Tensor:
+def prediction_loss(
+    predicted: Tensor,
+    noise: Tensor,
+    inside: Tensor | None = None,
+    weight: float = 1.0,
+    of_images: Tensor | float = 1.0,
+) -> Tensor:
     """Eq. 17, squared: mean over images of the weighted mean of (ε − ε_θ)², in fp32.
 
     Args:
         predicted, noise: (B, C, h, w).
         inside: bool (B, 1, h, w), the positions whose error counts ``weight`` times; each image's weights are divided
         by their sum, so that small defects count as much as large ones.
+        of_images: (B, 1, 1, 1), the factor of each image's error (`Base.loss_weight`).
     """
-    error = (predicted.float() - noise).square().mean(1, keepdim=True)
+    error = of_images * (predicted.float() - noise).square().mean(1, keepdim=True)
     if inside is None or weight == 1:
         return error.mean()
     weights = torch.where(inside, weight, 1.0)
@@ -76,7 +83,7 @@ def base_training(
         chosen = rng.integers(len(images), size=config.batch)
         batch = moved(images[chosen], random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
         x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
-        return prediction_loss(network(x_t, times), noise)
+        return prediction_loss(network(x_t, times), noise, of_images=base.loss_weight(times))
 
     options = {"base": config.learned_as(), "resolution": resolution, "seed": seed}
     return Training(base, config, loss, accelerator, json.dumps(options, sort_keys=True))
@@ -143,7 +150,8 @@ def fusion_training(
         x_t, times, noise = noised(model.base, schedule, x_0, rng, config.batch, mine)
         shown = Condition(*(part[mine].to(accelerator.device) for part in condition))
         inside = masks_at(masks[mine] > TOUCHED, model.base.grid[1]).to(accelerator.device)
-        return prediction_loss(network(x_t, times, shown), noise, inside, config.mask_weight)
+        weights = model.base.loss_weight(times)
+        return prediction_loss(network(x_t, times, shown), noise, inside, config.mask_weight, weights)
 
     stated = {"fusion": config.learned_as(), "seed": seed, "types": pairs.types.tolist()}
     options = json.dumps(stated, sort_keys=True)
@@ -169,5 +177,5 @@ def validation_loss(model: FusionModel, pairs: Pairs, weight: float, seed: int) 
         times = torch.full((len(x_0),), (2 * step + 1) * total // (2 * VALIDATION_TIMES), device=device)
         noise = normal(tuple(x_0.shape), seeded(seed, _VALIDATION, step)).to(device)
         predicted = model(schedule.add_noise(x_0, noise, times), times, condition)
-        losses.append(float(prediction_loss(predicted, noise, inside, weight)))
+        losses.append(float(prediction_loss(predicted, noise, inside, weight, model.base.loss_weight(times))))
     return float(np.mean(losses))
