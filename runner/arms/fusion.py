@@ -129,7 +129,10 @@ def _mask_encoder(planner: Planner) -> MaskEncoderStage:
     config = planner.study.synthesis.fusion
     defects = tuple(plan_split(planner, name).fit for name in sorted(planner.categories))
     options = {**config.masks.learned_as(), "steps": config.masks.steps, "seed": SEED}
-    inputs = {"masks": sorted(content for each in defects for content in each.content), "side": config.resolution}
+    inputs = {
+        "masks": sorted(content for each in defects for content in each.content),
+        "side": planner.study.synthesis.side,
+    }
     return planner.add(
         MaskEncoderStage(
             key=f"mask_encoder/{fingerprint(MaskEncoderStage.kind, MaskEncoderStage.version, options, inputs)}",
