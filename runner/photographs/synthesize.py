@@ -164,13 +164,15 @@ def synthesize(
     for note in _notes(product, method, photographs):
         on_note(note)
     category = Category("folder", product.category, (*photographs.goods, *photographs.defects))
-    plan, cell = _plan_cell(study, method, category, product.object_name.strip())
+    study = _decided(study, method, category, product.object_name.strip())
+    plan, cell = _plan_cell(study, category)
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / STORE)))
     _execute_stages(plan, cell, store, device, on_step)
     made = _write_images(cell, store, form, product.object_name, out)
     base = next(iter(plan.of(DiffusionBaseStage)), None)
-    _write(out, RECORD, json.dumps(_record(study, method, form, plan, cell, photographs, made), indent=1).encode())
+    record = _record(study, form, plan, cell, photographs, made)
+    _write(out, RECORD, json.dumps(record, indent=1, ensure_ascii=False).encode())
     return Synthesized(
         folder=out / DATASET,
         sheet=out / SHEET,
@@ -189,10 +191,15 @@ def _notes(product: Product, method: DefectArm, photographs: SuppliedDefects) ->
     yield from map(str, photographs.findings)
 
 
-def _plan_cell(study: Study, method: DefectArm, category: Category, object_name: str) -> tuple[Plan, DefectCellStage]:
-    """Plan the one cell whose defect set is made. Raises :class:`BadInput` if the study has several cells."""
+def _decided(study: Study, method: DefectArm, category: Category, object_name: str) -> Study:
+    """The study with the fields that the command sets itself."""
     values = {"arms": (method.name,), "categories": (category.name,), "objects": {category.name: object_name}}
-    plan = make_plan([Declared(study.model_copy(update=values), {category.name: category})])
+    return study.model_copy(update=values)
+
+
+def _plan_cell(study: Study, category: Category) -> tuple[Plan, DefectCellStage]:
+    """Plan the one cell whose defect set is made. Raises :class:`BadInput` if the study has several cells."""
+    plan = make_plan([Declared(study, {category.name: category})])
     if len(plan.cells) != 1:
         raise BadInput(f"synthesize makes one set of images, and this study asks for {len(plan.cells)}; give one seed")
     (cell,) = plan.cells.values()
@@ -227,7 +234,6 @@ def _write_images(cell: DefectCellStage, store: Store, layout: Layout, object_na
 
 def _record(
     study: Study,
-    method: DefectArm,
     layout: Layout,
     plan: Plan,
     cell: DefectCellStage,
@@ -237,8 +243,8 @@ def _record(
     """What was made of what, and by which settings."""
     fit = cell.split.fit
     return {
-        "object": study.objects.get(cell.cell.category, cell.cell.category),
-        "method": method.name,
+        "object": study.objects[cell.cell.category],
+        "method": cell.cell.arm.name,
         "layout": layout.name,
         "images": made,
         "good": _contents(photographs.goods),
