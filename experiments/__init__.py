@@ -22,6 +22,7 @@ from goodshot.experiments.fusion_table5 import FUSION_TABLE5
 from goodshot.experiments.fusion_table6 import FUSION_TABLE6
 from goodshot.experiments.generate import GENERATE
 from goodshot.experiments.sweep import SWEEP
+from goodshot.experiments.synthesize import SYNTHESIZE
 from goodshot.experiments.table1 import TABLE1
 from goodshot.experiments.table2 import TABLE2
 from goodshot.experiments.table3 import TABLE3
@@ -31,6 +32,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     DEMO,
     DEMO_SEARCH,
     GENERATE,
+    SYNTHESIZE,
     ONESHOT_LITE0,
     TABLE1,
     TABLE2,

@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.color import rgb2lab
-from skimage.filters import threshold_otsu
 
 from goodshot.components.errors import BadInput
 
@@ -43,6 +40,8 @@ def foreground(goods: RGB) -> Mask:
     Raises:
         BadInput: there is no photograph.
     """
+    from skimage.filters import threshold_otsu
+
     if not len(goods):
         raise BadInput("there is no good photograph on which to find the product; add one")
     border = _border(goods.shape[1])
@@ -63,6 +62,9 @@ def _border(side: int) -> Mask:
 
 def _from_border(image: RGB, border: Mask) -> NDArray[np.float32]:
     """CIELAB distance (S, S) of each pixel from the median colour of the image's border, smoothed."""
+    from scipy import ndimage
+    from skimage.color import rgb2lab
+
     lab = rgb2lab(image)
     distance = np.linalg.norm(lab - np.median(lab[border], axis=0), axis=2)
     return np.asarray(ndimage.gaussian_filter(distance, SMOOTH * len(image)), dtype=np.float32)
@@ -70,6 +72,8 @@ def _from_border(image: RGB, border: Mask) -> NDArray[np.float32]:
 
 def _object(differs: Mask) -> Mask:
     """The large parts of what differs, without holes; everything if nothing is left."""
+    from scipy import ndimage
+
     reach = max(1, len(differs) // 128)
     solid = ndimage.binary_fill_holes(ndimage.binary_opening(differs, iterations=reach))
     parts, count = ndimage.label(solid)

@@ -11,8 +11,6 @@ Masks are never guessed. Differences to the five nearest good photographs, shift
 by what good photographs differ by, overlap the true masks of the training third with a mean IoU of 0.13 on pill and
 0.47 on bottle; with the best threshold for each single image, which nobody can know, it is 0.17 on pill. A generator
 that learns from such masks would learn to make something else, and would call it the defect.
-
-Letters: K good photographs, N defective ones, S the side that all are resized to.
 """
 
 from __future__ import annotations
@@ -22,10 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from goodshot.components.data.checking import check
+from goodshot.components.data.checking import Checked, check
 from goodshot.components.data.layout import (
     EXTENSIONS,
     Entry,
@@ -40,9 +35,6 @@ from goodshot.components.data.layout import (
     paired,
 )
 from goodshot.components.data.sample import GOOD, Sample
-from goodshot.components.defects.captions import default_caption
-from goodshot.components.defects.decoding import decode_defects, decode_images
-from goodshot.components.defects.images import DefectImages
 from goodshot.components.errors import BadInput
 
 FEWEST = 3
@@ -53,39 +45,39 @@ INSTEAD = "use cutpaste, which needs no defective photograph"
 
 @dataclass(frozen=True)
 class SuppliedDefects:
-    """goods: uint8 RGB (K, S, S, 3). defects: N ≥ 3 images. findings: what the user should know about the files."""
+    """The good photographs, at least three defective ones or none, and what the user should know about the files.
 
-    goods: NDArray[np.uint8]
-    defects: DefectImages
+    All are training images, because nothing is tested on them; each defective one has one mask.
+    """
+
+    goods: tuple[Sample, ...]
+    defects: tuple[Sample, ...]
     findings: tuple[Finding, ...]
 
 
-def read_supplied_defects(
-    good: Path, defects: Path, masks: Path | None, object_name: str, side: int, caption: str = ""
-) -> SuppliedDefects:
-    """Reads a user's photographs.
+def read_supplied_defects(good: Path, defects: Path | None, masks: Path | None, category: str) -> SuppliedDefects:
+    """Reads and checks a user's photographs; without ``defects``, the good ones alone.
 
-    object_name: the word for the product. side: S. caption: one sentence for all defective photographs; by default,
-    each has one made from its type's name ("pill with deep scratch").
+    category: the name that the samples' category has.
 
     Raises:
         BadInput: a folder or the masks are missing; there are fewer than three defective photographs; a photograph has
             no mask, or a mask no photograph or another size, or nothing is marked in it; a file is damaged; or a
             defective photograph is a good one too.
     """
-    folders, skipped = _types(defects)
     entries = [Entry("train", GOOD, 0, path, place=GOOD) for path in _goods(good)]
-    entries += _defective(folders, defects, masks)
-    # All are training images: nothing is tested here.
-    report = check(Listing(defects, tuple(entries), tuple(skipped)), "folder", object_name.replace(" ", "_"))
+    skipped: list[Finding] = []
+    if defects is not None:
+        folders, skipped = _types(defects)
+        entries += _defective(folders, defects, masks)
+    report = check(Listing(defects or good, tuple(entries), tuple(skipped)), "folder", category)
     for finding in report.findings:
         if finding.stops:
             raise BadInput(str(finding))
-    normal, defective = ([s for s in report.samples if s.label == label] for label in (0, 1))
+    _check_marked(report.checked)
+    normal, defective = (tuple(s for s in report.samples if s.label == label) for label in (0, 1))
     _check_apart(normal, defective)
-    sentences = {s.image_id: caption or default_caption(object_name, s.defect_type) for s in defective}
-    read = decode_defects(defective, sentences, side)
-    return SuppliedDefects(decode_images(normal, side), read, report.findings)
+    return SuppliedDefects(normal, defective, report.findings)
 
 
 def _goods(folder: Path) -> list[Path]:
@@ -166,6 +158,12 @@ def _check_once(photographs: Iterable[Path]) -> None:
     if count > 1:
         same = [path for path in photographs if path.stem == stem]
         raise BadInput(f"{same[0]}: has the name of {same[1].name}, so that their masks are unclear; rename one")
+
+
+def _check_marked(defective: Iterable[Checked]) -> None:
+    for each in defective:
+        if each.sample.masks and not any(each.shares):
+            raise BadInput(f"{each.sample.masks[0].path}: nothing is marked in the mask; draw the defect")
 
 
 def _check_apart(normal: Iterable[Sample], defective: Iterable[Sample]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Matrix = NDArray[np.float64]
 """(2, 3): maps (x, y, 1) of the source to (x, y) of the result."""
@@ -30,6 +29,8 @@ def warp_image(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
 
 
 def _warp(values: NDArray[np.float32], matrix: Matrix, outside: str) -> NDArray[np.float32]:
+    from scipy import ndimage
+
     # scipy asks for the inverse map, and counts rows before columns.
     inverse = np.linalg.inv(matrix[:, :2])
     offset = -inverse @ matrix[:, 2]

@@ -14,8 +14,10 @@ import pyarrow as pa
 from goodshot.components.data.sample import Sample
 from goodshot.components.defects.captions import read_captions
 from goodshot.components.defects.thirds import Thirds, split_thirds
+from goodshot.components.errors import BadInput
 from goodshot.components.prompts import object_for
 from goodshot.runner.arms.base import AddedImages, Arm, Planner, Product, SeededSupport, Variant
+from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context
 from goodshot.runner.stages.defect_set import DefectSetStage, MadeDefects, parts_of, read_defect_set
@@ -50,9 +52,12 @@ def plan_split(planner: Planner, category: str) -> DefectSplit:
 
 def _split(planner: Planner, name: str) -> DefectSplit:
     study, category = planner.study, planner.categories[name]
-    thirds: Thirds = split_thirds(category.samples, study.synthesis.leave_out)
-    root = None if study.synthesis.captions is None else Path(study.synthesis.captions).expanduser()
-    sentences = read_captions(root, name, category.samples, object_for(name, study.objects)).sentences
+    if category.n_test:
+        thirds = split_thirds(category.samples, study.synthesis.leave_out)
+    else:
+        # A user's own photographs: nothing is tested, so that all of them are learned from.
+        thirds = Thirds(tuple(sample for sample in category.samples if sample.label), (), (), ())
+    sentences = _sentences(study, category)
 
     def seen(samples: tuple[Sample, ...]) -> SeenDefects:
         texts = [sentences[sample.image_id] for sample in samples]
@@ -60,6 +65,15 @@ def _split(planner: Planner, name: str) -> DefectSplit:
 
     tested = tuple(sample.image_id for sample in (*thirds.good, *thirds.test))
     return DefectSplit(seen(thirds.fit), seen(thirds.validation), tested)
+
+
+def _sentences(study: Declaration, category: Category) -> Mapping[str, str]:
+    """image_id → caption, of the defective images of a category."""
+    config = study.synthesis
+    if config.caption is not None:
+        return {sample.image_id: config.caption for sample in category.samples}
+    root = None if config.captions is None else Path(config.captions).expanduser()
+    return read_captions(root, category.name, category.samples, object_for(category.name, study.objects)).sentences
 
 
 class DefectArm(Arm):
@@ -80,6 +94,8 @@ class DefectArm(Arm):
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Plan the parts of the defect set."""
         split = plan_split(planner, seeded.category.name)
+        if self.has_types and not split.fit:
+            raise BadInput(f"{self.name}: there is no defective image to learn from; add some, or use cutpaste")
         count = variant.copies * len(self.types(split))
         stages = [planner.add(self.part(planner, variant, seeded, split, each)) for each in parts_of(count)]
         parts = tuple(stage.key for stage in stages)

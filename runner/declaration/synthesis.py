@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from typing import Self
+
+from pydantic import Field, PositiveInt, model_validator
 
 from goodshot.components.classifiers.config import ClassifierConfig
 from goodshot.components.config import Config
@@ -22,6 +24,9 @@ class SynthesisConfig(Config):
     captions: str | None = Field(
         default=None, description="folder with <category>/prompt/<type>/NNN.txt; none: the defect types' names"
     )
+    caption: str | None = Field(
+        default=None, pattern=r"\S", description="one sentence for all defective images, instead of captions"
+    )
     leave_out: Several[str] = Field(default=(), description="defect types that are neither learned nor tested")
     side: int = Field(
         default=128,
@@ -36,3 +41,9 @@ class SynthesisConfig(Config):
     measured: PositiveInt = Field(
         default=1000, description="the first so many images of a category whose quality is measured"
     )
+
+    @model_validator(mode="after")
+    def _one_source_of_captions(self) -> Self:
+        if self.captions is not None and self.caption is not None:
+            raise ValueError("caption = one sentence for all images, captions = a folder; give one of them")
+        return self

@@ -1,6 +1,7 @@
 """The defective photographs of a category that a study may learn from: the first third of each kind, never the others.
 
-All other defective images, and all good ones of the test split, are what cells are tested on.
+All other defective images, and all good ones of the test split, are what cells are tested on. A user's own photographs,
+on which nothing is tested (`goodshot synthesize`), are training images, and all of them are learned from.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from goodshot.components.data.sample import Sample, category_fingerprint
+from goodshot.components.data.sample import Sample, SplitName, category_fingerprint
 from goodshot.components.data.shards import SUFFIX, decode, read_split
 from goodshot.runner.stages.base import SharedValue, Support
 from goodshot.runner.stages.shard import read_support
@@ -27,6 +28,7 @@ class SeenDefects(SharedValue):
 
     content: a hash of each image with its masks and labels.
     side: the side in pixels to which they are resized.
+    split: the split of the category that they are in.
     """
 
     takes = "cpu"
@@ -36,10 +38,11 @@ class SeenDefects(SharedValue):
     captions: tuple[str, ...]
     content: tuple[str, ...]
     side: int
+    split: SplitName = "test"
 
     @classmethod
     def of(cls, shard: str, samples: Iterable[Sample], captions: Sequence[str], side: int) -> SeenDefects:
-        """Those of some samples of a category's test split, with a caption for each."""
+        """Those of some samples of one split of a category, with a caption for each."""
         chosen = tuple(samples)
         return cls(
             shard,
@@ -48,6 +51,7 @@ class SeenDefects(SharedValue):
             tuple(captions),
             tuple(category_fingerprint([sample]) for sample in chosen),
             side,
+            chosen[0].split if chosen else "test",
         )
 
     def __len__(self) -> int:
@@ -64,10 +68,15 @@ class SeenDefects(SharedValue):
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> DefectImages:
         """Decode the images and masks, resized to ``side``."""
+        import numpy as np
+
         from goodshot.components.defects import DefectImages
 
+        if not self.ids:
+            nothing = np.empty((0, self.side, self.side, 3), np.uint8)
+            return DefectImages(nothing, nothing[..., 0].astype(np.bool_), (), ())
         artifact = store.get(self.shard)
-        table = read_split(artifact.path(f"test{SUFFIX}"), image_ids=self.ids, filesystem=artifact.filesystem)
+        table = read_split(artifact.path(f"{self.split}{SUFFIX}"), image_ids=self.ids, filesystem=artifact.filesystem)
         split = decode(table, self.side, threads)
         return DefectImages(split.images, split.masks, self.types, self.captions)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from goodshot.components.defects.pasting import Paster, paste, sites_of
@@ -56,7 +56,7 @@ def pasted_part(
     """The stage of a part. The paster's options, the placing and the object's name identify it too."""
     maker = {
         "paster": paster.name,
-        "options": asdict(paster),
+        "options": paster.identity(),
         "placing": placing.model_dump(mode="json"),
         "object": object_name,
     }

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from goodshot.components.data import Sample, read_dataset
 from goodshot.components.defects import DefectImages
 from goodshot.components.defects.captions import read_captions
-from goodshot.components.defects.decoding import decode_defects, decode_images
 from goodshot.components.defects.foreground import foreground
 from goodshot.components.defects.thirds import Thirds, split_thirds
 from tests.data.conftest import SHARED, shared
+from tests.defects.decoding import decode_defects, decode_images
 
 SIDE = 64
 __all__ = ["shared"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,12 +136,17 @@ def test_draem_takes_photographs_of_a_folder_and_says_whose_they_are(coin: Categ
     made = paste(Draem(str(textures)), coin.goods * 0, coin.products, None, range(6), 0, "coin")
     painted = made.images[made.masks]
     assert not painted[:, 1:].any(axis=1).all()
+    # A fingerprint holds what the photographs are, and not the folder of this machine.
+    copy = tmp_path / "copy"
+    shutil.copytree(textures, copy)
+    assert Draem(str(copy)).identity() == Draem(str(textures)).identity() != Draem().identity()
 
 
 def test_a_sheet_shows_every_image_with_its_outline(coin: Category) -> None:
     made = paste(CropPaste(), coin.goods, coin.products, coin.defects, range(3), 0, "coin")
     where = sites_of(CropPaste(), coin.products, coin.defects, range(3), 0)
-    data = defect_sheet(coin.goods, where, made, side=64)
+    owners = [site.good for site in where]
+    data = defect_sheet(coin.goods, owners, made, coin.defects, side=64)
     assert data.startswith(b"\x89PNG")
     drawn = outlined(coin.goods[0], made.masks[0])
     assert np.array_equal(drawn[made.masks[0]], coin.goods[0][made.masks[0]])

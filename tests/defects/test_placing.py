@@ -12,12 +12,12 @@ import pytest
 
 from goodshot.components.data import read_dataset
 from goodshot.components.defects import DefectImages, Site
-from goodshot.components.defects.decoding import decode_images
 from goodshot.components.defects.foreground import foreground
 from goodshot.components.defects.placing import PlacingConfig, free_sites, sites
 from goodshot.components.defects.warping import IDENTITY, about, warp_image, warp_mask
 from goodshot.components.errors import BadInput
 from tests.defects.conftest import Category
+from tests.defects.decoding import decode_images
 
 NO_CHANGE = PlacingConfig(rotation=0, scale=(1, 1), flip=False, unchanged=1)
 

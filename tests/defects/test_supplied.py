@@ -1,4 +1,4 @@
-"""A user's own product: folders in, arrays out, and one line for whatever is wrong."""
+"""A user's own product: folders in, checked samples out, and one line for whatever is wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from goodshot.components.defects import DefectImages
 from goodshot.components.defects.supplied import SuppliedDefects, read_supplied_defects
 from goodshot.components.errors import BadInput
+from tests.defects.decoding import decode_defects
 
 Read = Callable[..., SuppliedDefects]
 
@@ -33,28 +35,35 @@ def product(photographs: Path, tmp_path: Path) -> Path:
 def read(product: Path) -> Read:
     def call(**changed: object) -> SuppliedDefects:
         given = {"good": product / "good", "defects": product / "defects", "masks": product / "masks"}
-        return read_supplied_defects(**{**given, "object_name": "old coin", "side": 48, **changed})  # type: ignore[arg-type]
+        return read_supplied_defects(**{**given, "category": "old_coin", **changed})  # type: ignore[arg-type]
 
     return call
 
 
-def test_types_masks_and_sentences(read: Read) -> None:
+def test_types_and_masks(read: Read) -> None:
     found = read()
-    assert found.goods.shape == (16, 48, 48, 3)
-    assert found.defects.images.shape == (5, 48, 48, 3)
-    assert found.defects.types == ("scratch",) * 2 + ("stain",) * 3
-    assert found.defects.captions[0] == "old coin with scratch"
-    assert found.defects.masks.any(axis=(1, 2)).all()
+    assert len(found.goods) == 16
+    assert [sample.defect_type for sample in found.defects] == ["scratch"] * 2 + ["stain"] * 3
+    assert {sample.category for sample in (*found.goods, *found.defects)} == {"old_coin"}
+    assert {sample.split for sample in found.defects} == {"train"}
+    assert decoded(found).masks.any(axis=(1, 2)).all()
     assert found.findings == ()
-    assert {*read(caption="A coin with rust.").defects.captions} == {"A coin with rust."}
+
+
+def decoded(found: SuppliedDefects) -> DefectImages:
+    return decode_defects(found.defects, {sample.image_id: "a caption" for sample in found.defects}, 48)
+
+
+def test_good_photographs_alone(read: Read) -> None:
+    found = read(defects=None, masks=None)
+    assert (len(found.goods), found.defects, found.findings) == (16, (), ())
 
 
 def test_a_flat_folder_is_one_type_and_masks_may_have_the_photographs_names(product: Path, read: Read) -> None:
     for mask in (product / "masks" / "stain").iterdir():
         mask.rename(mask.with_name(mask.name.replace("_mask", "")))
     found = read(defects=product / "defects" / "stain", masks=product / "masks" / "stain")
-    assert found.defects.types == ("defect",) * 3
-    assert found.defects.captions[0] == "old coin with defect"
+    assert [sample.defect_type for sample in found.defects] == ["defect"] * 3
 
 
 def test_photographs_of_other_sizes_and_formats(product: Path, read: Read) -> None:
@@ -63,8 +72,7 @@ def test_photographs_of_other_sizes_and_formats(product: Path, read: Read) -> No
         image.resize((100, 70)).save(photograph.with_suffix(".jpg"))
         marked.resize((100, 70), Image.Resampling.NEAREST).save(mask)
     photograph.unlink()
-    found = read()
-    assert found.defects.masks[2].any()
+    assert decoded(read()).masks[2].any()
 
 
 def test_a_mask_is_turned_with_its_photograph(product: Path, read: Read) -> None:
@@ -76,8 +84,9 @@ def test_a_mask_is_turned_with_its_photograph(product: Path, read: Read) -> None
     marked[:5] = 255
     Image.fromarray(marked).save(mask)
     found = read()
-    assert found.defects.masks[2][:, -8:].all()
-    assert not found.defects.masks[2][:, :30].any()
+    mask = decoded(found).masks[2]
+    assert mask[:, -8:].all()
+    assert not mask[:, :30].any()
     assert [finding.kind for finding in found.findings] == ["noted"]
 
 
@@ -86,7 +95,7 @@ def test_a_folder_of_normal_photographs_among_the_types_is_skipped_and_said(
 ) -> None:
     shutil.copytree(photographs / "coin" / "test" / "good", product / "defects" / "good")
     found = read()
-    assert {*found.defects.types} == {"stain", "scratch"}
+    assert {sample.defect_type for sample in found.defects} == {"stain", "scratch"}
     assert [str(f.problem) for f in found.findings] == ["is skipped: it is a folder of normal photographs"]
 
 
@@ -171,6 +180,6 @@ def test_masks_are_not_guessed(read: Read) -> None:
 @pytest.mark.real
 def test_a_real_category_as_a_users_own(shared: Path) -> None:
     pill = shared / "mvtec_ad_256" / "pill"
-    found = read_supplied_defects(pill / "train", pill / "test", pill / "ground_truth", "pill", 64)
+    found = read_supplied_defects(pill / "train", pill / "test", pill / "ground_truth", "pill")
     assert (len(found.goods), len(found.defects)) == (80, 141)
-    assert len({*found.defects.types}) == 7
+    assert len({sample.defect_type for sample in found.defects}) == 7

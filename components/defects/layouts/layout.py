@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from goodshot.components.data.sample import GOOD
 from goodshot.components.defects.images import DefectImages
@@ -66,6 +65,8 @@ def put(path: Path, data: bytes | str) -> None:
 
 def parts(mask: Mask) -> Iterator[Mask]:
     """Yields the connected parts of a mask, bool (S, S), diagonal neighbours included: one defect each."""
+    from scipy import ndimage
+
     labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
     for part in range(1, count + 1):
         yield np.asarray(labelled == part)

@@ -19,7 +19,6 @@ from typing import ClassVar
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from skimage.measure import approximate_polygon, find_contours
 
 from goodshot.components.data.images import encode_png
 from goodshot.components.data.sample import GOOD
@@ -77,6 +76,8 @@ def polygon(part: Mask) -> NDArray[np.float64]:
 
     The corners are the centres of its outermost pixels, where the pixel at the top left has its centre at (0.5, 0.5).
     """
+    from skimage.measure import approximate_polygon, find_contours
+
     # Just below a pixel's own value, the contour runs through the centres of the marked pixels at the edge.
     outlines = find_contours(np.pad(part, 1).astype(float), _ALMOST, fully_connected="high")
     outline = max(outlines, key=lambda each: float(np.ptp(each[:, 0])) + float(np.ptp(each[:, 1])))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import ndimage
 
 from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
@@ -37,6 +36,8 @@ class CropPaste(Paster):
         moved = warp_image(defects.images[site.source], site.matrix)
         opacity = site.mask.astype(np.float64)
         if self.feather:
+            from scipy import ndimage
+
             depth = ndimage.distance_transform_edt(np.pad(site.mask, 1))[1:-1, 1:-1]
             opacity = np.clip(depth / (self.feather * len(moved)), 0, 1)
         good, weight = goods[site.good], opacity[..., None]

@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.color import hsv2rgb, rgb2hsv
 
 from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
@@ -80,6 +79,8 @@ def _laid(good: RGB, piece: NDArray[np.uint8], product: Mask, rng: np.random.Gen
 
 
 def _jittered(piece: RGB, rng: np.random.Generator) -> RGB:
+    from skimage.color import hsv2rgb, rgb2hsv
+
     brightness, contrast, saturation = rng.uniform(1 - JITTER, 1 + JITTER, 3)
     values: NDArray[np.float64] = np.clip(piece / 255 * brightness, 0, 1)
     values = np.clip(values.mean() + (values - values.mean()) * contrast, 0, 1)

@@ -14,18 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
-from scipy import ndimage
 
 from goodshot.components.data.images import decode_rgb
 from goodshot.components.data.layout import is_image
 from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
-from goodshot.components.detectors.natural import natural_images
+from goodshot.components.detectors.natural import natural_identity, natural_images
 from goodshot.components.errors import BadInput
 
 OPACITY = (0.1, 1.0)
@@ -64,6 +63,10 @@ class Draem(Paster):
         """Its name in studies and results."""
         return "draem_skimage" if self.textures is None else "draem"
 
+    def identity(self) -> dict[str, Any]:
+        """The names and sizes of the photographs' files, never their folder. Raises BadInput if there is none."""
+        return {"textures": natural_identity(self.textures)}
+
     def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:
         """See `Paster.make`; real defects are not looked at. Raises BadInput if the photographs cannot be read."""
         good = goods[site.good]
@@ -86,6 +89,8 @@ def noise_mask(product: Mask, rng: np.random.Generator) -> Mask:
 
 
 def _turned_noise(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    from scipy import ndimage
+
     most = max(1, min(CELLS, int(np.log2(side)) - 1))
     rows, columns = (2 ** int(rng.integers(most)) for _ in range(2))
     angle = rng.uniform(-90, 90)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,10 @@ class Paster(ABC):
     @abstractmethod
     def name(self) -> str:
         """Its name in studies and results."""
+
+    def identity(self) -> dict[str, Any]:
+        """The options that determine its images, for fingerprints: plain values, without paths."""
+        return asdict(self)
 
     @abstractmethod
     def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:
