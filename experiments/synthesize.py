@@ -14,7 +14,7 @@ def synthesize() -> Study:
         shots="full",
         support_seeds=(0,),
         copies=(20,),
-        synthesis=SynthesisConfig(image_size=256),
+        synthesis=SynthesisConfig(side=256),
     )
 
 

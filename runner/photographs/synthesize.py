@@ -180,7 +180,7 @@ def synthesize(
         goods=len(photographs.goods),
         defects=len(photographs.defects),
         trained={stage.title: steps for stage in plan.stages.values() if (steps := stage.steps([stage]))},
-        small_base=base and base.config.resolution,
+        small_base=None if base is None else base.config.resolution,
         seconds=time.perf_counter() - started,
     )
 
