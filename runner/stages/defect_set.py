@@ -144,7 +144,7 @@ def read_defect_set(store: Store, parts: Sequence[str]) -> MadeDefects:
 
     artifacts = [store.get(key) for key in parts]
     arrays = [artifact.arrays(IMAGES) for artifact in artifacts]
-    joined = {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
+    joined = {name: np.concatenate([part[name] for part in arrays]) for name in ("images", "masks", "goods")}
     types, captions = (tuple(t for a in artifacts for t in a.info[name]) for name in ("types", "captions"))
     images = DefectImages(joined["images"], joined["masks"].astype(np.bool_), types, captions)
     return MadeDefects(images, joined["goods"], sum(artifact.info["seconds"] for artifact in artifacts))

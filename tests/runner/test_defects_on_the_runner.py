@@ -155,6 +155,13 @@ def test_fewer_images_are_the_first_of_more(defects: Callable[..., Study], finis
         np.testing.assert_array_equal(own, images[finished.out][arm][: len(own)])
 
 
+def test_a_set_of_several_parts_is_read_as_one(defects: Callable[..., Study], tmp_path: Path) -> None:
+    plan, done = run(defects(arms=["crop_paste"], copies=[20]), tmp_path)
+    assert (done.failed, len(plan.of(DefectSetStage))) == (0, 2)
+    (row,) = Results(str(tmp_path)).rows().values()
+    assert row["images_made"] == 20 * 4
+
+
 def test_a_killed_training_continues_from_its_checkpoint(
     defects: Callable[..., Study], finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
