@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, StringConstraints, model_validator
 
 from goodshot.components.classifiers.config import ClassifierConfig
 from goodshot.components.config import Config
@@ -24,8 +24,8 @@ class SynthesisConfig(Config):
     captions: str | None = Field(
         default=None, description="folder with <category>/prompt/<type>/NNN.txt; none: the defect types' names"
     )
-    caption: str | None = Field(
-        default=None, pattern=r"\S", description="one sentence for all defective images, instead of captions"
+    caption: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = Field(
+        default=None, description="one sentence for all defective images, instead of captions"
     )
     leave_out: Several[str] = Field(default=(), description="defect types that are neither learned nor tested")
     side: int = Field(

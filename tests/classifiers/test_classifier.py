@@ -12,9 +12,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from goodshot.components.classifiers import Classifier, ClassifierConfig
-from goodshot.components.classifiers.networks import NETWORKS, Classes
-from goodshot.components.classifiers.training import accuracy
+from goodshot.components.classifiers.classes import Classes
+from goodshot.components.classifiers.networks import NETWORKS
+from goodshot.components.classifiers.training import Classifier, ClassifierConfig, accuracy
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput, MissingWeights
 from goodshot.components.metrics.declared import metric_of

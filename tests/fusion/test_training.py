@@ -16,7 +16,7 @@ from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.fusion import Fusion
 from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
 from goodshot.components.fusion.model import Condition
-from goodshot.components.fusion.training import base_training, noised, prediction_loss
+from goodshot.components.fusion.training import base_training, noised, prediction_loss, to_images
 from tests.fusion.conftest import TINY, TINY_BASE
 
 Begin = Callable[..., Fusion]
@@ -44,6 +44,8 @@ def test_noised_images_are_eq_10() -> None:
 
 
 def moved_by_a_step(fusion: Fusion) -> set[str]:
+    # A base starts with a last layer of zeros, through which the first step's gradient does not pass.
+    torch.nn.init.normal_(fusion.training.network.base.unet.conv_out.weight, std=0.1)  # type: ignore[union-attr,arg-type]
     before = {name: value.clone() for name, value in fusion.training.network.state_dict().items()}
     fusion.train(1)
     return {
@@ -147,11 +149,10 @@ def test_bf16_computes_in_mixed_precision(begin: Begin) -> None:
     assert mixed == pytest.approx(loss, rel=0.05)
 
 
-def test_the_base_learns_good_images_and_continues_exactly(goods: np.ndarray) -> None:
+def test_the_base_continues_exactly(goods: np.ndarray) -> None:
     config = TINY_BASE.model_copy(update={"learning_rate": 3e-3})
     through, first, second = (base_training(goods, 32, config, seed=1) for _ in range(3))
-    losses = through.train(30)
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    through.train(30)
     first.train(20)
     second.load(first.state())
     second.train(30)
@@ -160,6 +161,23 @@ def test_the_base_learns_good_images_and_continues_exactly(goods: np.ndarray) ->
     again = base_from(base_bytes(base, config))
     x, times = torch.ones(1, *base.grid), torch.tensor([5])
     assert torch.equal(again(x, times), base(x, times))
+
+
+def test_the_base_learns_good_images(goods: np.ndarray) -> None:
+    config = TINY_BASE.model_copy(update={"learning_rate": 3e-3})
+    training = base_training(goods, 32, config, seed=1)
+    base = training.network
+    x_0 = base.encode(to_images(goods, 32))
+    times, noise = torch.tensor([100, 400, 700]), torch.from_numpy(np.random.default_rng(0).standard_normal(x_0.shape))
+
+    def error() -> float:
+        x_t = noise_schedule(base).add_noise(x_0, noise.float(), times)
+        with torch.no_grad():
+            return float(prediction_loss(base(x_t, times), noise.float(), of_images=base.loss_weight(times)))
+
+    before = error()
+    training.train(40)
+    assert error() < 0.9 * before
 
 
 def test_the_validation_loss_is_repeatable_and_of_known_types(begin: Begin, defects: DefectImages) -> None:

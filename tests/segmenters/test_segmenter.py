@@ -15,9 +15,9 @@ from sklearn.metrics import average_precision_score
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import evaluate
-from goodshot.components.segmenters import Segmenter, SegmenterConfig, Validation
 from goodshot.components.segmenters.config import published
 from goodshot.components.segmenters.losses import dice_loss, focal_loss
+from goodshot.components.segmenters.training import Segmenter, SegmenterConfig, Validation
 from goodshot.components.segmenters.unet import UNet
 
 SIDE = 64
