@@ -23,7 +23,7 @@ from tests.data.conftest import shared
 __all__ = ["shared"]
 
 TINY = {
-    "image_size": 48,
+    "side": 48,
     "fusion.resolution": 32,
     "fusion.steps": 3,
     "fusion.batch": 2,
@@ -341,6 +341,6 @@ def test_three_real_pills(shared: Path, tmp_path: Path) -> None:
         for path in sorted((pill / part / "color").iterdir())[:3]:
             shutil.copy(path, product / name)
     shutil.copytree(pill / "train", product / "good")
-    assert call(product, tmp_path / "out", "--object=pill", "--copies=2", "--set=synthesis.image_size=128") == 0
+    assert call(product, tmp_path / "out", "--object=pill", "--copies=2", "--set=synthesis.side=128") == 0
     files = pixels(tmp_path / "out" / "dataset" / "pill" / "test" / "defect")
     assert [image.shape for image in files.values()] == [(128, 128, 3)] * 2
