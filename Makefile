@@ -30,9 +30,9 @@ experiments-quick: install
 		$(BIN)/goodshot sweep $$name --quick --local --out $(QUICK)/$$name --store $(QUICK)/store || exit 1; \
 	done
 
-# Three processes on two cores, as they often wait, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
+# Two processes, each with a Ray of its own for the modules that share one; `pytest` alone runs in one process.
 test: install
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install
