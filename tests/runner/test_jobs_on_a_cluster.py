@@ -144,6 +144,8 @@ def test_a_node_is_lost_while_nobody_looks(tmp_path: Path, photographs: Path, mo
     folder.mkdir()
     with loopback_cluster(include_dashboard=True, dashboard_port=dashboard) as cluster:
         nodes = [add_node(cluster, 1) for _ in range(3)]
+        # Nodes of one machine share Ray's folder, and each empties that of packages when it starts.
+        cluster.wait_for_nodes(timeout=180)
         url = f"http://127.0.0.1:{dashboard}"
         laptop = Laptop(Reached(cluster.address, url, os.environ["RAY_AUTH_TOKEN"]), folder)
         study = laptop.study(
