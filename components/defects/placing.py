@@ -65,9 +65,9 @@ def sites(
     Raises:
         BadInput: nothing is marked in the mask of a defective image.
     """
-    for kind, mask in zip(defects.types, defects.masks, strict=True):
+    for name, mask in zip(defects.types, defects.masks, strict=True):
         if not mask.any():
-            raise BadInput(f"nothing is marked in the mask of a training image of type {kind}; draw the defect")
+            raise BadInput(f"nothing is marked in the mask of a training image of type {name}; draw the defect")
     sources = _sources(defects)
     for index in indices:
         kind, visit = index % len(sources), index // len(sources)
