@@ -23,6 +23,7 @@ from pydantic import Field
 from goodshot.components.config import Config
 from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.warping import IDENTITY, Matrix, about, warp_mask
+from goodshot.components.errors import BadInput
 
 Mask = NDArray[np.bool_]
 
@@ -58,9 +59,15 @@ def sites(
 ) -> Iterator[Site]:
     """Yields the sites of these indices, each with a mask that is not empty.
 
-    products: bool (K, S, S), the product's area on the good images (`foreground`). defects: N > 0 images with masks
-        that are not empty, of the training third alone.
+    products: bool (K, S, S), the product's area on the good images (`foreground`). defects: N > 0 images, of the
+        training third alone.
+
+    Raises:
+        BadInput: nothing is marked in the mask of a defective image.
     """
+    for name, mask in zip(defects.types, defects.masks, strict=True):
+        if not mask.any():
+            raise BadInput(f"nothing is marked in the mask of a training image of type {name}; draw the defect")
     sources = _sources(defects)
     for index in indices:
         kind, visit = index % len(sources), index // len(sources)

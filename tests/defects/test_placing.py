@@ -98,6 +98,12 @@ def test_a_mask_beside_the_product_and_one_of_the_whole_product_stay(coin: Categ
         assert np.array_equal(site.mask, product[0])
 
 
+def test_a_training_image_without_a_marked_pixel_is_refused(coin: Category) -> None:
+    empty = replace(coin.defects, masks=np.zeros_like(coin.defects.masks))
+    with pytest.raises(BadInput, match="nothing is marked in the mask of a training image of type foreign; draw"):
+        next(sites(coin.products, empty, [0], seed=0))
+
+
 def test_free_sites_are_whole_products(coin: Category) -> None:
     made = list(free_sites(coin.products, range(8), seed=0))
     assert all(site.source == -1 and np.array_equal(site.mask, coin.products[site.good]) for site in made)
