@@ -3,7 +3,18 @@
 import importlib
 import sys
 
-ALL = ("coreset", "detection", "generator", "metrics", "overhead", "reading", "sharing", "tracking")
+ALL = (
+    "coreset",
+    "detection",
+    "expected_end",
+    "generator",
+    "metrics",
+    "overhead",
+    "reading",
+    "sharing",
+    "submission",
+    "tracking",
+)
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or ALL:

@@ -86,7 +86,8 @@ def planned() -> Iterator[tuple[str, Plan, int]]:
 
         roots = drawn(Path(folder) / "data")
         for name, one in experiment_names().items():
-            if one.item or name == "sweep":
+            # A stand-in has one kind of defect, and no fusion was ever timed on a GPU.
+            if (one.item and not name.startswith("fusion_")) or name == "sweep":
                 yield (name, *_plan(name, roots, Path(folder)))
 
 

@@ -92,6 +92,13 @@ class Defects:
         flat = np.unpackbits(self.bits[d], count=self.size**2)
         return flat.reshape(self.size, self.size).astype(np.bool_)
 
+    def of(self, images: Sequence[int]) -> "Defects":
+        """The defects of the images with these indices, which are counted anew in this order."""
+        found = [np.flatnonzero(self.image == n) for n in images]
+        kept = np.concatenate([*found, np.empty(0, np.int64)]).astype(np.int64)
+        image = np.repeat(np.arange(len(found)), [len(each) for each in found])
+        return Defects(len(found), self.size, image, self.ids[kept], self.saturation[kept], self.bits[kept])
+
 
 @dataclass(frozen=True)
 class Split:
@@ -110,6 +117,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def of(self, image_ids: Sequence[str]) -> "Split":
+        """The images with these ids, in this order. Raises KeyError for an id that is not here."""
+        position = {image_id: n for n, image_id in enumerate(self.image_ids)}
+        chosen = [position[image_id] for image_id in image_ids]
+        return Split(
+            tuple(image_ids),
+            self.images[chosen],
+            self.masks[chosen],
+            self.labels[chosen],
+            tuple(self.defect_types[n] for n in chosen),
+            None if self.defects is None else self.defects.of(chosen),
+        )
 
 
 def write_split(

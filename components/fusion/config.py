@@ -78,7 +78,7 @@ class BaseConfig(Learning):
 
     space: Literal["pixels", "latents"] = "pixels"
     patch: PositiveInt = Field(default=2, description="side of a square of pixels at one position; not for latents")
-    channels: tuple[PositiveInt, ...] = (64, 96, 128)
+    channels: tuple[PositiveInt, ...] = (48, 64, 96)
     attention_levels: PositiveInt = Field(default=2, description="levels with cross-attention, counted from the lowest")
     layers: PositiveInt = Field(default=1, description="residual blocks a level")
     heads: PositiveInt = 4

@@ -24,6 +24,7 @@ from goodshot.components.generator.discriminator import PatchDiscriminator, disc
 from goodshot.components.generator.objective import Terms, VarianceAwareVQGAN
 from goodshot.components.generator.start import StartWeights, load_into, read_start, start_file
 from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.optimiser_state import below, load_moments, moments_of
 from goodshot.components.perceptual import PerceptualLoss, load_lpips
 
 SMALLER = 0.1
@@ -246,18 +247,18 @@ class Training:
     def _state(self) -> dict[str, Tensor]:
         """The tensors that an update changes, not copies of them."""
         tensors = {f"model.{name}": value for name, value in self.model.vqgan.state_dict().items()}
-        tensors |= _moments("adam", self._optimiser)
+        tensors |= moments_of(self._optimiser, "adam")
         if self.discriminator is not None and self._critic is not None:
             tensors |= {f"discriminator.{name}": value for name, value in self.discriminator.state_dict().items()}
-            tensors |= _moments("critic", self._critic)
+            tensors |= moments_of(self._critic, "critic")
         return tensors
 
     def _set_state(self, tensors: dict[str, Tensor]) -> None:
-        self.model.vqgan.load_state_dict(_below("model.", tensors))
-        _load_moments(self._optimiser, "adam", tensors)
+        self.model.vqgan.load_state_dict(below("model.", tensors))
+        load_moments(self._optimiser, "adam", tensors)
         if self.discriminator is not None and self._critic is not None:
-            self.discriminator.load_state_dict(_below("discriminator.", tensors))
-            _load_moments(self._critic, "critic", tensors)
+            self.discriminator.load_state_dict(below("discriminator.", tensors))
+            load_moments(self._critic, "critic", tensors)
 
 
 def _perceptual(
@@ -310,23 +311,6 @@ def _gradients(*modules: nn.Module | None) -> list[Tensor]:
 def _set_rate(optimiser: Any, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
-
-
-def _moments(prefix: str, optimiser: Any) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"{prefix}.{i}.{name}": torch.as_tensor(v) for i, moments in state.items() for name, v in moments.items()}
-
-
-def _load_moments(optimiser: Any, prefix: str, tensors: dict[str, Tensor]) -> None:
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in _below(f"{prefix}.", tensors).items():
-        index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def columns(losses: Iterable[StepLosses]) -> dict[str, list[Any]]:

@@ -10,10 +10,10 @@ from typing import Literal
 
 Objective = Literal["fair", "oracle"]
 """``fair``: a study may choose by it. ``oracle``: it looks at test labels, so a study that chooses by it is marked."""
-Table = Literal["results", "heat_maps", "by_kind", "further", "image_set", "latents"]
+Table = Literal["results", "heat_maps", "by_kind", "further", "image_set", "latents", "defect_images"]
 """``results``: every results table. ``heat_maps``: over the points of a sweep. ``by_kind``: by kind of defect.
 ``further``: the other metrics of the test set. ``image_set``: quality of the images that an arm adds. ``latents``: the
-distribution of a generator's latents."""
+distribution of a generator's latents. ``defect_images``: quality of made defective images."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ PROMPT_COSINE = Metric("prompt_cosine", "cosine of prompt and photograph")
 METRICS: tuple[Metric, ...] = (
     Metric("image_auroc", "image AUROC", column=True, shown=("results", "heat_maps", "by_kind"), objective="oracle"),
     Metric("pixel_auroc", "pixel AUROC", column=True, shown=("results",), objective="oracle"),
-    Metric("image_ap", "image AP", shown=("further",)),
-    Metric("image_f1_max", "image F1-max", shown=("further",)),
-    Metric("pixel_ap", "pixel AP", shown=("further",)),
-    Metric("pixel_f1_max", "pixel F1-max", shown=("further",)),
+    Metric("image_ap", "image AP", shown=("results", "further")),
+    Metric("image_f1_max", "image F1-max", shown=("results", "further")),
+    Metric("pixel_ap", "pixel AP", shown=("results", "further")),
+    Metric("pixel_f1_max", "pixel F1-max", shown=("results", "further")),
     Metric("au_spro_0.05", "AU-sPRO", limit="FPR ≤ 0.05", shown=("by_kind", "further")),
     Metric("aupro", "AUPRO", limit="FPR ≤ 0.3", column=True, shown=("results", "by_kind"), objective="oracle"),
     Metric(
@@ -80,18 +80,45 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr", "PSNR, dB", is_fraction=False, shown=("results", "image_set")),
     Metric("lpips", "LPIPS", better="lower", is_fraction=False, shown=("results", "image_set")),
     Metric("lpips_lite0", "lpips_lite0", better="lower", is_fraction=False, shown=("results", "image_set")),
-    Metric("is", "IS", is_fraction=False, shown=("results", "image_set")),
-    Metric("is_lite0", "is_lite0", is_fraction=False, shown=("results", "image_set")),
+    Metric("is", "IS", is_fraction=False, shown=("results", "image_set", "defect_images")),
+    Metric("is_lite0", "is_lite0", is_fraction=False, shown=("results", "image_set", "defect_images")),
     Metric("diversity_lpips", "diversity (LPIPS)", is_fraction=False, shown=("image_set",)),
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", is_fraction=False, shown=("image_set",)),
     Metric("original_similarity_lite0", "similarity to the originals (lite0)", shown=("image_set",)),
     Metric("pixel_variance", "pixel variance", is_fraction=False, shown=("image_set",)),
+    Metric("ic_clusters", "clusters of IC-LPIPS", better="neither", is_fraction=False),
     Metric("latent_variance", "Σ", better="neither", is_fraction=False, shown=("results", "latents")),
     Metric("latent_view_variance", "Σ over views", better="neither", is_fraction=False, shown=("latents",)),
     Metric("latent_zero_variance", "share of Σ = 0", better="neither", shown=("results", "latents")),
     Metric("latent_skewness", "skewness", better="neither", is_fraction=False, shown=("results", "latents")),
     Metric("latent_kurtosis", "excess kurtosis", better="neither", is_fraction=False, shown=("results", "latents")),
     Metric("latent_ks", "KS distance to N(0, 1)", better="lower", shown=("results", "latents")),
+    Metric("image_auroc_detector", "image AUROC, detector alone", shown=("results",)),
+    Metric("image_auroc_segmenter", "image AUROC, segmenter alone", shown=("results",)),
+    Metric("pixel_ap_detector", "pixel AP, detector alone", shown=("results",)),
+    Metric("pixel_ap_segmenter", "pixel AP, segmenter alone", shown=("results",)),
+    Metric("ic_lpips", "IC-LPIPS", is_fraction=False, shown=("results", "defect_images")),
+    Metric("ic_lpips_lite0", "ic_lpips_lite0", is_fraction=False, shown=("results", "defect_images")),
+    Metric(
+        "background_difference",
+        "background difference, grey levels",
+        better="lower",
+        is_fraction=False,
+        shown=("results", "defect_images"),
+    ),
+    Metric("background_psnr", "background PSNR, dB", is_fraction=False, shown=("defect_images",)),
+    Metric("background_lpips", "background LPIPS", better="lower", is_fraction=False, shown=("defect_images",)),
+    Metric(
+        "background_lpips_lite0",
+        "background lpips_lite0",
+        better="lower",
+        is_fraction=False,
+        shown=("defect_images",),
+    ),
+    Metric("defect_accuracy", "accuracy of types", shown=("results",)),
+    Metric("defect_accuracy_lite0", "accuracy of types (lite0)", shown=("results",)),
+    Metric("defect_accuracy_resnet34_scratch", "accuracy of types (ResNet-34 from scratch)", shown=("results",)),
+    Metric("defect_accuracy_macro", "mean accuracy over types", shown=("further",)),
 )
 
 

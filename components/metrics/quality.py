@@ -87,11 +87,11 @@ def image_quality(
             f"image quality: {images.shape[2]} × {images.shape[1]} pixels are fewer than SSIM's window of 11"
         )
     networks = networks or quality_networks()
-    got = _tensor(images)
+    got = as_tensor(images)
     size = (got.shape[2], got.shape[3])
     # Image m belongs to original m mod K; if there are more originals than images, the last ones have none.
     compared = list(originals)[: len(got)]
-    wanted = torch.stack([_resized(_tensor(original[None]), size)[0].clamp(0, 1) for original in compared])
+    wanted = torch.stack([_resized(as_tensor(original[None]), size)[0].clamp(0, 1) for original in compared])
     owners = [m % len(compared) for m in range(len(got))]
     ssim, psnr = [], []
     dimensions: dict[str, Any] = {"data_range": 1.0, "reduction": "none"}
@@ -103,8 +103,8 @@ def image_quality(
         "ssim": float(torch.cat(ssim).mean()),
         "psnr": float(torch.cat(psnr).mean()),
         networks.lpips: _lpips(got, wanted, owners, networks.distance),
-        networks.inception: inception_score(_logits(got, networks.classify)),
-        f"diversity_{networks.lpips}": _diversity(got[:DIVERSITY_IMAGES], networks.distance),
+        networks.inception: inception_score(class_logits(images, networks.classify)),
+        f"diversity_{networks.lpips}": mean_pairwise(images[:DIVERSITY_IMAGES], networks.distance),
         "original_similarity_lite0": _original_similarity(got, originals, networks.embed),
         "pixel_variance": float(got.var(0, correction=0).mean()),
     }
@@ -186,7 +186,7 @@ def _original_similarity(
 ) -> float:
     size = (images.shape[2], images.shape[3])
     # One original at a time: there may be hundreds, and large ones.
-    own = torch.cat([embed(_resized(_tensor(original[None]), size).clamp(0, 1) * 2 - 1) for original in originals])
+    own = torch.cat([embed(_resized(as_tensor(original[None]), size).clamp(0, 1) * 2 - 1) for original in originals])
     added = torch.cat([embed(chunk * 2 - 1) for chunk in torch.split(images, _CHUNK)])
     means = [F.normalize(features, dim=1).double().mean(0) for features in (own, added)]
     return float(F.cosine_similarity(means[0], means[1], dim=0))
@@ -205,14 +205,19 @@ def _lpips(images: Tensor, originals: Tensor, owners: Sequence[int], distance: D
 
 
 @torch.no_grad()
-def _diversity(images: Tensor, distance: Distance) -> float:
-    """Mean over all pairs: the sum of ‖a − b‖² over ordered pairs is 2·(M·Σ‖a‖² − ‖Σ a‖²), one image in memory."""
+def mean_pairwise(images: NDArray[np.uint8], distance: Distance) -> float:
+    """Mean distance over all pairs of images, uint8 RGB (M, H, W, 3); NaN for fewer than two.
+
+    The sum of ‖a − b‖² over ordered pairs is 2·(M·Σ‖a‖² − ‖Σ a‖²), so it takes one image at a time in memory and time
+    in proportion to M.
+    """
     if len(images) < 2:
         return math.nan
     sums: list[Tensor] = []
     squares = 0.0
     for image in images:
-        layers = [layer.double() / math.sqrt(layer[0, 0].numel()) for layer in distance.compared(image[None] * 2 - 1)]
+        compared = distance.compared(as_tensor(image[None]) * 2 - 1)
+        layers = [layer.double() / math.sqrt(layer[0, 0].numel()) for layer in compared]
         squares += sum(float(layer.pow(2).sum()) for layer in layers)
         sums = [a + b for a, b in zip(sums, layers, strict=True)] if sums else layers
     apart = len(images) * squares - sum(float(layer.pow(2).sum()) for layer in sums)
@@ -220,8 +225,10 @@ def _diversity(images: Tensor, distance: Distance) -> float:
 
 
 @torch.no_grad()
-def _logits(images: Tensor, classify: nn.Module) -> Tensor:
-    return torch.cat([classify(chunk * 2 - 1) for chunk in torch.split(images, _CHUNK)])
+def class_logits(images: NDArray[np.uint8], classify: nn.Module) -> Tensor:
+    """uint8 RGB (M, H, W, 3) → logits (M, classes), a few images at a time."""
+    chunks = (images[m : m + _CHUNK] for m in range(0, len(images), _CHUNK))
+    return torch.cat([classify(as_tensor(chunk) * 2 - 1) for chunk in chunks])
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -230,5 +237,6 @@ def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def _tensor(images: NDArray[np.uint8]) -> Tensor:
+def as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB (M, H, W, 3) → float32 (M, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255

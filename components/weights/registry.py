@@ -236,6 +236,7 @@ TORCHVISION_FILES: Mapping[str, tuple[str, int | None, str]] = MappingProxyType(
         "vgg16": ("vgg16-397923af.pth", 553_433_881, "LPIPS (lpips_lite0 without it)"),
         "inception_v3": ("inception_v3_google-0cc3c7bd.pth", 108_949_747, "inception score (is_lite0 without it)"),
         "resnet18": ("resnet18-f37072fd.pth", None, "backbone of the detector cfa"),
+        "resnet34": ("resnet34-b627a593.pth", None, "classifier of defect types (resnet34)"),
         "wide_resnet50_2": ("wide_resnet50_2-9ba9bcbe.pth", None, "backbone of the detectors cfa and uninet"),
         "vgg19_bn": ("vgg19_bn-c79401a0.pth", None, "backbone of the detector cfa"),
         "efficientnet_b5": ("efficientnet_b5_lukemelas-1a07897c.pth", None, "backbone of the detector csflow"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from goodshot.components.defects.pasting import CropPaste, CutPaste, Draem
 from goodshot.runner.arms.augmented import Augmented
-from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, Product, SeededSupport, Variant
 from goodshot.runner.arms.external import External
+from goodshot.runner.arms.fusion import FusionArm
 from goodshot.runner.arms.generated import Generated
 from goodshot.runner.arms.original import Original
+from goodshot.runner.arms.pasted import Pasted
+from goodshot.runner.arms.real_defects import RealDefects
 from goodshot.runner.arms.vqgan_clip import VQGANClip
 
 __all__ = [
@@ -16,6 +20,7 @@ __all__ = [
     "Arm",
     "Generation",
     "Planner",
+    "Product",
     "SeededSupport",
     "Variant",
     "arm_of",
@@ -25,7 +30,18 @@ __all__ = [
     "is_known_arm",
 ]
 
-ARMS: tuple[Arm, ...] = (Original(), Augmented(), Generated(), VQGANClip(), External())
+ARMS: tuple[Arm, ...] = (
+    Original(),
+    Augmented(),
+    Generated(),
+    VQGANClip(),
+    External(),
+    RealDefects(),
+    Pasted(CropPaste(), "#E69F00"),
+    Pasted(CutPaste(), "#CC79A7"),
+    Pasted(Draem(), "#56B4E9"),
+    FusionArm(),
+)
 """All arms, in the order in which errors list them. If several arms of a study depend on equally many searched fields,
 the first of them that is no baseline judges the points. A baseline is compared only with the baselines before it."""
 

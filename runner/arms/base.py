@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -26,6 +26,8 @@ from goodshot.runner.stages.need import Need
 if TYPE_CHECKING:
     import numpy as np
 
+Product = Literal["normal", "defective"]
+"""What images show: a good product, or one with a defect."""
 S = TypeVar("S", bound=Stage)
 T = TypeVar("T")
 
@@ -89,6 +91,7 @@ class AddedImages:
     image_set, prompt: keys of the image set and of its prompt ranking in the store; None without one.
     policy: the augmentation policy that is applied to the images; ``none`` for no augmentation.
     side: the side in pixels of images that are made in the cell and not by a stage; 0 otherwise.
+    parts: keys of the parts of a defect set, in order; empty without one.
     """
 
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class AddedImages:
     prompt: str | None = None
     policy: str = "none"
     side: int = 0
+    parts: tuple[str, ...] = ()
 
 
 class Planner(Protocol):
@@ -137,6 +141,8 @@ class Arm(ABC):
     """Its name in a study's field ``arms``."""
     colour: ClassVar[str]
     """Its colour in figures, from the Okabe-Ito palette, which is distinguishable with any colour vision."""
+    makes: ClassVar[Product] = "normal"
+    """What its images show. A detector that learns what is normal must never see defective ones."""
     is_baseline: ClassVar[bool] = False
     """Whether tables compare other arms with it."""
     paired_by: ClassVar[tuple[str, ...]] = ()

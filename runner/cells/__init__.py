@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured
+from goodshot.runner.cells.both import Both
+from goodshot.runner.cells.classification import Classification
 from goodshot.runner.cells.detection import Detection
 from goodshot.runner.cells.images import Images
 from goodshot.runner.cells.latents import Latents
+from goodshot.runner.cells.segmentation import Segmentation
+from goodshot.runner.cells.synthesis import SynthesisQuality
 
 __all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 
-CELL_KINDS: tuple[CellKind, ...] = (Detection(), Images(), Latents())
+CELL_KINDS: tuple[CellKind, ...] = (
+    Detection(),
+    Images(),
+    Latents(),
+    SynthesisQuality(),
+    Segmentation(),
+    Classification(),
+    Both(),
+)
 
 
 def cell_kinds() -> tuple[CellKind, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from goodshot.components.metrics.detection import MetricValue
-from goodshot.runner.arms import AddedImages, Arm, Generation, Planner, SeededSupport, Variant
+from goodshot.runner.arms import AddedImages, Arm, Generation, Planner, Product, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Stage, Support, Takes
 from goodshot.runner.stages.need import Need
@@ -152,6 +152,8 @@ class CellKind(ABC):
     """The columns of ``results/`` that it fills, in addition to the columns of every row."""
     metrics: ClassVar[tuple[str, ...]]
     """The ``columns`` that are metrics (:mod:`goodshot.components.metrics.declared`)."""
+    measures: ClassVar[Product] = "normal"
+    """What the added images show that it measures."""
     tested: ClassVar[bool] = True
     """Whether its cells score the test images: a category without any is then an error, and its masks are checked at
     the side to which images are resized."""
@@ -164,7 +166,11 @@ class CellKind(ABC):
 
     def wants(self, variant: Variant) -> bool:
         """Whether to plan a cell for the variant. A kind that measures added images refuses an arm without images."""
-        return True
+        return variant.arm.makes == self.measures
+
+    def uses(self, arm: Arm) -> bool:
+        """Whether its cells use images of the arm at all."""
+        return arm.makes == self.measures
 
     def label(self, subject: Any) -> str:
         """The name of a subject in tables and messages."""

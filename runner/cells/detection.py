@@ -112,14 +112,14 @@ class DetectionStage(CellStage):
         if extra is not None:
             values += quality_values(extra, originals, context)
         if self.planted is not None:
-            read = partial(_read_training_images, self.support, self.detector.image_size, context.store)
+            read = partial(read_training_images, self.support, self.detector.image_size, context.store)
             synthetic_values = planted_values(self.planted, detector, read, self.support.ids)
             values += synthetic_values
             facts["planted"] = planted_auroc(synthetic_values)
         if self.keeps_pictures:
             # Those of an image set are in the store.
             added = extra if self.added.image_set is None else None
-            _keep_pictures(self.fingerprint, test, scores, added, context.store)
+            keep_pictures(self.fingerprint, test, scores, added, context.store)
         columns = {
             "image_auroc": metrics.image_auroc,
             "pixel_auroc": metrics.pixel_auroc,
@@ -127,7 +127,7 @@ class DetectionStage(CellStage):
             **facts,
             "n_test": len(test.image_ids),
         }
-        return Measured(columns, list(_score_rows(test, scores)), values)
+        return Measured(columns, list(score_rows(test, scores)), values)
 
     def _report_costs(self, context: Context, facts: Mapping[str, Any], n_test: int) -> None:
         images = len(self.support.ids) + self.cell.copies
@@ -284,19 +284,20 @@ def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, featur
         detector.fit([*originals, *added])
 
 
-def _read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
+def read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
     """Training images of the support's category, a list of uint8 RGB (size, size, 3)."""
     return read_support(replace(support, ids=tuple(ids)), store, size)
 
 
-def _score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
+def score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
+    """The rows of ``scores/`` of one cell, without its fingerprint."""
     for image_id, label, defect_type, score in zip(
         test.image_ids, test.labels, test.defect_types, scores.image, strict=True
     ):
         yield {"image_id": image_id, "label": int(label), "defect_type": defect_type, "score": float(score)}
 
 
-def _keep_pictures(fingerprint: str, test: Split, scores: Scores, added: Batch | None, store: Store) -> None:
+def keep_pictures(fingerprint: str, test: Split, scores: Scores, added: Batch | None, store: Store) -> None:
     """Commit image, mask and anomaly map of the first test image of each defect type, ``good`` first.
 
     The choice never depends on the scores.

@@ -77,7 +77,7 @@ class Images(CellKind):
 
     def wants(self, variant: Variant) -> bool:
         """Whether the variant adds images."""
-        return variant.copies > 0
+        return super().wants(variant) and variant.copies > 0
 
     def side(self, subject: Any, study: Declaration) -> int:
         """The largest side of the study's generated images: the images of other arms are made at that size."""

@@ -19,6 +19,7 @@ from goodshot.components.metrics.detection import ALL, MetricValue
 
 if TYPE_CHECKING:
     from goodshot.components.data.images import RGB
+    from goodshot.components.data.shards import Split
     from goodshot.components.detectors.base import Detector
 
 PLANTED_VERSION = 1
@@ -59,6 +60,22 @@ def plan_planted(samples: Sequence[Sample], support: Sequence[str], config: Plan
     return PlantedSet(config, tuple(others[sha256] for sha256 in chosen), tuple(chosen))
 
 
+def planted_images(stage: PlantedSet, read: Callable[[Sequence[str]], list[RGB]], support: Sequence[str]) -> Split:
+    """Make the set of synthetic anomalies.
+
+    Args:
+        read: reads training images by id, uint8 RGB (S, S, 3).
+        support: ids of the cell's originals.
+    """
+    from goodshot.components.generator.augment import POLICIES, augmented_set
+
+    if stage.ids:
+        normals = read(stage.ids)
+    else:
+        normals = list(augmented_set(read(support), POLICIES["mild"], stage.config.normals, VIEWS_SEED))
+    return planted_set(normals, stage.config, seed=0)
+
+
 def planted_values(
     stage: PlantedSet, detector: Detector, read: Callable[[Sequence[str]], list[RGB]], support: Sequence[str]
 ) -> tuple[MetricValue, ...]:
@@ -71,14 +88,9 @@ def planted_values(
         read: reads training images by id, uint8 RGB (S, S, 3) at the detector's size.
         support: ids of the cell's originals.
     """
-    from goodshot.components.generator.augment import POLICIES, augmented_set
     from goodshot.components.metrics.detection import evaluate
 
-    if stage.ids:
-        normals = read(stage.ids)
-    else:
-        normals = list(augmented_set(read(support), POLICIES["mild"], stage.config.normals, VIEWS_SEED))
-    labelled = planted_set(normals, stage.config, seed=0)
+    labelled = planted_images(stage, read, support)
     scores = detector.score(labelled.images)
     start, side = margin(labelled.masks.shape[1], scores.maps.shape[1]), scores.maps.shape[1]
     crop = slice(start, start + side)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from goodshot.components.errors import BadInput, GoodshotError
-from goodshot.runner.cli import cluster, data, images, studies
+from goodshot.runner.cli import cluster, data, images, studies, synthesize
 from goodshot.runner.cli.options import app
 from goodshot.runner.machine.surroundings import prepare
 
@@ -22,6 +22,7 @@ COMMANDS = (
     studies.verify,
     studies.studies,
     images.generate,
+    synthesize.synthesize,
     images.prompts,
     cluster.submit,
     cluster.attach,

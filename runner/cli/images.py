@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.cli.options import NO_WORDS, NoWords, Settings, stdout
+from goodshot.runner.cli.options import NO_WORDS, NoWords, Settings, chosen_device, stdout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +131,6 @@ def prompts(
 
 def _generate(photographs: Photographs, study: Study, folder: Path, device: str | None, workers: int) -> None:
     """Train with a progress bar, then print a summary of the images."""
-    import torch
     from rich.table import Table
 
     from goodshot.components.weights import forbid_downloads
@@ -140,14 +139,12 @@ def _generate(photographs: Photographs, study: Study, folder: Path, device: str 
     from goodshot.runner.photographs.generate import generate as generate_images
 
     forbid_downloads()
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if chosen not in ("cpu", "cuda"):
-        raise BadInput(f"--device {chosen}: choose cpu or cuda")
-    if chosen == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device cuda: this machine has no GPU that torch can use; leave the option out")
+    chosen = chosen_device(device)
     console = stdout()
     connection: AbstractContextManager[object] = nullcontext()
     if workers > 1:
+        import torch
+
         from goodshot.runner.cluster.connection import cluster
 
         if chosen == "cuda" and workers > torch.cuda.device_count():

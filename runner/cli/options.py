@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from goodshot.components.errors import BadInput
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -76,3 +78,18 @@ def stdout() -> Console:
 
     console = Console(markup=False, emoji=False)
     return console if console.is_terminal else Console(width=PLAIN_WIDTH, markup=False, emoji=False)
+
+
+def chosen_device(device: str | None) -> str:
+    """The device of a ``--device``, by default a GPU if there is one.
+
+    Raises :class:`BadInput` if it is unknown, or this machine lacks it.
+    """
+    import torch
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen not in ("cpu", "cuda"):
+        raise BadInput(f"--device {chosen}: choose cpu or cuda")
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: this machine has no GPU that torch can use; leave the option out")
+    return chosen

@@ -60,6 +60,7 @@ class BrokerOptions:
     """The arguments of a :class:`Broker`.
 
     nodes: the numbers of ``CPU`` and ``GPU`` of each node; excluded: Ray ids of other nodes, which must get no work.
+    checked: Ray ids of the nodes that were checked, others wait for :meth:`Broker.admit`; None: all get work.
     fail_fast: whether the first failed cell ends the run.
     skipped: fingerprints of cells that are not run; their outcome is None, as of failed cells.
     costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
@@ -74,6 +75,7 @@ class BrokerOptions:
     costs: Mapping[str, Cost] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
+    checked: frozenset[str] | None = None
 
 
 class Broker:
@@ -90,6 +92,7 @@ class Broker:
         self._failed_before = set(self.results.tries())
         self.progress = Progress()
         self.shares = Shares(options.nodes, dict(options.memory), options.excluded)
+        self._checked, self._admitting = options.checked, asyncio.Event()
         store = Store(options.store_uri)
         self._values = SharedValues(options.store_uri, self.shares)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)
@@ -139,6 +142,8 @@ class Broker:
         """
         self._leased_work.keep()
         self._compaction.keep()
+        if self._checked is not None:
+            self._stages.gate = self._values.gate = ray.get_runtime_context().current_actor
         if self._following is None and ray.is_initialized():
             self._following = asyncio.create_task(self._follow_cluster())
         new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]
@@ -150,6 +155,20 @@ class Broker:
         await self._stages.want(planned)
         await self._run_groups(planned)
         return [await self._cell(f) for f in fingerprints]
+
+    async def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
+        """Give work to the ``checked`` nodes, except the ``faulty`` ones, from the next look at the cluster on."""
+        self._checked = checked
+        self.shares.excluded |= faulty
+        self._admitting.set()
+        self._admitting.clear()
+
+    @_without_task_events
+    async def may_run(self, node: str) -> bool:
+        """Wait until the node with this Ray id has been checked; return whether it may run stages."""
+        while self._checked is not None and node not in self._checked:
+            await self._admitting.wait()
+        return node not in self.shares.excluded
 
     @_when_restored
     async def learn(self, part: Plan) -> None:
@@ -210,7 +229,7 @@ class Broker:
             while True:
                 # What cannot be read now, for example while the head restarts, is read the next time.
                 with suppress(Exception):
-                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded))
+                    self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded, self._checked))
                     metrics.publish(self._counted())
                     if autoscaler is not None:
                         await asyncio.to_thread(autoscaler.ask, self._needed())
@@ -221,6 +240,7 @@ class Broker:
 
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
+        self.shares.unchecked = nodes.unchecked
         self._stages.leaving = nodes.leaving
         if self._alive - nodes.ids:
             self._stages.node_losses.append(time.monotonic())

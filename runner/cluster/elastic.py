@@ -30,30 +30,35 @@ class Nodes:
     ids: Ray's ids of all of them.
     leaving: ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
     what they run.
+    unchecked: ids of the nodes that have joined and were not checked yet, which get no stages.
     uses: all nodes, with what tasks and actors reserve on them.
     """
 
     resources: list[dict[str, float]]
     ids: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
+    unchecked: frozenset[str] = frozenset()
     uses: tuple[NodeStatus, ...] = ()
 
 
-def nodes_now(excluded: frozenset[str] = frozenset()) -> Nodes:
+def nodes_now(excluded: frozenset[str] = frozenset(), checked: frozenset[str] | None = None) -> Nodes:
     """Ask the cluster for its nodes.
 
     Args:
         excluded: Ray ids of nodes that must get no work.
+        checked: Ray ids of the nodes that were checked; None where every node counts as sound.
     """
     from ray._private.state import state  # Ray has no public name for drained nodes
 
     leaving = frozenset(state.get_draining_nodes())
-    shunned = leaving | excluded
     alive = [node for node in ray.nodes() if node["Alive"]]
+    ids = frozenset(str(node["NodeID"]) for node in alive)
+    unchecked = frozenset() if checked is None else ids - checked
+    shunned = leaving | excluded | unchecked
     taking = [node["Resources"] for node in alive if node["NodeID"] not in shunned]
     free = state.available_resources_per_node()
     uses = (_use(node, free.get(node["NodeID"], {}), node["NodeID"] in leaving) for node in alive)
-    return Nodes(taking, frozenset(str(node["NodeID"]) for node in alive), leaving, tuple(uses))
+    return Nodes(taking, ids, leaving, unchecked, tuple(uses))
 
 
 def _use(node: Mapping[str, Any], free: Mapping[str, float], is_leaving: bool) -> NodeStatus:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ray.exceptions import (
     LocalRayletDiedError,
@@ -38,6 +38,10 @@ class NoCuda(GoodshotError):
         return str(self.args[0])
 
 
+class FaultyNode(GoodshotError):
+    """A stage was given to a node that joined the run with a fault."""
+
+
 class GPUMemoryFull(GoodshotError):
     """A stage that shared a GPU with others found its memory full."""
 
@@ -47,7 +51,8 @@ PROCESS = "a process was lost"
 MEMORY = "memory ran out"
 GPU_MEMORY = "its share of a GPU was full"
 NO_CUDA = "a node had no CUDA"
-LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20}
+FAULTY = "a node had a fault"
+LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20}
 """How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
 fourth attempt too, would do so again. A lost node is no fault of the stage, and spot machines are taken away often; the
 limit only ends a run whose cluster never lasts. A whole GPU cannot be made larger, and every node without CUDA is
@@ -56,6 +61,7 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Pause before the second attempt, which doubles each time: Ray takes a while to know that a node is gone."""
 NOTICE_SECONDS = 30.0
 """How long after a process the loss of its node may be noticed: Ray takes a quarter of a minute by default."""
+_OWN: Mapping[type[BaseException], str] = {NoCuda: NO_CUDA, GPUMemoryFull: GPU_MEMORY, FaultyNode: FAULTY}
 _LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, LocalRayletDiedError, RpcError,
 )  # fmt: skip
@@ -71,8 +77,8 @@ def cause_of(error: BaseException) -> BaseException:
 def reason_of(error: BaseException) -> str | None:
     """Why a stage was lost: a key of :data:`LIMITS`; None if the stage itself raised the error."""
     lost = cause_of(error)
-    if isinstance(lost, NoCuda | GPUMemoryFull):
-        return NO_CUDA if isinstance(lost, NoCuda) else GPU_MEMORY
+    if type(lost) in _OWN:
+        return _OWN[type(lost)]
     if not isinstance(lost, _LOST) or getattr(lost, "actor_init_failed", False):
         return None
     if isinstance(lost, OutOfMemoryError) or _was_killed_for_memory(str(lost)):

@@ -72,6 +72,10 @@ class BrokerHandle:
         """Return a Ray reference to the result of :meth:`cells`, to be passed to another actor."""
         return self._actor.cells.remote(list(fingerprints))
 
+    def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
+        """Tell the broker which nodes were checked, and which of them must get no work, by their Ray ids."""
+        self._actor.admit.remote(checked, faulty)
+
     def learn(self, part: Plan) -> None:
         """Add the cells and stages of a point that a search has just chosen to the broker's plan."""
         self._actor.learn.remote(part)

@@ -76,6 +76,8 @@ class StageMaker:
         """The times of the monotonic clock at which a node was found to be lost."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
+        self.gate: Any = None
+        """As of a :class:`Job`."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -98,7 +100,8 @@ class StageMaker:
     async def want(self, cells: Iterable[CellStage]) -> None:
         """Request the products that these cells need. A training ends at the last requested product."""
         new: dict[str, list[Stage]] = {}
-        for producer, products in self.plan.products(cells).items():
+        products_of = self.plan.products(cells)
+        for producer, products in products_of.items():
             requested = self._requested[producer]
             new[producer] = [stage for stage in products if stage.id not in requested and stage.id != producer]
             requested.update(dict.fromkeys(stage.id for stage in new[producer]))
@@ -110,6 +113,16 @@ class StageMaker:
             counted = self._counted_steps.get(producer, self.progress.steps_of.get(producer, 0))
             self.progress.steps_total += max(0, steps - counted)
             self._counted_steps[producer] = max(steps, counted)
+        await asyncio.gather(*(self._count_own(self.plan.stages[id_]) for id_ in products_of))
+
+    async def _count_own(self, stage: Stage) -> None:
+        """Count the steps of a training that is an artifact itself, such as that of a diffusion base."""
+        steps = stage.steps([stage])
+        if not steps or stage.id in self._counted_steps:
+            return
+        self._counted_steps[stage.id] = steps
+        if not await asyncio.to_thread(stage.is_made, self.store):
+            self.progress.steps_total += max(0, steps - self.progress.steps_of.get(stage.id, 0))
 
     def announce(self, key: str) -> None:
         """Note that a product is committed; its producer may continue."""
@@ -146,7 +159,7 @@ class StageMaker:
                 share = self.shares.of(stage)
                 if attempts.needs_whole_gpu:
                     share = replace(share, gpus=max(1.0, share.gpus))
-                return await self._run_once(Job(stage, products, share), lease)
+                return await self._run_once(Job(stage, products, share, self.gate), lease)
             except Exception as error:
                 if lease.is_stopped:
                     raise
@@ -159,7 +172,9 @@ class StageMaker:
     async def _exclude(self, error: NoCuda, share: Share) -> None:
         """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
         self.shares.excluded |= {error.node}
-        self.shares.nodes[:] = (await asyncio.to_thread(nodes_now, self.shares.excluded)).resources
+        self.shares.nodes[:] = (
+            await asyncio.to_thread(nodes_now, self.shares.excluded | self.shares.unchecked)
+        ).resources
         if not share.fits(self.shares.nodes):
             raise error
 

@@ -28,6 +28,8 @@ class SharedValues:
         self._store_uri, self._shares = store_uri, shares
         self._users: Counter[SharedValue] = Counter()
         self._refs: dict[SharedValue, Any] = {}
+        self.gate: Any = None
+        """As of a :class:`~goodshot.runner.cluster.worker.Job`."""
 
     def expect(self, cells: Iterable[CellStage]) -> None:
         """Keep the values that these cells need until :meth:`release` has been called once for each cell."""
@@ -56,7 +58,7 @@ class SharedValues:
             inputs = [self._reference(input_, stage) for input_ in value.inputs]
             share = self._share(value, stage)
             task = load.options(num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
-            self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, *inputs)
+            self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, self.gate, *inputs)
         return self._refs[value]
 
     def _share(self, value: SharedValue, stage: Stage) -> Share:

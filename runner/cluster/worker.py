@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
-from goodshot.runner.cluster.failures import GPUMemoryFull, NoCuda
+from goodshot.runner.cluster.failures import FaultyNode, GPUMemoryFull, NoCuda
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
 from goodshot.runner.stages.costs import Cost, Memory
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves."""
+    """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves.
+
+    gate: the broker, if a node has to ask it whether it may run stages; None if every node may.
+    """
 
     stage: Stage
     wanted: tuple[Stage, ...]
     share: Share
+    gate: Any = None
 
     @property
     def label(self) -> str:
@@ -70,8 +74,9 @@ class JobReport:
 
 
 @ray.remote
-def load(value: SharedValue, store_uri: str, device: str, threads: int, *inputs: Any) -> Any:
+def load(value: SharedValue, store_uri: str, device: str, threads: int, gate: Any, *inputs: Any) -> Any:
     """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
+    _ask(gate)
     if value.takes == "detector":
         start_worker(threads)
         _require_cuda(device)
@@ -106,6 +111,7 @@ def _run(
     job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener | None
 ) -> JobReport:
     stage, share = job.stage, job.share
+    _ask(job.gate)
     if stage.computes:
         start_worker(share.threads)
         _require_cuda(share.device)
@@ -136,6 +142,18 @@ def _run(
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
+
+
+def _ask(gate: Any) -> None:
+    """Wait until this node has been checked. Raises :class:`FaultyNode` if it must get no work.
+
+    Ray may give a node that has just joined what was submitted before anybody knew of it.
+    """
+    if gate is None:
+        return
+    node = str(ray.get_runtime_context().get_node_id())
+    if not ray.get(gate.may_run.remote(node)):
+        raise FaultyNode(f"node {socket.gethostname()} has a fault and gets no work")
 
 
 def _require_cuda(device: str) -> None:

@@ -37,7 +37,7 @@ class Category:
     @cached_property
     def train_ids(self) -> tuple[str, ...]:
         """Ids of the normal training images, from which supports are drawn."""
-        return tuple(s.image_id for s in self.samples if s.split == "train")
+        return tuple(s.image_id for s in self.samples if s.split == "train" and not s.label)
 
     @cached_property
     def shard(self) -> str:

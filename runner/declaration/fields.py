@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from goodshot.components.config import Config, Name
 from goodshot.components.data.planted_set import PlantedConfig
@@ -26,28 +26,14 @@ from goodshot.runner.data.config import DatasetConfig
 from goodshot.runner.declaration.points import Point
 from goodshot.runner.declaration.resources import Count, Resources
 from goodshot.runner.declaration.search import SearchConfig
+from goodshot.runner.declaration.several import AtLeastOne, Several
+from goodshot.runner.declaration.synthesis import SynthesisConfig
 
 Policy = Literal["mild", "strong", "autoaugment", "randaugment"]
 PostAugment = Literal["none", "mild", "strong", "autoaugment", "randaugment"]
 STRENGTH: tuple[PostAugment, ...] = get_args(PostAugment)
 """The policies, from the weakest to the strongest."""
 
-T = TypeVar("T")
-
-
-def _as_list(value: Any) -> Any:
-    """Make a tuple of a single value, for a field that takes several values."""
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError("a value is given twice; give each once")
-    return values
-
-
-Several = Annotated[tuple[T, ...], BeforeValidator(_as_list), AfterValidator(_distinct)]
-AtLeastOne = Annotated[Several[T], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -107,6 +93,7 @@ class Declaration(Config):
     detectors: AtLeastOne[DetectorConfig] = (DetectorConfig(),)
     objective: str = "similarity"
     planted: PlantedConfig = PlantedConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
     oracle: bool = Field(default=False, description="allow a test metric as objective; marks every row of the study")
     search: SearchConfig = SearchConfig()
     resources: Resources = Resources()

@@ -2,61 +2,118 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.executor.local import LocalExecutor
-from goodshot.runner.nodes.check import NodeCheck, check_nodes, living_nodes
+from goodshot.runner.nodes.check import Node, NodeCheck, check_nodes, living_nodes
 from goodshot.runner.nodes.probe import Place
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.study import Study
 
+LOOK_SECONDS = 2.0
+"""Pause between two looks for nodes that have joined."""
 NAMED_NODES = 3
 """How many nodes with the same fault a line names."""
 
 
-def prepare_nodes(
-    studies: Sequence[Study], plan: Plan, out_uri: str, store_uri: str, insecure_local: bool, console: Console
-) -> frozenset[str]:
-    """Check the nodes of a joined cluster for these studies, and print a line for each fault.
+class NodeGate:
+    """Checks each node of a joined cluster when it is first seen, and leaves out the faulty ones.
 
-    Photographs that are on this machine only are written to the store here.
+    Photographs that a sound node lacks are written to the store here, from this machine.
 
     Args:
+        studies: whose weights a node needs.
         insecure_local: whether a cluster without a token is used if only this machine reaches its nodes.
 
-    Returns:
-        The Ray ids of the faulty nodes, which must get no work.
-
-    Raises:
-        BadInput: the cluster has no token, every node that could run a stage has a fault, or ``--out`` or ``--store``
-            cannot be written.
+    Attributes:
+        seen: Ray ids of the checked nodes.
+        faulty: those of them that must get no work.
     """
-    shards = _unmade_shards(plan, Store(store_uri))
-    places = (Place("--out", out_uri), Place("--store", store_uri))
-    checks = check_nodes(living_nodes(), studies, places, [*shards])
-    require_token(checks, insecure_local)
-    faulty = [check for check in checks if check.faults]
-    for line in fault_lines(faulty):
-        console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
-    # Where no node has a fault, there may be none yet: an autoscaler adds them.
-    if faulty and not any(check.node.cpus for check in checks if not check.faults):
-        raise BadInput("every node of the cluster that could run a stage has a fault, listed above with its remedy")
-    absent = {path for check in checks if not check.faults and check.node.cpus for path in check.absent}
-    if absent:
-        console.print(
-            f"writing the photographs of {len(absent)} categories to the store here: not every node has them",
-            highlight=False,
-        )
-        executor = LocalExecutor(plan, Store(store_uri))
-        for path in sorted(absent):
+
+    def __init__(
+        self, studies: Sequence[Study], plan: Plan, out_uri: str, store_uri: str, insecure_local: bool, console: Console
+    ) -> None:
+        self.seen: frozenset[str] = frozenset()
+        self.faulty: frozenset[str] = frozenset()
+        self._studies, self._plan, self._insecure_local, self._console = studies, plan, insecure_local, console
+        self._places = (Place("--out", out_uri), Place("--store", store_uri))
+        self._store = Store(store_uri)
+
+    def open(self) -> None:
+        """Check the nodes that are there at the start, and print a line for each fault.
+
+        Raises:
+            BadInput: the cluster has no token, every node that could run a stage has a fault, or ``--out`` or
+                ``--store`` cannot be written.
+        """
+        checks = self._check(living_nodes())
+        require_token(checks, self._insecure_local)
+        self._take(checks)
+        # Where no node has a fault, there may be none yet: an autoscaler adds them.
+        if self.faulty and not any(check.node.cpus for check in checks if not check.faults):
+            raise BadInput("every node of the cluster that could run a stage has a fault, listed above with its remedy")
+
+    def look(self) -> bool:
+        """Check the nodes that have joined since. Returns whether there were any."""
+        joined = [node for node in living_nodes() if node.id not in self.seen]
+        if joined:
+            self._take(self._check(joined))
+        return bool(joined)
+
+    @contextmanager
+    def watching(self, admit: Callable[[frozenset[str], frozenset[str]], object]) -> Iterator[None]:
+        """Look for new nodes during a ``with`` block. A check takes seconds, so it has a thread of its own.
+
+        Args:
+            admit: called with :attr:`seen` and :attr:`faulty` after each check.
+        """
+        stop = threading.Event()
+
+        def loop() -> None:
+            while not stop.wait(LOOK_SECONDS):
+                # Of any kind: the head restarts, or a place is out of reach for a moment; the node waits meanwhile.
+                with suppress(Exception):
+                    if self.look():
+                        admit(self.seen, self.faulty)
+
+        thread = threading.Thread(target=loop, name="node checks", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(timeout=LOOK_SECONDS)
+
+    def _check(self, nodes: Sequence[Node]) -> list[NodeCheck]:
+        return check_nodes(nodes, self._studies, self._places, [*_unmade_shards(self._plan, self._store)])
+
+    def _take(self, checks: Sequence[NodeCheck]) -> None:
+        faulty = [check for check in checks if check.faults]
+        for line in fault_lines(faulty):
+            self._console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+        self._write_shards({path for check in checks if not check.faults and check.node.cpus for path in check.absent})
+        self.faulty |= {check.node.id for check in faulty}
+        self.seen |= {check.node.id for check in checks}
+
+    def _write_shards(self, absent: Collection[str]) -> None:
+        shards = _unmade_shards(self._plan, self._store)
+        wanted = sorted(path for path in absent if path in shards)
+        if wanted:
+            self._console.print(
+                f"writing the photographs of {len(wanted)} categories to the store here: not every node has them",
+                highlight=False,
+            )
+        executor = LocalExecutor(self._plan, self._store)
+        for path in wanted:
             executor.make(shards[path].id)
-    return frozenset(check.node.id for check in faulty)
 
 
 def fault_lines(checks: Iterable[NodeCheck]) -> list[str]:

@@ -6,9 +6,7 @@ and a call with more iterations extends the same training.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -33,6 +31,7 @@ from goodshot.runner.cells import CellStage
 from goodshot.runner.data.catalogue import Category, read_catalogue
 from goodshot.runner.declaration.search import SearchConfig
 from goodshot.runner.executor.local import LocalExecutor
+from goodshot.runner.photographs.replacing import check_replaceable, replace_folder
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.plan.planning import Declared, make_plan
 from goodshot.runner.stages.base import Context, load_value
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from goodshot.runner.cluster.together import Workers
 
 IMAGES = "images"
-MANIFEST = "manifest.json"
-"""A file in the images' folder with their names and SHA-256, by which a later call recognises the images as written by
-this command."""
 DECIDED = ("arms", "categories", "category_augmentation", "dataset", "detectors", "objects", "shots", "support")
 """The fields of a study that the command sets itself."""
 SHEET = "contact_sheet.png"
@@ -179,7 +175,7 @@ def generate(
     """
     started = time.perf_counter()
     photographs.check_apart(out)
-    _check_replaceable(out / IMAGES)
+    check_replaceable(out / IMAGES)
     photos = photographs.read()
     category = photographs.category(photos)
     plan, cell = _plan_cell(study, category, photographs.object_name, out / "photographs", workers)
@@ -293,38 +289,15 @@ def _sheet_rows(
 
 def _write_images(images: np.ndarray, out: Path) -> tuple[Path, ...]:
     """Replace ``OUT/images`` as a whole, so that it never contains images of two calls."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".images-") as folder:
-        fresh = Path(folder) / "new"
-        fresh.mkdir()
-        names = [f"{m:03d}.png" for m in range(len(images))]
+    names = [f"{m:03d}.png" for m in range(len(images))]
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
         for name, image in zip(names, images, strict=True):
-            (fresh / name).write_bytes(encode_png(image))
-        target = out / IMAGES
-        hashes = {name: hashlib.sha256((fresh / name).read_bytes()).hexdigest() for name in names}
-        (fresh / MANIFEST).write_text(json.dumps(hashes, indent=1))
-        if target.exists():
-            _check_replaceable(target)
-            target.rename(Path(folder) / "old")
-        fresh.rename(target)
-    return tuple(target / name for name in names)
+            (folder / name).write_bytes(encode_png(image))
 
-
-def _check_replaceable(folder: Path) -> None:
-    """Raise :class:`BadInput` if the folder contains files that this command did not write, and must not delete."""
-    if not folder.exists():
-        return
-    manifest = folder / MANIFEST
-    try:
-        hashes = json.loads(manifest.read_text())
-    except (OSError, ValueError):
-        hashes = {}
-    for path in sorted(folder.iterdir()):
-        if path == manifest and hashes:
-            continue
-        if not path.is_file() or hashes.get(path.name) != hashlib.sha256(path.read_bytes()).hexdigest():
-            raise BadInput(
-                f"{folder}: holds {path.name}, which this command did not write; move it, or choose another --out"
-            )
+    replace_folder(out / IMAGES, write)
+    return tuple(out / IMAGES / name for name in names)
 
 
 def _write(out: Path, name: str, data: bytes) -> Path:

@@ -108,11 +108,14 @@ class Plan:
 def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
     """The number of training steps if each image set trained its own generator from scratch, as a plain sweep does.
 
-    Cells that differ only in the detector share an image set even then.
+    Cells that differ only in what is trained on their images share an image set even then.
     """
-    ids = dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)
+    sets = dict.fromkeys(cell.inputs for cell in cells)
+    ids = dict.fromkeys(id_ for inputs in sets for id_ in inputs)
     stages: Iterator[Stage] = (plan.stages[id_] for id_ in ids)
-    return sum(plan.producer(stage).steps([stage]) for stage in stages if stage.producer != stage.id)
+    by_producers = sum(plan.producer(stage).steps([stage]) for stage in stages if stage.producer != stage.id)
+    # Trainings that are artifacts themselves, such as those of a fusion and its base, of the parts of one set once.
+    return by_producers + sum(stage.steps([stage]) for inputs in sets for stage in plan.closure(inputs).values())
 
 
 def planned_steps(plan: Plan, cells: Iterable[CellStage]) -> int:

@@ -82,11 +82,13 @@ class Shares:
         nodes: the numbers of ``CPU`` and ``GPU`` of each node. They may be replaced during a run.
         memory: the measured GPU memory, by kind of work.
         excluded: Ray ids of nodes that must get no work; they are not among ``nodes``.
+        unchecked: Ray ids of further such nodes, which may be found sound later.
     """
 
     nodes: list[dict[str, float]]
     memory: dict[str, Memory] = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
+    unchecked: frozenset[str] = frozenset()
     _had_gpus: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -96,9 +98,9 @@ class Shares:
     @property
     def placement(self) -> dict[str, Any]:
         """The options by which Ray places each task and actor on a node that is not excluded."""
-        if not self.excluded:
+        if not (shunned := self.excluded | self.unchecked):
             return {}
-        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(self.excluded))})"}}
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(shunned))})"}}
 
     @property
     def has_gpus(self) -> bool:

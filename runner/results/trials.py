@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from goodshot.components.config import LONGEST_NAME
 from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.synthesis import SynthesisConfig
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.results import Results
 from goodshot.runner.store.files import below, public
@@ -81,7 +82,7 @@ class TrialRecord:
 def search_identity(study: Study) -> str:
     """What is searched, and how: with another space or objective it is another search, with more trials it goes on."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
-    declared = _without(declared, LATER)
+    declared = _without(declared, {**LATER, "synthesis": SynthesisConfig().model_dump(mode="json")})
     declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)
     declared["detectors"] = [_without(detector, LATER_OF_DETECTORS) for detector in declared["detectors"]]
     if study.prompt.wordnet == "embedded":

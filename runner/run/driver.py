@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError
 from rich.console import Console
@@ -34,6 +34,9 @@ from goodshot.runner.study.study import Study
 from goodshot.runner.tracking.messages import Logged
 from goodshot.runner.tracking.tracker import HASTE_SECONDS
 
+if TYPE_CHECKING:
+    from goodshot.runner.nodes.prepare import NodeGate
+
 SNAPSHOT_SECONDS = 5.0
 """How long the driver waits for the broker's final counts."""
 JOIN_SECONDS = 900.0
@@ -45,9 +48,9 @@ def execute(work: Work, options: Options, console: Console, record: RunRecord) -
     """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
     with cluster(options.address, options.cpus):
-        excluded = _faulty_nodes(work, options, console)
-        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], excluded, console)
-        return _Driver(work, options, nodes, excluded).run(console, record)
+        gate = _gate(work, options, console)
+        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], gate, console)
+        return _Driver(work, options, nodes, gate).run(console, record)
 
 
 class _Driver:
@@ -57,9 +60,10 @@ class _Driver:
     """
 
     def __init__(
-        self, work: Work, options: Options, nodes: list[dict[str, float]], excluded: frozenset[str] = frozenset()
+        self, work: Work, options: Options, nodes: list[dict[str, float]], gate: NodeGate | None = None
     ) -> None:
-        self.work, self.options = work, options
+        self.work, self.options, self.gate = work, options, gate
+        excluded = gate.faulty if gate else frozenset()
         self.shares = Shares(nodes, read_memory(), excluded)
         broker_options = BrokerOptions(
             work.plan,
@@ -71,6 +75,7 @@ class _Driver:
             read_costs(),
             self.shares.memory,
             excluded,
+            gate.seen if gate else None,
         )
         self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
         self.tracker = tracker_of(work, options)
@@ -80,7 +85,8 @@ class _Driver:
     def run(self, console: Console, record: RunRecord) -> Run:
         running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
         try:
-            with followed(self._look, record) as latest, shown(console, latest):
+            admitting = self.gate.watching(self.broker.admit) if self.gate else nullcontext()
+            with admitting, followed(self._look, record) as latest, shown(console, latest):
                 for declared in self.work.declared:
                     self._run_study(declared)
                 running.wait()
@@ -106,6 +112,8 @@ class _Driver:
         progress = self.broker.progress()
         if progress.is_lost:
             self.broker.restore(self.work.plan, self._last)
+            if self.gate:
+                self.broker.admit(self.gate.seen, self.gate.faulty)
         else:
             self._last = progress
         return self._last
@@ -156,7 +164,7 @@ class _Driver:
 
 
 def _nodes_with_room_for(
-    declared: Sequence[Resources], excluded: frozenset[str], console: Console
+    declared: Sequence[Resources], gate: NodeGate | None, console: Console
 ) -> list[dict[str, float]]:
     """The nodes of the cluster, on one of which each stage fits; waits for such a node if one may still join.
 
@@ -165,7 +173,7 @@ def _nodes_with_room_for(
     """
     deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
     autoscaler = Autoscaler()
-    while problems := _without_room(declared, nodes := nodes_now(excluded).resources):
+    while problems := _without_room(declared, nodes := _sound_nodes(gate)):
         kind, share = problems[0]
         # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
         has_workers = any(node.get("CPU", 0) for node in nodes)
@@ -204,14 +212,24 @@ def _too_small(kind: str, share: Share, nodes: list[dict[str, float]]) -> str:
     )
 
 
-def _faulty_nodes(work: Work, options: Options, console: Console) -> frozenset[str]:
-    """The Ray ids of the nodes of a joined cluster that must get no work; their faults are printed."""
+def _sound_nodes(gate: NodeGate | None) -> list[dict[str, float]]:
+    """The resources of the nodes that may get work; those of a joined cluster that are new are checked first."""
+    if gate is None:
+        return nodes_now().resources
+    gate.look()
+    return nodes_now(gate.faulty, gate.seen).resources
+
+
+def _gate(work: Work, options: Options, console: Console) -> NodeGate | None:
+    """The gate of a joined cluster, whose nodes have been checked; None for a cluster of this run's own."""
     if options.address is None:
-        return frozenset()
-    from goodshot.runner.nodes.prepare import prepare_nodes
+        return None
+    from goodshot.runner.nodes.prepare import NodeGate
 
     studies = [declared.study for declared in work.declared]
-    return prepare_nodes(studies, work.plan, options.out_uri, options.store_uri, options.insecure_local, console)
+    gate = NodeGate(studies, work.plan, options.out_uri, options.store_uri, options.insecure_local, console)
+    gate.open()
+    return gate
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:

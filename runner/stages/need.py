@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.detectors.pretrained import weight_names
 from goodshot.components.encoders import check_encoder, encoder_weights
 from goodshot.components.errors import BadInput, MissingWeights
+from goodshot.components.fusion.config import PATH, SMALL, FusionConfig
 from goodshot.components.generator.config import GeneratorConfig
 from goodshot.components.generator.start import check_start_file, start_weights
 from goodshot.components.prompts import PromptConfig, open_wordnet
@@ -79,6 +81,19 @@ def training_needs(config: GeneratorConfig) -> Iterator[Need]:
         yield Need(config.init, "generator.init", check_file=check_start_file)
     if config.perceptual == "lite0":
         yield Need("efficientnet_lite0", "generator.perceptual")
+
+
+def fusion_needs(config: FusionConfig) -> Iterator[Need]:
+    """The needs of a fusion: a published base, by its name in the registry or by its path."""
+    if config.base.startswith(PATH):
+        yield Need(config.base, "synthesis.fusion.base", check_file=_check_base)
+    elif config.base != SMALL:
+        yield Need(config.base, "synthesis.fusion.base")
+
+
+def _check_base(name: str) -> None:
+    if not Path(name.removeprefix(PATH)).expanduser().exists():
+        raise MissingWeights(f"synthesis.fusion.base = {name}: no such file or folder; correct the path")
 
 
 def detector_needs(detector: DetectorConfig) -> Iterator[Need]:

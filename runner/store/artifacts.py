@@ -130,7 +130,7 @@ class Store:
         """Names of the committed parts directly below ``key``, sorted."""
         commits = self._files.names(key, suffix=f"/{COMMIT}", recursive=True)
         parts = [name.removeprefix(f"{key}/").removesuffix(f"/{COMMIT}") for name in commits]
-        return [part for part in parts if "/" not in part]
+        return [part for part in parts if "/" not in part and part != COMMIT]
 
 
 def arrays_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

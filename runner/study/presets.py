@@ -34,6 +34,7 @@ DEFAULT: Final[dict[str, Any]] = {
     "post_augment": ("strong",),
     "iterations": (60,),
     "generator": {"resolution": 128},
+    "synthesis": {},
 }
 """The small network from scratch, its residual on the sharp original, then plain augmentation: the only setting tried
 that harms no development category (docs/generator.md); none was better than plain augmentation."""

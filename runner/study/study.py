@@ -14,10 +14,11 @@ from goodshot.components.prompts.ranking import PromptKind
 from goodshot.runner.arms import Arm, Variant, arm_of, arms
 from goodshot.runner.cells import Cell, CellKind, cell_kind, cell_kinds
 from goodshot.runner.data.config import DatasetConfig
-from goodshot.runner.declaration.fields import AtLeastOne, Declaration, Policy
+from goodshot.runner.declaration.fields import Declaration, Policy
 from goodshot.runner.declaration.points import Point
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.several import AtLeastOne
 from goodshot.runner.stages.need import Need
 from goodshot.runner.study.presets import filled
 from goodshot.runner.study.search import problems
@@ -101,6 +102,16 @@ class Study(Declaration):
                 named = ", ".join(self.arms)
                 raise ValueError(
                     f"cells: {kind.name} measures nothing of the arms {named}; add an arm, or leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _every_arm_is_measured(self) -> Self:
+        for arm in self.own_arms:
+            if not any(kind.uses(arm) for kind in self.own_kinds):
+                raise ValueError(
+                    f"cells: {arm.name} adds images that no kind of cell of the study measures "
+                    f"({', '.join(self.cells)}); add one, or leave the arm out"
                 )
         return self
 

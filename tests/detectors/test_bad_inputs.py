@@ -79,6 +79,7 @@ def test_efficient_ad_says_that_one_step_is_too_few() -> None:
         build_detector(DetectorConfig(name="efficient_ad", epochs=1), seed=0).fit(grey)
 
 
+@pytest.mark.slow
 def test_efficient_ad_reads_images_of_one_pixel_or_one_colour() -> None:
     pixel, grey = np.full((1, 1, 1, 3), 9, np.uint8), np.full((1, 64, 64, 3), 128, np.uint8)
     detector = build_detector(DetectorConfig(name="efficient_ad", steps=2), seed=0)

@@ -26,12 +26,13 @@ from goodshot.runner.study.study import Study
 
 FOLDER = Path(experiments.__file__).parent
 ITEMS = {"table1", "table2", "table3", "fig1", "fig2", "fig5", "fig6", "fig7", "fig8", "fig9", "fig10"}
+FUSION = {*(f"fusion_table{number}" for number in range(1, 7)), "fusion_fig4", "fusion_fig5"}
 PAPER = tuple(one for one in experiments.EXPERIMENTS if one.item or one.name == "sweep")
 BY_NAME = [pytest.param(one, id=one.name) for one in PAPER]
 
 
 def test_every_item_of_the_paper_has_an_experiment_and_the_sweep() -> None:
-    assert {one.name for one in PAPER} == ITEMS | {"sweep"}
+    assert {one.name for one in PAPER} == ITEMS | FUSION | {"sweep"}
     assert all(one.quick is not None for one in PAPER)
 
 

@@ -28,7 +28,9 @@ def documented() -> dict[str, list[int]]:
 
 
 def test_every_experiment_of_the_paper_has_a_price_and_a_command() -> None:
-    names = {one.name for one in experiments.EXPERIMENTS if one.item or one.name == "sweep"}
+    # Those of AnomalyXFusion are in docs/defects.md, without a price: no diffusion step was ever timed on a GPU.
+    paper = (one for one in experiments.EXPERIMENTS if not one.name.startswith("fusion_"))
+    names = {one.name for one in paper if one.item or one.name == "sweep"}
     assert documented().keys() == names
     for name, (cells, trainings) in documented().items():
         text = importlib.import_module(f"goodshot.experiments.{name}").__doc__ or ""

@@ -24,6 +24,10 @@ NOT_MEASURED = {
     "planted": "only with objective: planted",
     "lpips": "VGG-16 is not embedded: lpips_lite0 is measured",
     "is": "Inception v3 is not embedded: is_lite0 is measured",
+    "ic_lpips": "VGG-16 is not embedded: ic_lpips_lite0 is measured",
+    "background_lpips": "VGG-16 is not embedded: background_lpips_lite0 is measured",
+    "defect_accuracy": "ResNet-34 is not embedded: defect_accuracy_lite0 is measured",
+    "defect_accuracy_resnet34_scratch": "the embedded network is better than one from scratch",
     "diversity_lpips": "VGG-16 is not embedded: diversity_lpips_lite0 is measured",
 }
 """Metric → why a row on embedded weights has no value of it."""

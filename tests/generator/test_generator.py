@@ -128,6 +128,7 @@ def test_several_originals_take_turns(coffee: np.ndarray) -> None:
     assert max(alike) < crossed
 
 
+@pytest.mark.slow
 def test_every_original_is_a_target_however_few_samples_a_step_takes() -> None:
     # vq_weight 0 leaves eq. 6 alone: an original that never is its target is never learnt.
     greys = [np.full((32, 32, 3), value, np.uint8) for value in (40, 60, 220)]

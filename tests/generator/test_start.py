@@ -267,6 +267,7 @@ class TestEmbedded:
         psnr = 10 * torch.log10(4 / (found.clamp(-1, 1) - view).pow(2).mean())
         assert psnr > 22
 
+    @pytest.mark.slow
     def test_a_few_updates_from_them_are_sharper_than_as_many_from_scratch(self) -> None:
         coffee = np.ascontiguousarray(skimage.data.coffee()[:400, 100:500])
         scratch = self.CONFIG.model_copy(update={"init": "scratch", "learning_rate": 1e-3})

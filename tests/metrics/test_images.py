@@ -40,12 +40,12 @@ def test_intervals_are_those_of_resampling_each_class() -> None:
     found = image_values(scores, labels)
     good, bad = np.flatnonzero(~labels), np.flatnonzero(labels)
     samples: dict[str, list[float]] = {"image_auroc": [], "image_ap": []}
-    for _ in range(2000):
+    for _ in range(600):
         drawn = np.concatenate([rng.choice(good, len(good)), rng.choice(bad, len(bad))])
         samples["image_auroc"].append(roc_auc_score(labels[drawn], scores[drawn]))
         samples["image_ap"].append(average_precision_score(labels[drawn], scores[drawn]))
     for name, sample in samples.items():
-        assert (found[name].low, found[name].high) == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.02)
+        assert (found[name].low, found[name].high) == pytest.approx(np.quantile(sample, [0.025, 0.975]), abs=0.03)
         assert found[name].low < found[name].value < found[name].high
     assert np.isnan(found["image_f1_threshold"].low)
     again = image_values(scores, labels)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from goodshot.components.metrics.declared import METRICS
 from goodshot.components.metrics.summary import PairedDifference, mean_std, paired_difference
 
 AUROC = st.floats(0, 1)
@@ -76,3 +77,8 @@ def test_the_verdict_is_read_off_the_interval(by: float, spread: float, said: st
 def test_nothing_is_claimed_of_fewer_than_fourteen_pairs() -> None:
     assert {shifted(by, 0.001, n=13).verdict for by in (0.1, 0.0, -0.1)} == {"open"}
     assert [shifted(by, 0.001, n=14).verdict for by in (0.1, 0.0, -0.1)] == ["gain", "no harm", "harm"]
+
+
+def test_no_metric_is_declared_twice() -> None:
+    names = [metric.name for metric in METRICS]
+    assert len(names) == len(set(names))

@@ -29,10 +29,29 @@ FAKE = {
     "max_workers": 2,
     "idle_timeout_minutes": 0.2,
     "head_node_type": "ray.head.default",
+    # `ray up` fills these in, but `ray start` does not.
+    **{name: {} for name in ("file_mounts", "auth")},
+    **{
+        name: []
+        for name in (
+            "cluster_synced_files",
+            "initialization_commands",
+            "setup_commands",
+            "head_setup_commands",
+            "worker_setup_commands",
+            "head_start_ray_commands",
+            "worker_start_ray_commands",
+        )
+    },
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
     },
+}
+
+PROVIDER = {
+    "type": "fake_multinode",
+    **dict.fromkeys(("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check"), True),
 }
 
 
@@ -40,9 +59,7 @@ FAKE = {
 def address(tmp_path: Path) -> Iterator[str]:
     """A head without CPUs and with an autoscaler; stopped with all that it has started, by their processes' ids."""
     address = f"127.0.0.1:{closed_port()}"
-    (tmp_path / "cluster.yaml").write_text(
-        json.dumps({**FAKE, "provider": {"type": "fake_multinode", "gcs_address": address}})
-    )
+    (tmp_path / "cluster.yaml").write_text(json.dumps({**FAKE, "provider": {**PROVIDER, "gcs_address": address}}))
     command = ["start", "--head", "--block", "--num-cpus=0", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
     command += [f"--port={address.partition(':')[2]}", f"--autoscaling-config={tmp_path / 'cluster.yaml'}"]
     environment = {
@@ -81,7 +98,7 @@ def test_the_autoscaler_adds_nodes_for_what_is_queued(
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "support_seeds": [0, 1], "iterations": [20]}))
     out, printed = tmp_path / "out", tmp_path / "printed"
     command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(out), "--address", address]
-    with started(command, printed) as process:
+    with started(command, printed, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0") as process:
         until(lambda: "waiting for a node with 1 CPU" in printed.read_text(), process)
         # Two trainings are queued, of which Ray itself would have been told of one.
         until(lambda: _workers(tmp_path) == 2, process)

@@ -19,6 +19,7 @@ import pytest
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from goodshot.components.classifiers.networks import NETWORKS
 from goodshot.components.config import Config
 from goodshot.components.data import dataset_names
 from goodshot.components.errors import BadInput
@@ -145,6 +146,7 @@ BY_ITSELF = {
     **{key: [repr(name) for name in dataset_names()] for key in ("dataset.name", "variation_sources.0.name")},
     **{key: [repr(kind.name) for kind in cell_kinds()] for key in ("cells", "cells.0")},
     "objective": [repr(metric.name) for metric in objectives()],
+    "synthesis.classifier.network": [repr(network.name) for network in NETWORKS],
 }
 """What a field that takes other values than its type's says of them, by its own validator."""
 

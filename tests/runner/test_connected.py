@@ -18,6 +18,7 @@ from goodshot.runner.study.study import Study
 SHARES_RAY = True
 
 
+@pytest.mark.slow
 def test_the_connection_stays_and_nothing_of_the_run(
     tiny_study: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,13 @@ def test_a_cell_that_fails_three_times_is_left_alone(
     assert tries(out) == [4]
 
 
-@pytest.mark.parametrize("where", [("--local",), ("--cpus", "2")], ids=["in this process", "on Ray"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param(("--local",), id="in this process"),
+        pytest.param(("--cpus", "2"), id="on Ray", marks=pytest.mark.slow),
+    ],
+)
 def test_fail_fast_ends_at_the_first_failure(
     where: tuple[str, ...], study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,7 @@ def run_local(study: Study, out: Path) -> Results:
     return results
 
 
+@pytest.mark.slow
 def test_on_ray_with_the_latents_of_the_same_generator(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(cells=["images", "latents"], arms=["generated"])
     _, run = run_studies([study], Options(str(tmp_path), cpus=2), Console(file=io.StringIO()))

@@ -104,12 +104,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[st
 
     monkeypatch.setattr(failures, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(stages, "nodes_now", lambda excluded: Nodes(nodes))
-    shares = SimpleNamespace(of=lambda stage: Share(1, 0.25), excluded=frozenset(), nodes=[])
+    shares = SimpleNamespace(of=lambda stage: Share(1, 0.25), excluded=frozenset(), unchecked=frozenset(), nodes=[])
     maker = SimpleNamespace(
         shares=shares,
         progress=Progress(),
         _run_once=run_once,
         node_losses=[],
+        gate=None,
         _values=SimpleNamespace(forget=lambda stage: None),
         _account=lambda stage, report: None,
     )

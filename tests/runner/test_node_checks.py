@@ -25,6 +25,7 @@ from goodshot.runner.nodes.prepare import fault_lines, require_token
 from goodshot.runner.results.results import Results
 from goodshot.runner.study.settings import to_yaml
 from goodshot.runner.study.study import Study
+from tests.runner.loopback_nodes import started, until
 
 
 def node(name: str, address: str = "192.0.2.1", **resources: float) -> Node:
@@ -242,3 +243,24 @@ def test_a_run_is_refused_where_no_sound_node_is_left(
     printed = capsys.readouterr()
     assert printed.out.count("left out: ") == FAULTS
     assert "every node of the cluster that could run a stage has a fault" in printed.err
+
+
+@pytest.mark.slow
+def test_a_faulty_node_that_joins_a_run_gets_no_work(
+    tiny_study: Callable[..., Study], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out, printed = tmp_path / "study.yaml", tmp_path / "out", tmp_path / "printed"
+    long = tiny_study(vq_weight=[0.5, 1.0, 2.0], arms=["original", "generated"], iterations=[400])
+    study.write_text(to_yaml(long))
+    with loopback_cluster() as cluster:
+        cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=100 * 2**20)
+        command = ["sweep", str(study), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            until(lambda: "generator steps" in printed.read_text(), process)
+            with environment(**python_path(tmp_path / "full", DISK)):
+                cluster.add_node(num_cpus=2, node_ip_address="127.0.0.1", object_store_memory=100 * 2**20)
+            until(lambda: "left out: 127.0.0.1 (" in printed.read_text(), process)
+            assert process.wait(900) == 0, printed.read_text()
+    assert "disk: 1 MB free in " in printed.read_text()
+    assert len(Results(str(out)).finished()) == 4
+    assert not (tmp_path / "full" / "worked").exists()

@@ -414,7 +414,7 @@ def closed_port() -> str:
     [
         ({"name": "nowhere"}, "s3://nowhere/"),
         ({"key": "stranger"}, "AWS Error"),
-        ({"address": closed_port()}, "NETWORK_CONNECTION"),
+        pytest.param({"address": closed_port()}, "NETWORK_CONNECTION", marks=pytest.mark.slow),
         ({"secret": "sl/ash"}, "not a folder or URI that can be read"),
         ({"region": "reigon"}, "'reigon'"),
     ],

@@ -121,6 +121,7 @@ async def test_a_dead_actor_is_replaced_and_one_that_cannot_start_is_an_error(st
 
 
 @on_an_event_loop
+@pytest.mark.slow
 async def test_an_idle_actor_takes_what_comes_later(stage: TrainingStage) -> None:
     place = Place(room=2)
     pool = ActorPool(place)
@@ -173,6 +174,7 @@ async def test_slots_follow_the_room(stage: TrainingStage) -> None:
 
 
 @on_an_event_loop
+@pytest.mark.slow
 async def test_an_error_of_the_placement_leaves_no_slot_behind(stage: TrainingStage) -> None:
     place = Place()
     pool = ActorPool(place)
@@ -220,6 +222,7 @@ async def test_the_longest_comes_first_and_a_category_stays_where_it_was(stage: 
 
 
 @on_an_event_loop
+@pytest.mark.slow
 async def test_a_job_that_is_stopped_before_it_began_fails_like_any_other(stage: TrainingStage) -> None:
     pool = ActorPool(Place())
     first, second = job(stage, 2), job(stage, 1)

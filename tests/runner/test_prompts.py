@@ -75,6 +75,7 @@ def test_what_was_asked_before_is_answered_without_loading_a_network(
     assert loaded_by(*ranked) & {"timm", "transformers"}
 
 
+@pytest.mark.slow
 def test_a_damaged_memory_costs_only_the_time(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

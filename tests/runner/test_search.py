@@ -147,6 +147,7 @@ def search(photographs: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_and_names_what_its_choice_rests_on(
     search: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

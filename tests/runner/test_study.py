@@ -192,6 +192,35 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
         (["detectors=[{}, {}]"], "detectors: a value is given twice"),
         (["support={coin: [a, a]}"], r"support\.coin: a value is given twice"),
     ],
+    "Study._every_arm_is_measured": [
+        (["arms=[original, fusion]", "cells=[detection]"], r"cells: fusion adds images that no kind .* \(detection\)"),
+    ],
+    "SynthesisConfig._one_source_of_captions": [
+        (["synthesis.captions=a", "synthesis.caption=b"], "synthesis: caption = one sentence .*; give one of them"),
+    ],
+    "FusionConfig._published_bases_are_frozen": [
+        (["synthesis.fusion.base=ldm_text2im"], "base = ldm_text2im is frozen in training; set trains=embeddings"),
+    ],
+    "FusionConfig._resolution_fits_the_small_base": [
+        (["synthesis.fusion.resolution=50"], "resolution = 50 must be a multiple of 8"),
+    ],
+    "BaseConfig._sizes_fit": [
+        (["synthesis.fusion.small.channels=[12, 20]"], "channels = 12 must be a multiple of norm_groups = 8"),
+        (["synthesis.fusion.small.attention_levels=9"], "attention_levels = 9, but channels has 3 levels"),
+    ],
+    "MaskEncoderConfig._sides_stay_whole": [
+        (
+            ["synthesis.fusion.masks.channels=[1, 2, 3, 4, 5, 6]"],
+            "channels has 6 entries, but 112 pixels can be halved",
+        ),
+    ],
+    "SegmenterConfig._has_a_loss": [
+        (["synthesis.segmenter={focal: 0, dice: 0}"], "focal and dice must not both be 0"),
+    ],
+    "SegmenterConfig._resolution_can_be_halved": [
+        (["synthesis.segmenter.resolution=70"], r"resolution = 70 must be a multiple of 2\^levels = 16"),
+    ],
+    "SegmenterConfig._window_fits": [(["synthesis.segmenter.window=999"], "window = 999 must be at most 256")],
     "known_arm": [
         (["arms=[originals]"], r"arms\.0: 'originals' is no arm; .*'original', 'augmented', .* 'external:<folder>'"),
         (["arms=['external:']"], r"arms\.0: 'external:' is no arm"),

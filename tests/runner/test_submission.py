@@ -137,7 +137,7 @@ def test_a_dry_run_shows_everything_and_sends_nothing(
     assert main([*command, "--set", "copies=[1, 2]", "--store", "s3://bucket/store?region=eu-1"]) == 0
     shown = capsys.readouterr().out
     assert "goodshot/runner/cli/cluster.py\n" in shown
-    assert " files: 12 MB\n" in shown
+    assert " files: 13 MB\n" in shown
     assert "id: mine-" in shown
     assert (
         "entry point: python -m goodshot.runner sweep study.yaml --out=s3://bucket/out "

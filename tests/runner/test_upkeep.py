@@ -79,9 +79,9 @@ def test_a_changed_row_and_lost_scores_are_named_and_made_again(
 
 
 def test_rows_of_an_unknown_kind_are_no_agreement_and_are_kept(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rewrite(out, "results", lambda rows: [row | {"cell": "segmentation"} for row in rows])
+    rewrite(out, "results", lambda rows: [row | {"cell": "unheard_of"} for row in rows])
     assert main(["verify", str(out), "--forget"]) == 1
-    assert "cell kind segmentation: 3 rows cannot be checked" in said(capsys)
+    assert "cell kind unheard_of: 3 rows cannot be checked" in said(capsys)
     assert len(Results(str(out)).finished()) == 3
 
 

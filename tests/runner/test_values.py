@@ -86,6 +86,7 @@ def test_originals_reach_an_actor_that_holds_the_last_cpu(planned: Callable[...,
         ray.kill(holder)
 
 
+@pytest.mark.slow
 def test_cells_share_features_and_score_as_without(
     planned: Callable[..., tuple[Plan, SharedValues]], store: Store
 ) -> None:

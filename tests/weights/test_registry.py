@@ -218,6 +218,7 @@ class TestTheSourcesThatNameThem:
             assert theirs["hf_hub"].startswith(first.repository)
 
 
+@pytest.mark.slow
 def test_the_caches_are_where_the_libraries_have_them(tmp_path: Path) -> None:
     """In a process that has imported them and in one that has not."""
     code = (

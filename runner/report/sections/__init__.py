@@ -13,6 +13,7 @@ from goodshot.runner.report.sections.galleries import Galleries
 from goodshot.runner.report.sections.headline import Headline
 from goodshot.runner.report.sections.heat_maps import HeatMaps
 from goodshot.runner.report.sections.latents import Latents
+from goodshot.runner.report.sections.made_defects import MadeDefectGalleries
 from goodshot.runner.report.sections.parallel import ParallelCoordinates
 from goodshot.runner.report.sections.prompts import Prompts
 from goodshot.runner.report.sections.results import ResultsTable
@@ -36,6 +37,7 @@ SECTIONS: tuple[Section, ...] = (
     Scatter(),
     Breakdowns(),
     Galleries(),
+    MadeDefectGalleries(),
     AnomalyMaps(),
     Curves(),
     Latents(),

@@ -54,7 +54,7 @@ class Galleries(Section):
 
 def image_sets(study: StudyContext) -> list[ImageSet]:
     """Read the image sets that the page does not show yet."""
-    with_set = [cell for cell in study.cells_with_shown_images if cell.image_set]
+    with_set = [c for c in study.cells_with_shown_images if c.image_set and study.arm(c).makes == "normal"]
     cells = study.not_yet_shown(with_set, lambda cell: cell.image_set)
     return study.read_each("gallery", cells, lambda cell: _image_set(study, cell))
 

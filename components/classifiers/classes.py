@@ -1,0 +1,42 @@
+"""A pretrained trunk as a classifier of defect types."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Classes(nn.Module):
+    """A trunk whose logits are those of defect types, for images in [−1, 1].
+
+    Args:
+        mean, std: what the trunk subtracts from images in [0, 1], and divides by.
+        keeps_statistics: whether batch normalisation keeps the pretrained statistics. Those of made images would not
+            be those of the real ones that are tested, and a small batch gives poor ones.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        keeps_statistics: bool,
+    ) -> None:
+        super().__init__()
+        self.trunk, self._keeps_statistics = trunk, keeps_statistics
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> Classes:
+        """As of any module, except for batch normalisation with kept statistics."""
+        super().train(mode)
+        if self._keeps_statistics:
+            for module in self.trunk.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, R, R) in [−1, 1] → logits (B, types)."""
+        logits: Tensor = self.trunk((images / 2 + 0.5 - self.get_buffer("mean")) / self.get_buffer("std"))
+        return logits

@@ -1,0 +1,68 @@
+"""Many defective images by one paster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from goodshot.components.defects.captions import default_caption
+from goodshot.components.defects.images import DefectImages, Site
+from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
+from goodshot.components.defects.placing import DEFAULT_PLACING, PlacingConfig, free_sites, sites
+from goodshot.components.errors import BadInput
+
+
+def paste(
+    paster: Paster,
+    goods: RGB,
+    products: Mask,
+    defects: DefectImages | None,
+    indices: Sequence[int],
+    seed: int,
+    object_name: str,
+    config: PlacingConfig = DEFAULT_PLACING,
+) -> DefectImages:
+    """Returns the images of these indices; each is a function of (seed, index) and of what the paster looks at.
+
+    goods: uint8 (K, S, S, 3). products: bool (K, S, S), their product's area (`foreground`). defects: real defective
+        images of the training third, which the paster may not need. Where it uses them, types take turns (`placing`)
+        and an image has its source's caption; otherwise its type is the paster's name.
+
+    Raises:
+        BadInput: the paster needs real defects, and there is none.
+    """
+    if not paster.needs_defects:
+        defects = None
+    elif not defects:
+        raise BadInput(f"{paster.name}: there is no defective image to take defects from; add some, or use cutpaste")
+    where = list(sites_of(paster, products, defects, indices, seed, config))
+    made = [
+        paster.make(goods, defects, site, np.random.default_rng([seed, 0x9A57E, index]))
+        for index, site in zip(indices, where, strict=True)
+    ]
+    side = goods.shape[1]
+    return DefectImages(
+        np.array([image for image, _ in made], dtype=np.uint8).reshape(-1, side, side, 3),
+        np.array([mask for _, mask in made], dtype=np.bool_).reshape(-1, side, side),
+        tuple(paster.name if defects is None else defects.types[site.source] for site in where),
+        tuple(_caption(paster, defects, site, object_name) for site in where),
+    )
+
+
+def sites_of(
+    paster: Paster,
+    products: Mask,
+    defects: DefectImages | None,
+    indices: Sequence[int],
+    seed: int,
+    config: PlacingConfig = DEFAULT_PLACING,
+) -> Sequence[Site]:
+    """Returns the sites at which `paste` makes these images."""
+    if paster.needs_defects and defects is not None:
+        return tuple(sites(products, defects, indices, seed, config))
+    return tuple(free_sites(products, indices, seed))
+
+
+def _caption(paster: Paster, defects: DefectImages | None, site: Site, object_name: str) -> str:
+    return default_caption(object_name, paster.name) if defects is None else defects.captions[site.source]

@@ -1,0 +1,44 @@
+"""What the ways of making defective images without a generative model have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goodshot.components.defects.images import DefectImages, Site
+
+RGB = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Paster(ABC):
+    """One way to make a defective image from good images and, perhaps, real defects.
+
+    title: for people. needs_defects: whether it uses real defective images; otherwise its images have its name as
+    their defect type.
+    """
+
+    title: ClassVar[str]
+    needs_defects: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name in studies and results."""
+
+    def identity(self) -> dict[str, Any]:
+        """The options that determine its images, for fingerprints: plain values, without paths."""
+        return asdict(self)
+
+    @abstractmethod
+    def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:
+        """Returns a defective image, uint8 (S, S, 3), and its mask, bool (S, S), which is not empty.
+
+        goods: uint8 (K, S, S, 3). site: one of `placing.sites`, or of `placing.free_sites` where no defect is needed.
+        Outside the mask, the image is the good one. Every pixel of the mask lies in the site's mask.
+        """

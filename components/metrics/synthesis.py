@@ -1,0 +1,184 @@
+"""Quality of made defective images: IS, IC-LPIPS (Tables 1 and 2), and whether the background survived.
+
+IC-LPIPS is the mean distance of images that resemble the same real one, so it grows with the variety of the defects
+and just as well with damage to the background. Background preservation, which the paper does not measure, tells the
+two apart. LPIPS and IS end in ``_lite0`` where the embedded network replaces the standard ones (`quality`).
+
+# M made images of S × S pixels, R real ones, F values of an image's features in all layers
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from goodshot.components.defects import DefectImages
+from goodshot.components.errors import BadInput
+from goodshot.components.metrics.quality import (
+    Distance,
+    QualityNetworks,
+    as_tensor,
+    class_logits,
+    inception_score,
+    mean_pairwise,
+    quality_networks,
+)
+
+HELD = 1 << 27
+"""Maximum number of values of real images' features in memory at once: 512 MB."""
+_CHUNK = 4
+
+RGB = NDArray[np.uint8]
+
+
+def synthesis_quality(
+    made: DefectImages,
+    goods: Sequence[RGB],
+    owners: Sequence[int],
+    real: DefectImages,
+    networks: QualityNetworks | None = None,
+) -> dict[str, float]:
+    """Measure made defective images. Memory does not grow with their number beyond the images themselves.
+
+    Args:
+        made: M ≥ 1 images of S × S pixels.
+        goods: the good images that they were made on, uint8 RGB (S, S, 3).
+        owners: (M,), image m was made on ``goods[owners[m]]``.
+        real: the real defective images that the generator has seen (the training third), of S × S pixels.
+        networks: by default those of this machine.
+
+    Returns:
+        ``is`` of the whole set without splits, in [1, M]; ``ic_lpips`` and ``ic_clusters`` (`intra_cluster_lpips`);
+        ``background_difference``, ``background_psnr`` and ``background_lpips`` (`background_preservation`). The names
+        of the networks' values end in ``_lite0`` if the embedded network replaces the standard ones.
+
+    Raises:
+        BadInput: no made or real image, different sizes, an owner without a good image, or a made image's type of
+            which there is no real image.
+    """
+    networks = networks or quality_networks()
+    _check(made, goods, owners, real)
+    distance, clusters = intra_cluster_lpips(made, real, networks.distance)
+    return {
+        networks.inception: inception_score(class_logits(made.images, networks.classify)),
+        f"ic_{networks.lpips}": distance,
+        "ic_clusters": float(clusters),
+        **background_preservation(made, goods, owners, networks),
+    }
+
+
+def intra_cluster_lpips(
+    made: DefectImages, real: DefectImages, distance: Distance, held: int = HELD
+) -> tuple[float, int]:
+    """IC-LPIPS (Ojha et al. 2021, arXiv:2104.06820), by kind of defect as in AnomalyDiffusion's evaluation.
+
+    Every made image belongs to the cluster of the real image of its own type that is nearest by LPIPS, the first of
+    equally near ones. A cluster's value is the mean LPIPS over all pairs of its images; the published code draws 50
+    images of a cluster, here all count. A cluster of fewer than two images has no pair and is left out, as in the
+    published code. Clusters are averaged for each type, then types with a cluster.
+
+    Args:
+        held: maximum number of values of real images' features in memory at once.
+
+    Returns:
+        The distance (NaN if no cluster has two images), and how many clusters it rests on.
+    """
+    by_type = [_type_clusters(made, real, name, distance, held) for name in sorted(set(made.types))]
+    found = [values for values in by_type if values]
+    mean = float(np.mean([np.mean(values) for values in found])) if found else math.nan
+    return mean, sum(len(values) for values in found)
+
+
+def _type_clusters(made: DefectImages, real: DefectImages, name: str, distance: Distance, held: int) -> list[float]:
+    """The mean distance in each cluster of one type that has a pair."""
+    own, references = (each.of([i for i, t in enumerate(each.types) if t == name]) for each in (made, real))
+    nearest = nearest_images(own.images, references.images, distance, held)
+    clusters = [own.images[nearest == r] for r in range(len(references))]
+    return [mean_pairwise(cluster, distance) for cluster in clusters if len(cluster) > 1]
+
+
+@torch.no_grad()
+def nearest_images(images: RGB, references: RGB, distance: Distance, held: int = HELD) -> NDArray[np.intp]:
+    """The index (M,) of the reference (R, H, W, 3) nearest to each image (M, H, W, 3); the first of equal ones.
+
+    References are compared in blocks whose features have at most ``held`` values, or one by one.
+    """
+    nearest, least = torch.zeros(len(images), dtype=torch.long), torch.full((len(images),), math.inf)
+    block = max(1, held // _features(references[:1], distance).shape[1])
+    for start in range(0, len(references), block):
+        theirs = torch.cat([_features(one[None], distance) for one in references[start : start + block]])
+        for m in range(0, len(images), _CHUNK):
+            ours = _features(images[m : m + _CHUNK], distance)
+            apart, at = _squared_distances(ours, theirs).min(1)
+            closer = apart < least[m : m + _CHUNK]
+            nearest[m : m + _CHUNK][closer] = at[closer] + start
+            least[m : m + _CHUNK][closer] = apart[closer]
+    return nearest.numpy()
+
+
+def _features(images: RGB, distance: Distance) -> Tensor:
+    """(B, F): the squared difference of two rows is their distance."""
+    layers = distance.compared(as_tensor(images) * 2 - 1)
+    return torch.cat([layer.flatten(1) / math.sqrt(layer[0, 0].numel()) for layer in layers], 1)
+
+
+def _squared_distances(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Rows (B, F) and (R, F) → (B, R)."""
+    return ours.pow(2).sum(1)[:, None] + theirs.pow(2).sum(1) - 2 * ours @ theirs.T
+
+
+@torch.no_grad()
+def background_preservation(
+    made: DefectImages, goods: Sequence[RGB], owners: Sequence[int], networks: QualityNetworks
+) -> dict[str, float]:
+    """How far made images are from the good images that they were made on, outside their masks.
+
+    Returns:
+        ``background_difference``: mean absolute difference in grey levels of 255; ``background_psnr``: of the mean
+        squared error, in dB, inf for exact copies, so that one exact copy among M does not decide; both are means over
+        the images of their means over the pixels outside. ``background_lpips``: mean LPIPS between the good image and
+        the made one with the good image's pixels inside the mask. All NaN if masks cover all images entirely.
+    """
+    outside = [m for m in range(len(made)) if not made.masks[m].all()]
+    if not outside:
+        return dict.fromkeys(("background_difference", "background_psnr", f"background_{networks.lpips}"), math.nan)
+    absolute, squared, perceptual = [], [], []
+    for m in outside:
+        good, mask = goods[owners[m]], made.masks[m]
+        error = made.images[m].astype(np.float64) - good
+        absolute.append(np.abs(error[~mask]).mean())
+        squared.append((error[~mask] ** 2).mean())
+        composite = np.where(mask[..., None], good, made.images[m])
+        both = _features(np.stack([good, composite]), networks.distance)
+        perceptual.append(float((both[0] - both[1]).pow(2).sum()))
+    mean_squared = float(np.mean(squared))
+    return {
+        "background_difference": float(np.mean(absolute)),
+        "background_psnr": 10 * math.log10(255**2 / mean_squared) if mean_squared else math.inf,
+        f"background_{networks.lpips}": float(np.mean(perceptual)),
+    }
+
+
+def _check(made: DefectImages, goods: Sequence[RGB], owners: Sequence[int], real: DefectImages) -> None:
+    if not len(made) or not len(real):
+        raise BadInput("synthesis quality: needs at least one made and one real defective image")
+    sides = {made.side, real.side, *(side for good in goods for side in good.shape[:2])}
+    if len(sides) > 1:
+        raise BadInput(
+            f"synthesis quality: made, good and real images have sides of {', '.join(map(str, sorted(sides)))} pixels; "
+            "bring them to one"
+        )
+    if len(owners) != len(made) or not all(0 <= owner < len(goods) for owner in owners):
+        raise BadInput(
+            f"synthesis quality: needs the good image of each of {len(made)} made images, out of {len(goods)}"
+        )
+    if unknown := sorted(set(made.types) - set(real.types)):
+        raise BadInput(
+            f"synthesis quality: no real image of the type {unknown[0]!r}, which made images have; "
+            f"real ones: {', '.join(sorted(set(real.types)))}"
+        )

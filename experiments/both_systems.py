@@ -1,0 +1,30 @@
+"""Both systems on the same test images, which neither paper has: TGI's good images for a detector, AnomalyXFusion's
+defects for a segmenter, side by side and as one score, whose weight is chosen on synthetic anomalies.
+
+    goodshot sweep both_systems --root DIR --out runs/both_systems --set synthesis.captions=DIR/mvtec_caption
+"""
+
+from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.study import Study
+
+
+def both_systems() -> tuple[Study, ...]:
+    """A detector on the originals and on generated good images; a segmenter on real, pasted and fused defects."""
+    study = in_thirds(
+        "both_systems",
+        "Generated good images and made defects together",
+        cells=["both"],
+        arms=["original", "generated", "real_defects", "crop_paste", "fusion"],
+    )
+    return (study,)
+
+
+QUICK_GENERATOR = {"iterations": [20], "score_every": 5, "generator": {"resolution": 64, "originals_per_step": 1}}
+
+BOTH_SYSTEMS = Experiment(
+    "both_systems",
+    "A detector with generated good images and a segmenter with made defects",
+    real=both_systems,
+    quick=lambda: tuple(quick_fusion(study, **QUICK_GENERATOR) for study in both_systems()),
+)

@@ -1,0 +1,28 @@
+"""Fig. 4 of AnomalyXFusion: good image, made defect, mask and caption, for each category.
+
+goodshot sweep fusion_fig4 --root DIR --out runs/fusion_fig4 --set synthesis.captions=DIR/mvtec_caption
+"""
+
+from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.study import Study
+
+
+def fusion_fig4() -> tuple[Study, ...]:
+    """A few defects of each type, by the whole fusion."""
+    study = in_thirds(
+        "fusion_fig4",
+        "Made defects with their captions",
+        cells=["defect_images"],
+        arms=["fusion"],
+    )
+    return (study,)
+
+
+FUSION_FIG4 = Experiment(
+    "fusion_fig4",
+    "Made defects with their captions",
+    real=fusion_fig4,
+    quick=lambda: tuple(map(quick_fusion, fusion_fig4())),
+    item="Fig. 4 of AnomalyXFusion",
+)

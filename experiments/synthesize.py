@@ -1,0 +1,23 @@
+"""The default settings of ``goodshot synthesize``: defective images of a user's own product."""
+
+from goodshot.runner.declaration.synthesis import SynthesisConfig
+from goodshot.runner.study.experiment import Experiment
+from goodshot.runner.study.study import Study
+
+
+def synthesize() -> Study:
+    """The study of 'goodshot synthesize', which takes a user's own photographs. 'goodshot sweep' does not run it."""
+    return Study(
+        name="synthesize",
+        arms=("fusion",),
+        cells=("segmentation",),
+        shots="full",
+        support_seeds=(0,),
+        copies=(20,),
+        synthesis=SynthesisConfig(side=256),
+    )
+
+
+SYNTHESIZE = Experiment(
+    "synthesize", "Defective images from a user's own photographs: 'goodshot synthesize'", lambda: (synthesize(),)
+)

@@ -1,0 +1,125 @@
+"""The common base of arms that add defective images with masks, by which segmenters and classifiers are trained."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from goodshot.components.data.sample import Sample
+from goodshot.components.defects.captions import read_captions
+from goodshot.components.defects.thirds import Thirds, split_thirds
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import object_for
+from goodshot.runner.arms.base import AddedImages, Arm, Planner, Product, SeededSupport, Variant
+from goodshot.runner.data.catalogue import Category
+from goodshot.runner.declaration.fields import Declaration
+from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.defect_set import DefectSetStage, MadeDefects, parts_of, read_defect_set
+from goodshot.runner.stages.defects import SeenDefects
+
+COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
+    {"side": pa.int64(), "defects_seen": pa.int64(), "images_made": pa.int64(), "seconds_made": pa.float64()}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DefectSplit:
+    """The defective images of a category (METHOD B, Data).
+
+    fit: what may be learned from. validation: what chooses a checkpoint. test_ids: ids of the test images, which are
+    the other two thirds and the good ones.
+    """
+
+    fit: SeenDefects
+    validation: SeenDefects
+    test_ids: tuple[str, ...]
+
+
+def plan_split(planner: Planner, category: str) -> DefectSplit:
+    """The split of a category, which all its cells share.
+
+    Raises:
+        BadInput: a defect type has too few images, or a caption is wrong.
+    """
+    return planner.once(_split, category)
+
+
+def _split(planner: Planner, name: str) -> DefectSplit:
+    study, category = planner.study, planner.categories[name]
+    if category.n_test:
+        thirds = split_thirds(category.samples, study.synthesis.leave_out)
+    else:
+        # A user's own photographs: nothing is tested, so that all of them are learned from.
+        thirds = Thirds(tuple(sample for sample in category.samples if sample.label), (), (), ())
+    sentences = _sentences(study, category)
+
+    def seen(samples: tuple[Sample, ...]) -> SeenDefects:
+        texts = [sentences[sample.image_id] for sample in samples]
+        return SeenDefects.of(category.shard, samples, texts, study.synthesis.side)
+
+    tested = tuple(sample.image_id for sample in (*thirds.good, *thirds.test))
+    return DefectSplit(seen(thirds.fit), seen(thirds.validation), tested)
+
+
+def _sentences(study: Declaration, category: Category) -> Mapping[str, str]:
+    """image_id → caption, of the defective images of a category."""
+    config = study.synthesis
+    if config.caption is not None:
+        return {sample.image_id: config.caption for sample in category.samples}
+    root = None if config.captions is None else Path(config.captions).expanduser()
+    return read_captions(root, category.name, category.samples, object_for(category.name, study.objects)).sentences
+
+
+class DefectArm(Arm):
+    """Adds ``copies`` defective images of each defect type."""
+
+    makes: ClassVar[Product] = "defective"
+    has_types: bool = True
+    """Whether its images show the types of the real defects."""
+    point_fields: ClassVar[tuple[str, ...]] = ("copies",)
+    searched = frozenset({"copies", "synthesis"})
+    images_are = "defective"
+    columns = COLUMNS
+
+    def variants(self, study: Declaration) -> Iterator[Variant]:
+        """One variant for each number of copies."""
+        yield from (Variant(self, point.copies) for point in study.points)
+
+    def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
+        """Plan the parts of the defect set."""
+        split = plan_split(planner, seeded.category.name)
+        if self.has_types and not split.fit:
+            raise BadInput(f"{self.name}: there is no defective image to learn from; add some, or use cutpaste")
+        count = variant.copies * len(self.types(split))
+        stages = [planner.add(self.part(planner, variant, seeded, split, each)) for each in parts_of(count)]
+        parts = tuple(stage.key for stage in stages)
+        return AddedImages({"defect_set": list(parts)}, tuple(stage.id for stage in stages), parts[0], parts=parts)
+
+    def types(self, split: DefectSplit) -> tuple[str, ...]:
+        """The types of the images that it makes."""
+        return split.fit.kinds
+
+    @abstractmethod
+    def part(
+        self, planner: Planner, variant: Variant, seeded: SeededSupport, split: DefectSplit, indices: range
+    ) -> DefectSetStage:
+        """The stage that makes the images of these indices."""
+
+    def made(self, split: DefectSplit, added: AddedImages, context: Context) -> tuple[MadeDefects, dict[str, Any]]:
+        """Read the images in a cell, with the values of those of its columns that are only known then."""
+        made = read_defect_set(context.store, added.parts)
+        return made, {"images_made": len(made.images), "seconds_made": made.seconds}
+
+    def declared(self, planner: Planner, category: str) -> dict[str, Any]:
+        """The side of the images, and the number of real defects that they are made of."""
+        return {"side": planner.study.synthesis.side, "defects_seen": len(plan_split(planner, category).fit)}
+
+    def caption(self, row: Mapping[str, Any]) -> str:
+        """That they are defective, and of each type as many."""
+        return "defective images of each type"

@@ -1,0 +1,83 @@
+"""Made defects: the good image with the place of the defect, and what each arm made there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, block_name
+from goodshot.runner.report.context import StudyContext, support_label
+from goodshot.runner.report.pictures import outlined, photograph, webp
+from goodshot.runner.report.sections.base import Section
+from goodshot.runner.results.comparison import variant_label
+from goodshot.runner.results.record import CellRecord
+from goodshot.runner.stages.defect_set import ShownDefects, read_shown
+
+
+@dataclass(frozen=True)
+class MadeDefects:
+    """What one arm has made of one support."""
+
+    category: str
+    support: str
+    label: str
+    about: str
+    shown: ShownDefects
+
+
+class MadeDefectGalleries(Section):
+    """For each category the first made defects of each arm, with their sites and captions (Fig. 4 and 5)."""
+
+    name = "made_defects"
+    title = "Made defects"
+
+    def blocks(self, study: StudyContext) -> Iterator[Block]:
+        """Yield a gallery for each support; arms with equal sites follow each other to be compared."""
+        groups: dict[tuple[str, str], list[MadeDefects]] = {}
+        for made in made_defects(study):
+            groups.setdefault((made.category, made.support), []).append(made)
+        for (category, support), own in groups.items():
+            yield Gallery(
+                name=block_name("made_defects", category, support),
+                title=f"{category}, {support}",
+                strips=list(_strips(own)),
+                notes=[
+                    "The outline is where the defect is to be. Outside it, an image is the good one, pixel by pixel."
+                ],
+            )
+
+
+def made_defects(study: StudyContext) -> list[MadeDefects]:
+    """Read the first images of the defect sets that the page does not show yet."""
+    with_set = [c for c in study.cells_with_shown_images if c.image_set and study.arm(c).makes == "defective"]
+    cells = study.not_yet_shown(with_set, lambda cell: cell.image_set)
+    return study.read_each("made defects", cells, lambda cell: _read(study, cell))
+
+
+def _read(study: StudyContext, cell: CellRecord) -> MadeDefects:
+    row = study.row(cell)
+    shown = read_shown(study.output.store, str(cell.image_set))
+    return MadeDefects(cell.category, support_label(row), variant_label(row), study.arm(cell).caption(row), shown)
+
+
+def _strips(own: list[MadeDefects]) -> Iterator[Strip]:
+    before: np.ndarray | None = None
+    sites = [made.shown.masks.tobytes() for made in own]
+    for _, made in sorted(zip(sites, own, strict=True), key=lambda pair: sites.index(pair[0])):
+        shown = made.shown
+        if before is None or not np.array_equal(before, shown.masks):
+            pictures = [
+                Picture(
+                    webp(outlined(photograph(good), mask)), kind, f"Good {made.category} with the place of a {kind}"
+                )
+                for good, mask, kind in zip(shown.goods, shown.masks, shown.types, strict=True)
+            ]
+            yield Strip("good image", pictures, "the kind of defect, and where it is to be")
+        pictures = [
+            Picture(webp(photograph(image)), text, f"{kind} made on a good {made.category}: {text}")
+            for image, kind, text in zip(shown.images, shown.types, shown.captions, strict=True)
+        ]
+        yield Strip(made.label, pictures, made.about)
+        before = shown.masks

@@ -1,0 +1,325 @@
+"""The stages of AnomalyXFusion (METHOD B): mask autoencoder, small diffusion base, training, and its defect sets.
+
+One mask autoencoder and one base serve all categories of a study. A fusion training serves every number of images and
+everything that is measured with them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from goodshot.components.defects.placing import PlacingConfig
+from goodshot.components.encoders import Precision
+from goodshot.components.fusion.config import FusionConfig
+from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.defect_set import DefectSetStage
+from goodshot.runner.stages.defects import GoodImages, SeenDefects
+from goodshot.runner.stages.prompt import cached_encoder
+from goodshot.runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
+
+if TYPE_CHECKING:
+    from goodshot.components.defects import DefectImages, Site
+    from goodshot.components.fusion.fusion import Fusion
+
+STATE, FEATURES = "state.safetensors", "features.safetensors"
+CHUNK = 20
+"""Steps between two reports of progress."""
+SAVE_SECONDS = 120.0
+"""Seconds of training that a killed process loses at most; a state of the published size has gigabytes."""
+SEED = 0
+"""Seed of the mask autoencoder and of the base, which do not depend on the seed of a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskEncoderStage(Stage):
+    """Train one mask autoencoder on the masks of the training thirds of all categories (eq. 2)."""
+
+    kind = "mask_encoder"
+    title = "mask autoencoder"
+    version = 1
+
+    defects: tuple[SeenDefects, ...]
+    config: FusionConfig
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shards of the categories."""
+        return tuple(dict.fromkeys(each.shard for each in self.defects))
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        """The categories' real defects."""
+        return self.defects
+
+    def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
+        """Training steps."""
+        return (Work(f"mask_step|{self.config.masks.batch}", self.config.masks.steps),)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """The bytes of its weights."""
+        return 2 << 20
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Train on the masks at the encoder's size, and commit the weights."""
+        from goodshot.components.fusion.mask_encoder import mask_autoencoder_bytes, train_mask_autoencoder
+
+        began = time.perf_counter()
+        masks = np.concatenate([context.read(each).masks for each in self.defects])
+        autoencoder = train_mask_autoencoder(masks, self.config.masks, SEED)
+        seconds = time.perf_counter() - began
+        context.store.put(self.key, {STATE: mask_autoencoder_bytes(autoencoder)}, {"seconds": seconds})
+        context.measured(f"mask_step|{self.config.masks.batch}", seconds, self.config.masks.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionBaseStage(Stage):
+    """Train one small diffusion base on the good images of all categories."""
+
+    kind = "diffusion_base"
+    title = "diffusion base"
+    version = 1
+    takes = "generator"
+
+    supports: tuple[Support, ...]
+    config: FusionConfig
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shards of the categories."""
+        return tuple(dict.fromkeys(support.shard for support in self.supports))
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        """The categories' good images."""
+        return tuple(GoodImages(support, self.config.resolution) for support in self.supports)
+
+    def steps(self, wanted: Sequence[Stage]) -> int:
+        """Training steps."""
+        return self.config.small.steps if wanted else 0
+
+    def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
+        """Training steps."""
+        return (Work(self._work_kind(device), self.config.small.steps),)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """The bytes of its weights, and of a state to continue from."""
+        return 60 << 20
+
+    def memory_kind(self) -> str:
+        """The kind of work of a step."""
+        return self._work_kind("cuda")
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Train, and commit the averaged weights."""
+        from goodshot.components.fusion.base import base_bytes
+        from goodshot.components.fusion.training import base_training
+
+        began, small = time.perf_counter(), self.config.small
+        goods = np.concatenate([context.read(value) for value in self.reads])
+        training = base_training(goods, self.config.resolution, small, SEED, context.device)
+        losses = trained_to(training, small.steps, self.key, context)
+        base = training.keep_average()
+        seconds = time.perf_counter() - began
+        info = {"seconds": seconds, "losses": losses}
+        context.store.put(self.key, {STATE: base_bytes(base, small)}, info)
+        discard_checkpoints(self.key, context.store)
+        context.measured(self._work_kind(context.device), seconds, small.steps)
+
+    def _work_kind(self, device: str) -> str:
+        small = self.config.small
+        return f"base_step|{small.space}|{small.channels}|{self.config.resolution}|{small.batch}|{device}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionStage(Stage):
+    """Train the fusion of one category: embeddings, encoders, and with ``trains: all`` the base too (eq. 17).
+
+    mask_encoder: key of the mask autoencoder. base: key of the small base; None for a published one.
+    """
+
+    kind = "fusion"
+    title = "fusion"
+    version = 1
+    takes = "generator"
+
+    category: str
+    shard: str
+    defects: SeenDefects
+    validation: SeenDefects
+    config: FusionConfig
+    seed: int
+    mask_encoder: str
+    base: str | None
+    encoder: str
+    precision: Precision
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shard, the mask autoencoder and the base."""
+        return (self.shard, self.mask_encoder, *([self.base] if self.base else []))
+
+    @property
+    def reads(self) -> tuple[SharedValue, ...]:
+        """The real defects to learn, and those whose loss is recorded, if any."""
+        return (self.defects, *([self.validation] if len(self.validation) else []))
+
+    def steps(self, wanted: Sequence[Stage]) -> int:
+        """Training steps."""
+        return self.config.steps if wanted else 0
+
+    def label(self, wanted: Sequence[Stage]) -> str:
+        """Its category and the parts that are switched on."""
+        on = [name for name in ("text", "mif", "ddf") if getattr(self.config, name)]
+        return f"{self.kind} {self.category} {'+'.join(on) or 'none'}"
+
+    def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
+        """Training steps."""
+        return (Work(self._work_kind(device), self.config.steps),)
+
+    def disk(self, wanted: Sequence[Stage]) -> int:
+        """The bytes of its state, with a checkpoint while it is trained."""
+        return 120 << 20
+
+    def memory_kind(self) -> str:
+        """The kind of work of a step."""
+        return self._work_kind("cuda")
+
+    def run(self, context: Context, wanted: Sequence[Stage]) -> None:
+        """Train to the last step, and commit the state and the features."""
+        from goodshot.components.fusion.features import features_of
+
+        began = time.perf_counter()
+        defects, *held_out = map(context.read, self.reads)
+        encoder = cached_encoder(self.encoder, context.device, self.precision)
+        features = features_of(encoder, defects)
+        fusion = self.build(context, features)
+        losses = trained_to(fusion.training, self.config.steps, self.key, context)
+        info: dict[str, Any] = {"losses": losses, "parameters": fusion.parameters_by_part()}
+        for images in held_out:
+            info["validation_loss"] = fusion.validation_loss(images, features_of(encoder, images))
+        info["seconds"] = time.perf_counter() - began
+        arrays = {"text": features.text, "image": features.image}
+        context.store.put(self.key, {STATE: fusion.state(), FEATURES: arrays_bytes(arrays)}, info)
+        discard_checkpoints(self.key, context.store)
+        context.warm.keep(self.key, fusion)
+        context.measured(self._work_kind(context.device), info["seconds"], self.config.steps)
+
+    def build(self, context: Context, features: Any) -> Fusion:
+        """The fusion before its first step."""
+        from goodshot.components.fusion.base import base_from
+        from goodshot.components.fusion.fusion import Fusion
+        from goodshot.components.fusion.mask_encoder import mask_autoencoder_from
+        from goodshot.components.fusion.published import load_base
+
+        store = context.store
+        autoencoder = mask_autoencoder_from(store.get(self.mask_encoder).read(STATE), self.config.masks)
+        if self.base is None:
+            base = load_base(self.config.base, self.config.resolution)
+        else:
+            base = base_from(store.get(self.base).read(STATE))
+        defects = context.read(self.defects)
+        return Fusion(self.config, defects, features, self.seed, base, autoencoder, context.device)
+
+    def trained(self, context: Context) -> Fusion:
+        """The trained fusion, from this process's memory or from the store."""
+        from goodshot.components.fusion.features import DefectFeatures
+
+        warm: Fusion | None = context.warm.take(self.key)
+        if warm is not None:
+            return warm
+        artifact = context.store.get(self.key)
+        arrays = artifact.arrays(FEATURES)
+        fusion = self.build(context, DefectFeatures(arrays["text"], arrays["image"]))
+        fusion.load(artifact.read(STATE))
+        return fusion
+
+    def _work_kind(self, device: str) -> str:
+        config = self.config
+        return f"fusion_step|{config.base}|{config.trains}|{config.resolution}|{config.batch}|{device}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSetStage(DefectSetStage):
+    """Make a part of a defect set by a trained fusion (eq. 15 and 16)."""
+
+    takes = "generator"
+
+    training: FusionStage
+    placing: PlacingConfig
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shard and the training."""
+        return (*super().inputs, self.training.id)
+
+    @property
+    def maker(self) -> str:
+        """The base and the steps of the sampler."""
+        config = self.training.config
+        return f"fusion {config.base} {config.sampling.steps}"
+
+    def memory_kind(self) -> str:
+        """The kind of work of an image."""
+        return self._work_kind("cuda")
+
+    def make(
+        self, goods: np.ndarray, products: np.ndarray, defects: DefectImages, context: Context
+    ) -> tuple[DefectImages, Sequence[Site]]:
+        """Place masks of real defects on the product, and fill them."""
+        from goodshot.components.defects import DefectImages
+        from goodshot.components.defects.placing import sites
+
+        placed = tuple(sites(products, defects, self.indices, self.seed, self.placing))
+        fusion = self.training.trained(context)
+        images = fusion.generate(placed, goods, self.seed, self.indices)
+        context.warm.keep(self.training.key, fusion)
+        sources = [site.source for site in placed]
+        types, captions = (tuple(names[i] for i in sources) for names in (defects.types, defects.captions))
+        return DefectImages(images, np.stack([site.mask for site in placed]), types, captions), placed
+
+
+def trained_to(training: Any, steps: int, key: str, context: Context) -> list[float]:
+    """Train to ``steps`` steps, from the newest checkpoint below ``key``; returns the mean loss of each chunk of steps.
+
+    A checkpoint replaces the one before it, so that the store holds one for each training.
+    """
+    losses = _restored(training, key, context.store)
+    saved = time.perf_counter()
+    while training.iteration < steps:
+        began, before = time.perf_counter(), training.iteration
+        losses.append(float(np.mean(training.train(min(steps, before + CHUNK)))))
+        context.stepped(training.iteration, training.iteration - before, time.perf_counter() - began)
+        if time.perf_counter() - saved > SAVE_SECONDS and training.iteration < steps:
+            older = _checkpoints(key, context.store)
+            part = f"{key}/{CHECKPOINT}{training.iteration:07d}"
+            context.store.put(part, {STATE: training.state()}, {"losses": losses})
+            for name in older:
+                context.store.discard(f"{key}/{name}")
+            saved = time.perf_counter()
+    return losses
+
+
+def discard_checkpoints(key: str, store: Store) -> None:
+    """Delete what only served to continue a training that has ended."""
+    for name in _checkpoints(key, store):
+        store.discard(f"{key}/{name}")
+
+
+def _restored(training: Any, key: str, store: Store) -> list[float]:
+    """Load the newest checkpoint, if there is one; returns the losses up to it."""
+    names = _checkpoints(key, store)
+    if not names:
+        return []
+    artifact = store.get(f"{key}/{names[-1]}")
+    load: Callable[[bytes], None] = training.load
+    load(artifact.read(STATE))
+    return list(artifact.info["losses"])
+
+
+def _checkpoints(key: str, store: Store) -> list[str]:
+    return [name for name in store.parts(key) if name.startswith(CHECKPOINT)]
