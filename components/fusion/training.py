@@ -40,7 +40,6 @@ def prediction_loss(
         expected: (B,), the unit of each image's error; 1 is eq. 17.
         inside: bool (B, 1, h, w), the positions whose error counts ``weight`` times; each image's weights are divided
         by their sum, so that small defects count as much as large ones.
-        of_images: (B, 1, 1, 1), the factor of each image's error (`Base.loss_weight`).
     """
     error = (predicted.float() - noise).square().mean(1, keepdim=True) / expected.to(noise).view(-1, 1, 1, 1)
     if inside is None or weight == 1:
