@@ -119,6 +119,7 @@ def test_features_and_weights_are_those_of_anomalibs_model_bit_for_bit(
     torch.testing.assert_close(gaussian(), theirs.anomaly_map_generator.blur.kernel[0, 0].sum(0))
 
 
+@pytest.mark.slow
 def test_a_process_that_scores_imports_neither_anomalibs_models_nor_lightning() -> None:
     code = (
         "import sys, numpy as np; from goodshot.components.detectors import DetectorConfig, build_detector\n"

@@ -108,7 +108,10 @@ def test_other_images_are_refused(encoder: ConseEncoder, images: Tensor) -> None
 
 
 @pytest.mark.usefixtures("encoder")
-@pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
+@pytest.mark.parametrize(
+    "damage",
+    ["changed", pytest.param("truncated", marks=pytest.mark.slow), pytest.param("missing", marks=pytest.mark.slow)],
+)
 def test_a_damaged_cache_is_rebuilt(
     cache: Path, damage: str, encoder: ConseEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

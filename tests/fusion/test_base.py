@@ -109,6 +109,7 @@ def test_the_published_setting_is_the_papers() -> None:
     assert (config.resolution, config.tokens, config.trains, config.steps) == (256, 8, "embeddings", 5)
 
 
+@pytest.mark.slow
 def test_importing_it_does_not_import_diffusers() -> None:
     code = "import sys, goodshot.components.fusion.fusion; sys.exit('diffusers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

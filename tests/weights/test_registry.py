@@ -63,6 +63,7 @@ def test_what_is_missing_is_named_at_once_with_its_remedy(name: str, no_caches: 
     assert not list(no_caches.iterdir())
 
 
+@pytest.mark.slow
 def test_looking_for_what_is_missing_imports_nothing_slow(no_caches: Path) -> None:
     """The slow way round: a fresh interpreter, everything imported for the first time."""
     code = (
