@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,12 @@ import yaml
 
 from goodshot.runner.cli import main
 from goodshot.runner.results.results import Results
+from goodshot.runner.results.status import read_status
+from goodshot.runner.store.files import Files
 from tests.conftest import TINY
+from tests.loopback import closed_port
 from tests.ray_head import Head, ray_head
+from tests.runner.loopback_nodes import add_node, loopback_cluster, values
 from tests.runner.test_failures import BROKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -53,10 +60,19 @@ def laptop(head: Head, tmp_path: Path) -> Laptop:
     return Laptop(head, folder)
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How a cluster is reached."""
+
+    address: str
+    url: str
+    token: str
+
+
 class Laptop:
     """A folder with a study and no code, and an environment with the token and with secrets."""
 
-    def __init__(self, head: Head, folder: Path) -> None:
+    def __init__(self, head: Head | Reached, folder: Path) -> None:
         self.head, self.folder = head, folder
         # The address and the token as a user gives them; the code as an installed package has it.
         self.environment = {
@@ -121,6 +137,52 @@ def test_submit_leave_find_again(laptop: Laptop, tmp_path: Path, monkeypatch: py
     assert {f: row["image_auroc"] for f, row in theirs.items()} == {f: row["image_auroc"] for f, row in ours.items()}
 
 
+def test_a_node_is_lost_while_nobody_looks(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head without CPUs and three nodes; the study is submitted, left, and found again after a node is gone."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    out, folder, dashboard = tmp_path / "out", tmp_path / "laptop", closed_port()
+    folder.mkdir()
+    with (
+        loopback_cluster(include_dashboard=True, dashboard_port=dashboard) as started,
+        # Of its own, as machines have it: each node replaces the package of a job when it first unpacks it.
+        tempfile.TemporaryDirectory(prefix="gs") as folders,
+    ):
+        nodes = [add_node(started, 1, temp_dir=f"{folders}/{i}") for i in range(3)]
+        started.wait_for_nodes(timeout=180)
+        url = f"http://127.0.0.1:{dashboard}"
+        laptop = Laptop(Reached(started.address, url, os.environ["RAY_AUTH_TOKEN"]), folder)
+        study = laptop.study(
+            name="outlives", vq_weight=[0.5, 1.0, 2.0], arms=["original", "generated"], iterations=[4, 60],
+            dataset={"name": "demo", "root": str(photographs)},
+        )  # fmt: skip
+        following = laptop.start("submit", study, "--out", str(out), "--id", "outlives")
+        until_said(following, "cells 0/7")
+        until_running(out, "generator", 2)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(60) == 130
+        started.remove_node(nodes[0], allow_graceful=False)
+        code, said = laptop.run("attach", "outlives")
+        assert code == 0, said
+        assert re.search(r"run again after a (node|process) was lost|stages executed", said)
+        status = laptop.run("status", "outlives")
+        assert status[0] == 0, status
+    assert main(["sweep", str(folder / study), "--out", str(tmp_path / "here"), "--local"]) == 0
+    assert values(Results(str(out)).rows()) == values(Results(str(tmp_path / "here")).rows())
+    assert len(Results(str(out)).rows()) == 7
+
+
+def until_running(out: Path, kind: str, count: int, seconds: float = 300) -> None:
+    """Wait until so many stages of a kind run."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status = read_status(Files(str(out)))
+        if status is not None and status.running.get(kind, 0) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{count} stages {kind} did not run within {seconds} s")
+
+
 def test_a_failing_study(laptop: Laptop, tmp_path: Path) -> None:
     broken = laptop.study(name="broken", arms=["original"], detectors=[BROKEN])
     code, said = laptop.run("submit", broken, "--out", str(tmp_path / "broken"))
@@ -182,10 +244,10 @@ def test_joining_without_the_token(laptop: Laptop, tmp_path: Path, changed: dict
     assert line in error
 
 
-def test_no_secret_reached_the_cluster(laptop: Laptop, tmp_path: Path) -> None:
+def test_no_secret_reached_the_cluster(head: Head, tmp_path: Path) -> None:
     """After all of the above: Ray's folder with its logs, packages and state, and what was written as results."""
-    planted = [secret.encode() for secret in (*SECRETS.values(), laptop.head.token)]
-    files = [path for place in (laptop.head.folder, tmp_path.parent) for path in place.rglob("*")]
+    planted = [secret.encode() for secret in (*SECRETS.values(), head.token)]
+    files = [path for place in (head.folder, tmp_path.parent) for path in place.rglob("*")]
     seen = 0
     for path in files:
         if path.is_file() and not path.is_symlink() and path.name != Path(__file__).name:
