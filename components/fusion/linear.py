@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 LEAST = 1e-4
-"""The least variance that is taken to remain: nearly all noise of the first timesteps from T down is predicted."""
+"""The least variance that is taken to remain. Near t = T the filter predicts almost all of the noise, and a smaller
+unit would make the network's errors there count without bound."""
 
 
 class Solved(NamedTuple):
@@ -42,6 +43,7 @@ class LinearPrediction(nn.Module):
         channels, height, width = grid
         self.kept: Tensor
         self.spectrum: Tensor
+        self._width = width
         self.register_buffer("kept", kept.float(), persistent=False)
         # Real and imaginary parts of Σ(f), because not every reader of safetensors knows complex numbers. In float64,
         # because its eigenvalues differ by many orders and the smallest decide at little noise.
@@ -76,7 +78,8 @@ class LinearPrediction(nn.Module):
     def _of_spectrum(self) -> Solved:
         if self._solved is None or self._solved.basis.device != self.spectrum.device:
             # On the CPU, so that every device filters by the same basis.
-            solved = _solve(torch.view_as_complex(self.spectrum.cpu()), self.kept.cpu().double())
+            moment = torch.view_as_complex(self.spectrum.cpu())
+            solved = _solve(moment, self.kept.cpu().double(), self._width)
             self._solved = Solved(*(part.to(self.spectrum.device) for part in solved))
         return self._solved
 
@@ -85,12 +88,14 @@ class LinearPrediction(nn.Module):
         self._solved = None
 
 
-def _solve(moment: Tensor, kept: Tensor) -> Solved:
-    """With the eigenvectors of Σ(f), the filter of any t is a product. moment: complex (h, f, C, C). kept: (T,)."""
+def _solve(moment: Tensor, kept: Tensor, width: int) -> Solved:
+    """Solve for all t at once. moment: Σ(f), complex (h, f, C, C). kept: (T,). width: w, of which f = w // 2 + 1."""
     power, basis = torch.linalg.eigh(moment)
     power = power.clamp(min=0)
-    # A real transform leaves out the columns that mirror others.
+    # A real transform leaves out the columns that mirror others: all but the first, and the last of an even width.
     counts = torch.full((moment.shape[1], 1), 2.0, dtype=torch.float64)
     counts[0] = 1
+    if width % 2 == 0:
+        counts[-1] = 1
     remaining = [float((k * power / (k * power + 1 - k) * counts).mean() / counts.mean()) for k in kept]
     return Solved(basis.to(torch.complex64), power.float(), torch.tensor(remaining).clamp(min=LEAST))

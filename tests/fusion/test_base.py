@@ -58,17 +58,19 @@ def test_a_small_base_starts_at_the_best_linear_prediction(goods: np.ndarray) ->
         kept = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[t]
         noise = np.random.default_rng(t).standard_normal(x_0.shape)
         x_t = np.sqrt(kept) * x_0 + np.sqrt(1 - kept) * noise
-        expected = np.zeros_like(transformed)
+        expected, remaining = np.zeros_like(transformed), []
         for y, x in np.ndindex(16, 16):
             moment = sum(np.outer(image[:, y, x], image[:, y, x].conj()) for image in transformed) / len(x_0)
             given = np.fft.fft2(x_t, norm="ortho")[:, :, y, x].T
             whitened = np.linalg.solve(kept * moment + (1 - kept) * np.eye(12), given)
             expected[:, :, y, x] = np.sqrt(1 - kept) * whitened.T
+            remaining.append(1 - (1 - kept) * np.linalg.inv(kept * moment + (1 - kept) * np.eye(12)).trace().real / 12)
         with torch.no_grad():
             predicted = base(torch.from_numpy(x_t).float(), torch.full((len(x_t),), t)).numpy()
         np.testing.assert_allclose(predicted, np.fft.ifft2(expected, norm="ortho").real, atol=2e-3)
-        error = ((predicted - noise) ** 2).mean()
-        assert error == pytest.approx(float(base.expected_error(torch.tensor([t]))), rel=0.5)
+        foreseen = float(base.expected_error(torch.tensor([t])))
+        assert foreseen == pytest.approx(np.mean(remaining), rel=1e-4)
+        assert ((predicted - noise) ** 2).mean() == pytest.approx(foreseen, rel=0.5)
 
 
 def test_a_base_of_other_latents_is_refused(goods: np.ndarray) -> None:
