@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 QUICK ?= runs/quick
 
-PINNED := tests/runner/test_golden.py tests/runner/test_variation.py tests/generator
+PINNED := tests/runner/test_golden.py tests/runner/test_golden_defects.py tests/runner/test_variation.py tests/generator
 
 .PHONY: install demo experiments-quick test slow docs-check kernels check bench
 

@@ -15,10 +15,11 @@ Letters: K good images, N defective images, S their side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from goodshot.components.config import Config
 from goodshot.components.defects.images import DefectImages, Site
@@ -28,6 +29,8 @@ from goodshot.components.errors import BadInput
 Mask = NDArray[np.bool_]
 
 TRIES = 12
+LARGEST_SCALE = 10
+"""The largest factor of a mask's size: no mask on a product needs more."""
 INSIDE = 0.95
 """Share on the product, relative to that of the unchanged mask, that a changed mask has to reach."""
 LEAST_INSIDE = 0.5
@@ -49,6 +52,15 @@ class PlacingConfig(Config):
     scale: tuple[float, float] = (0.75, 1.33)
     flip: bool = True
     unchanged: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _scale_is_a_range(self) -> Self:
+        low, high = self.scale
+        if not 0 < low <= high <= LARGEST_SCALE:
+            raise ValueError(
+                f"scale = {low:g} to {high:g}; give two factors, 0 < smallest <= largest <= {LARGEST_SCALE}"
+            )
+        return self
 
 
 DEFAULT_PLACING = PlacingConfig()

@@ -136,12 +136,17 @@ def _mask_folders(masks: Path, folders: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _paired(kind: str, photographs: Sequence[Path], folder: Path) -> Iterator[Entry]:
-    masks = {path.stem.removesuffix("_mask"): path for path in _masks_of(folder, photographs)}
     _check_once(photographs)
+    masks, stems = _masks_of(folder, photographs), {path.stem for path in photographs}
     for path in photographs:
-        if path.stem not in masks:
+        # Another photograph may have the name that the mask of this one could have.
+        names = {path.stem, f"{path.stem}_mask"} - (stems - {path.stem})
+        own = [mask for mask in masks if mask.stem in names]
+        if not own:
             raise BadInput(f"{path}: has no mask; add {folder / path.stem}.png, or move the photograph away")
-        yield Entry("train", kind, 1, path, (masks[path.stem],), place=f"defects/{kind}")
+        if len(own) > 1:
+            raise BadInput(f"{own[0]}: {own[1].name} is a mask of {path.name} too; keep one of them")
+        yield Entry("train", kind, 1, path, (own[0],), place=f"defects/{kind}")
 
 
 def _masks_of(folder: Path, photographs: Iterable[Path]) -> list[Path]:

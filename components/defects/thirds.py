@@ -49,12 +49,12 @@ class Thirds:
 def split_thirds(samples: Iterable[Sample], leave_out: Collection[str] = ()) -> Thirds:
     """Splits a category's samples. Normal images of other splits than ``test`` belong to no part.
 
-    leave_out: defect types that are neither trained on nor tested. Types are never left out silently, because that
-        would change what a mean over the test images means.
+    leave_out: defect types that are neither trained on nor tested, also such as this category does not have. Types are
+        never left out silently, because that would change what a mean over the test images means.
 
     Raises:
         BadInput: there is no defective image; a type has too few for a training image, which also leaves none to test
-            where it has one; a test image has the content of a training image; a type to leave out does not exist.
+            where it has one; a test image has the content of a training image.
     """
     everything = list(samples)
     by_type = _by_type(everything, leave_out)
@@ -73,8 +73,6 @@ def _by_type(samples: Iterable[Sample], leave_out: Collection[str]) -> dict[str,
     for sample in samples:
         if sample.label:
             found[sample.defect_type].append(sample)
-    if unknown := sorted({*leave_out} - {*found}):
-        raise BadInput(f"leave_out: no defect type {unknown[0]}; there are: {', '.join(sorted(found)) or 'none'}")
     kept = {name: sorted(found[name], key=_by_name) for name in sorted(found) if name not in leave_out}
     if not kept:
         raise BadInput(f"there is no defective image to learn from; add some, or none: {WITHOUT_DEFECTS}")
@@ -87,7 +85,7 @@ def _check_enough(name: str, images: list[Sample]) -> None:
     folder, images_of = images[0].image_path.parent, "a single image" if len(images) == 1 else f"{len(images)} images"
     raise BadInput(
         f"{folder}: defect type {name} has {images_of}, and a third of them has to train while the others are tested; "
-        f"add images until it has {PARTS}, or name it in leave_out"
+        f"add images until it has {PARTS}, or name it in synthesis.leave_out"
     )
 
 

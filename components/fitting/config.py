@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from goodshot.components.config import Config
+
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class FittingConfig(Config):
@@ -16,9 +18,9 @@ class FittingConfig(Config):
     steps: PositiveInt = 600
     batch: PositiveInt = Field(default=8, description="images in a step")
     learning_rate: PositiveFloat = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Share, Share] = (0.9, 0.999)
     decay: float = Field(default=0.2, gt=0, le=1, description="factor on the learning rate at each of decay_at")
-    decay_at: tuple[float, ...] = Field(default=(0.8, 0.9), description="shares of steps after which it decays")
+    decay_at: tuple[Share, ...] = Field(default=(0.8, 0.9), description="shares of steps after which it decays")
     validate_every: NonNegativeInt = Field(
         default=100, description="steps between checkpoints that validation images choose from; 0: the last one only"
     )

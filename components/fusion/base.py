@@ -83,7 +83,7 @@ class Base(nn.Module):
         return predicted
 
     def expected_error(self, timesteps: Tensor) -> Tensor:
-        """(B,): the mean square error at the timesteps before learning, of a small base; 1 for a published one."""
+        """(B,): the mean square that the linear prediction of a small base leaves of ε; 1 for a published one."""
         return torch.ones(len(timesteps)) if self.linear is None else self.linear.remaining(timesteps)
 
     @torch.no_grad()
@@ -155,8 +155,12 @@ def base_from(content: bytes, what: str = "diffusion base") -> Base:
     tensors, metadata = tensors_in(content, what)
     if METADATA not in metadata:
         raise BadInput(f"{what}: another architecture: it states no {METADATA}; give a folder in diffusers' layout")
-    facts = json.loads(metadata[METADATA])
-    base = new_base(int(facts["resolution"]), BaseConfig.model_validate(facts["config"]), seed=0)
+    try:
+        facts = json.loads(metadata[METADATA])
+        base = new_base(int(facts["resolution"]), BaseConfig.model_validate(facts["config"]), seed=0)
+    except (ValueError, KeyError, TypeError) as error:
+        stated = " ".join(str(error).split())[:120]
+        raise BadInput(f"{what}: made by another version of goodshot ({stated}); train it anew") from None
     if facts["codec"] != base.codec.identity:
         raise BadInput(f"{what}: was trained in the latents of another VQGAN than this goodshot embeds; train it anew")
     kept = {name: value for name, value in base.state_dict().items() if name not in _stored(base)}

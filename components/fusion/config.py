@@ -12,6 +12,9 @@ from goodshot.components.generator.config import EMBEDDED_NETWORK
 PATH = "path:"
 """How the name of a base begins that is a folder or file of the user."""
 SMALL = "small"
+MODULES = ("text", "mif", "ddf")
+"""The parts that Table 6 switches."""
+NO_MODULE = "none"
 
 
 class AffineConfig(Config):
@@ -61,8 +64,8 @@ class ScheduleConfig(Config):
 
     timesteps: PositiveInt = Field(default=1000, description="T")
     kind: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    beta_start: PositiveFloat = 1e-4
-    beta_end: PositiveFloat = 0.02
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    beta_end: float = Field(default=0.02, gt=0, lt=1)
 
 
 TimeWeight = Literal["relative", "none"]
@@ -112,7 +115,7 @@ class SamplingConfig(Config):
     """How images are made (eq. 15, 16)."""
 
     sampler: Literal["ddim", "ddpm"] = "ddim"
-    steps: PositiveInt = Field(default=25, description="steps of the sampler, of the schedule's T")
+    steps: int = Field(default=25, ge=1, le=1000, description="steps of the sampler, of the schedule's T")
     eta: float = Field(default=0.0, ge=0, le=1, description="noise of DDIM; DDPM ignores it")
     batch: PositiveInt = Field(default=8, description="images computed together; changes rounding only")
     detail: Literal["residual", "none"] = Field(
@@ -153,11 +156,25 @@ class FusionConfig(Learning):
     window: float = Field(
         default=2.0,
         ge=0,
-        description="side of the square in which a defect is made, in sides of its mask, at least a quarter of the "
-        "image's; 0: the whole image, as in the paper",
+        description="side of the square in which a defect is made, in sides of its mask (from 1 on), at least a "
+        "quarter of the image's; 0: the whole image, as in the paper",
     )
     affine: AffineConfig = AffineConfig(rotation=10, shift=0.05, scale=0.1)
     sampling: SamplingConfig = SamplingConfig()
+
+    @model_validator(mode="after")
+    def _the_window_holds_the_mask(self) -> Self:
+        if 0 < self.window < 1:
+            raise ValueError(f"window = {self.window:g} is smaller than the mask; choose 1 or more, or 0 for no window")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_has_as_many_steps_as_there_are(self) -> Self:
+        if self.base == SMALL and self.sampling.steps > self.small.schedule.timesteps:
+            raise ValueError(
+                f"sampling.steps = {self.sampling.steps} exceeds the {self.small.schedule.timesteps} of small.schedule"
+            )
+        return self
 
     @model_validator(mode="after")
     def _published_bases_are_frozen(self) -> Self:
@@ -173,6 +190,16 @@ class FusionConfig(Learning):
                 f"resolution = {self.resolution} must be a multiple of {grid}, as the small base halves it"
             )
         return self
+
+    @property
+    def modules(self) -> str:
+        """The parts of Table 6 that are switched on, such as ``text+mif``; ``none`` without any."""
+        return "+".join(part for part in MODULES if getattr(self, part)) or NO_MODULE
+
+    def with_modules(self, modules: str) -> FusionConfig:
+        """These options with the parts of :attr:`modules`."""
+        on = modules.split("+")
+        return self.model_copy(update={part: part in on for part in MODULES})
 
     def learned_as(self) -> dict[str, Any]:
         """The options that determine the trained weights given the base: neither ``steps`` nor those of sampling."""

@@ -16,13 +16,13 @@ from goodshot.components.encoders.base import computing_in
 from goodshot.components.errors import BadInput
 from goodshot.components.fusion.base import Base
 from goodshot.components.fusion.codec import PublishedCodec
-from goodshot.components.fusion.config import FusionConfig
+from goodshot.components.fusion.config import FusionConfig, SamplingConfig
 from goodshot.components.fusion.embeddings import initial_tokens
 from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.mask_encoder import MaskAutoencoder, encoder_masks
 from goodshot.components.fusion.model import Condition, FusionModel
 from goodshot.components.fusion.sampling import blended, build_sampler, composed, generators_of
-from goodshot.components.fusion.training import Pairs, fusion_training, mask_at, validation_loss
+from goodshot.components.fusion.training import Pairs, fusion_training, mask_at
 from goodshot.components.fusion.window import to_image, window_about
 
 
@@ -71,7 +71,7 @@ class Fusion:
         return self.training.iteration
 
     def train(self, to: int) -> list[float]:
-        """Train until ``to`` steps are made; returns the losses of the steps made now (eq. 17).
+        """Train until ``to`` steps are made; returns the losses of the steps made now (eq. 17, weighted).
 
         Raises :class:`GoodshotError` if the loss stays not finite.
         """
@@ -89,16 +89,13 @@ class Fusion:
         """The number of parameters of each part (Table 6's switches remove parts)."""
         return self.training.network.parameters_by_part()
 
-    def validation_loss(self, held_out: DefectImages, features: DefectFeatures) -> float:
-        """The loss of eq. 17 inside the masks' weighting on defects that were not trained on, of known types."""
-        if unknown := sorted(set(held_out.types) - set(self.kinds)):
-            raise BadInput(f"fusion: no training image has the defect type {unknown[0]}; leave it out of validation")
-        pairs = Pairs.of(held_out, features, self.kinds, self.config.resolution, self.config.window)
-        with self.training.averaged() as model:
-            return validation_loss(model, self.config, pairs, self.seed)
-
     def generate(
-        self, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int] | None = None
+        self,
+        sites: Sequence[Site],
+        goods: NDArray[np.uint8],
+        seed: int,
+        indices: Sequence[int] | None = None,
+        sampling: SamplingConfig | None = None,
     ) -> NDArray[np.uint8]:
         """Defective images at these sites.
 
@@ -107,6 +104,7 @@ class Fusion:
             goods: uint8 RGB (K, S, S, 3), the good images.
             seed: determines the noise.
             indices: the index of each image among all that are made with this seed; by default 0, 1, ….
+            sampling: how they are made; by default as the configuration says. One training serves any.
 
         Returns:
             uint8 RGB (n, S, S, 3). Image i is a function of (seed, i), its site and the weights, whatever images are
@@ -114,17 +112,24 @@ class Fusion:
             it equals the good image.
         """
         numbers = list(range(len(sites)) if indices is None else indices)
-        size, made = self.config.sampling.batch, [goods[:0]]
+        sampling = sampling or self.config.sampling
+        size, made = sampling.batch, [goods[:0]]
         with self.training.averaged() as model, torch.no_grad():
             for start in range(0, len(sites), size):
                 chunk, chosen = list(sites[start : start + size]), numbers[start : start + size]
                 padding = size - len(chunk)
-                images = self._made(model, chunk + chunk[-1:] * padding, goods, seed, chosen + chosen[-1:] * padding)
+                own, noise = chunk + chunk[-1:] * padding, chosen + chosen[-1:] * padding
+                images = self._made(model, own, goods, generators_of(seed, noise), sampling)
                 made.append(images[: len(chunk)])
         return np.concatenate(made)
 
     def _made(
-        self, model: FusionModel, sites: Sequence[Site], goods: NDArray[np.uint8], seed: int, indices: Sequence[int]
+        self,
+        model: FusionModel,
+        sites: Sequence[Site],
+        goods: NDArray[np.uint8],
+        noise: list[torch.Generator],
+        sampling: SamplingConfig,
     ) -> NDArray[np.uint8]:
         device, base = self.training.accelerator.device, model.base
         windows = [window_about(site.mask, self.config.window) for site in sites]
@@ -140,18 +145,17 @@ class Fusion:
                 noise: torch.Tensor = base(x_t, times, model.embedding_at(x_embedding, times))
                 return noise.float()
 
-            sampler = build_sampler(base, self.config.sampling)
-            (last,) = deque(blended(predict, x_0, on_grid, sampler, generators_of(seed, indices)), maxlen=1)
+            sampler = build_sampler(base, sampling)
+            (last,) = deque(blended(predict, x_0, on_grid, sampler, noise), maxlen=1)
             made = base.decode(last.x)
-            rebuilt = base.decode(x_0) if self.config.sampling.detail == "residual" else [None] * len(sites)
+            rebuilt = base.decode(x_0) if sampling.detail == "residual" else [None] * len(sites)
         each = zip(sites, windows, made, rebuilt, strict=True)
         return np.stack([composed(goods[site.good], site.mask, *rest) for site, *rest in each])
 
     def _condition(self, sites: Sequence[Site], masks: Sequence[NDArray[np.bool_]]) -> Condition:
         sources = [site.source for site in sites]
         types = [self.kinds.index(self.defects.types[source]) for source in sources]
-        on_encoder = torch.cat([encoder_masks(mask[None]) for mask in masks])
-        parts = torch.from_numpy(self.features.text[sources]), on_encoder, torch.tensor(types)
+        parts = torch.from_numpy(self.features.text[sources]), encoder_masks(masks), torch.tensor(types)
         return Condition(*(part.to(self.training.accelerator.device) for part in parts))
 
 

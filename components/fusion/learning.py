@@ -19,6 +19,7 @@ from goodshot.components.encoders.base import computing_in
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.fusion.config import Learning
 from goodshot.components.fusion.stored import tensors_in
+from goodshot.components.optimiser_state import below, load_moments, moments_of
 
 LARGEST_NORM = 1.0
 """Gradients are scaled down to this norm."""
@@ -119,8 +120,7 @@ class Training(Generic[Network]):
         """The state as safetensors: learned weights, buffers, their average, Adam's moments, the number of steps."""
         tensors = {f"network.{name}": value for name, value in {**self._learned(), **self._buffers()}.items()}
         tensors |= {f"average.{name}": value for name, value in self._average.items()}
-        for i, moments in self._optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        tensors |= moments_of(self._optimiser, "adam")
         tensors |= {"steps": torch.tensor([self.iteration, self._skipped])}
         whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         return st.save(whole, {"options": self._options})
@@ -130,13 +130,9 @@ class Training(Generic[Network]):
         tensors, metadata = tensors_in(state, "the state of a training")
         if metadata.get("options") != self._options:
             raise BadInput("the state of a training was saved with other options; remove it to train anew")
-        self._set(_below("network.", tensors))
-        self._average = {name: value.to(self.accelerator.device) for name, value in _below("average.", tensors).items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("adam.", tensors).items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = value
-        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
+        self._set(below("network.", tensors))
+        self._average = {name: value.to(self.accelerator.device) for name, value in below("average.", tensors).items()}
+        load_moments(self._optimiser, "adam", tensors)
         self.iteration, self._skipped = tensors["steps"].tolist()
 
     def _learned(self) -> dict[str, Tensor]:
@@ -152,7 +148,3 @@ class Training(Generic[Network]):
         mine: dict[str, Any] = {**self._learned(), **self._buffers()}
         for name, value in values.items():
             mine[name].copy_(value)
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

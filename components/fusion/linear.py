@@ -53,7 +53,7 @@ class LinearPrediction(nn.Module):
 
     @torch.no_grad()
     def fit(self, encoded: Tensor) -> None:
-        """Take Σ(f) from encoded good images (N, C, h, w)."""
+        """Take Σ(f) from encoded images (N, C, h, w): good ones, or the defective ones that are learned next."""
         transformed = torch.fft.rfft2(encoded.double(), norm="ortho")
         moment = torch.einsum("bchw,bdhw->hwcd", transformed, transformed.conj()) / len(encoded)
         self.spectrum.copy_(torch.view_as_real(moment))
@@ -72,7 +72,7 @@ class LinearPrediction(nn.Module):
             return predicted
 
     def remaining(self, timesteps: Tensor) -> Tensor:
-        """The mean square of ε − ε̂ that is to be expected of good images at the timesteps (B,), in (0, 1]: (B,)."""
+        """The mean square of ε − ε̂ that is to be expected of such images at the timesteps (B,), in (0, 1]: (B,)."""
         return self._of_spectrum().remaining[timesteps]
 
     def _of_spectrum(self) -> Solved:

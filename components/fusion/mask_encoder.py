@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -56,16 +57,16 @@ def dice_loss(predicted: Tensor, masks: Tensor) -> Tensor:
     return (1 - (2 * overlap + 1) / (size + 1)).mean()
 
 
-def encoder_masks(masks: NDArray[np.bool_]) -> Tensor:
-    """Masks bool (N, S, S) → float32 (N, 1, 112, 112): the share of each pixel that is defective."""
-    given = torch.from_numpy(np.ascontiguousarray(masks)).float().unsqueeze(1)
-    return F.adaptive_avg_pool2d(given, MASK_SIDE)
+def encoder_masks(masks: Sequence[NDArray[np.bool_]]) -> Tensor:
+    """N masks, bool (S, S) of any S → float32 (N, 1, 112, 112): the share of each pixel that is defective."""
+    given = [torch.from_numpy(np.ascontiguousarray(mask)).float()[None] for mask in masks]
+    return torch.stack([F.adaptive_avg_pool2d(mask, MASK_SIDE) for mask in given])
 
 
 def mask_training(
-    masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int, device: str = "cpu"
+    masks: Sequence[NDArray[np.bool_]], config: MaskEncoderConfig, seed: int, device: str = "cpu"
 ) -> Training[MaskAutoencoder]:
-    """The training of an autoencoder on random affine maps of these masks, bool (N, S, S), at its first step."""
+    """The training of an autoencoder on random affine maps of these masks, bool (S, S), at its first step."""
     if not len(masks):
         raise BadInput("mask autoencoder: no mask given; give at least one defect's mask")
     given = encoder_masks(masks)
@@ -89,9 +90,9 @@ def new_mask_autoencoder(config: MaskEncoderConfig, seed: int) -> MaskAutoencode
 
 
 def train_mask_autoencoder(
-    masks: NDArray[np.bool_], config: MaskEncoderConfig, seed: int, device: str = "cpu"
+    masks: Sequence[NDArray[np.bool_]], config: MaskEncoderConfig, seed: int, device: str = "cpu"
 ) -> MaskAutoencoder:
-    """The autoencoder after ``config.steps`` steps on these masks, bool (N, S, S), in evaluation mode, on the CPU."""
+    """The autoencoder after ``config.steps`` steps on these masks, bool (S, S), in evaluation mode, on the CPU."""
     training = mask_training(masks, config, seed, device)
     training.train(config.steps)
     return training.keep_average().cpu()

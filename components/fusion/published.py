@@ -112,7 +112,9 @@ def _weights(folder: Path) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({type(error).__name__}); give a folder in diffusers' layout") from None
     return found

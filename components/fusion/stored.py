@@ -36,6 +36,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         raise BadInput(f"{path}: not plain tensors ({_one_line(error)}); convert it to safetensors") from None
+    if not isinstance(loaded, dict):
+        raise BadInput(f"{path}: holds a {type(loaded).__name__}, not tensors by name; give another base")
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 

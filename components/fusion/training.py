@@ -27,7 +27,7 @@ from goodshot.components.fusion.mask_encoder import encoder_masks
 from goodshot.components.fusion.model import Condition, FusionModel
 from goodshot.components.fusion.window import Window, random_window, to_image, window_about
 
-_BASE, _FUSION, _VALIDATION, _SPECTRUM = 0xF3, 0xF4, 0xF5, 0xF7
+_BASE, _FUSION, _SPECTRUM = 0xF3, 0xF4, 0xF7
 
 
 def prediction_loss(
@@ -68,21 +68,30 @@ SPECTRUM_VIEWS = 128
 """Images from which the linear prediction of a small base is taken."""
 
 
+def _spread(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The indices of :data:`SPECTRUM_VIEWS` of so many images, each taken again where there are fewer."""
+    return np.resize(rng.permutation(count), SPECTRUM_VIEWS)
+
+
 def base_training(
     goods: NDArray[np.uint8], resolution: int, config: BaseConfig, seed: int, device: str = "cpu"
 ) -> Training[Base]:
-    """The training of a small base on good images, uint8 RGB (N, S, S, 3), at its first step; no condition is given."""
+    """The training of a small base on good images, uint8 RGB (N, S, S, 3), at its first step; no condition is given.
+
+    S is the side of the images on which defects are made, so that the base sees the detail that fusion changes.
+    """
     if not len(goods):
         raise BadInput("diffusion base: no good image given; give at least one photograph of a good product")
     base = new_base(resolution, config, seed)
-    base.fit(views(goods, range(SPECTRUM_VIEWS), resolution, config.windows, seeded(seed, _SPECTRUM, 0)))
+    rng = seeded(seed, _SPECTRUM, 0)
+    base.fit(views(goods, _spread(len(goods), rng), resolution, config.windows, rng))
     base.codec.requires_grad_(False)
     accelerator = Accelerator(cpu=device == "cpu")
     schedule, mine = noise_schedule(base), _share_of(config, accelerator)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = seeded(seed, _BASE, step)
-        chosen = views(goods, rng.integers(len(goods), size=config.batch).tolist(), resolution, config.windows, rng)
+        chosen = views(goods, rng.integers(len(goods), size=config.batch), resolution, config.windows, rng)
         batch = moved(chosen, random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
         x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
         return prediction_loss(network(x_t, times), noise, unit_of(base, config, times))
@@ -94,10 +103,10 @@ def base_training(
 def views(
     goods: NDArray[np.uint8], chosen: Iterable[int], resolution: int, windows: bool, rng: np.random.Generator
 ) -> Tensor:
-    """Random windows of these good images (counted round), or the images whole: (B, 3, R, R) in [−1, 1]."""
+    """Random windows of these good images, or the images whole: (B, 3, R, R) in [−1, 1]."""
     side = goods.shape[1]
     whole = Window(0, 0, side)
-    images = [(random_window(side, rng) if windows else whole).of(goods[i % len(goods)]) for i in chosen]
+    images = [(random_window(side, rng) if windows else whole).of(goods[i]) for i in chosen]
     return torch.stack([to_image(image, resolution) for image in images])
 
 
@@ -140,7 +149,7 @@ class Pairs:
         return cls(
             images=torch.stack([to_image(image, resolution) for image in images]),
             masks=torch.stack([mask_at(mask, resolution) for mask in masks]).float(),
-            encoder_masks=torch.cat([encoder_masks(mask[None]) for mask in masks]),
+            encoder_masks=encoder_masks(masks),
             text=torch.from_numpy(features.text),
             types=torch.tensor([kinds.index(kind) for kind in defects.types]),
         )
@@ -158,8 +167,8 @@ def fusion_training(
     """The training of a fusion model on defective images, at its first step."""
     if config.trains == "all" and model.base.linear is not None:
         # Good images have no red spot: their spectrum would call its colour noise.
-        rng, chosen = seeded(seed, _SPECTRUM, 1), np.arange(SPECTRUM_VIEWS) % len(pairs.images)
-        images, _, _ = pairs.drawn(chosen, random_maps(config.affine, SPECTRUM_VIEWS, rng))
+        rng = seeded(seed, _SPECTRUM, 1)
+        images, _, _ = pairs.drawn(_spread(len(pairs.images), rng), random_maps(config.affine, SPECTRUM_VIEWS, rng))
         model.base.linear.fit(model.base.encode(images))
     schedule, mine = noise_schedule(model.base), _share_of(config, accelerator)
 
@@ -181,23 +190,3 @@ def fusion_training(
 
 TOUCHED = 0.25
 """A moved mask's pixel is inside from this share on: at one half, lines of one pixel would break."""
-VALIDATION_TIMES = 10
-"""Timesteps at which each image's validation loss is taken, evenly spaced."""
-
-
-@torch.no_grad()
-def validation_loss(model: FusionModel, config: FusionConfig, pairs: Pairs, seed: int) -> float:
-    """The loss of eq. 17 on images that were not trained on, at fixed timesteps and with noise by the seed."""
-    schedule, device = noise_schedule(model.base), next(model.parameters()).device
-    total = schedule.config.num_train_timesteps
-    condition = Condition(pairs.text.to(device), pairs.encoder_masks.to(device), pairs.types.to(device))
-    x_0 = model.base.encode(pairs.images.to(device))
-    inside = masks_at(pairs.masks, model.base.grid[1]).to(device)
-    losses = []
-    for step in range(VALIDATION_TIMES):
-        times = torch.full((len(x_0),), (2 * step + 1) * total // (2 * VALIDATION_TIMES), device=device)
-        noise = normal(tuple(x_0.shape), seeded(seed, _VALIDATION, step)).to(device)
-        predicted = model(schedule.add_noise(x_0, noise, times), times, condition)
-        unit = unit_of(model.base, config, times)
-        losses.append(float(prediction_loss(predicted, noise, unit, inside, config.mask_weight)))
-    return float(np.mean(losses))

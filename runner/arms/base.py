@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import pyarrow as pa
 
+from goodshot.components.data.layout import Finding
 from goodshot.components.generator.config import Detail, Variance
 from goodshot.components.integrator import Select
 from goodshot.components.prompts.ranking import PromptKind
@@ -163,6 +164,10 @@ class Arm(ABC):
     """The adjective for its images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
     """The columns of ``results/`` that it fills, in addition to the columns of every row."""
+
+    def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
+        """What is noted about the arm's own files, such as captions. Raises :class:`BadInput` for unusable ones."""
+        return ()
 
     @abstractmethod
     def variants(self, study: Declaration) -> Iterator[Variant]:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from goodshot.components.data.layout import Finding
 from goodshot.components.data.sample import Sample
-from goodshot.components.defects.captions import read_captions
+from goodshot.components.defects.captions import Captions, read_captions
 from goodshot.components.defects.thirds import Thirds, split_thirds
 from goodshot.components.errors import BadInput
 from goodshot.components.prompts import object_for
@@ -53,11 +54,12 @@ def plan_split(planner: Planner, category: str) -> DefectSplit:
 def _split(planner: Planner, name: str) -> DefectSplit:
     study, category = planner.study, planner.categories[name]
     if category.n_test:
+        planner.once(_check_left_out)
         thirds = split_thirds(category.samples, study.synthesis.leave_out)
     else:
         # A user's own photographs: nothing is tested, so that all of them are learned from.
         thirds = Thirds(tuple(sample for sample in category.samples if sample.label), (), (), ())
-    sentences = _sentences(study, category)
+    sentences = _captions(study, category).sentences
 
     def seen(samples: tuple[Sample, ...]) -> SeenDefects:
         texts = [sentences[sample.image_id] for sample in samples]
@@ -67,13 +69,23 @@ def _split(planner: Planner, name: str) -> DefectSplit:
     return DefectSplit(seen(thirds.fit), seen(thirds.validation), tested)
 
 
-def _sentences(study: Declaration, category: Category) -> Mapping[str, str]:
-    """image_id → caption, of the defective images of a category."""
+def _check_left_out(planner: Planner) -> None:
+    """Raise :class:`BadInput` for a type to leave out that no category has."""
+    samples = [sample for category in planner.categories.values() for sample in category.samples]
+    found = {sample.defect_type for sample in samples if sample.label}
+    if unknown := sorted({*planner.study.synthesis.leave_out} - found):
+        raise BadInput(
+            f"synthesis.leave_out: no category has a defect type {unknown[0]}; there are: {', '.join(sorted(found))}"
+        )
+
+
+def _captions(study: Declaration, category: Category) -> Captions:
+    """The captions of the defective images of a category."""
     config = study.synthesis
     if config.caption is not None:
-        return {sample.image_id: config.caption for sample in category.samples}
+        return Captions({sample.image_id: config.caption for sample in category.samples}, frozenset())
     root = None if config.captions is None else Path(config.captions).expanduser()
-    return read_captions(root, category.name, category.samples, object_for(category.name, study.objects)).sentences
+    return read_captions(root, category.name, category.samples, object_for(category.name, study.objects))
 
 
 class DefectArm(Arm):
@@ -86,6 +98,10 @@ class DefectArm(Arm):
     searched = frozenset({"copies", "synthesis"})
     images_are = "defective"
     columns = COLUMNS
+
+    def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
+        """What is noted about the captions, such as images that are described by their type's name for want of one."""
+        return _captions(study, category).findings
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
         """One variant for each number of copies."""

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from goodshot.components.data.support import select_support
-from goodshot.components.fusion.config import SMALL, FusionConfig
+from goodshot.components.fusion.config import MODULES, NO_MODULE, SMALL
 from goodshot.runner.arms.base import Arm, Planner, SeededSupport, Variant
 from goodshot.runner.arms.defective import COLUMNS, DefectArm, DefectSplit, plan_split
 from goodshot.runner.arms.text import encoder_of
@@ -20,8 +20,7 @@ from goodshot.runner.stages.fusion import SEED, DiffusionBaseStage, FusionSetSta
 from goodshot.runner.stages.need import Need, fusion_needs, prompt_needs
 from goodshot.runner.store.fingerprint import fingerprint
 
-PARTS = ("text", "mif", "ddf")
-ALL, NONE = "+".join(PARTS), "none"
+ALL, NONE = "+".join(MODULES), NO_MODULE
 PREFIX = "fusion:"
 ABLATIONS = (NONE, "text", "text+mif", "text+ddf")
 """The other rows of Table 6; ``none`` is textual inversion alone, the idea of AnomalyDiffusion."""
@@ -45,10 +44,10 @@ class FusionArm(DefectArm):
         """Images of the trained fusion at sites of the seed."""
         study = planner.study
         training = planner.once(_training, self.modules, seeded)
-        placing = study.synthesis.placing
+        placing, sampling = study.synthesis.placing, study.synthesis.fusion.sampling
         maker = {
             "fusion": training.key,
-            "sampling": training.config.sampling.model_dump(mode="json"),
+            "sampling": sampling.model_dump(mode="json"),
             "placing": placing.model_dump(mode="json"),
         }
         return FusionSetStage(
@@ -61,6 +60,7 @@ class FusionArm(DefectArm):
             count=len(indices),
             training=training,
             placing=placing,
+            sampling=sampling,
         )
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
@@ -92,15 +92,10 @@ class FusionArm(DefectArm):
         return self.matches(label)
 
 
-def _config(planner: Planner, modules: str) -> FusionConfig:
-    on = modules.split("+")
-    return planner.study.synthesis.fusion.model_copy(update={part: part in on for part in PARTS})
-
-
 def _training(planner: Planner, modules: str, seeded: SeededSupport) -> FusionStage:
     """Add the training of a category's fusion."""
     study, split = planner.study, plan_split(planner, seeded.category.name)
-    config = _config(planner, modules)
+    config = study.synthesis.fusion.with_modules(modules)
     mask_encoder = planner.once(_mask_encoder)
     base = planner.once(_base, seeded.support_seed) if config.base == SMALL else None
     options = {**config.learned_as(), "steps": config.steps, "seed": seeded.seed, "encoder": planner.once(encoder_of)}
@@ -113,7 +108,6 @@ def _training(planner: Planner, modules: str, seeded: SeededSupport) -> FusionSt
             category=seeded.category.name,
             shard=seeded.support.shard,
             defects=split.fit,
-            validation=split.validation,
             config=config,
             seed=seeded.seed,
             mask_encoder=mask_encoder.key,
@@ -128,9 +122,10 @@ def _mask_encoder(planner: Planner) -> MaskEncoderStage:
     """Add the mask autoencoder of all categories."""
     config = planner.study.synthesis.fusion
     defects = tuple(plan_split(planner, name).fit for name in sorted(planner.categories))
-    options = {**config.masks.learned_as(), "steps": config.masks.steps, "seed": SEED}
+    options = {**config.masks.learned_as(), "steps": config.masks.steps, "window": config.window, "seed": SEED}
     inputs = {
-        "masks": sorted(content for each in defects for content in each.content),
+        # In their order, by which a step draws them.
+        "masks": [content for each in defects for content in each.content],
         "side": planner.study.synthesis.side,
     }
     return planner.add(
@@ -148,7 +143,9 @@ def _base(planner: Planner, support_seed: int | None) -> DiffusionBaseStage:
     study = planner.study
     config = study.synthesis.fusion
     supports = tuple(_support(planner, name, support_seed) for name in sorted(planner.categories))
-    options = {**config.small.learned_as(), "steps": config.small.steps, "side": config.resolution, "seed": SEED}
+    side = study.synthesis.side
+    sizes = {"resolution": config.resolution, "side": side}
+    options = {**config.small.learned_as(), "steps": config.small.steps, **sizes, "seed": SEED}
     inputs = {"goods": [content for support in supports for content in support.content]}
     return planner.add(
         DiffusionBaseStage(
@@ -156,6 +153,7 @@ def _base(planner: Planner, support_seed: int | None) -> DiffusionBaseStage:
             resources=study.resources,
             supports=supports,
             config=config,
+            side=side,
         )
     )
 

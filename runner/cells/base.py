@@ -157,6 +157,8 @@ class CellKind(ABC):
     tested: ClassVar[bool] = True
     """Whether its cells score the test images: a category without any is then an error, and its masks are checked at
     the side to which images are resized."""
+    needed: ClassVar[str] = "a detector"
+    """What a study lacks that declares none of its :meth:`subjects`."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,6 @@ from goodshot.runner.cells.detection import Detection, keep_pictures, read_train
 from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_images
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
-from goodshot.runner.stages.defects import GoodImages
 from goodshot.runner.stages.need import Need, detector_needs
 from goodshot.runner.stages.values import Originals
 
@@ -69,7 +68,7 @@ class BothStage(DefectCellStage):
 
     kind = "both"
     title = "both systems"
-    version = 1
+    version = 2
 
     good: AddedImages
     config: SegmenterConfig
@@ -90,7 +89,7 @@ class BothStage(DefectCellStage):
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The originals in both forms, the test images and the validation images."""
-        goods = GoodImages(self.support, self.config.resolution)
+        goods = self.goods
         return (Originals(self.support), goods, self.tested, *self.validation_read)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
@@ -107,7 +106,7 @@ class BothStage(DefectCellStage):
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
         """Fit both, choose their combination, and measure each and both."""
-        from goodshot.components.metrics.fusing import choose_fusion
+        from goodshot.components.metrics.fusing import choose_fusion, resized_maps
 
         began = time.perf_counter()
         made, facts = self.made(context)
@@ -119,6 +118,9 @@ class BothStage(DefectCellStage):
         test = self.test_images(context)
         alone = [system.score(test.images) for system in (detector, segmenter)]
         fused = fusion(*alone)
+        # A pixel metric depends on the size of the maps, so that both systems and their combination have one.
+        detected, segmented = alone
+        alone = [detected, replace(segmented, maps=resized_maps(segmented.maps, detected.maps.shape[1:]))]
         seconds = time.perf_counter() - began
         context.measured(self._work_kind(context.device), seconds, 1)
         if self.keeps_pictures:
@@ -147,7 +149,7 @@ class BothStage(DefectCellStage):
     def _segmenter(self, made: Any, context: Context) -> Any:
         from goodshot.components.segmenters.training import Segmenter, Validation
 
-        goods, real = context.read(GoodImages(self.support, self.config.resolution)), self.validation(context)
+        goods, real = context.read(self.goods), self.validation(context)
         chosen = Validation(real) if real else None
         segmenter = Segmenter(made, goods, self.config, self.cell.seed, chosen, context.device)
         segmenter.advance()
@@ -171,6 +173,7 @@ class Both(DefectCellKind):
         }
     )
     metrics = METRICS
+    needed = "an arm of good images, such as original, beside the defective ones"
     checked = Detection.checked
 
     def uses(self, arm: Arm) -> bool:

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from goodshot.components.classifiers.config import ClassifierConfig
 from goodshot.components.classifiers.networks import NETWORKS
+from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import ALL, MetricValue
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport
+from goodshot.runner.arms.defective import plan_split
 from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
 from goodshot.runner.declaration.fields import Declaration
@@ -121,7 +123,16 @@ class Classification(DefectCellKind):
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> ClassificationStage:
-        """Plan a cell. The classifier's options identify it too."""
+        """Plan a cell. The classifier's options identify it too.
+
+        Raises:
+            BadInput: the category has a single defect type.
+        """
+        if len(types := plan_split(planner, cell.category).fit.kinds) < 2:
+            raise BadInput(
+                f"cells: classification tells types of defects apart, and {cell.category} has only {', '.join(types)}; "
+                "leave the category or these cells out"
+            )
         config = planner.study.synthesis.classifier
         declared = {**declared, "image_size": config.resolution}
         options = {"classifier": config.identity()}

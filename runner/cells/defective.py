@@ -11,7 +11,7 @@ from goodshot.runner.arms.defective import DefectArm, DefectSplit, plan_split
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, cell_key, train_identity
 from goodshot.runner.stages.base import Context
 from goodshot.runner.stages.defect_set import MadeDefects
-from goodshot.runner.stages.defects import SeenDefects
+from goodshot.runner.stages.defects import GoodImages, SeenDefects
 from goodshot.runner.stages.values import TestImages
 from goodshot.runner.store.fingerprint import canonical
 
@@ -37,6 +37,11 @@ class DefectCellStage(CellStage):
     def tested(self) -> TestImages:
         """The category's test images, of which :meth:`test_images` takes those that nothing was learned from."""
         return TestImages(self.support.shard, self.side)
+
+    @property
+    def goods(self) -> GoodImages:
+        """The support's good images at the side of the made ones, so that a network sees both resized alike."""
+        return GoodImages(self.support, self.split.fit.side)
 
     def test_images(self, context: Context) -> Split:
         """The good test images and the last two thirds of the defective ones."""

@@ -18,7 +18,6 @@ from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, sho
 from goodshot.runner.cells.detection import Detection, keep_pictures, score_rows
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
-from goodshot.runner.stages.defects import GoodImages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +32,14 @@ class SegmentationStage(DefectCellStage):
 
     kind = "segmentation"
     title = "segmentation"
-    version = 1
+    version = 2
 
     config: SegmenterConfig
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The good images, the test images and the validation images."""
-        return (GoodImages(self.support, self.side), self.tested, *self.validation_read)
+        return (self.goods, self.tested, *self.validation_read)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""
@@ -59,7 +58,7 @@ class SegmentationStage(DefectCellStage):
         from goodshot.components.metrics.detection import evaluate
         from goodshot.components.segmenters.training import Segmenter, Validation
 
-        goods = context.read(GoodImages(self.support, self.side))
+        goods = context.read(self.goods)
         made, facts = self.made(context)
         real = self.validation(context)
         began = time.perf_counter()

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from goodshot.components.metrics.declared import shown_in
 from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant
+from goodshot.runner.arms.defective import plan_split
 from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
 from goodshot.runner.declaration.fields import Declaration
@@ -20,19 +21,23 @@ from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.defects import GoodImages
 from goodshot.runner.stages.need import Need, quality_needs
 
+if TYPE_CHECKING:
+    from goodshot.runner.arms.defective import DefectArm
+
 METRICS = tuple(metric.name for metric in shown_in("defect_images"))
 """The values of the images' quality; which of them a row has depends on the networks of the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DefectImagesStage(DefectCellStage):
-    """Measure the first ``measured`` images of a defect set."""
+    """Measure the first ``measured`` images of a defect set, which has ``count``."""
 
     kind = "defect_images"
     title = "defect image quality"
     version = 1
 
     measured: int
+    count: int
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
@@ -41,7 +46,7 @@ class DefectImagesStage(DefectCellStage):
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """The images to measure."""
-        return (Work(f"defect_quality|{self.side}|{device}", self.measured),)
+        return (Work(f"defect_quality|{self.side}|{device}", min(self.measured, self.count)),)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
         """The bytes of its row and its metrics."""
@@ -94,8 +99,10 @@ class SynthesisQuality(DefectCellKind):
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> DefectImagesStage:
         """Plan a cell. The number of measured images identifies it too."""
-        study = planner.study.synthesis
+        study, arm = planner.study.synthesis, cast("DefectArm", cell.arm)
+        count = cell.variant.copies * len(arm.types(plan_split(planner, cell.category)))
         options = {"measured": study.measured}
         return self.planned(
-            DefectImagesStage, options, planner, cell, seeded, added, declared, side=study.side, measured=study.measured
-        )
+            DefectImagesStage, options, planner, cell, seeded, added, declared,
+            side=study.side, measured=study.measured, count=count,
+        )  # fmt: skip

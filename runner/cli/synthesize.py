@@ -83,10 +83,9 @@ def summary(made: Synthesized, object_name: str) -> list[str]:
 
 SMALL_BASE = (
     "Look at the sheet before you train on these images: the diffusion model was trained from scratch on your "
-    "photographs alone, at {side} pixels, and what it makes is modest. With a GPU, 'goodshot fetch ldm_text2im' and "
-    "--set synthesis.fusion.base=ldm_text2im --set synthesis.fusion.trains=embeddings "
-    "--set synthesis.fusion.resolution=256 --set synthesis.fusion.window=0 start from a published one; "
-    "--method crop_paste shows your real defects at other places instead."
+    "photographs alone, at {side} pixels, and what it makes is modest: spots may lose their colour. "
+    "--method crop_paste shows your real defects at other places instead; with a GPU, start from a published model, as "
+    "docs/defects.md says."
 )
 
 

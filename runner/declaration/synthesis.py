@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, StringConstraints, model_validator
 from goodshot.components.classifiers.config import ClassifierConfig
 from goodshot.components.config import Config
 from goodshot.components.defects.placing import PlacingConfig
-from goodshot.components.fusion.config import FusionConfig
+from goodshot.components.fusion.config import MODULES, FusionConfig
 from goodshot.components.segmenters.config import SegmenterConfig
 from goodshot.runner.declaration.several import Several
 
@@ -41,6 +41,15 @@ class SynthesisConfig(Config):
     measured: PositiveInt = Field(
         default=1000, description="the first so many images of a category whose quality is measured"
     )
+
+    @model_validator(mode="after")
+    def _the_arm_chooses_the_modules(self) -> Self:
+        if (modules := self.fusion.modules) != (whole := "+".join(MODULES)):
+            raise ValueError(
+                f"fusion: text, mif and ddf are chosen by the arm, fusion:{modules} instead of fusion ({whole}); "
+                "leave them out and declare that arm"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source_of_captions(self) -> Self:

@@ -165,6 +165,8 @@ def synthesize(
         on_note(note)
     category = Category("folder", product.category, (*photographs.goods, *photographs.defects))
     study = _decided(study, method, category, product.object_name.strip())
+    for finding in method.findings(study, category):
+        on_note(str(finding))
     plan, cell = _plan_cell(study, category)
     Files(absolute(str(out))).check_writable()
     store = Store(absolute(str(out / STORE)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,10 @@ def print_notes(declared: Sequence[Declared], console: Console) -> None:
     findings: dict[tuple[str, str], dict[Finding, None]] = {}
     for category in (category for each in declared for category in each.categories.values()):
         findings.setdefault((category.name, category.shard), {}).update(dict.fromkeys(category.findings))
+    for each in declared:
+        for category, arm in itertools.product(each.categories.values(), each.study.own_arms):
+            own = arm.findings(each.study, category)
+            findings[category.name, category.shard].update(dict.fromkeys(own))
     print_findings(console, [(name, found) for (name, _), found in findings.items()])
     notes = [note for each in declared for note in (*_notes_on_words(each), *_notes_on_arms(each))]
     for note in dict.fromkeys(notes):

@@ -15,7 +15,7 @@ import numpy as np
 
 from goodshot.components.defects.placing import PlacingConfig
 from goodshot.components.encoders import Precision
-from goodshot.components.fusion.config import FusionConfig
+from goodshot.components.fusion.config import FusionConfig, SamplingConfig
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
 from goodshot.runner.stages.defect_set import DefectSetStage
 from goodshot.runner.stages.defects import GoodImages, SeenDefects
@@ -65,11 +65,13 @@ class MaskEncoderStage(Stage):
         return 2 << 20
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
-        """Train on the masks at the encoder's size, and commit the weights."""
+        """Train on the masks as the fusion will show them, in their windows, and commit the weights."""
         from goodshot.components.fusion.mask_encoder import mask_autoencoder_bytes, train_mask_autoencoder
+        from goodshot.components.fusion.window import window_about
 
         began = time.perf_counter()
-        masks = np.concatenate([context.read(each).masks for each in self.defects])
+        whole = [mask for each in self.defects for mask in context.read(each).masks]
+        masks = [window_about(mask, self.config.window).of(mask) for mask in whole]
         autoencoder = train_mask_autoencoder(masks, self.config.masks, SEED)
         seconds = time.perf_counter() - began
         context.store.put(self.key, {STATE: mask_autoencoder_bytes(autoencoder)}, {"seconds": seconds})
@@ -78,7 +80,10 @@ class MaskEncoderStage(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionBaseStage(Stage):
-    """Train one small diffusion base on the good images of all categories."""
+    """Train one small diffusion base on the good images of all categories.
+
+    side: of these images, that of the images on which defects are made.
+    """
 
     kind = "diffusion_base"
     title = "diffusion base"
@@ -87,6 +92,12 @@ class DiffusionBaseStage(Stage):
 
     supports: tuple[Support, ...]
     config: FusionConfig
+    side: int
+
+    @property
+    def home(self) -> str:
+        """A home of its own, whose process reports the steps."""
+        return self.key
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -96,7 +107,7 @@ class DiffusionBaseStage(Stage):
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The categories' good images."""
-        return tuple(GoodImages(support, self.config.resolution) for support in self.supports)
+        return tuple(GoodImages(support, self.side) for support in self.supports)
 
     def steps(self, wanted: Sequence[Stage]) -> int:
         """Training steps."""
@@ -120,15 +131,14 @@ class DiffusionBaseStage(Stage):
         from goodshot.components.fusion.training import base_training
 
         began, small = time.perf_counter(), self.config.small
+        work = self._work_kind(context.device)
         goods = np.concatenate([context.read(value) for value in self.reads])
         training = base_training(goods, self.config.resolution, small, SEED, context.device)
-        losses = trained_to(training, small.steps, self.key, context)
+        losses = trained_to(training, small.steps, self.key, context, work)
         base = training.keep_average()
-        seconds = time.perf_counter() - began
-        info = {"seconds": seconds, "losses": losses}
+        info = {"seconds": time.perf_counter() - began, "losses": losses}
         context.store.put(self.key, {STATE: base_bytes(base, small)}, info)
         discard_checkpoints(self.key, context.store)
-        context.measured(self._work_kind(context.device), seconds, small.steps)
 
     def _work_kind(self, device: str) -> str:
         small = self.config.small
@@ -150,7 +160,6 @@ class FusionStage(Stage):
     category: str
     shard: str
     defects: SeenDefects
-    validation: SeenDefects
     config: FusionConfig
     seed: int
     mask_encoder: str
@@ -165,8 +174,13 @@ class FusionStage(Stage):
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The real defects to learn, and those whose loss is recorded, if any."""
-        return (self.defects, *([self.validation] if len(self.validation) else []))
+        """The real defects to learn."""
+        return (self.defects,)
+
+    @property
+    def home(self) -> str:
+        """The category's shard: one process keeps the trained fusion for its defect sets."""
+        return self.shard
 
     def steps(self, wanted: Sequence[Stage]) -> int:
         """Training steps."""
@@ -174,8 +188,7 @@ class FusionStage(Stage):
 
     def label(self, wanted: Sequence[Stage]) -> str:
         """Its category and the parts that are switched on."""
-        on = [name for name in ("text", "mif", "ddf") if getattr(self.config, name)]
-        return f"{self.kind} {self.category} {'+'.join(on) or 'none'}"
+        return f"{self.kind} {self.category} {self.config.modules}"
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""
@@ -194,20 +207,16 @@ class FusionStage(Stage):
         from goodshot.components.fusion.features import features_of
 
         began = time.perf_counter()
-        defects, *held_out = map(context.read, self.reads)
         encoder = cached_encoder(self.encoder, context.device, self.precision)
-        features = features_of(encoder, defects)
+        features = features_of(encoder, context.read(self.defects))
         fusion = self.build(context, features)
-        losses = trained_to(fusion.training, self.config.steps, self.key, context)
+        losses = trained_to(fusion.training, self.config.steps, self.key, context, self._work_kind(context.device))
         info: dict[str, Any] = {"losses": losses, "parameters": fusion.parameters_by_part()}
-        for images in held_out:
-            info["validation_loss"] = fusion.validation_loss(images, features_of(encoder, images))
         info["seconds"] = time.perf_counter() - began
         arrays = {"text": features.text, "image": features.image}
         context.store.put(self.key, {STATE: fusion.state(), FEATURES: arrays_bytes(arrays)}, info)
         discard_checkpoints(self.key, context.store)
         context.warm.keep(self.key, fusion)
-        context.measured(self._work_kind(context.device), info["seconds"], self.config.steps)
 
     def build(self, context: Context, features: Any) -> Fusion:
         """The fusion before its first step."""
@@ -251,6 +260,12 @@ class FusionSetStage(DefectSetStage):
 
     training: FusionStage
     placing: PlacingConfig
+    sampling: SamplingConfig
+
+    @property
+    def home(self) -> str:
+        """The home of the training, whose process may still hold the fusion."""
+        return self.training.home
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -260,8 +275,7 @@ class FusionSetStage(DefectSetStage):
     @property
     def maker(self) -> str:
         """The base and the steps of the sampler."""
-        config = self.training.config
-        return f"fusion {config.base} {config.sampling.steps}"
+        return f"fusion {self.training.config.base} {self.sampling.steps}"
 
     def memory_kind(self) -> str:
         """The kind of work of an image."""
@@ -276,20 +290,22 @@ class FusionSetStage(DefectSetStage):
 
         placed = tuple(sites(products, defects, self.indices, self.seed, self.placing))
         fusion = self.training.trained(context)
-        images = fusion.generate(placed, goods, self.seed, self.indices)
+        images = fusion.generate(placed, goods, self.seed, self.indices, self.sampling)
         context.warm.keep(self.training.key, fusion)
         sources = [site.source for site in placed]
         types, captions = (tuple(names[i] for i in sources) for names in (defects.types, defects.captions))
         return DefectImages(images, np.stack([site.mask for site in placed]), types, captions), placed
 
 
-def trained_to(training: Any, steps: int, key: str, context: Context) -> list[float]:
+def trained_to(training: Any, steps: int, key: str, context: Context, work: str) -> list[float]:
     """Train to ``steps`` steps, from the newest checkpoint below ``key``; returns the mean loss of each chunk of steps.
 
-    A checkpoint replaces the one before it, so that the store holds one for each training.
+    A checkpoint replaces the one before it, so that the store holds one for each training. work: the kind of work of a
+    step, whose cost is that of the steps made now.
     """
     losses = _restored(training, key, context.store)
-    saved = time.perf_counter()
+    first, started = training.iteration, time.perf_counter()
+    saved = started
     while training.iteration < steps:
         began, before = time.perf_counter(), training.iteration
         losses.append(float(np.mean(training.train(min(steps, before + CHUNK)))))
@@ -301,6 +317,8 @@ def trained_to(training: Any, steps: int, key: str, context: Context) -> list[fl
             for name in older:
                 context.store.discard(f"{key}/{name}")
             saved = time.perf_counter()
+    if training.iteration > first:
+        context.measured(work, time.perf_counter() - started, training.iteration - first)
     return losses
 
 

@@ -39,8 +39,9 @@ class PastedSetStage(DefectSetStage):
     ) -> tuple[DefectImages, Sequence[Site]]:
         """Paste at sites of the seed."""
         sites = sites_of(self.paster, products, defects, self.indices, self.seed, self.placing)
-        made = paste(self.paster, goods, products, defects, self.indices, self.seed, self.object_name, self.placing)
-        return made, sites
+        return paste(
+            self.paster, goods, products, defects, self.indices, self.seed, self.object_name, self.placing, sites
+        ), sites
 
 
 def pasted_part(

@@ -98,6 +98,8 @@ class Study(Declaration):
     def _every_kind_has_cells(self) -> Self:
         variants = self.variants()
         for kind in self.own_kinds:
+            if not kind.subjects(self):
+                raise ValueError(f"cells: {kind.name} needs {kind.needed}; add one, or leave it out")
             if not any(map(kind.wants, variants)):
                 named = ", ".join(self.arms)
                 raise ValueError(

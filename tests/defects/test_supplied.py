@@ -120,6 +120,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (p / "defects" / "stain" / "000.png").unlink(),
         "000_mask.png: mask without a photograph of its name; add the photograph, or move the mask away",
     ),
+    "two masks of one photograph": (
+        lambda p: shutil.copy(p / "masks" / "stain" / "000_mask.png", p / "masks" / "stain" / "000.png"),
+        "000.png: 000_mask.png is a mask of 000.png too; keep one of them",
+    ),
     "photograph without mask": (
         lambda p: (p / "masks" / "stain" / "000_mask.png").unlink(),
         "stain/000.png: has no mask; add",

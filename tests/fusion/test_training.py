@@ -181,14 +181,6 @@ def test_the_base_learns_good_images_and_continues_exactly(goods: np.ndarray) ->
     assert torch.equal(again(x, times), base(x, times))
 
 
-def test_the_validation_loss_is_repeatable_and_of_known_types(begin: Begin, defects: DefectImages) -> None:
-    fusion, features = begin(), DefectFeatures(np.ones((2, 24), np.float32), np.ones((2, 24), np.float32))
-    assert fusion.validation_loss(defects.of([0, 3]), features) == fusion.validation_loss(defects.of([0, 3]), features)
-    other = DefectImages(defects.images[:1], defects.masks[:1], ("melted",), ("a melted coin",))
-    with pytest.raises(BadInput, match="melted"):
-        fusion.validation_loss(other, features)
-
-
 @pytest.mark.parametrize(("time_weight", "one"), [("none", True), ("relative", False)])
 def test_errors_are_in_units_of_what_the_linear_prediction_leaves(base: Base, time_weight: str, one: bool) -> None:
     times = torch.tensor([10, 900])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ import yaml
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
+from goodshot.runner.cells.segmentation import SegmentationStage
 from goodshot.runner.cli import main
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
 from goodshot.runner.results.results import Results
@@ -23,7 +25,7 @@ from goodshot.runner.run.execute import plan_studies, run_studies
 from goodshot.runner.run.options import Options, Run
 from goodshot.runner.stages import fusion as fusion_stages
 from goodshot.runner.stages.defect_set import DefectSetStage
-from goodshot.runner.stages.fusion import DiffusionBaseStage, FusionStage, MaskEncoderStage
+from goodshot.runner.stages.fusion import DiffusionBaseStage, FusionSetStage, FusionStage, MaskEncoderStage
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.settings import validate
 from goodshot.runner.study.study import Study
@@ -117,11 +119,14 @@ def test_its_rows_are_sound_and_its_report_is_whole(finished: Finished, capsys: 
 
 def test_nothing_that_is_tested_was_learned(finished: Finished) -> None:
     (training, _) = finished.plan.of(FusionStage)
-    learned = {*training.defects.ids, *training.validation.ids}
+    (kept,) = {
+        cell.split.validation.ids for cell in finished.plan.cells.values() if isinstance(cell, SegmentationStage)
+    }
+    learned = {*training.defects.ids, *kept}
     assert learned
     tested = {score["image_id"] for score in Results(str(finished.out)).read("scores").to_pylist()}
     assert not learned & tested
-    assert not {*training.defects.ids} & {*training.validation.ids}
+    assert not {*training.defects.ids} & {*kept}
     for stage in finished.plan.of(DefectSetStage):
         assert stage.defects == training.defects
 
@@ -139,6 +144,33 @@ def test_one_training_serves_every_number_of_images_and_every_cell(
     assert {stage.key for stage in small.of(DefectSetStage)} < {stage.key for stage in both.of(DefectSetStage)}
     assert planned_steps(both, both.cells.values()) == 6 + 2 * 6
     assert unshared_steps(both, both.cells.values()) == 4 * (6 + 6)
+
+
+def test_studies_that_sample_differently_share_the_training_alone(
+    defects: Callable[..., Study], tmp_path: Path
+) -> None:
+    fusion = {**SYNTHESIS["fusion"], "sampling": {"steps": 3}}
+    longer = {**SYNTHESIS, "fusion": fusion}
+    plan = plan_studies([defects(arms=["fusion"]), defects(arms=["fusion"], synthesis=longer)], Options(str(tmp_path)))
+    assert [len(plan.of(kind)) for kind in (FusionStage, DefectSetStage)] == [1, 2]
+    assert {stage.sampling.steps for stage in plan.of(FusionSetStage)} == {2, 3}
+
+
+def test_a_type_that_one_category_alone_has_can_be_left_out(
+    defects: Callable[..., Study], photographs: Path, tmp_path: Path
+) -> None:
+    for category in ("coin", "gravel"):
+        shutil.copytree(photographs / category, tmp_path / "data" / category)
+    for part in ("test", "ground_truth"):
+        (tmp_path / "data" / "gravel" / part / "stain").rename(tmp_path / "data" / "gravel" / part / "moss")
+    study = defects(
+        dataset={"name": "mvtec_ad", "root": str(tmp_path / "data")}, categories=["coin", "gravel"],
+        arms=["crop_paste"], synthesis={**SYNTHESIS, "leave_out": ["moss"]},
+    )  # fmt: skip
+    plan = plan_studies([study], Options(str(tmp_path / "out")))
+    learned = {cell.cell.category: set(cell.split.fit.kinds) for cell in plan.cells.values()}
+    assert learned["coin"] - learned["gravel"] == {"stain"}
+    assert "moss" not in learned["gravel"]
 
 
 def test_fewer_images_are_the_first_of_more(defects: Callable[..., Study], finished: Finished, tmp_path: Path) -> None:
@@ -232,7 +264,7 @@ def test_a_detector_never_sees_defects_and_a_segmenter_no_good_images(defects: C
     ("synthesis", "line"),
     [
         ({"captions": "/no/such/folder"}, "/no/such/folder: no such folder"),
-        ({"leave_out": ["colour"]}, "leave_out: no defect type colour; there are:"),
+        ({"leave_out": ["colour"]}, "synthesis.leave_out: no category has a defect type colour; there are:"),
         ({"fusion": {**SYNTHESIS["fusion"], "base": "path:/no/such/base", "trains": "embeddings"}}, "no such file"),
     ],
 )
@@ -257,8 +289,10 @@ def test_on_ray_as_in_this_process(defects: Callable[..., Study], tmp_path: Path
     for fingerprint, row in ours.items():
         for metric in ("pixel_ap", "image_auroc", "ic_lpips_lite0"):
             assert row[metric] == pytest.approx(theirs[fingerprint][metric], abs=1e-6), metric
+    # The base's six steps and those of two fusions, as their processes reported them.
+    assert sorted(done.generator_steps.values()) == [6, 6, 6]
     status = json.loads((tmp_path / "ray" / "status.json").read_text())
-    assert status["state"] == "complete"
+    assert (status["state"], status["steps_done"]) == ("complete", 18)
 
 
 def test_a_study_survives_yaml(defects: Callable[..., Study], tmp_path: Path) -> None:

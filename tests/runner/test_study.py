@@ -79,6 +79,7 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
             ["cells=images", "arms=original"],
             "cells: images measures nothing of the arms original; add an arm, or leave",
         ),
+        (["cells=both", "arms=crop_paste"], "cells: both needs an arm of good images, such as original, .*; add one"),
     ],
     "Study._workers_can_share_a_training": [
         (["resources.generator_workers=2"], "resources.generator_workers: 2 workers share a step's originals"),
@@ -195,11 +196,29 @@ COMBINATIONS: dict[str, list[tuple[list[str], str]]] = {
     "Study._every_arm_is_measured": [
         (["arms=[original, fusion]", "cells=[detection]"], r"cells: fusion adds images that no kind .* \(detection\)"),
     ],
+    "SynthesisConfig._the_arm_chooses_the_modules": [
+        (
+            ["synthesis.fusion.mif=false"],
+            r"fusion: text, mif and ddf are chosen by the arm, fusion:text\+ddf instead of",
+        ),
+    ],
+    "PlacingConfig._scale_is_a_range": [
+        (["synthesis.placing.scale=[1.5, 0.5]"], r"scale = 1\.5 to 0\.5; give two factors, 0 < smallest <= largest"),
+    ],
     "SynthesisConfig._one_source_of_captions": [
         (["synthesis.captions=a", "synthesis.caption=b"], "synthesis: caption = one sentence .*; give one of them"),
     ],
     "FusionConfig._published_bases_are_frozen": [
         (["synthesis.fusion.base=ldm_text2im"], "base = ldm_text2im is frozen in training; set trains=embeddings"),
+    ],
+    "FusionConfig._the_window_holds_the_mask": [
+        (["synthesis.fusion.window=0.5"], r"window = 0\.5 is smaller than the mask; choose 1 or more, or 0"),
+    ],
+    "FusionConfig._sampling_has_as_many_steps_as_there_are": [
+        (
+            ["synthesis.fusion.sampling.steps=20", "synthesis.fusion.small.schedule.timesteps=10"],
+            r"sampling\.steps = 20 exceeds the 10 of small\.schedule",
+        ),
     ],
     "FusionConfig._resolution_fits_the_small_base": [
         (["synthesis.fusion.resolution=50"], "resolution = 50 must be a multiple of 8"),

@@ -160,7 +160,7 @@ def test_it_says_what_it_learned_and_how_modest_that_is(
         "learned from 16 good and 5 defective photographs: diffusion base 3 steps, fusion 3 steps",
         "4 images of old coin: 2 scratch, 2 stain",
         "from scratch on your photographs alone, at 32 pixels",
-        "--set synthesis.fusion.base=ldm_text2im",
+        "start from a published model, as docs/defects.md says",
         "contact_sheet.png",
     ):
         assert words in shown
@@ -169,7 +169,7 @@ def test_it_says_what_it_learned_and_how_modest_that_is(
 def test_the_named_base_needs_no_other_setting(
     again: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The settings that the command advises are allowed, and the missing files are named with their remedy."""
+    """The settings that docs/defects.md advises are allowed, and the missing files are named with their remedy."""
     monkeypatch.setenv("GOODSHOT_WEIGHTS", str(tmp_path / "none"))
     advised = ("base=ldm_text2im", "trains=embeddings", "resolution=256")
     assert call(*again, *(f"--set=synthesis.fusion.{setting}" for setting in advised)) == 2

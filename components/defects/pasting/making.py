@@ -22,12 +22,14 @@ def paste(
     seed: int,
     object_name: str,
     config: PlacingConfig = DEFAULT_PLACING,
+    where: Sequence[Site] | None = None,
 ) -> DefectImages:
     """Returns the images of these indices; each is a function of (seed, index) and of what the paster looks at.
 
     goods: uint8 (K, S, S, 3). products: bool (K, S, S), their product's area (`foreground`). defects: real defective
         images of the training third, which the paster may not need. Where it uses them, types take turns (`placing`)
-        and an image has its source's caption; otherwise its type is the paster's name.
+        and an image has its source's caption; otherwise its type is the paster's name. where: their sites, if
+        `sites_of` has been asked for them.
 
     Raises:
         BadInput: the paster needs real defects, and there is none.
@@ -36,7 +38,8 @@ def paste(
         defects = None
     elif not defects:
         raise BadInput(f"{paster.name}: there is no defective image to take defects from; add some, or use cutpaste")
-    where = list(sites_of(paster, products, defects, indices, seed, config))
+    if where is None:
+        where = sites_of(paster, products, defects, indices, seed, config)
     made = [
         paster.make(goods, defects, site, np.random.default_rng([seed, 0x9A57E, index]))
         for index, site in zip(indices, where, strict=True)

@@ -66,7 +66,9 @@ def _table(found: Sequence[Pooled], references: Sequence[Reference]) -> Table:
     for setting in settings:
         lines += [_line(line, bases) for line in found if line.setting == setting]
         if setting == next(s for s in settings if s[:2] == setting[:2]):
-            lines += [_published_line(reference, len(bases)) for reference in references if _is_of(reference, setting)]
+            shown = {line.metric.name for line in found if line.setting[:2] == setting[:2]}
+            cited = [each for each in references if _is_of(each, setting) and each.metric in shown]
+            lines += [_published_line(reference, len(bases)) for reference in cited]
     notes = ["Pairs of one category share its test images, so the interval may be too narrow."]
     if any(line.supports < CLAIM_SEEDS for line in found):
         notes.append(f"Fewer than {CLAIM_SEEDS} supports per category: a report, not a claim.")
