@@ -18,11 +18,6 @@ from goodshot.runner.study.study import Study
 
 ABLATION = ("fusion:none", "fusion:text", "fusion:text+mif", "fusion:text+ddf", "fusion")
 """The rows of Table 6."""
-CLASSIFIED = (
-    *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile"),
-    *("transistor", "wood", "zipper"),
-)
-"""The categories of MVTec AD with several defect types."""
 COPIES = 1000
 """Images of each defect type, as in §5.3; of these the first 1,000 of a category are measured, as in §5.2."""
 IN_THIRDS = {"shots": "full", "support_seeds": (0, 1, 2), "copies": (COPIES,)}

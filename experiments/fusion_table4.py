@@ -5,7 +5,8 @@ The paper, mean: Crop-P 40.55; AnomalyDiffusion 66.09; AnomalyXFusion 74.70. Too
     goodshot sweep fusion_table4 --root DIR --out runs/fusion_table4 --set synthesis.captions=DIR/mvtec_caption
 """
 
-from goodshot.experiments.fusion_flavours import CLASSIFIED, in_thirds, quick_fusion
+from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.published.fusion import CLASSIFIED
 from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study

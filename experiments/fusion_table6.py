@@ -6,7 +6,8 @@ Text and DDF 1.76 / .28 / 69.54; all 1.82 / .33 / 74.70.
     goodshot sweep fusion_table6 --root DIR --out runs/fusion_table6 --set synthesis.captions=DIR/mvtec_caption
 """
 
-from goodshot.experiments.fusion_flavours import ABLATION, CLASSIFIED, in_thirds, quick_fusion
+from goodshot.experiments.fusion_flavours import ABLATION, in_thirds, quick_fusion
+from goodshot.experiments.published.fusion import CLASSIFIED
 from goodshot.experiments.published.fusion_references import ablation
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study

@@ -22,8 +22,8 @@ from goodshot.runner.store.fingerprint import fingerprint
 
 ALL, NONE = "+".join(MODULES), NO_MODULE
 PREFIX = "fusion:"
-ABLATIONS = (NONE, "text", "text+mif", "text+ddf")
-"""The other rows of Table 6; ``none`` is textual inversion alone, the idea of AnomalyDiffusion."""
+ABLATIONS = MappingProxyType({NONE: "#F0E442", "text": "#999999", "text+mif": "#882255", "text+ddf": "#44AA99"})
+"""The other rows of Table 6 and their colours; ``none`` is textual inversion alone, the idea of AnomalyDiffusion."""
 
 
 class FusionArm(DefectArm):
@@ -36,7 +36,7 @@ class FusionArm(DefectArm):
     def __init__(self, modules: str = ALL) -> None:
         self.modules = modules
         self.name = self.label = "fusion" if modules == ALL else f"{PREFIX}{modules}"
-        self.colour = "#D55E00" if modules == ALL else "#F0E442"  # type: ignore[misc]
+        self.colour = "#D55E00" if modules == ALL else ABLATIONS[modules]  # type: ignore[misc]
 
     def part(
         self, planner: Planner, variant: Variant, seeded: SeededSupport, split: DefectSplit, indices: range

@@ -95,9 +95,13 @@ class DefectSetStage(Stage):
         if not self.first:
             arrays["shown_goods"] = goods[arrays["goods"][:SHOWN]]
         seconds = time.perf_counter() - began
-        info = {"types": made.types, "captions": made.captions, "seconds": seconds}
+        info = {"types": made.types, "captions": made.captions, "seconds": seconds, **self.facts(context.store)}
         context.store.put(self.key, {IMAGES: arrays_bytes(arrays)}, info)
         context.measured(self._work_kind(context.device), seconds, self.count)
+
+    def facts(self, store: Store) -> Mapping[str, Any]:
+        """What the artifact's ``info`` says of what made the images."""
+        return {}
 
     @property
     def indices(self) -> range:
@@ -152,13 +156,17 @@ def read_defect_set(store: Store, parts: Sequence[str]) -> MadeDefects:
 
 @dataclass(frozen=True)
 class ShownDefects:
-    """The first images of a set, uint8 (n, S, S, 3), the good images that they were made on, and their masks."""
+    """The first images of a set, uint8 (n, S, S, 3), the good images that they were made on, and their masks.
+
+    parameters: the number of weights of each part of the model that made them, if one did.
+    """
 
     images: np.ndarray
     goods: np.ndarray
     masks: np.ndarray
     types: tuple[str, ...]
     captions: tuple[str, ...]
+    parameters: Mapping[str, int]
 
 
 def read_shown(store: Store, first_part: str) -> ShownDefects:
@@ -170,4 +178,5 @@ def read_shown(store: Store, first_part: str) -> ShownDefects:
     goods = arrays["shown_goods"]
     count = len(goods)
     types, captions = (tuple(artifact.info[name][:count]) for name in ("types", "captions"))
-    return ShownDefects(arrays["images"][:count], goods, arrays["masks"][:count].astype(np.bool_), types, captions)
+    masks = arrays["masks"][:count].astype(np.bool_)
+    return ShownDefects(arrays["images"][:count], goods, masks, types, captions, artifact.info.get("parameters", {}))

@@ -7,7 +7,7 @@ everything that is measured with them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +276,10 @@ class FusionSetStage(DefectSetStage):
     def maker(self) -> str:
         """The base and the steps of the sampler."""
         return f"fusion {self.training.config.base} {self.sampling.steps}"
+
+    def facts(self, store: Store) -> Mapping[str, Any]:
+        """The number of weights of each part of the fusion (Table 6)."""
+        return {"parameters": store.get(self.training.key).info["parameters"]}
 
     def memory_kind(self) -> str:
         """The kind of work of an image."""

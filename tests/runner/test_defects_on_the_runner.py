@@ -111,6 +111,7 @@ def test_its_rows_are_sound_and_its_report_is_whole(finished: Finished, capsys: 
     assert main(["report", str(finished.out)]) == 0
     page = (finished.out / "report.html").read_text()
     assert "defect classification" in page
+    assert "Weights of the fusion" in page
     assert "no artifact" not in page
     _, again = run(finished.study, finished.out)
     assert again.stages == 0

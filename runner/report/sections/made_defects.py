@@ -1,19 +1,30 @@
-"""Made defects: the good image with the place of the defect, and what each arm made there."""
+"""Made defects: the good image with the place of the defect, what each arm made there, and by how large a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, block_name
+from goodshot.runner.report.blocks import Block, Column, Gallery, Picture, Strip, Table, block_name
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.pictures import outlined, photograph, webp
 from goodshot.runner.report.sections.base import Section
+from goodshot.runner.report.values import number_value
 from goodshot.runner.results.comparison import variant_label
 from goodshot.runner.results.record import CellRecord
 from goodshot.runner.stages.defect_set import ShownDefects, read_shown
+
+PARTS = {
+    "semantic": "caption (eq. 1)",
+    "location": "mask (eq. 2)",
+    "textural": "image (eq. 3)",
+    "aggregator": "in-fusion (eq. 4, 5)",
+    "dynamic": "dynamic fusion (eq. 14)",
+    "base": "base",
+}
+"""The parts of a fusion and what they embed or do."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,10 @@ class MadeDefectGalleries(Section):
     title = "Made defects"
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
-        """Yield a gallery for each support; arms with equal sites follow each other to be compared."""
+        """Yield a gallery for each support, with arms of equal sites side by side, and the sizes of the models."""
         groups: dict[tuple[str, str], list[MadeDefects]] = {}
-        for made in made_defects(study):
+        everything = made_defects(study)
+        for made in everything:
             groups.setdefault((made.category, made.support), []).append(made)
         for (category, support), own in groups.items():
             yield Gallery(
@@ -47,6 +59,27 @@ class MadeDefectGalleries(Section):
                     "The outline is where the defect is to be. Outside it, an image is the good one, pixel by pixel."
                 ],
             )
+        yield from _parameters(everything)
+
+
+def _parameters(everything: Sequence[MadeDefects]) -> Iterator[Table]:
+    """Yield the table of weights: a line for each category and arm whose images a model made."""
+    sizes = {(made.category, made.label): made.shown.parameters for made in everything if made.shown.parameters}
+    if not sizes:
+        return
+    yield Table(
+        name="fusion_parameters",
+        title="Weights of the fusion",
+        columns=[
+            Column("category", "category"), Column("trained_on", "images of"),
+            *(Column(part, title) for part, title in PARTS.items()),
+        ],
+        lines=[
+            [category, label, *(number_value(n := parameters[part], f"{n:,}") for part in PARTS)]
+            for (category, label), parameters in sizes.items()
+        ],
+        notes=["A part that is switched off has no weights."],
+    )  # fmt: skip
 
 
 def made_defects(study: StudyContext) -> list[MadeDefects]:
