@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -69,10 +67,7 @@ class Classifier:
         self.fitting = Fitting(
             "classifier", lambda: config.kind.build(len(self.types)), task, config, seed, stated, device
         )
-
-    def advance(self, to: int | None = None) -> list[float]:
-        """Train until ``to`` steps are made, by default all. Returns the losses of the steps made."""
-        return self.fitting.advance(to)
+        """The loop that trains it."""
 
     def classify(self, images: Sequence[RGB] | RGB) -> NDArray[np.float32]:
         """The probabilities (N, K) of `types` for uint8 RGB images of any sizes, by the chosen checkpoint."""
@@ -87,15 +82,6 @@ class Classifier:
     def accuracy(self, images: DefectImages) -> Accuracy:
         """How many real images get their type; one of a type that no image to train on had counts as wrong."""
         return accuracy(self.classify(images.images), self.types, images.types)
-
-    def save(self, path: Path) -> None:
-        """Write everything that training continues from as one safetensors file."""
-        self.fitting.save(path)
-
-    def restore(self, path: Path) -> Self:
-        """Continue from :meth:`save`'s file. Raises :class:`BadInput` if it is another classifier's."""
-        self.fitting.restore(path)
-        return self
 
 
 def accuracy(probabilities: NDArray[np.float32], known: Sequence[str], types: Sequence[str]) -> Accuracy:

@@ -11,18 +11,17 @@ import copy
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.fitting.config import FittingConfig
 from goodshot.components.optimiser_state import below, load_moments, moments_of
+from goodshot.components.stored import tensors_in
 
 
 class Task(Protocol):
@@ -67,7 +66,7 @@ class Fitting:
         learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimiser = torch.optim.Adam(learned, lr=config.learning_rate, betas=config.betas)
         self._network, self._optimiser = self.accelerator.prepare(network, optimiser)
-        self.step = 0
+        self.iteration = 0
         """Updates made."""
         self.merits: dict[int, float] = {}
         """The merit of each candidate so far, by its number of updates."""
@@ -82,16 +81,16 @@ class Fitting:
     @property
     def chosen_step(self) -> int:
         """The step of the best candidate, the earliest of equal ones; without validation images the current step."""
-        return max(self.merits, key=lambda step: (self.merits[step], -step)) if self.merits else self.step
+        return max(self.merits, key=lambda step: (self.merits[step], -step)) if self.merits else self.iteration
 
-    def advance(self, to: int | None = None) -> list[float]:
+    def train(self, to: int | None = None) -> list[float]:
         """Train until ``to`` updates are made, by default and at most all. Returns the losses of the steps made.
 
         Raises:
             GoodshotError: a loss is not finite.
         """
         last = self.config.steps if to is None else min(to, self.config.steps)
-        return [self._update() for _ in range(last - self.step)]
+        return [self._update() for _ in range(last - self.iteration)]
 
     def chosen(self) -> nn.Module:
         """A copy of the network with the weights of the chosen checkpoint, in evaluation mode."""
@@ -100,59 +99,56 @@ class Fitting:
             network.load_state_dict(self._chosen)
         return network.eval()
 
-    def save(self, path: Path) -> None:
-        """Write weights, moments, the chosen checkpoint and the step as one safetensors file."""
-        metadata = {"step": str(self.step), "merits": json.dumps(self.merits), "options": self._identity}
+    def state(self) -> bytes:
+        """Weights, moments, the chosen checkpoint and the step, as one safetensors file."""
+        metadata = {"iteration": str(self.iteration), "merits": json.dumps(self.merits), "options": self._identity}
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"chosen.{name}": value for name, value in self._chosen.items()}
         tensors |= moments_of(self._optimiser, "adam")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata=metadata)
+        return save({name: value.contiguous() for name, value in tensors.items()}, metadata)
 
-    def restore(self, path: Path) -> Self:
-        """Continue from :meth:`save`'s file. Raises :class:`BadInput` if it is another fitting's."""
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("options") != self._identity:
-                raise BadInput(f"{path}: saved by a {self.name} with other options; remove it to train anew")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    def load(self, state: bytes) -> None:
+        """Continue from :meth:`state`. Raises :class:`BadInput` if it is another fitting's."""
+        tensors, metadata = tensors_in(state, f"checkpoint of a {self.name}")
+        if metadata.get("options") != self._identity:
+            raise BadInput(f"checkpoint: saved by a {self.name} with other options; remove it to train anew")
         self.network.load_state_dict(below("network.", tensors))
         load_moments(self._optimiser, "adam", tensors)
         self._chosen = below("chosen.", tensors)
-        self.step = int(metadata["step"])
+        self.iteration = int(metadata["iteration"])
         self.merits = {int(step): merit for step, merit in json.loads(metadata["merits"]).items()}
-        return self
 
     def _update(self) -> float:
         self._network.train()
         device = self.accelerator.device
-        inputs, targets = (each.to(device) for each in self._task.batch(self.step))
+        inputs, targets = (each.to(device) for each in self._task.batch(self.iteration))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             outputs = self._network(inputs)
         loss = self._task.loss(outputs.float(), targets)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise GoodshotError(
-                f"{self.name}: the loss is not finite ({value}) after {self.step} steps "
+                f"{self.name}: the loss is not finite ({value}) after {self.iteration} steps "
                 f"(learning_rate {self.config.learning_rate}); lower learning_rate"
             )
         self._optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         for group in self._optimiser.param_groups:
-            group["lr"] = self.config.learning_rate_at(self.step)
+            group["lr"] = self.config.learning_rate_at(self.iteration)
         self._optimiser.step()
-        self.step += 1
+        self.iteration += 1
         self._consider()
         return value
 
     def _consider(self) -> None:
         """Keep a copy of the current weights if they are the best candidate so far."""
-        if not self.config.is_candidate(self.step):
+        if not self.config.is_candidate(self.iteration):
             return
         merit = self._task.merit(self.network.eval(), self.accelerator.device)
         if merit is None:
             return
         if not math.isfinite(merit):
-            raise GoodshotError(f"{self.name}: its merit on validation images is {merit} after {self.step} steps")
-        self.merits[self.step] = merit
-        if self.chosen_step == self.step:
+            raise GoodshotError(f"{self.name}: its merit on validation images is {merit} after {self.iteration} steps")
+        self.merits[self.iteration] = merit
+        if self.chosen_step == self.iteration:
             self._chosen = {name: value.clone() for name, value in self.network.state_dict().items()}

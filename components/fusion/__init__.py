@@ -2,7 +2,6 @@
 
 ``config`` the options · ``mask_encoder`` the mask autoencoder · ``features`` what the frozen encoder says ·
 ``embeddings`` eq. 1–5 and 14 · ``codec``, ``linear``, ``base``, ``published`` the diffusion base · ``model`` ε_θ with
-Table 6's switches · ``window`` the square about a mask · ``affine`` random maps ·
-``learning``, ``training`` eq. 17 · ``sampling`` eq. 16 · ``stored`` tensors as bytes ·
-``fusion`` all together.
+Table 6's switches · ``window`` the square about a mask · ``affine`` random maps · ``learning``, ``training`` eq. 17 ·
+``sampling`` eq. 16 · ``fusion`` all together.
 """

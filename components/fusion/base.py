@@ -14,7 +14,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.fusion.codec import CODECS, Codec
 from goodshot.components.fusion.config import BaseConfig, ScheduleConfig
 from goodshot.components.fusion.linear import LinearPrediction
-from goodshot.components.fusion.stored import load_exactly, tensors_in
+from goodshot.components.stored import load_exactly, tensors_in
 
 METADATA = "diffusion_base"
 

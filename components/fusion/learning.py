@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from goodshot.components.encoders.base import computing_in
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.fusion.config import Learning
-from goodshot.components.fusion.stored import tensors_in
 from goodshot.components.optimiser_state import below, load_moments, moments_of
+from goodshot.components.stored import tensors_in
 
 LARGEST_NORM = 1.0
 """Gradients are scaled down to this norm."""

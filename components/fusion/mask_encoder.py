@@ -21,7 +21,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.fusion.affine import moved, random_maps, seeded
 from goodshot.components.fusion.config import MASK_SIDE, MaskEncoderConfig
 from goodshot.components.fusion.learning import Training
-from goodshot.components.fusion.stored import load_exactly, tensors_in
+from goodshot.components.stored import load_exactly, tensors_in
 
 
 class MaskEncoder(nn.Sequential):

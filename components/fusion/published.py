@@ -12,7 +12,7 @@ from goodshot.components.errors import BadInput, MissingWeights
 from goodshot.components.fusion.base import Base, base_from
 from goodshot.components.fusion.codec import PublishedCodec
 from goodshot.components.fusion.config import PATH
-from goodshot.components.fusion.stored import load_exactly, read_weights
+from goodshot.components.stored import load_exactly, read_weights
 from goodshot.components.weights import file_sha256, require, weight
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")

@@ -1,8 +1,8 @@
-"""Training a U-Net on made defective images and good ones, and its scores.
+"""Training a U-Net on made defective images and good ones.
 
 The protocol is AnomalyDiffusion's (arXiv:2312.05767), which the paper follows: defective images of all types, good
-training images with empty masks in half of the draws, an image score that is the maximum of the average-pooled map.
-The checkpoint is chosen on validation images of the training third, not on test images as in the published code.
+training images with empty masks in half of the draws. The checkpoint is chosen on validation images of the training
+third, not on test images as in the published code.
 
 # N images, R × R pixels of the segmenter's resolution
 """
@@ -11,24 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from goodshot.components.defects import DefectImages
-from goodshot.components.detectors.base import Scores
 from goodshot.components.errors import BadInput
 from goodshot.components.fitting.fitting import Fitting
-from goodshot.components.fitting.inputs import as_input, at_resolution, augmented, masks_at_resolution, outputs
+from goodshot.components.fitting.inputs import as_input, at_resolution, augmented, masks_at_resolution
 from goodshot.components.metrics.pixels import Pixels, measure
 from goodshot.components.segmenters.config import SegmenterConfig
 from goodshot.components.segmenters.losses import dice_loss, focal_loss
-from goodshot.components.segmenters.unet import UNet
+from goodshot.components.segmenters.trained import TrainedSegmenter, maps_of, network_of
 
 RGB = NDArray[np.uint8]
 
@@ -70,35 +66,12 @@ class Segmenter:
     ) -> None:
         self.config = config
         task = _Localisation(defects, goods, config, seed, validation)
-        self.fitting = Fitting(
-            "segmenter", lambda: UNet(config.channels, config.levels), task, config, seed, {}, device
-        )
+        self.fitting = Fitting("segmenter", lambda: network_of(config), task, config, seed, {}, device)
+        """The loop that trains it."""
 
-    def advance(self, to: int | None = None) -> list[float]:
-        """Train until ``to`` steps are made, by default all. Returns the losses of the steps made."""
-        return self.fitting.advance(to)
-
-    def score(self, images: Sequence[RGB] | RGB) -> Scores:
-        """The scores of uint8 RGB images by the chosen checkpoint.
-
-        Maps (N, R, R) are probabilities in [0, 1] at the segmenter's resolution; an image's score is the maximum of its
-        map after average pooling, as in DRAEM (zeros count beyond the border). It depends on no other image.
-        """
-        maps = _maps(
-            self.fitting.chosen(), at_resolution(images, self.config.resolution), self.fitting.accelerator.device
-        )
-        window = self.config.window_pixels
-        pooled = F.avg_pool2d(torch.from_numpy(maps)[:, None], window, stride=1, padding=window // 2)
-        return Scores(pooled.amax((1, 2, 3)).numpy(), maps)
-
-    def save(self, path: Path) -> None:
-        """Write everything that training continues from as one safetensors file."""
-        self.fitting.save(path)
-
-    def restore(self, path: Path) -> Self:
-        """Continue from :meth:`save`'s file. Raises :class:`BadInput` if it is another segmenter's."""
-        self.fitting.restore(path)
-        return self
+    def trained(self) -> TrainedSegmenter:
+        """The segmenter with the chosen checkpoint."""
+        return TrainedSegmenter(self.fitting.chosen(), self.config, self.fitting.accelerator.device)
 
 
 class _Localisation:
@@ -147,12 +120,7 @@ class _Localisation:
         if self._validation is None:
             return None
         images, marked = self._validation
-        return float(measure(Pixels(_maps(network, images, device), marked))[0].ranking.ap)
-
-
-def _maps(network: nn.Module, images: RGB, device: torch.device) -> NDArray[np.float32]:
-    maps: NDArray[np.float32] = outputs(network, images, device)[:, 0].sigmoid().numpy()
-    return maps
+        return float(measure(Pixels(maps_of(network, images, device), marked))[0].ranking.ap)
 
 
 def _check(defects: DefectImages, goods: Sequence[RGB], config: SegmenterConfig, validation: Validation | None) -> None:

@@ -20,8 +20,7 @@ from goodshot.components.prompts import object_for
 from goodshot.runner.arms.base import AddedImages, Arm, Planner, Product, SeededSupport, Variant
 from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.fields import Declaration
-from goodshot.runner.stages.base import Context
-from goodshot.runner.stages.defect_set import DefectSetStage, MadeDefects, parts_of, read_defect_set
+from goodshot.runner.stages.defect_set import Defective, DefectSetStage, parts_of
 from goodshot.runner.stages.defects import SeenDefects
 
 COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
@@ -127,10 +126,9 @@ class DefectArm(Arm):
     ) -> DefectSetStage:
         """The stage that makes the images of these indices."""
 
-    def made(self, split: DefectSplit, added: AddedImages, context: Context) -> tuple[MadeDefects, dict[str, Any]]:
-        """Read the images in a cell, with the values of those of its columns that are only known then."""
-        made = read_defect_set(context.store, added.parts)
-        return made, {"images_made": len(made.images), "seconds_made": made.seconds}
+    def defective(self, split: DefectSplit, added: AddedImages) -> Defective:
+        """The planned images, or the real ones if it makes none."""
+        return Defective(added.parts, split.fit, added.inputs)
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
         """The side of the images, and the number of real defects that they are made of."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from goodshot.runner.arms.base import AddedImages, Planner, SeededSupport, Variant
 from goodshot.runner.arms.defective import DefectArm, DefectSplit, plan_split
 from goodshot.runner.declaration.fields import Declaration
-from goodshot.runner.stages.base import Context
-from goodshot.runner.stages.defect_set import DefectSetStage, MadeDefects
+from goodshot.runner.stages.defect_set import DefectSetStage
 
 
 class RealDefects(DefectArm):
@@ -36,8 +34,3 @@ class RealDefects(DefectArm):
     ) -> DefectSetStage:
         """Never called, because nothing is made."""
         raise NotImplementedError(self.name)
-
-    def made(self, split: DefectSplit, added: AddedImages, context: Context) -> tuple[MadeDefects, dict[str, Any]]:
-        """The real images, which were made on no good one."""
-        images = context.read(split.fit)
-        return MadeDefects(images, None, 0.0), {"images_made": 0}

@@ -105,9 +105,14 @@ class CellStage(Stage):
         return f"{self.kind} {self.cell.label}"
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The support's shard, and the stages that the added images need."""
+    def images(self) -> tuple[str, ...]:
+        """Ids of the stages that make its images: the support's shard, and the stages that the added images need."""
         return (self.support.shard, *self.added.inputs)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the stages that have to run before it: those of its images, if nothing is trained on them between."""
+        return self.images
 
     @property
     def columns(self) -> dict[str, Any]:

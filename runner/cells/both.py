@@ -22,15 +22,15 @@ from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import MetricValue
 from goodshot.components.prompts import object_for
-from goodshot.components.segmenters.config import SegmenterConfig
 from goodshot.runner.arms import AddedImages, Arm, Planner, SeededSupport, Variant, arm_of
 from goodshot.runner.cells.base import Cell, Measured
-from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, shows_pictures
+from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, plan_segmenter, shows_pictures
 from goodshot.runner.cells.detection import Detection, keep_pictures, read_training_images, score_rows
 from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_images
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.need import Need, detector_needs
+from goodshot.runner.stages.segmenter import SegmenterStage
 from goodshot.runner.stages.values import Originals
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class BothStage(DefectCellStage):
-    """Train a detector and a segmenter, choose how to combine them, and score the test images with each and both.
+    """Fit a detector, choose how to combine it with a trained segmenter, and score the test images by each and both.
 
     good: the planned images that are added to the originals.
     planted: the synthetic anomalies by which scales and weight are chosen.
@@ -71,7 +71,7 @@ class BothStage(DefectCellStage):
     version = 2
 
     good: AddedImages
-    config: SegmenterConfig
+    segmenter: SegmenterStage
     planted: PlantedSet
     object_name: str | None
 
@@ -82,15 +82,19 @@ class BothStage(DefectCellStage):
         return system
 
     @property
-    def inputs(self) -> tuple[str, ...]:
+    def images(self) -> tuple[str, ...]:
         """The shard, and the stages that the defective and the good images need."""
-        return tuple(dict.fromkeys((*super().inputs, *self.good.inputs)))
+        return tuple(dict.fromkeys((*super().images, *self.good.inputs)))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shard, the segmenter, and the stages that the good images need."""
+        return tuple(dict.fromkeys((self.support.shard, self.segmenter.id, *self.good.inputs)))
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The originals in both forms, the test images and the validation images."""
-        goods = self.goods
-        return (Originals(self.support), goods, self.tested, *self.validation_read)
+        """The originals and the test images."""
+        return (Originals(self.support), self.tested)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """One cell."""
@@ -105,12 +109,11 @@ class BothStage(DefectCellStage):
         return self._work_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Fit both, choose their combination, and measure each and both."""
+        """Fit the detector, choose their combination, and measure each and both."""
         from goodshot.components.metrics.fusing import choose_fusion, resized_maps
 
         began = time.perf_counter()
-        made, facts = self.made(context)
-        detector, segmenter = self._detector(context), self._segmenter(made.images, context)
+        detector, (segmenter, learned_from) = self._detector(context), self.segmenter.trained(context)
         read = partial(read_training_images, self.support, self.side, context.store)
         synthetic = planted_images(self.planted, read, self.support.ids)
         known, learned = (system.score(synthetic.images) for system in (detector, segmenter))
@@ -133,7 +136,7 @@ class BothStage(DefectCellStage):
             columns |= {f"{metric}_{system}": _whole(own).get(metric, math.nan) for metric in ALONE}
             values += [MetricValue(f"{system}/{v.subset}", v.metric, v.value, v.low, v.high) for v in own]
         columns |= {"weight_image": fusion.image.weight, "weight_pixel": fusion.maps.weight}
-        columns |= {**facts, "seconds_fit": seconds, "n_test": len(test)}
+        columns |= {**learned_from["made"], "seconds_fit": seconds, "n_test": len(test)}
         return Measured(columns, list(score_rows(test, fused)), values)
 
     def _detector(self, context: Context) -> Any:
@@ -146,18 +149,9 @@ class BothStage(DefectCellStage):
         detector.fit([*originals, *([] if extra is None else [extra])])
         return detector
 
-    def _segmenter(self, made: Any, context: Context) -> Any:
-        from goodshot.components.segmenters.training import Segmenter, Validation
-
-        goods, real = context.read(self.goods), self.validation(context)
-        chosen = Validation(real) if real else None
-        segmenter = Segmenter(made, goods, self.config, self.cell.seed, chosen, context.device)
-        segmenter.advance()
-        return segmenter
-
     def _work_kind(self, device: str) -> str:
-        detector, config = self.system.detector, self.config
-        return f"both|{detector.label}|{detector.resolution}|{config.resolution}|{config.steps}|{device}"
+        detector = self.system.detector
+        return f"both|{detector.label}|{detector.resolution}|{self.segmenter.config.resolution}|{device}"
 
 
 class Both(DefectCellKind):
@@ -228,17 +222,17 @@ class Both(DefectCellKind):
         good = planner.once(_good_images, system.good, seeded, detector.image_size)
         planted = plan_planted(seeded.category.samples, seeded.support.ids, study.planted)
         object_name = object_for(cell.category, study.objects) if detector.uses_object_name() else None
-        config = study.synthesis.segmenter
         options = {
             "detector": detector.identity(),
             "object_name": object_name,
             "good": dict(good.identity),
-            "segmenter": config.stated(),
+            "segmenter": study.synthesis.segmenter.stated(),
             "planted": planted.identity(),
         }
         return self.planned(
             BothStage, options, planner, cell, seeded, added, declared, side=detector.image_size, good=good,
-            config=config, planted=planted, object_name=object_name, keeps_pictures=shows_pictures(planner, cell),
+            segmenter=plan_segmenter(planner, cell, seeded, added), planted=planted, object_name=object_name,
+            keeps_pictures=shows_pictures(planner, cell),
         )  # fmt: skip
 
 

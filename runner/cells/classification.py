@@ -20,6 +20,7 @@ from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
+from goodshot.runner.stages.continued import discard_checkpoints, trained_to
 from goodshot.runner.stages.need import Need
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class ClassificationStage(DefectCellStage):
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The test images and the validation images."""
-        return (self.tested, *self.validation_read)
+        """The test images, the validation images, and real defects if they are learned from."""
+        return (self.tested, *self.validation_read, *self.defective.reads)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""
@@ -63,17 +64,17 @@ class ClassificationStage(DefectCellStage):
         """Train, choose a checkpoint on the validation images, and count the right answers."""
         from goodshot.components.classifiers.training import Classifier, accuracy
 
-        made, facts = self.made(context)
+        made, work = self.defective.read(context), self._work_kind(context.device)
         began = time.perf_counter()
         classifier = Classifier(made.images, self.config, self.cell.seed, self.validation(context), context.device)
-        classifier.advance()
+        trained_to(classifier.fitting, self.config.steps, self.key, context, work, reports=False)
+        discard_checkpoints(self.key, context.store)
         fitted = time.perf_counter()
         test = self.test_images(context)
         test = test.of([image_id for image_id, label in zip(test.image_ids, test.labels, strict=True) if label])
         probabilities = classifier.classify(test.images)
         found = accuracy(probabilities, classifier.types, test.defect_types)
-        facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
-        context.measured(self._work_kind(context.device), facts["seconds_fit"], self.config.steps)
+        facts = made.columns | {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
         metric = self.config.kind.metric
         values = [MetricValue(ALL, metric, found.overall), MetricValue(ALL, MACRO, found.macro)]
         values += [MetricValue(name, metric, share) for name, share in found.by_type.items()]

@@ -10,8 +10,9 @@ from goodshot.runner.arms import AddedImages, Planner, Product, SeededSupport, V
 from goodshot.runner.arms.defective import DefectArm, DefectSplit, plan_split
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, cell_key, train_identity
 from goodshot.runner.stages.base import Context
-from goodshot.runner.stages.defect_set import MadeDefects
-from goodshot.runner.stages.defects import GoodImages, SeenDefects
+from goodshot.runner.stages.defect_set import Defective
+from goodshot.runner.stages.defects import SeenDefects
+from goodshot.runner.stages.segmenter import SegmenterStage, segmenter_key
 from goodshot.runner.stages.values import TestImages
 from goodshot.runner.store.fingerprint import canonical
 
@@ -38,19 +39,15 @@ class DefectCellStage(CellStage):
         """The category's test images, of which :meth:`test_images` takes those that nothing was learned from."""
         return TestImages(self.support.shard, self.side)
 
-    @property
-    def goods(self) -> GoodImages:
-        """The support's good images at the side of the made ones, so that a network sees both resized alike."""
-        return GoodImages(self.support, self.split.fit.side)
-
     def test_images(self, context: Context) -> Split:
         """The good test images and the last two thirds of the defective ones."""
         split: Split = context.read(self.tested)
         return split.of(self.split.test_ids)
 
-    def made(self, context: Context) -> tuple[MadeDefects, dict[str, Any]]:
-        """The defective images that the arm adds, and the values of its columns."""
-        return cast("DefectArm", self.cell.arm).made(self.split, self.added, context)
+    @property
+    def defective(self) -> Defective:
+        """The planned defective images, or the real ones for an arm that makes none."""
+        return cast("DefectArm", self.cell.arm).defective(self.split, self.added)
 
     @property
     def validation_read(self) -> tuple[SeenDefects, ...]:
@@ -106,6 +103,24 @@ class DefectCellKind(CellKind):
             split=split,
             **fields,
         )
+
+
+def plan_segmenter(planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages) -> SegmenterStage:
+    """Add the training of the study's segmenter on a cell's defective images."""
+    config, split = planner.study.synthesis.segmenter, plan_split(planner, seeded.category.name)
+    defective = cast("DefectArm", cell.arm).defective(split, added)
+    return planner.add(
+        SegmenterStage(
+            key=segmenter_key(seeded.support, defective, split.validation, config, cell.seed),
+            resources=planner.study.resources,
+            support=seeded.support,
+            defective=defective,
+            validation=split.validation,
+            config=config,
+            seed=cell.seed,
+            trained_for=f"{cell.category} seed={cell.seed} {cell.variant.label}",
+        )
+    )
 
 
 def shows_pictures(planner: Planner, cell: Cell) -> bool:

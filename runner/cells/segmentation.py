@@ -1,4 +1,4 @@
-"""The cell kind ``segmentation``: a U-Net that is trained on made defects and tested on real ones (Table 3)."""
+"""The cell kind ``segmentation``: what a U-Net that learned made defects finds of real ones (Table 3)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from goodshot.components.segmenters.config import SegmenterConfig
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport
 from goodshot.runner.cells.base import Cell, Measured
-from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, shows_pictures
+from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, plan_segmenter, shows_pictures
 from goodshot.runner.cells.detection import Detection, keep_pictures, score_rows
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
+from goodshot.runner.stages.segmenter import SegmenterStage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,49 +28,47 @@ METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "image_auroc", "image_ap",
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationStage(DefectCellStage):
-    """Train a segmenter on made defects and good images, and score the test images."""
+    """Score the test images by a trained segmenter."""
 
     kind = "segmentation"
     title = "segmentation"
     version = 2
 
-    config: SegmenterConfig
+    segmenter: SegmenterStage
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The shard and the segmenter, which needs the images."""
+        return (self.support.shard, self.segmenter.id)
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The good images, the test images and the validation images."""
-        return (self.goods, self.tested, *self.validation_read)
+        """The test images."""
+        return (self.tested,)
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """Training steps."""
-        return (Work(self._work_kind(device), self.config.steps),)
+        """The test images."""
+        return (Work(self._work_kind(device), len(self.split.test_ids)),)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
         """The bytes of its row and metrics, and of a score for each test image."""
         return 8192 + 100 * len(self.split.test_ids)
 
     def memory_kind(self) -> str:
-        """The kind of work of a step."""
+        """The kind of work of an image."""
         return self._work_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Train, choose a checkpoint on the validation images, score and measure."""
+        """Score and measure."""
         from goodshot.components.metrics.detection import evaluate
-        from goodshot.components.segmenters.training import Segmenter, Validation
 
-        goods = context.read(self.goods)
-        made, facts = self.made(context)
-        real = self.validation(context)
-        began = time.perf_counter()
-        segmenter = Segmenter(
-            made.images, goods, self.config, self.cell.seed, Validation(real) if real else None, context.device
-        )
-        segmenter.advance()
-        fitted = time.perf_counter()
+        segmenter, known = self.segmenter.trained(context)
         test = self.test_images(context)
+        began = time.perf_counter()
         scores = segmenter.score(test.images)
-        facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
-        context.measured(self._work_kind(context.device), facts["seconds_fit"], self.config.steps)
+        seconds = time.perf_counter() - began
+        context.measured(self._work_kind(context.device), seconds, len(test))
+        facts = {**known["made"], "seconds_fit": known["seconds"], "seconds_score": seconds}
         metrics = evaluate(scores, test.labels, test.masks, test.defect_types, test.defects)
         whole = {value.metric: value.value for value in metrics.values if value.subset == "all"}
         if self.keeps_pictures:
@@ -79,8 +77,8 @@ class SegmentationStage(DefectCellStage):
         return Measured(columns, list(score_rows(test, scores)), metrics.values)
 
     def _work_kind(self, device: str) -> str:
-        config = self.config
-        return f"segment|{config.channels}|{config.levels}|{config.resolution}|{config.batch}|{device}"
+        config = self.segmenter.config
+        return f"segmented|{config.channels}|{config.levels}|{config.resolution}|{device}"
 
 
 class Segmentation(DefectCellKind):
@@ -115,6 +113,6 @@ class Segmentation(DefectCellKind):
         declared = {**declared, "image_size": config.resolution}
         options = {"segmenter": config.stated()}
         return self.planned(
-            SegmentationStage, options, planner, cell, seeded, added, declared, side=config.resolution, config=config,
-            keeps_pictures=shows_pictures(planner, cell),
+            SegmentationStage, options, planner, cell, seeded, added, declared, side=config.resolution,
+            segmenter=plan_segmenter(planner, cell, seeded, added), keeps_pictures=shows_pictures(planner, cell),
         )  # fmt: skip

@@ -57,7 +57,7 @@ class DefectImagesStage(DefectCellStage):
         from goodshot.components.metrics.synthesis import synthesis_quality
 
         goods, real = map(context.read, self.reads)
-        made, facts = self.made(context)
+        made = self.defective.read(context)
         images = made.images.of(range(min(self.measured, len(made.images))))
         owners = [] if made.goods is None else made.goods[: len(images)].tolist()
         began = time.perf_counter()
@@ -70,7 +70,7 @@ class DefectImagesStage(DefectCellStage):
             values += [MetricValue(kind, name, value) for name, value in of_kind.items()]
         context.measured(f"defect_quality|{self.side}|{context.device}", time.perf_counter() - began, len(images))
         columns = {name: value for name, value in found.items() if name in METRICS}
-        return Measured({**columns, **facts, "image_size": self.side}, metrics=values)
+        return Measured({**columns, **made.columns, "image_size": self.side}, metrics=values)
 
 
 class SynthesisQuality(DefectCellKind):

@@ -211,21 +211,21 @@ def _plan_cell(study: Study, category: Category) -> tuple[Plan, DefectCellStage]
 def _execute_stages(
     plan: Plan, cell: DefectCellStage, store: Store, device: str, on_step: Callable[[int, int], None]
 ) -> None:
-    """Compute and commit the cell's artifacts that the store lacks."""
+    """Compute and commit the artifacts of the cell's images that the store lacks; nothing is trained on them."""
 
     def stepped(updates: int) -> None:
         on_step(executor.progress.steps_done, executor.progress.steps_total)
 
     executor = LocalExecutor(plan, store, None, device, on_step=stepped)
     executor.want([cell])
-    for id_ in cell.inputs:
+    for id_ in cell.images:
         executor.make(id_)
 
 
 def _write_images(cell: DefectCellStage, store: Store, layout: Layout, object_name: str, out: Path) -> dict[str, int]:
     """Write the images in their layout and the contact sheet; returns the number of images of each type."""
     context = Context(store, partial(load_value, store=store))
-    made, _ = cell.made(context)
+    made = cell.defective.read(context)
     goods = context.read(GoodImages(cell.support, made.images.side))
     real = context.read(cell.split.fit)
     owners = [] if made.goods is None else made.goods.tolist()

@@ -110,7 +110,7 @@ def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
 
     Cells that differ only in what is trained on their images share an image set even then.
     """
-    sets = dict.fromkeys(cell.inputs for cell in cells)
+    sets = dict.fromkeys(cell.images for cell in cells)
     ids = dict.fromkeys(id_ for inputs in sets for id_ in inputs)
     stages: Iterator[Stage] = (plan.stages[id_] for id_ in ids)
     by_producers = sum(plan.producer(stage).steps([stage]) for stage in stages if stage.producer != stage.id)

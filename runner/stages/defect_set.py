@@ -139,6 +139,15 @@ class MadeDefects:
     goods: np.ndarray | None
     seconds: float
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What a row says of them: how many were made, and in what time."""
+        return (
+            {"images_made": 0}
+            if self.goods is None
+            else {"images_made": len(self.images), "seconds_made": self.seconds}
+        )
+
 
 def read_defect_set(store: Store, parts: Sequence[str]) -> MadeDefects:
     """The set whose parts have these keys, in order."""
@@ -152,6 +161,34 @@ def read_defect_set(store: Store, parts: Sequence[str]) -> MadeDefects:
     types, captions = (tuple(t for a in artifacts for t in a.info[name]) for name in ("types", "captions"))
     images = DefectImages(joined["images"], joined["masks"].astype(np.bool_), types, captions)
     return MadeDefects(images, joined["goods"], sum(artifact.info["seconds"] for artifact in artifacts))
+
+
+@dataclass(frozen=True)
+class Defective:
+    """The defective images that a network is trained on.
+
+    parts: the keys of a made set's parts. real: the real images; they are trained on if there are no parts.
+    needed: the ids of the stages that make the parts.
+    """
+
+    parts: tuple[str, ...]
+    real: SeenDefects
+    needed: tuple[str, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """What identifies the images in a fingerprint."""
+        return {"parts": list(self.parts)} if self.parts else {"real": self.real.identity()}
+
+    @property
+    def reads(self) -> tuple[SeenDefects, ...]:
+        """The real images as a shared value, if they are trained on."""
+        return () if self.parts else (self.real,)
+
+    def read(self, context: Context) -> MadeDefects:
+        """Read the images; real ones were made on no good one."""
+        if self.parts:
+            return read_defect_set(context.store, self.parts)
+        return MadeDefects(context.read(self.real), None, 0.0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ everything that is measured with them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,17 @@ from goodshot.components.defects.placing import PlacingConfig
 from goodshot.components.encoders import Precision
 from goodshot.components.fusion.config import FusionConfig, SamplingConfig
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.continued import STATE, discard_checkpoints, trained_to
 from goodshot.runner.stages.defect_set import DefectSetStage
 from goodshot.runner.stages.defects import GoodImages, SeenDefects
 from goodshot.runner.stages.prompt import cached_encoder
-from goodshot.runner.store.artifacts import CHECKPOINT, Store, arrays_bytes
+from goodshot.runner.store.artifacts import Store, arrays_bytes
 
 if TYPE_CHECKING:
     from goodshot.components.defects import DefectImages, Site
     from goodshot.components.fusion.fusion import Fusion
 
-STATE, FEATURES = "state.safetensors", "features.safetensors"
-CHUNK = 20
-"""Steps between two reports of progress."""
-SAVE_SECONDS = 120.0
-"""Seconds of training that a killed process loses at most; a state of the published size has gigabytes."""
+FEATURES = "features.safetensors"
 SEED = 0
 """Seed of the mask autoencoder and of the base, which do not depend on the seed of a cell."""
 
@@ -299,49 +296,3 @@ class FusionSetStage(DefectSetStage):
         sources = [site.source for site in placed]
         types, captions = (tuple(names[i] for i in sources) for names in (defects.types, defects.captions))
         return DefectImages(images, np.stack([site.mask for site in placed]), types, captions), placed
-
-
-def trained_to(training: Any, steps: int, key: str, context: Context, work: str) -> list[float]:
-    """Train to ``steps`` steps, from the newest checkpoint below ``key``; returns the mean loss of each chunk of steps.
-
-    A checkpoint replaces the one before it, so that the store holds one for each training. work: the kind of work of a
-    step, whose cost is that of the steps made now.
-    """
-    losses = _restored(training, key, context.store)
-    first, started = training.iteration, time.perf_counter()
-    saved = started
-    while training.iteration < steps:
-        began, before = time.perf_counter(), training.iteration
-        losses.append(float(np.mean(training.train(min(steps, before + CHUNK)))))
-        context.stepped(training.iteration, training.iteration - before, time.perf_counter() - began)
-        if time.perf_counter() - saved > SAVE_SECONDS and training.iteration < steps:
-            older = _checkpoints(key, context.store)
-            part = f"{key}/{CHECKPOINT}{training.iteration:07d}"
-            context.store.put(part, {STATE: training.state()}, {"losses": losses})
-            for name in older:
-                context.store.discard(f"{key}/{name}")
-            saved = time.perf_counter()
-    if training.iteration > first:
-        context.measured(work, time.perf_counter() - started, training.iteration - first)
-    return losses
-
-
-def discard_checkpoints(key: str, store: Store) -> None:
-    """Delete what only served to continue a training that has ended."""
-    for name in _checkpoints(key, store):
-        store.discard(f"{key}/{name}")
-
-
-def _restored(training: Any, key: str, store: Store) -> list[float]:
-    """Load the newest checkpoint, if there is one; returns the losses up to it."""
-    names = _checkpoints(key, store)
-    if not names:
-        return []
-    artifact = store.get(f"{key}/{names[-1]}")
-    load: Callable[[bytes], None] = training.load
-    load(artifact.read(STATE))
-    return list(artifact.info["losses"])
-
-
-def _checkpoints(key: str, store: Store) -> list[str]:
-    return [name for name in store.parts(key) if name.startswith(CHECKPOINT)]

@@ -51,42 +51,40 @@ def defects() -> DefectImages:
 def test_it_tells_types_apart_on_images_that_it_has_not_seen(defects: DefectImages) -> None:
     options = config(resolution=64, steps=30, learning_rate=3e-4, validate_every=15)
     classifier = Classifier(defects, options, 0, stained(6, 1))
-    classifier.advance()
+    classifier.fitting.train()
     found = classifier.accuracy(stained(18, 5))
     assert found.overall > 0.7
     assert list(found.by_type) == ["blue", "green", "red"]
 
 
 @pytest.mark.parametrize("fields", [{"horizontal_flips": True}, {"network": "resnet34_scratch"}])
-def test_continuing_equals_a_straight_run_bit_for_bit(
-    fields: dict[str, Any], defects: DefectImages, tmp_path: Path
-) -> None:
+def test_continuing_equals_a_straight_run_bit_for_bit(fields: dict[str, Any], defects: DefectImages) -> None:
     def make() -> Classifier:
         return Classifier(defects, config(**fields), 0, stained(6, 1))
 
     straight, half = make(), make()
-    losses = straight.advance()
-    assert half.advance(2) == losses[:2]
-    half.save(tmp_path / "half.safetensors")
-    continued = make().restore(tmp_path / "half.safetensors")
-    assert continued.advance() == losses[2:]
+    losses = straight.fitting.train()
+    assert half.fitting.train(2) == losses[:2]
+    continued = make()
+    continued.fitting.load(half.fitting.state())
+    assert continued.fitting.train() == losses[2:]
     assert continued.fitting.merits == straight.fitting.merits
     many = straight.classify(defects.images)
     np.testing.assert_allclose(many.sum(1), 1, rtol=1e-5)
     np.testing.assert_array_equal(continued.classify(defects.images[:3]), many[:3])
 
 
-def test_a_checkpoint_of_other_types_is_refused(defects: DefectImages, tmp_path: Path) -> None:
-    Classifier(defects, TINY, 0).save(tmp_path / "saved.safetensors")
+def test_a_checkpoint_of_other_types_is_refused(defects: DefectImages) -> None:
+    state = Classifier(defects, TINY, 0).fitting.state()
     two = defects.of([i for i, name in enumerate(defects.types) if name != "red"])
     with pytest.raises(BadInput, match="saved by a classifier with other options"):
-        Classifier(two, TINY, 0).restore(tmp_path / "saved.safetensors")
+        Classifier(two, TINY, 0).fitting.load(state)
 
 
 def test_the_merit_is_the_mean_probability_of_the_true_type(defects: DefectImages) -> None:
     validation = stained(9, 1)
     classifier = Classifier(defects, TINY, 0, validation)
-    classifier.advance()
+    classifier.fitting.train()
     found = classifier.classify(validation.images)
     true = [found[i, classifier.types.index(name)] for i, name in enumerate(validation.types)]
     assert list(classifier.fitting.merits) == [2, 4]
@@ -106,7 +104,7 @@ def test_accuracy_counts_images_and_its_macro_mean_types() -> None:
 def test_pretrained_statistics_stay_while_the_weights_learn(defects: DefectImages) -> None:
     classifier = Classifier(defects, TINY, 0)
     before = {name: value.clone() for name, value in classifier.fitting.network.state_dict().items()}
-    classifier.advance()
+    classifier.fitting.train()
     after = classifier.fitting.network.state_dict()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert not any("running" in name for name in changed)

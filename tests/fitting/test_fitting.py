@@ -101,17 +101,17 @@ def zero() -> nn.Module:
 def test_the_best_candidate_is_chosen_and_training_goes_on_from_the_current_weights() -> None:
     config = FittingConfig(steps=30, validate_every=1, learning_rate=0.05, decay_at=())
     fitting, straight = (Fitting("toy", zero, Parabola(), config, 0, {}) for _ in range(2))
-    fitting.advance(20)
+    fitting.train(20)
     assert fitting.chosen_step == max(fitting.merits, key=fitting.merits.__getitem__)
     chosen = output(fitting.chosen())
     assert chosen == pytest.approx(0.5, abs=0.05)
     assert output(fitting.network) > 0.8
-    assert fitting.advance() == straight.advance()[20:]
+    assert fitting.train() == straight.train()[20:]
     assert output(fitting.chosen()) == chosen
-    assert fitting.advance() == []
+    assert fitting.train() == []
 
 
 def test_a_loss_that_is_not_finite_says_so_with_a_remedy() -> None:
     config = FittingConfig(steps=5, validate_every=0)
     with pytest.raises(GoodshotError, match=r"toy: the loss is not finite .* after 0 steps .*lower learning_rate"):
-        Fitting("toy", zero, Parabola(float("inf")), config, 0, {}).advance()
+        Fitting("toy", zero, Parabola(float("inf")), config, 0, {}).train()

@@ -17,8 +17,8 @@ from goodshot.components.fusion.config import BaseConfig, FusionConfig, publishe
 from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.fusion import Fusion
 from goodshot.components.fusion.mask_encoder import new_mask_autoencoder
-from goodshot.components.fusion.stored import tensors_in
 from goodshot.components.fusion.training import base_training, views
+from goodshot.components.stored import tensors_in
 from tests.fusion.conftest import TINY, TINY_BASE
 
 WHOLE = TINY_BASE.model_copy(update={"windows": False})

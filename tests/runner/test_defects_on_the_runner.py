@@ -23,7 +23,7 @@ from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import plan_studies, run_studies
 from goodshot.runner.run.options import Options, Run
-from goodshot.runner.stages import fusion as fusion_stages
+from goodshot.runner.stages import continued
 from goodshot.runner.stages.defect_set import DefectSetStage
 from goodshot.runner.stages.fusion import DiffusionBaseStage, FusionSetStage, FusionStage, MaskEncoderStage
 from goodshot.runner.store.artifacts import Store
@@ -40,6 +40,7 @@ SYNTHESIS: dict[str, Any] = {
     "segmenter": {"resolution": 64, "steps": 4, "batch": 4, "validate_every": 2},
     "classifier": {"resolution": 64, "steps": 2, "batch": 4, "validate_every": 1},
 }  # fmt: skip
+Kill = Callable[[Study, Path, str, int], None]
 ARMS = ["real_defects", "crop_paste", "cutpaste", "draem_skimage", "fusion", "fusion:none"]
 
 
@@ -195,43 +196,72 @@ def test_a_set_of_several_parts_is_read_as_one(defects: Callable[..., Study], tm
     assert row["images_made"] == 20 * 4
 
 
+class Killed(BaseException):
+    """What ends a run as a signal would."""
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> Kill:
+    """Runs a study until so many checkpoints below a prefix are written; every report of progress writes one."""
+
+    def call(study: Study, out: Path, below: str, count: int) -> None:
+        put, checkpoints = Store.put, []
+
+        def put_and_die(store: Store, key: str, files: Any, info: Any) -> Any:
+            made = put(store, key, files, info)
+            if key.startswith(below) and "checkpoint-" in key:
+                checkpoints.append(key)
+                if len(checkpoints) == count:
+                    raise Killed
+            return made
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "put", put_and_die)
+            with pytest.raises(Killed):
+                run(study, out)
+
+    monkeypatch.setattr(continued, "SAVE_SECONDS", 0.0)
+    return call
+
+
 def test_a_killed_training_continues_from_its_checkpoint(
-    defects: Callable[..., Study], finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    defects: Callable[..., Study], finished: Finished, killed: Kill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = defects(arms=["fusion"])
-    monkeypatch.setattr(fusion_stages, "CHUNK", 2)
-    monkeypatch.setattr(fusion_stages, "SAVE_SECONDS", 0.0)
-    out = tmp_path / "killed"
-
-    class Killed(BaseException):
-        pass
-
-    put, checkpoints = Store.put, []
-
-    def put_and_die(store: Store, key: str, files: Any, info: Any) -> Any:
-        made = put(store, key, files, info)
-        if key.startswith("fusion/") and "checkpoint-" in key:
-            checkpoints.append(key)
-            if len(checkpoints) == 2:
-                raise Killed
-        return made
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "put", put_and_die)
-        with pytest.raises(Killed):
-            run(study, out)
-    _, done = run(study, out)
+    monkeypatch.setattr(continued, "CHUNK", 2)
+    killed(study, tmp_path, "fusion/", 2)
+    _, done = run(study, tmp_path)
     assert done.failed == 0
     # Four of six steps were in the checkpoint, which is not kept.
     (steps,) = [n for id_, n in done.generator_steps.items() if id_.startswith("fusion/")]
     assert steps == 2
     (training, _) = finished.plan.of(FusionStage)
-    stores = [Store(Options(str(place)).store_uri) for place in (finished.out, out)]
+    stores = [Store(Options(str(place)).store_uri) for place in (finished.out, tmp_path)]
     states = [store.get(training.key).read("state.safetensors") for store in stores]
     assert states[0] == states[1]
     assert stores[1].parts(training.key) == []
-    (row,) = Results(str(out)).rows().values()
+    (row,) = Results(str(tmp_path)).rows().values()
     assert row["pixel_ap"] == finished.rows("segmentation")["fusion"]["pixel_ap"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "below", "metric"),
+    [("segmentation", "segmenter/", "pixel_ap"), ("classification", "cell/", "defect_accuracy_lite0")],
+)
+def test_what_is_trained_on_made_images_continues_too(
+    cell: str, below: str, metric: str, defects: Callable[..., Study], finished: Finished, killed: Kill,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    study = defects(arms=["crop_paste"], cells=[cell])
+    monkeypatch.setattr(continued, "CHUNK", 1)
+    killed(study, tmp_path, below, 1)
+    store = tmp_path / "store" / below
+    assert [*store.rglob("checkpoint-*")]
+    _, done = run(study, tmp_path)
+    assert done.failed == 0
+    assert not [*store.rglob("checkpoint-*")]
+    (row,) = Results(str(tmp_path)).rows().values()
+    assert row[metric] == finished.rows(cell)["crop_paste"][metric]
 
 
 def test_both_systems_side_by_side_and_as_one(defects: Callable[..., Study], tmp_path: Path) -> None:
@@ -246,7 +276,8 @@ def test_both_systems_side_by_side_and_as_one(defects: Callable[..., Study], tmp
         assert 0 <= row["weight_image"] <= 1
         for metric in ("image_auroc", "image_auroc_detector", "image_auroc_segmenter", "pixel_ap_segmenter"):
             assert 0 <= row[metric] <= 1
-    # The segmenter is the same, the detector is not.
+    # The segmenter is the same and trained once, the detector is not.
+    assert done.executed["segmenter"] == 1
     assert rows[0]["image_auroc_segmenter"] == rows[1]["image_auroc_segmenter"]
     assert main(["verify", str(tmp_path)]) == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,10 +60,10 @@ def validation() -> Validation:
 def test_it_finds_defects_of_images_that_it_has_not_seen(defects: DefectImages, validation: Validation) -> None:
     options = config(resolution=64, channels=8, steps=80, batch=6, validate_every=40, learning_rate=3e-3)
     segmenter = Segmenter(defects, textures(20, 3), options, 0, validation)
-    losses = segmenter.advance()
+    losses = segmenter.fitting.train()
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
     unseen, goods = stained(12, 7), textures(12, 8)
-    found = segmenter.score(np.concatenate([unseen.images, goods]))
+    found = segmenter.trained().score(np.concatenate([unseen.images, goods]))
     assert found.maps.dtype == np.float32
     assert 0 <= found.maps.min() <= found.maps.max() <= 1
     masks = np.concatenate([unseen.masks, np.zeros_like(unseen.masks)])
@@ -77,35 +76,35 @@ def test_it_finds_defects_of_images_that_it_has_not_seen(defects: DefectImages, 
     "fields", [{}, {"precision": "bf16", "horizontal_flips": True, "tone": 0.1}, {"good_share": 0}]
 )
 def test_continuing_equals_a_straight_run_bit_for_bit(
-    fields: dict[str, Any], defects: DefectImages, validation: Validation, tmp_path: Path
+    fields: dict[str, Any], defects: DefectImages, validation: Validation
 ) -> None:
     def make() -> Segmenter:
         return Segmenter(defects, textures(4, 3), config(**fields), 0, validation)
 
     straight, half = make(), make()
-    losses = straight.advance()
-    assert half.advance(3) == losses[:3]
-    half.save(tmp_path / "half.safetensors")
-    continued = make().restore(tmp_path / "half.safetensors")
-    assert continued.advance() == losses[3:]
+    losses = straight.fitting.train()
+    assert half.fitting.train(3) == losses[:3]
+    continued = make()
+    continued.fitting.load(half.fitting.state())
+    assert continued.fitting.train() == losses[3:]
     assert continued.fitting.merits == straight.fitting.merits
-    many = straight.score(defects.images)
-    again = continued.score(defects.images[:3])
+    many = straight.trained().score(defects.images)
+    again = continued.trained().score(defects.images[:3])
     np.testing.assert_array_equal(again.maps, many.maps[:3])
     np.testing.assert_array_equal(again.image, many.image[:3])
 
 
-def test_a_checkpoint_of_another_training_is_refused(defects: DefectImages, tmp_path: Path) -> None:
-    Segmenter(defects, textures(4, 3), TINY, 0).save(tmp_path / "saved.safetensors")
+def test_a_checkpoint_of_another_training_is_refused(defects: DefectImages) -> None:
+    state = Segmenter(defects, textures(4, 3), TINY, 0).fitting.state()
     with pytest.raises(BadInput, match="saved by a segmenter with other options"):
-        Segmenter(defects, textures(4, 3), TINY, 1).restore(tmp_path / "saved.safetensors")
+        Segmenter(defects, textures(4, 3), TINY, 1).fitting.load(state)
 
 
 def test_the_merit_is_the_pixel_ap_of_the_validation_images(defects: DefectImages, validation: Validation) -> None:
     segmenter = Segmenter(defects, textures(4, 3), TINY, 0, validation)
-    segmenter.advance()
+    segmenter.fitting.train()
     assert list(segmenter.fitting.merits) == [2, 4, 6]
-    maps = segmenter.score(np.concatenate([validation.defects.images, validation.goods])).maps
+    maps = segmenter.trained().score(np.concatenate([validation.defects.images, validation.goods])).maps
     masks = np.concatenate([validation.defects.masks[:, ::2, ::2], np.zeros((4, 32, 32), bool)])
     merit = segmenter.fitting.merits[segmenter.fitting.chosen_step]
     assert merit == max(segmenter.fitting.merits.values())
@@ -114,7 +113,7 @@ def test_the_merit_is_the_pixel_ap_of_the_validation_images(defects: DefectImage
 
 def test_without_validation_the_last_checkpoint_is_taken(defects: DefectImages) -> None:
     segmenter = Segmenter(defects, textures(4, 3), TINY, 0)
-    segmenter.advance(5)
+    segmenter.fitting.train(5)
     assert segmenter.fitting.chosen_step == 5
 
 
@@ -141,7 +140,7 @@ def _drawn(task: Any, step: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def test_an_image_score_is_the_maximum_of_the_pooled_map(defects: DefectImages) -> None:
     segmenter = Segmenter(defects, textures(4, 3), config(window=24), 0)
-    found = segmenter.score(defects.images[:2])
+    found = segmenter.trained().score(defects.images[:2])
     assert segmenter.config.window_pixels == 3
     padded = np.pad(found.maps.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     pooled = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).mean((-1, -2))
