@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from goodshot.components.data.support import select_support
-from goodshot.components.fusion.config import MODULES, NO_MODULE, SMALL
+from goodshot.components.fusion.config import MODULES, NO_MODULE, PATH, SMALL
 from goodshot.runner.arms.base import Arm, Planner, SeededSupport, Variant
 from goodshot.runner.arms.defective import COLUMNS, DefectArm, DefectSplit, plan_split
 from goodshot.runner.arms.text import encoder_of
@@ -165,7 +165,13 @@ def _support(planner: Planner, name: str, support_seed: int | None) -> Support:
 
 
 def _published(planner: Planner, name: str) -> dict[str, str]:
-    """The hashes of a published base's files."""
-    from goodshot.components.fusion.published import base_identity
+    """The hashes of a published base's files. A user's own are read whole, so that a wrong one is refused at once.
 
+    Raises:
+        BadInput: they are damaged, of another architecture, or for another resolution.
+    """
+    from goodshot.components.fusion.published import base_identity, load_base
+
+    if name.startswith(PATH):
+        load_base(name, planner.study.synthesis.fusion.resolution)
     return base_identity(name)

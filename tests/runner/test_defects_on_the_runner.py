@@ -17,6 +17,8 @@ import yaml
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
+from goodshot.components.fusion.base import base_bytes, new_base
+from goodshot.components.fusion.config import BaseConfig
 from goodshot.runner.cells.segmentation import SegmentationStage
 from goodshot.runner.cli import main
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
@@ -305,6 +307,19 @@ def test_a_mistake_is_one_line_before_anything_runs(
 ) -> None:
     study = defects(arms=["fusion"], synthesis={**SYNTHESIS, **synthesis})
     with pytest.raises(BadInput, match=line.replace("(", r"\(")):
+        run(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_of_another_architecture_is_one_line_before_anything_runs(
+    defects: Callable[..., Study], tmp_path: Path
+) -> None:
+    base = tmp_path / "base.safetensors"
+    other = BaseConfig(channels=(24, 32), attention_levels=1)
+    base.write_bytes(base_bytes(new_base(32, BaseConfig(channels=(16, 32), attention_levels=1), 0), other))
+    fusion = {**SYNTHESIS["fusion"], "base": f"path:{base}", "trains": "embeddings"}
+    study = defects(arms=["fusion"], synthesis={**SYNTHESIS, "fusion": fusion})
+    with pytest.raises(BadInput, match=r"base\.safetensors: another architecture: .* has shape \[16, .* wants \[24, "):
         run(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
