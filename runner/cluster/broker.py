@@ -208,7 +208,9 @@ class Broker:
         return self._counted()
 
     def _counted(self) -> Progress:
-        self.progress.running, self.progress.queued = self._stages.counts()
+        running, self.progress.queued = self._stages.counts()
+        self.progress.running = running
+        self.progress.most_at_once = max(self.progress.most_at_once, running.total())
         self.progress.awaited = self._leased_work.awaited_stages + self._leased_work.awaited_cells
         return self.progress
 

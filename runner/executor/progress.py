@@ -11,6 +11,10 @@ from goodshot.runner.stages.costs import Cost, Memory
 
 UNKNOWN_CELL_SECONDS = 2.0
 """The assumed seconds of a cell if no such cell was ever timed."""
+ASSUMED_SECONDS = 15.0
+"""The weight of the assumed pace, in seconds of a run: those in which processes start say little of later ones."""
+ASSUMED_SHARE = 0.75
+"""The assumed share of a busy process's time that is counted as work; 0.72 was measured on a sweep of the demo."""
 
 
 @dataclass
@@ -22,6 +26,7 @@ class Progress:
     costs, memory: measured seconds and GPU memory, by kind of work.
     retries: how many stages and cells were run again, by the reason.
     awaited: stages and cells that another run makes and this one waits for.
+    most_at_once: the most stages and cells that were seen to run at once.
     running, queued: the stages that are being made, and those that wait for a CPU or GPU, by kind; cells included.
     nodes: the nodes of the cluster, as they are now.
     working_since: the time, in seconds since the epoch, at which the first step or cell began; 0 before.
@@ -44,6 +49,7 @@ class Progress:
     memory: dict[str, Memory] = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     awaited: int = 0
+    most_at_once: int = 1
     running: Counter[str] = field(default_factory=Counter)
     queued: Counter[str] = field(default_factory=Counter)
     nodes: tuple[NodeStatus, ...] = ()
@@ -82,7 +88,8 @@ class Progress:
         """Expected seconds to the end, at the pace of the run so far; None until a step or cell was timed.
 
         The pace is the work, in seconds of one process, that was done in each second since the first work began. It
-        contains how much runs at once, and what is not counted as work, such as scoring and starting processes.
+        contains how much runs at once, and what is not counted as work, such as scoring and starting processes. It
+        counts as if :data:`ASSUMED_SECONDS` at the pace that is expected of so many processes had come before.
 
         Args:
             now: seconds since the epoch.
@@ -95,7 +102,8 @@ class Progress:
         per_cell = self.cell_seconds / finished if finished and self.cell_seconds else self.cell_guess
         left = max(0, self.steps_total - self.steps_done) * per_step + (self.cells_total - self.cells_done) * per_cell
         elapsed = (time.time() if now is None else now) - self.working_since
-        return left * max(elapsed, 0.0) / work
+        assumed = ASSUMED_SECONDS * ASSUMED_SHARE * self.most_at_once
+        return left * (max(elapsed, 0.0) + ASSUMED_SECONDS) / (work + assumed)
 
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
         """Count training steps of a stage, which count even if the stage fails later."""
