@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput
+from goodshot.components.metrics.detection import ALL
 from goodshot.components.metrics.quality import (
     Distance,
     QualityNetworks,
@@ -42,8 +44,10 @@ def synthesis_quality(
     owners: Sequence[int],
     real: DefectImages,
     networks: QualityNetworks | None = None,
-) -> dict[str, float]:
-    """Measure made defective images. Memory does not grow with their number beyond the images themselves.
+) -> dict[str, dict[str, float]]:
+    """Measure made defective images, all together and each type, looking at each image once.
+
+    Memory does not grow with their number beyond the images themselves.
 
     Args:
         made: M ≥ 1 images of S × S pixels.
@@ -53,9 +57,10 @@ def synthesis_quality(
         networks: by default those of this machine.
 
     Returns:
-        ``is`` of the whole set without splits, in [1, M]; ``ic_lpips`` and ``ic_clusters`` (`intra_cluster_lpips`);
-        ``background_difference``, ``background_psnr`` and ``background_lpips`` (`background_preservation`). The names
-        of the networks' values end in ``_lite0`` if the embedded network replaces the standard ones.
+        Of :data:`ALL` images, and of each type if there are several: ``is`` without splits, in [1, M]; ``ic_lpips`` and
+        ``ic_clusters`` (`intra_cluster_lpips`); ``background_difference``, ``background_psnr`` and
+        ``background_lpips`` (`Background`). The names of the networks' values end in ``_lite0`` if the embedded network
+        replaces the standard ones.
 
     Raises:
         BadInput: no made or real image, different sizes, an owner without a good image, or a made image's type of
@@ -63,32 +68,49 @@ def synthesis_quality(
     """
     networks = networks or quality_networks()
     _check(made, goods, owners, real)
-    distance, clusters = intra_cluster_lpips(made, real, networks.distance)
-    return {
-        networks.inception: inception_score(class_logits(made.images, networks.classify)),
-        f"ic_{networks.lpips}": distance,
-        "ic_clusters": float(clusters),
-        **background_preservation(made, goods, owners, networks),
-    }
+    logits = class_logits(made.images, networks.classify)
+    clusters = cluster_distances(made, real, networks.distance)
+    background = Background.of(made, goods, owners, networks)
+
+    def quality(images: Sequence[int], types: Sequence[str]) -> dict[str, float]:
+        distance, count = intra_cluster_lpips([clusters[name] for name in types])
+        return {
+            networks.inception: inception_score(logits[images]),
+            f"ic_{networks.lpips}": distance,
+            "ic_clusters": float(count),
+            **background.preserved(images),
+        }
+
+    found = {ALL: quality(range(len(made)), sorted(clusters))}
+    for name in sorted(clusters) if len(clusters) > 1 else ():
+        found[name] = quality([m for m, kind in enumerate(made.types) if kind == name], [name])
+    return found
 
 
-def intra_cluster_lpips(
+def cluster_distances(
     made: DefectImages, real: DefectImages, distance: Distance, held: int = HELD
-) -> tuple[float, int]:
-    """IC-LPIPS (Ojha et al. 2021, arXiv:2104.06820), by kind of defect as in AnomalyDiffusion's evaluation.
+) -> dict[str, list[float]]:
+    """The value of each cluster of made images, by type.
 
     Every made image belongs to the cluster of the real image of its own type that is nearest by LPIPS, the first of
     equally near ones. A cluster's value is the mean LPIPS over all pairs of its images; the published code draws 50
     images of a cluster, here all count. A cluster of fewer than two images has no pair and is left out, as in the
-    published code. Clusters are averaged for each type, then types with a cluster.
+    published code.
 
     Args:
         held: maximum number of values of real images' features in memory at once.
+    """
+    return {name: _type_clusters(made, real, name, distance, held) for name in sorted(set(made.types))}
+
+
+def intra_cluster_lpips(by_type: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """IC-LPIPS (Ojha et al. 2021, arXiv:2104.06820), by kind of defect as in AnomalyDiffusion's evaluation.
+
+    Clusters (`cluster_distances`) are averaged for each type, then types with a cluster.
 
     Returns:
         The distance (NaN if no cluster has two images), and how many clusters it rests on.
     """
-    by_type = [_type_clusters(made, real, name, distance, held) for name in sorted(set(made.types))]
     found = [values for values in by_type if values]
     mean = float(np.mean([np.mean(values) for values in found])) if found else math.nan
     return mean, sum(len(values) for values in found)
@@ -132,36 +154,53 @@ def _squared_distances(ours: Tensor, theirs: Tensor) -> Tensor:
     return ours.pow(2).sum(1)[:, None] + theirs.pow(2).sum(1) - 2 * ours @ theirs.T
 
 
-@torch.no_grad()
-def background_preservation(
-    made: DefectImages, goods: Sequence[RGB], owners: Sequence[int], networks: QualityNetworks
-) -> dict[str, float]:
-    """How far made images are from the good images that they were made on, outside their masks.
+@dataclass(frozen=True)
+class Background:
+    """How far each made image is from the good image that it was made on, outside its mask; NaN if nothing is outside.
 
-    Returns:
-        ``background_difference``: mean absolute difference in grey levels of 255; ``background_psnr``: of the mean
-        squared error, in dB, inf for exact copies, so that one exact copy among M does not decide; both are means over
-        the images of their means over the pixels outside. ``background_lpips``: mean LPIPS between the good image and
-        the made one with the good image's pixels inside the mask. All NaN if masks cover all images entirely.
+    absolute, squared: means over the pixels outside of the error in grey levels of 255, and of its square, (M,).
+    perceptual: LPIPS between the good image and the made one with the good image's pixels inside the mask, (M,).
+    lpips: the name of that distance.
     """
-    outside = [m for m in range(len(made)) if not made.masks[m].all()]
-    if not outside:
-        return dict.fromkeys(("background_difference", "background_psnr", f"background_{networks.lpips}"), math.nan)
-    absolute, squared, perceptual = [], [], []
-    for m in outside:
-        good, mask = goods[owners[m]], made.masks[m]
-        error = made.images[m].astype(np.float64) - good
-        absolute.append(np.abs(error[~mask]).mean())
-        squared.append((error[~mask] ** 2).mean())
-        composite = np.where(mask[..., None], good, made.images[m])
-        both = _features(np.stack([good, composite]), networks.distance)
-        perceptual.append(float((both[0] - both[1]).pow(2).sum()))
-    mean_squared = float(np.mean(squared))
-    return {
-        "background_difference": float(np.mean(absolute)),
-        "background_psnr": 10 * math.log10(255**2 / mean_squared) if mean_squared else math.inf,
-        f"background_{networks.lpips}": float(np.mean(perceptual)),
-    }
+
+    absolute: NDArray[np.float64]
+    squared: NDArray[np.float64]
+    perceptual: NDArray[np.float64]
+    lpips: str
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls, made: DefectImages, goods: Sequence[RGB], owners: Sequence[int], networks: QualityNetworks
+    ) -> Background:
+        """Measure each image."""
+        found = np.full((3, len(made)), math.nan)
+        for m in range(len(made)):
+            good, mask = goods[owners[m]], made.masks[m]
+            if mask.all():
+                continue
+            error = made.images[m].astype(np.float64) - good
+            composite = np.where(mask[..., None], good, made.images[m])
+            both = _features(np.stack([good, composite]), networks.distance)
+            apart = float((both[0] - both[1]).pow(2).sum())
+            found[:, m] = np.abs(error[~mask]).mean(), (error[~mask] ** 2).mean(), apart
+        return cls(found[0], found[1], found[2], networks.lpips)
+
+    def preserved(self, images: Sequence[int]) -> dict[str, float]:
+        """The means over these images: ``background_difference``, ``background_psnr`` and ``background_lpips``.
+
+        The PSNR is that of the mean squared error, in dB, so that one exact copy among many does not decide; inf if all
+        are. All are NaN if the masks cover all these images entirely.
+        """
+        absolute, squared, perceptual = (
+            float(np.nanmean(own)) if np.isfinite(own := values[list(images)]).any() else math.nan
+            for values in (self.absolute, self.squared, self.perceptual)
+        )
+        return {
+            "background_difference": absolute,
+            "background_psnr": math.inf if squared == 0 else 10 * math.log10(255**2 / squared),
+            f"background_{self.lpips}": perceptual,
+        }
 
 
 def _check(made: DefectImages, goods: Sequence[RGB], owners: Sequence[int], real: DefectImages) -> None:

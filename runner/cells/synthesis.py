@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from goodshot.components.metrics.declared import shown_in
-from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
+from goodshot.components.metrics.detection import ALL, IMAGE_SET, MetricValue
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant
 from goodshot.runner.arms.defective import plan_split
 from goodshot.runner.cells.base import Cell, Measured
@@ -62,14 +62,13 @@ class DefectImagesStage(DefectCellStage):
         owners = [] if made.goods is None else made.goods[: len(images)].tolist()
         began = time.perf_counter()
         found = synthesis_quality(images, goods, owners, real)
-        values = [MetricValue(IMAGE_SET, name, value) for name, value in found.items()]
-        kinds = sorted(set(images.types))
-        for kind in kinds if len(kinds) > 1 else ():
-            own = [i for i, each in enumerate(images.types) if each == kind]
-            of_kind = synthesis_quality(images.of(own), goods, [owners[i] for i in own], real)
-            values += [MetricValue(kind, name, value) for name, value in of_kind.items()]
+        values = [
+            MetricValue(IMAGE_SET if subset == ALL else subset, name, value)
+            for subset, quality in found.items()
+            for name, value in quality.items()
+        ]
         context.measured(f"defect_quality|{self.side}|{context.device}", time.perf_counter() - began, len(images))
-        columns = {name: value for name, value in found.items() if name in METRICS}
+        columns = {name: value for name, value in found[ALL].items() if name in METRICS}
         return Measured({**columns, **made.columns, "image_size": self.side}, metrics=values)
 
 

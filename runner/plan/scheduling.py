@@ -25,7 +25,7 @@ STEPS_OF_A_GPU = 20
 TYPE_OF_GPU = "accelerator_type:"
 """The beginning of the resource by which Ray names the type of a node's GPUs, for example ``accelerator_type:H200``."""
 UNKNOWN_UNIT_SECONDS = 0.02
-"""The assumed seconds of a unit of work that was never measured: between the 0.002 to 0.1 of an image that is scored."""
+"""The assumed seconds of a unit of work that was never measured; to score an image takes 0.002 to 0.1."""
 
 
 @dataclass(frozen=True)

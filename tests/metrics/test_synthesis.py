@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput
 from goodshot.components.metrics.declared import metric_of
+from goodshot.components.metrics.detection import ALL
 from goodshot.components.metrics.quality import quality_networks
 from goodshot.components.metrics.synthesis import (
-    background_preservation,
+    Background,
+    cluster_distances,
     intra_cluster_lpips,
     nearest_images,
     synthesis_quality,
@@ -73,7 +75,7 @@ def test_clusters_are_of_the_nearest_real_image_of_the_same_type(made: DefectIma
             clusters.setdefault(nearest, []).append(image)
         pairs = [[lpips(a, b) for a, b in itertools.combinations(each, 2)] for each in clusters.values()]
         by_type.append(np.mean([np.mean(each) for each in pairs if each]))
-    found, clusters_used = intra_cluster_lpips(made, real, quality_networks().distance)
+    found, clusters_used = intra_cluster_lpips([*cluster_distances(made, real, quality_networks().distance).values()])
     assert found == pytest.approx(np.mean(by_type), rel=1e-4)
     # A dent on the second good image has no real image of its own, so both dents are in one cluster.
     assert clusters_used == 3
@@ -82,10 +84,10 @@ def test_clusters_are_of_the_nearest_real_image_of_the_same_type(made: DefectIma
 def test_a_cluster_of_one_image_is_left_out(made: DefectImages, real: DefectImages) -> None:
     distance = quality_networks().distance
     # Two stains on the first good image, one on the second.
-    found, clusters = intra_cluster_lpips(made.of([0, 1, 2]), real, distance)
+    found, clusters = intra_cluster_lpips([*cluster_distances(made.of([0, 1, 2]), real, distance).values()])
     assert clusters == 1
     assert found == pytest.approx(lpips(made.images[0], made.images[2]), rel=1e-4)
-    nothing, none = intra_cluster_lpips(made.of([0, 1]), real, distance)
+    nothing, none = intra_cluster_lpips([*cluster_distances(made.of([0, 1]), real, distance).values()])
     assert math.isnan(nothing)
     assert none == 0
 
@@ -101,7 +103,7 @@ def test_memory_limits_and_repeated_references_do_not_change_the_nearest(made: D
 
 
 def test_a_kept_background_is_perfect_whatever_is_in_the_mask(made: DefectImages, goods: RGB) -> None:
-    found = background_preservation(made, goods, [0, 1] * 3, quality_networks())
+    found = Background.of(made, goods, [0, 1] * 3, quality_networks()).preserved(range(6))
     assert found["background_difference"] == 0
     assert found["background_psnr"] == math.inf
     assert found["background_lpips_lite0"] == 0
@@ -114,7 +116,7 @@ def test_a_damaged_background_raises_ic_lpips_and_shows_as_damage(
     noise = rng.integers(-40, 41, made.images.shape) * ~made.masks[..., None]
     images = np.clip(made.images.astype(int) + noise, 0, 255).astype(np.uint8)
     damaged = DefectImages(images, made.masks, made.types, made.captions)
-    kept, found = (synthesis_quality(m, list(goods), [0, 1] * 3, real, networks) for m in (made, damaged))
+    kept, found = (synthesis_quality(m, list(goods), [0, 1] * 3, real, networks)[ALL] for m in (made, damaged))
     assert found["ic_lpips_lite0"] > kept["ic_lpips_lite0"]
     assert found["background_difference"] == pytest.approx(
         np.mean([np.abs(d[~k]).mean() for d, k in zip(images.astype(int) - goods[[0, 1] * 3], made.masks, strict=True)])
@@ -125,18 +127,27 @@ def test_a_damaged_background_raises_ic_lpips_and_shows_as_damage(
     assert [metric_of(name).name for name in found] == [*found]
 
 
+def test_each_type_has_the_values_of_its_own_images(made: DefectImages, real: DefectImages, goods: RGB) -> None:
+    found = synthesis_quality(made, list(goods), [0, 1] * 3, real)
+    assert list(found) == [ALL, "dent", "stain"]
+    alone = synthesis_quality(made.of(range(4)), list(goods), [0, 1] * 2, real)
+    assert list(alone) == [ALL]
+    assert found["stain"] == pytest.approx(alone[ALL], rel=1e-4)
+
+
 def test_one_exact_copy_does_not_make_the_psnr_infinite(made: DefectImages, goods: RGB) -> None:
     images = made.images.copy()
     images[0] = images[0] ^ 1
     one_off = DefectImages(images, made.masks, made.types, made.captions)
-    found = background_preservation(one_off, goods, [0, 1] * 3, quality_networks())
+    found = Background.of(one_off, goods, [0, 1] * 3, quality_networks()).preserved(range(6))
     # One image of six is off by one grey level.
     assert found["background_psnr"] == pytest.approx(10 * math.log10(255**2 * 6))
 
 
 def test_masks_that_cover_everything_leave_no_background(made: DefectImages, goods: RGB) -> None:
     covered = DefectImages(made.images, np.ones_like(made.masks), made.types, made.captions)
-    assert all(map(math.isnan, background_preservation(covered, goods, [0, 1] * 3, quality_networks()).values()))
+    found = Background.of(covered, goods, [0, 1] * 3, quality_networks()).preserved(range(6))
+    assert all(map(math.isnan, found.values()))
 
 
 def test_what_cannot_be_measured_is_bad_input(made: DefectImages, real: DefectImages, goods: RGB) -> None:
