@@ -113,6 +113,7 @@ def plan(
     from goodshot.runner.run.options import Options
     from goodshot.runner.stages.costs import read_costs, read_memory
     from goodshot.runner.store.artifacts import Store
+    from goodshot.runner.store.files import Files
 
     _, declared = load_studies(study, _settings(settings, oracle, no_words), quick, root or [])
     options = Options(out or str(cache_dir() / "plan"), store)
@@ -120,7 +121,7 @@ def plan(
     planned = make_plan(data, guided=True)
     finished = Results(options.out).finished() & planned.cells.keys() if out else set()
     resources = {"CPU": float(cpus or usable_cpus()), "GPU": float(usable_gpus() if gpus is None else gpus)}
-    shares = Shares([resources], read_memory())
+    shares = Shares([resources], read_memory(Files(options.store_uri)))
     prices = price(planned, Store(options.store_uri), finished, shares, read_costs())
     console = stdout()
     print_notes(data, console)

@@ -29,7 +29,7 @@ from goodshot.runner.plan.plan import Plan, Trial
 from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.results.compaction import LAST_SECONDS, Compaction
 from goodshot.runner.results.results import Results
-from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.stages.costs import Cost, Memories
 from goodshot.runner.store.artifacts import Store
 
 LIVES = 4
@@ -73,7 +73,7 @@ class BrokerOptions:
     fail_fast: bool = False
     skipped: frozenset[str] = frozenset()
     costs: Mapping[str, Cost] = field(default_factory=dict)
-    memory: Mapping[str, Memory] = field(default_factory=dict)
+    memory: Memories = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
     checked: frozenset[str] | None = None
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from goodshot.runner.results.status import NodeStatus
-from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.stages.costs import Cost, Memories
 
 UNKNOWN_CELL_SECONDS = 2.0
 """The assumed seconds of a cell if no such cell was ever timed."""
@@ -46,7 +46,7 @@ class Progress:
     executed: Counter[str] = field(default_factory=Counter)
     steps_of: dict[str, int] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
-    memory: dict[str, Memory] = field(default_factory=dict)
+    memory: Memories = field(default_factory=dict)
     retries: Counter[str] = field(default_factory=Counter)
     awaited: int = 0
     most_at_once: int = 1

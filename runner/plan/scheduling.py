@@ -8,13 +8,14 @@ machine or earlier in the same run. The first stage of a kind reserves a whole G
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.stages.base import Stage
-from goodshot.runner.stages.costs import Costs, Memory, device_of
+from goodshot.runner.stages.costs import Costs, Memories, Memory, device_of
 
 CONTEXT_BYTES = 600 * 2**20
 """The GPU memory that a process needs in addition to torch's reservation."""
@@ -80,19 +81,19 @@ class Shares:
 
     Args:
         nodes: the numbers of ``CPU`` and ``GPU`` of each node. They may be replaced during a run.
-        memory: the measured GPU memory, by kind of work.
+        memory: the measured GPU memory, by kind of work and card.
         excluded: Ray ids of nodes that must get no work; they are not among ``nodes``.
         unchecked: Ray ids of further such nodes, which may be found sound later.
     """
 
     nodes: list[dict[str, float]]
-    memory: dict[str, Memory] = field(default_factory=dict)
+    memory: Memories = field(default_factory=dict)
     excluded: frozenset[str] = frozenset()
     unchecked: frozenset[str] = frozenset()
     _had_gpus: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._cards = {memory.card: memory.total for memory in self.memory.values() if memory.card}
+        self._cards = {m.card: m.total for by_card in self.memory.values() for m in by_card.values() if m.card}
         """The total memory of GPUs that stages were measured on, by torch's name of the card."""
 
     @property
@@ -133,8 +134,9 @@ class Shares:
         """Note the GPU memory that a stage with this kind of work needed."""
         if memory.card:
             self._cards[memory.card] = memory.total
-        earlier = self.memory.get(kind)
-        self.memory[kind] = memory if earlier is None else earlier.largest(memory)
+        by_card = self.memory.setdefault(kind, {})
+        earlier = by_card.get(memory.card)
+        by_card[memory.card] = memory if earlier is None else earlier.largest(memory)
 
     def _reserved(self, takes: str, resources: Resources, memory_kind: str | None, trains: bool) -> Share:
         if takes == "generator":
@@ -151,17 +153,16 @@ class Shares:
             return float(declared)
         if not self.has_gpus or kind is None:
             return 0.0
-        memory = self.memory.get(kind)
-        total = None if memory is None else self._smallest_gpu(memory)
-        if memory is None or total is None:
+        needs = self._needs(self.memory.get(kind, {}))
+        if not needs:
             return 1.0
-        fraction = (memory.peak * SPARE + CONTEXT_BYTES) / total
+        fraction = max((memory.peak * SPARE + CONTEXT_BYTES) / memory.total for memory in needs)
         return min(1.0, math.ceil(fraction * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
 
-    def _smallest_gpu(self, memory: Memory) -> float | None:
-        """The memory of the smallest GPU of the nodes in bytes; None if it has one that nothing was measured on.
+    def _needs(self, by_card: Mapping[str, Memory]) -> list[Memory]:
+        """What a kind of work needs on each type of GPU that the nodes have; empty if that of one is unknown.
 
-        Ray names the type of a node's GPUs if it knows it. If it does not, they are taken for the measured one.
+        Ray names the type of a node's GPUs if it knows it. If it does not, they are taken for the measured ones.
         """
         types = {
             name.removeprefix(TYPE_OF_GPU).partition("-")[0]
@@ -169,9 +170,24 @@ class Shares:
             for name in node
             if name.startswith(TYPE_OF_GPU) and node.get("GPU", 0)
         }
-        sizes = [min((t for card, t in self._cards.items() if name in card), default=None) for name in types]
-        known = [size for size in sizes if size is not None]
-        return min([*known, *([] if types else [memory.total])]) if len(known) == len(sizes) else None
+        if not types or not by_card:
+            return [*by_card.values()]
+        needs = [self._need(by_card, name) for name in types]
+        known = [need for need in needs if need is not None]
+        return known if len(known) == len(needs) else []
+
+    def _need(self, by_card: Mapping[str, Memory], type_: str) -> Memory | None:
+        """As measured on that type; or the most that was needed on another one, if the type's own memory is known."""
+        for card, memory in by_card.items():
+            if _is_of(card, type_):
+                return memory
+        totals = [total for card, total in self._cards.items() if _is_of(card, type_)]
+        return Memory(max(memory.peak for memory in by_card.values()), min(totals)) if totals else None
+
+
+def _is_of(card: str, type_: str) -> bool:
+    """Whether torch's name of a card, such as ``NVIDIA A100-SXM4-80GB``, is that of Ray's type, such as ``A100``."""
+    return type_ in re.split(r"[\s-]+", card)
 
 
 def expected_seconds(stage: Stage, wanted: Sequence[Stage], device: str, costs: Costs) -> float:

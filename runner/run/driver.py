@@ -29,6 +29,7 @@ from goodshot.runner.run.run_record import RunRecord, followed
 from goodshot.runner.run.tracked import tracker_of
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.costs import read_costs, read_memory
+from goodshot.runner.store.files import Files
 from goodshot.runner.study.search import points_of
 from goodshot.runner.study.study import Study
 from goodshot.runner.tracking.messages import Logged
@@ -64,7 +65,7 @@ class _Driver:
     ) -> None:
         self.work, self.options, self.gate = work, options, gate
         excluded = gate.faulty if gate else frozenset()
-        self.shares = Shares(nodes, read_memory(), excluded)
+        self.shares = Shares(nodes, read_memory(Files(options.store_uri)), excluded)
         broker_options = BrokerOptions(
             work.plan,
             options.store_uri,

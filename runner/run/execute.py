@@ -29,6 +29,7 @@ from goodshot.runner.run.options import Options, Run, Stopped
 from goodshot.runner.run.run_record import RunRecord
 from goodshot.runner.run.work import Work
 from goodshot.runner.stages.costs import remember_costs, remember_memory
+from goodshot.runner.store.files import Files
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.search import extreme_points
 from goodshot.runner.study.study import Study
@@ -156,7 +157,7 @@ def run_studies(
     finally:
         run = record.end(run, has_ended)
         remember_costs(run.costs)
-        remember_memory(run.memory)
+        remember_memory(Files(options.store_uri), run.memory)
         with suppress(GoodshotError):
             work.write_records()
         if reason := tidy(results, PATIENCE_SECONDS) if has_ended else tidy(results, seconds=LAST_SECONDS):

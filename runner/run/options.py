@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from goodshot.components.weights import cache_dir
 from goodshot.runner.executor.progress import Progress
-from goodshot.runner.stages.costs import Cost, Memory
+from goodshot.runner.stages.costs import Cost, Memories
 from goodshot.runner.store.files import absolute, below, public
 from goodshot.runner.store.fingerprint import fingerprint
 
@@ -44,7 +44,7 @@ class Run:
     tracking_error: str = ""
     unreachable: str = ""
     costs: Mapping[str, Cost] = field(default_factory=dict)
-    memory: Mapping[str, Memory] = field(default_factory=dict)
+    memory: Memories = field(default_factory=dict)
     retries: Mapping[str, int] = field(default_factory=dict)
     restarts: int = 0
 

@@ -1,4 +1,6 @@
-"""The measured costs of stages on this machine: seconds per unit of work, kept in the user's cache directory.
+"""The measured costs of stages: seconds per unit of work on this machine, and GPU memory by card.
+
+Seconds are kept in the user's cache directory. Memory is kept in the store, where a fresh machine finds it.
 
 The name of a kind of work states all that decides its cost, such as the network and its resolution, the detector and
 its image size, and the device. Every run measures; `goodshot plan` estimates the remaining time from it.
@@ -10,14 +12,13 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import cache_dir
 from goodshot.runner.store.files import Files
 
 FILE = "costs.json"
-MEMORY_FILE = "gpu_memory.json"
+MEMORY_FILE = "measured/gpu_memory.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Memory:
         return Memory(max(self.peak, other.peak), smaller.total, smaller.card)
 
 
+Memories = dict[str, dict[str, Memory]]
+"""The GPU memory by kind of work and by torch's name of the card."""
+
+
 def device_of(gpus: float) -> str:
     """The device of a stage with this number of GPUs: ``cuda`` for any, ``cpu`` for 0."""
     return "cuda" if gpus else "cpu"
@@ -75,26 +80,41 @@ def remember_costs(measured: Costs) -> None:
     _write(FILE, {kind: (cost.seconds, cost.units) for kind, cost in costs.items()})
 
 
-def read_memory() -> dict[str, Memory]:
-    """The GPU memory measured on this machine by kind of work; empty if nothing was measured."""
-    return {kind: Memory(peak, total, *map(str, card)) for kind, (peak, total, *card) in _read(MEMORY_FILE).items()}
-
-
-def remember_memory(measured: Mapping[str, Memory]) -> None:
-    """Keep the measurements of the latest run, because another version of the code may need more or less memory."""
-    memories = {**read_memory(), **measured}
-    _write(MEMORY_FILE, {kind: (memory.peak, memory.total, memory.card) for kind, memory in memories.items()})
-
-
-def _read(name: str) -> dict[str, tuple[Any, ...]]:
-    """The rows of a file, by kind: two numbers, and in the file of GPU memory the name of a card."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        rows = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
-        return {str(kind): (float(first), float(second), *rest) for kind, (first, second, *rest) in rows.items()}
+def read_memory(store: Files) -> Memories:
+    """The GPU memory that runs on this store measured; empty if nothing was, or if the file is damaged."""
+    with suppress(OSError, GoodshotError, ValueError, TypeError, AttributeError):
+        kinds = json.loads(store.read(MEMORY_FILE))
+        return {
+            str(kind): {str(card): Memory(float(peak), float(total), str(card)) for card, (peak, total) in own.items()}
+            for kind, own in kinds.items()
+        }
     return {}
 
 
-def _write(name: str, values: Mapping[str, tuple[float | str, ...]]) -> None:
+def remember_memory(store: Files, measured: Mapping[str, Mapping[str, Memory]]) -> None:
+    """Keep the latest measurement of each kind and card, because another version may need more or less memory."""
+    if not measured:
+        return
+    known = read_memory(store)
+    for kind, by_card in measured.items():
+        known[kind] = {**known.get(kind, {}), **by_card}
+    rows = {
+        kind: {card: (memory.peak, memory.total) for card, memory in by_card.items()} for kind, by_card in known.items()
+    }
+    # A store that cannot be written must not fail the run: the next one measures again.
+    with suppress(OSError, GoodshotError):
+        store.write(MEMORY_FILE, json.dumps(rows, indent=1, sort_keys=True).encode())
+
+
+def _read(name: str) -> dict[str, tuple[float, float]]:
+    """The rows of a file, by kind."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        rows = json.loads((cache_dir() / name).read_text(encoding="utf-8"))
+        return {str(kind): (float(first), float(second)) for kind, (first, second) in rows.items()}
+    return {}
+
+
+def _write(name: str, values: Mapping[str, tuple[float, float]]) -> None:
     # A cache that cannot be written must not fail the run: the next run only knows fewer costs.
     with suppress(OSError, GoodshotError):
         Files(str(cache_dir())).write(name, json.dumps(dict(sorted(values.items())), indent=1).encode())

@@ -19,6 +19,9 @@ from goodshot.runner.store.artifacts import CHECKPOINT, COMMIT
 from goodshot.runner.store.files import TEMPORARY, Files
 from goodshot.runner.store.leases import FOLDER as LEASES
 
+MEASURED = "measured"
+"""The folder of what runs on a store have measured."""
+
 
 @dataclass(frozen=True)
 class Superfluous:
@@ -48,8 +51,8 @@ def superfluous(files: Files, older_than: timedelta, checkpoints: bool = False) 
         whole = name in attempts or name.rpartition("/")[0] in committed
         if f"/{CHECKPOINT}" in f"/{name}" and checkpoints and (whole or old):
             states[name] = info.size
-        elif name.startswith(f"{LEASES}/") and not (old and TEMPORARY in name):
-            continue  # a driver that finds a dead driver's lease takes it over itself
+        elif name.startswith((f"{LEASES}/", f"{MEASURED}/")) and not (old and TEMPORARY in name):
+            continue  # what runs have measured; a driver that finds a dead driver's lease takes it over itself
         elif old and (TEMPORARY in name or not whole):
             leftovers[name] = info.size
     for why, found in (("left by attempts that never finished", leftovers), ("states of trainings", states)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.base import Stage
-from goodshot.runner.stages.costs import Cost, Memory, read_memory, remember_memory
+from goodshot.runner.stages.costs import MEMORY_FILE, Cost, Memory, read_memory, remember_memory
 from goodshot.runner.stages.image_set import ImageSetStage
 from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.store.files import Files
+from goodshot.runner.store.retention import superfluous
 from goodshot.runner.study.study import Study
 
 Training = Callable[..., TrainingStage]
@@ -98,8 +101,10 @@ def test_memory_is_counted_in_bytes_of_the_cards_that_the_nodes_have(training: T
     large, small = {"GPU": 1.0, "accelerator_type:H200": 1.0}, {"GPU": 1.0, "accelerator_type:L4": 1.0}
     kind = kind_of(stage := training())
     # Measured by an earlier run on a card of 140 GB: 1.2 × 10 GB and 0.6 GB of it.
-    shares = Shares([{"CPU": 8.0, **large}], {kind: Memory(10 * GB, 140 * GB, "NVIDIA H200")})
+    shares = Shares([{"CPU": 8.0, **large}], {kind: {"NVIDIA H200": Memory(10 * GB, 140 * GB, "NVIDIA H200")}})
     assert shares.of(stage) == Share(1, 0.1)
+    # An L40S is no L4, although its name begins like one.
+    shares.measured(kind, Memory(10 * GB, 48 * GB, "NVIDIA L40S"))
     # Nothing is known of the other card: the first stage reserves a whole one, which is then measured.
     shares.nodes[:] = [{"CPU": 8.0, **large}, {"CPU": 8.0, **small}]
     assert shares.of(stage) == Share(1, 1)
@@ -138,17 +143,19 @@ def test_each_stage_takes_what_its_own_studys_resources_say(tiny_study: Callable
     assert {shares.of(stage) for kind in (ShardStage, PromptStage) for stage in plan.of(kind)} == {Share(1, 0)}
 
 
-def test_memory_is_remembered_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOODSHOT_CACHE", str(tmp_path))
-    assert read_memory() == {}
-    remember_memory({"one": Memory(3, 4), "other": Memory(1, 4)})
-    remember_memory({"one": Memory(2, 4)})
-    assert read_memory() == {"one": Memory(2, 4), "other": Memory(1, 4)}
-    remember_memory({"one": Memory(2, 4, "NVIDIA H200")})
-    assert read_memory() == {"one": Memory(2, 4, "NVIDIA H200"), "other": Memory(1, 4)}
-    # As an earlier version wrote it.
-    (tmp_path / "gpu_memory.json").write_text('{"one": [3, 4]}')
-    assert read_memory() == {"one": Memory(3, 4)}
+def test_memory_is_remembered_by_card_in_the_store(tmp_path: Path) -> None:
+    store = Files(str(tmp_path))
+    assert read_memory(store) == {}
+    h200, l4 = Memory(3, 4, "NVIDIA H200"), Memory(2, 3, "NVIDIA L4")
+    remember_memory(store, {"one": {h200.card: h200}, "other": {h200.card: h200}})
+    remember_memory(store, {"one": {l4.card: l4}})
+    assert read_memory(store) == {"one": {h200.card: h200, l4.card: l4}, "other": {h200.card: h200}}
+    less = Memory(1, 4, "NVIDIA H200")
+    remember_memory(store, {"one": {less.card: less}})
+    assert read_memory(store)["one"] == {less.card: less, l4.card: l4}
+    assert [*superfluous(store, timedelta())] == []
+    (tmp_path / MEMORY_FILE).write_text('{"one": [3, 4]}')
+    assert read_memory(store) == {}
 
 
 def test_the_longer_training_is_expected_to_take_longer(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
