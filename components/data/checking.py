@@ -178,7 +178,7 @@ def _check(
     if masks and not any(shares):
         remedy = "draw the defect, or move the image to the normal ones"
         findings.append(
-            Finding("noted", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
+            Finding("unmarked", entry.image, "nothing is marked in its mask, so its pixels count as normal", remedy)
         )
     sample = Sample(
         image_id=entry.image_id(folder),

@@ -22,7 +22,7 @@ _ADDED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What macOS and Windows add to folders and archives without showing it there."""
 _TEXTS = (".txt", ".md", ".pdf")
 """Extensions of what publishers put beside the folders of a dataset."""
-Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "overlap"]
+Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "unmarked", "overlap"]
 Defects = Mapping[int, Callable[[int], int] | None]
 """(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
 
@@ -32,6 +32,7 @@ class Finding:
     """One problem of a dataset's files.
 
     Files with an `unexpected` finding are skipped when a dataset is read, files with a `noted` one are read as it says.
+    An `unmarked` image is read too, as one of normal pixels, but no defect is learned from it.
     Files with an `overlap` finding are read too, but a study refuses them unless told otherwise. Any other finding
     stops the reading.
     """
@@ -44,7 +45,7 @@ class Finding:
     @property
     def stops(self) -> bool:
         """Whether the files cannot be read without correcting it."""
-        return self.kind not in ("unexpected", "noted", "overlap")
+        return self.kind not in ("unexpected", "noted", "unmarked", "overlap")
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}; {self.remedy}"

@@ -154,7 +154,10 @@ def base_from(content: bytes, what: str = "diffusion base") -> Base:
     """The base of :func:`base_bytes`. Raises :class:`BadInput` if it is damaged, or not such a base."""
     tensors, metadata = tensors_in(content, what)
     if METADATA not in metadata:
-        raise BadInput(f"{what}: another architecture: it states no {METADATA}; give a folder in diffusers' layout")
+        raise BadInput(
+            f"{what}: another architecture: its first tensor is {min(tensors, default='none')}, and it states no "
+            f"{METADATA}, as a small base of goodshot does; give a folder in diffusers' layout"
+        )
     try:
         facts = json.loads(metadata[METADATA])
         base = new_base(int(facts["resolution"]), BaseConfig.model_validate(facts["config"]), seed=0)

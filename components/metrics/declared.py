@@ -80,8 +80,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("psnr", "PSNR, dB", is_fraction=False, shown=("results", "image_set")),
     Metric("lpips", "LPIPS", better="lower", is_fraction=False, shown=("results", "image_set")),
     Metric("lpips_lite0", "lpips_lite0", better="lower", is_fraction=False, shown=("results", "image_set")),
-    Metric("is", "IS", is_fraction=False, shown=("results", "image_set", "defect_images")),
-    Metric("is_lite0", "is_lite0", is_fraction=False, shown=("results", "image_set", "defect_images")),
+    Metric("is", "IS", is_fraction=False, shown=("results", "by_kind", "image_set", "defect_images")),
+    Metric("is_lite0", "is_lite0", is_fraction=False, shown=("results", "by_kind", "image_set", "defect_images")),
     Metric("diversity_lpips", "diversity (LPIPS)", is_fraction=False, shown=("image_set",)),
     Metric("diversity_lpips_lite0", "diversity (lpips_lite0)", is_fraction=False, shown=("image_set",)),
     Metric("original_similarity_lite0", "similarity to the originals (lite0)", shown=("image_set",)),
@@ -97,8 +97,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("image_auroc_segmenter", "image AUROC, segmenter alone", shown=("results",)),
     Metric("pixel_ap_detector", "pixel AP, detector alone", shown=("results",)),
     Metric("pixel_ap_segmenter", "pixel AP, segmenter alone", shown=("results",)),
-    Metric("ic_lpips", "IC-LPIPS", is_fraction=False, shown=("results", "defect_images")),
-    Metric("ic_lpips_lite0", "ic_lpips_lite0", is_fraction=False, shown=("results", "defect_images")),
+    Metric("ic_lpips", "IC-LPIPS", is_fraction=False, shown=("results", "by_kind", "defect_images")),
+    Metric("ic_lpips_lite0", "ic_lpips_lite0", is_fraction=False, shown=("results", "by_kind", "defect_images")),
     Metric(
         "background_difference",
         "background difference, grey levels",
@@ -115,9 +115,11 @@ METRICS: tuple[Metric, ...] = (
         is_fraction=False,
         shown=("defect_images",),
     ),
-    Metric("defect_accuracy", "accuracy of types", shown=("results",)),
-    Metric("defect_accuracy_lite0", "accuracy of types (lite0)", shown=("results",)),
-    Metric("defect_accuracy_resnet34_scratch", "accuracy of types (ResNet-34 from scratch)", shown=("results",)),
+    Metric("defect_accuracy", "accuracy of types", shown=("results", "by_kind")),
+    Metric("defect_accuracy_lite0", "accuracy of types (lite0)", shown=("results", "by_kind")),
+    Metric(
+        "defect_accuracy_resnet34_scratch", "accuracy of types (ResNet-34 from scratch)", shown=("results", "by_kind")
+    ),
     Metric("defect_accuracy_macro", "mean accuracy over types", shown=("further",)),
 )
 

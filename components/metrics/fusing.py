@@ -2,7 +2,8 @@
 
 Both are brought to one scale and averaged with a weight. Scale and weight are chosen on a validation set of synthetic
 anomalies (planted or made defects on good images, and good images), so that no test image has a say. Neither system may
-have been trained on these images: a segmenter is nearly perfect on defects that it has learnt.
+have been trained on these images: a segmenter is nearly perfect on defects that it has learnt. Who calls this leaves
+out some good photographs; where all are learned from, the choice favours the detector, and the runner says so.
 
 # T images, h × w the size of the detector's maps
 """

@@ -12,7 +12,10 @@ ON = {1: "mvtec_ad", 2: "mvtec_loco", 3: "mvtec_ad", 4: "mvtec_ad", 5: "mvtec_lo
 """Table → dataset."""
 METRIC = {"accuracy": "defect_accuracy"}
 """Where the name of the metric is another one here."""
-SETTING = "a third of each defect type is learned; the paper states neither seeds nor how a checkpoint is chosen"
+SETTING = (
+    "a third of each defect type is for training, of which here a third chooses checkpoints and is not learned from; "
+    "the paper states neither seeds nor how a checkpoint is chosen"
+)
 MEASURED_WITH = {"base": "ldm_text2im", "side": 256}
 """What the paper measured with, as far as it says so: a latent text-to-image model, at 256 pixels."""
 BY_KIND = "; the printed mean is over the categories' two kinds of defects, ours over the categories"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -60,12 +60,30 @@ def _split(planner: Planner, name: str) -> DefectSplit:
         thirds = Thirds(tuple(sample for sample in category.samples if sample.label), (), (), ())
     sentences = _captions(study, category).sentences
 
+    _check_masks(category, thirds.train)
+
     def seen(samples: tuple[Sample, ...]) -> SeenDefects:
         texts = [sentences[sample.image_id] for sample in samples]
         return SeenDefects.of(category.shard, samples, texts, study.synthesis.side)
 
     tested = tuple(sample.image_id for sample in (*thirds.good, *thirds.test))
     return DefectSplit(seen(thirds.fit), seen(thirds.validation), tested)
+
+
+def _check_masks(category: Category, learned: Sequence[Sample]) -> None:
+    """Raise :class:`BadInput` for an image to learn a defect from in which none is marked."""
+    unmarked = {finding.path for finding in category.findings if finding.kind == "unmarked"}
+    for sample in learned:
+        if not sample.masks:
+            raise BadInput(
+                f"{sample.image_path}: has no mask in {category.name}, and a defect is learned from each image of the "
+                "training third; add the masks that are missing"
+            )
+        if sample.image_path in unmarked:
+            raise BadInput(
+                f"{sample.image_path}: nothing is marked in its mask, and a defect is learned from it; "
+                "draw the defect, or move the image to the normal ones"
+            )
 
 
 def _check_left_out(planner: Planner) -> None:

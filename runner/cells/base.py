@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
+from goodshot.components.data.layout import Finding
 from goodshot.components.metrics.detection import MetricValue
 from goodshot.runner.arms import AddedImages, Arm, Generation, Planner, Product, SeededSupport, Variant
+from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Stage, Support, Takes
 from goodshot.runner.stages.need import Need
@@ -194,6 +196,10 @@ class CellKind(ABC):
     def needs(self, study: Declaration) -> Iterator[Need]:
         """The files that its cells need on a machine."""
         return iter(())
+
+    def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
+        """What is noted about measuring a category in this study."""
+        return ()
 
     def note(self, subject: Any, sizes: Sequence[int]) -> str:
         """A line to show with a plan, about measuring arms of these sizes with one subject; empty if there is none.

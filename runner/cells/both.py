@@ -12,12 +12,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from goodshot.components.data.layout import Finding
+from goodshot.components.data.support import select_support
 from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import MetricValue
@@ -27,6 +30,7 @@ from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage, plan_segmenter, shows_pictures
 from goodshot.runner.cells.detection import Detection, keep_pictures, read_training_images, score_rows
 from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_images
+from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.need import Need, detector_needs
@@ -169,6 +173,16 @@ class Both(DefectCellKind):
     metrics = METRICS
     needed = "an arm of good images, such as original, beside the defective ones"
     checked = Detection.checked
+
+    def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
+        """That no good photograph is left to choose the combination by, if all are in a support."""
+        if len(select_support(category.train_ids, study.shots_of(category.name), 0)) < len(category.train_ids):
+            return ()
+        problem = (
+            "all its training photographs are originals, so that both systems are combined by augmented views of "
+            "photographs that the detector has seen"
+        )
+        return (Finding("noted", Path(category.name), problem, "fewer shots leave some to choose by"),)
 
     def uses(self, arm: Arm) -> bool:
         """Any arm's: good images for the detector, defective ones for the segmenter."""

@@ -12,8 +12,8 @@ from goodshot.runner.report.values import number_value
 from goodshot.runner.results.prices import Prices
 
 HOUR = 3600.0
-OF_TRAININGS = ("step|", "image|")
-"""How the names of a training's kinds of work begin (:class:`goodshot.runner.stages.training.TrainingStage`)."""
+OF_GENERATORS = ("step|", "image|", "latents|", "vqgan_clip|", "base_step|", "fusion_step|", "defect|fusion ")
+"""How the names of kinds of work begin whose stages take what the study's resources declare for generators."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def _line(of: str, cost: Cost, prices: Prices) -> list[TableCell]:
 def _notes(prices: Prices) -> Iterator[str]:
     yield (
         "Hours of the CPUs and GPUs that trainings, prompts, fits and scores had reserved. A run that was killed left "
-        "no record of what it spent, and processes that share one GPU count it once each."
+        "no record of what it spent, and processes that share one GPU count it once each. Rows do not say how long the "
+        "fusion that made their defects was trained."
     )
     given = {"a GPU": prices.gpu_hour, "a CPU": prices.cpu_hour}
     if known := [f"{price:g} for an hour of {of}" for of, price in given.items() if price is not None]:
@@ -72,7 +73,7 @@ def spent(output: Output, studies: Sequence[StudyContext]) -> Cost:
         # Runs of early versions recorded none.
         for kind, measured in (run.get("costs") or {}).items():
             device = kind.rpartition("|")[2]
-            total += _reserved(float(measured["seconds"]), device, kind.startswith(OF_TRAININGS), resources)
+            total += _reserved(float(measured["seconds"]), device, kind.startswith(OF_GENERATORS), resources)
     return total
 
 
@@ -86,6 +87,8 @@ def behind(studies: Iterable[StudyContext]) -> Cost:
             device = str(row["device"])
             own = (row["seconds_fit"] or 0.0) + (row["seconds_score"] or 0.0)
             costs[f"cell {cell.fingerprint}"] = _reserved(own, device, False, resources)
+            if made := row.get("seconds_made"):
+                costs[f"set {cell.image_set}"] = _reserved(made, device, True, resources)
             for key, stage in ((cell.generator, "generator"), (cell.prompt, "prompt")):
                 cost = _reserved(row[f"seconds_{stage}"] or 0.0, device, stage == "generator", resources)
                 # A training's rows state its seconds up to their own L.

@@ -87,6 +87,9 @@ def print_notes(declared: Sequence[Declared], console: Console) -> None:
         for category, arm in itertools.product(each.categories.values(), each.study.own_arms):
             own = arm.findings(each.study, category)
             findings[category.name, category.shard].update(dict.fromkeys(own))
+        for category, kind in itertools.product(each.categories.values(), each.study.own_kinds):
+            own = kind.findings(each.study, category)
+            findings[category.name, category.shard].update(dict.fromkeys(own))
     print_findings(console, [(name, found) for (name, _), found in findings.items()])
     notes = [note for each in declared for note in (*_notes_on_words(each), *_notes_on_arms(each))]
     for note in dict.fromkeys(notes):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
@@ -23,7 +24,7 @@ from goodshot.runner.cells.segmentation import SegmentationStage
 from goodshot.runner.cli import main
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
 from goodshot.runner.results.results import Results
-from goodshot.runner.run.execute import plan_studies, run_studies
+from goodshot.runner.run.execute import declare, plan_studies, print_notes, run_studies
 from goodshot.runner.run.options import Options, Run
 from goodshot.runner.stages import continued
 from goodshot.runner.stages.defect_set import DefectSetStage
@@ -114,7 +115,9 @@ def test_its_rows_are_sound_and_its_report_is_whole(finished: Finished, capsys: 
     assert main(["report", str(finished.out)]) == 0
     page = (finished.out / "report.html").read_text()
     assert "defect classification" in page
-    assert "Weights of the fusion" in page
+    for words in ("Weights of the fusion", "background lpips_lite0", "ic_lpips_lite0 by kind of defect"):
+        assert words in page
+    assert "accuracy of types (lite0) by kind of defect" in page
     assert "no artifact" not in page
     _, again = run(finished.study, finished.out)
     assert again.stages == 0
@@ -282,6 +285,11 @@ def test_both_systems_side_by_side_and_as_one(defects: Callable[..., Study], tmp
     assert done.executed["segmenter"] == 1
     assert rows[0]["image_auroc_segmenter"] == rows[1]["image_auroc_segmenter"]
     assert main(["verify", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "image AUROC, segmenter alone" in page
+    # The two systems are no kinds of defect.
+    assert "detector/all" not in page
 
 
 def test_a_detector_never_sees_defects_and_a_segmenter_no_good_images(defects: Callable[..., Study]) -> None:
@@ -350,3 +358,35 @@ def test_a_study_survives_yaml(defects: Callable[..., Study], tmp_path: Path) ->
     (tmp_path / "study.yaml").write_text(to_yaml(study))
     assert load_study(str(tmp_path / "study.yaml")) == study
     assert yaml.safe_load((tmp_path / "study.yaml").read_text())["arms"] == ["fusion:text+mif", "crop_paste"]
+
+
+@pytest.fixture
+def damaged(photographs: Path, tmp_path: Path) -> Path:
+    """The demo's coin in MVTec's layout, to be spoiled."""
+    shutil.copytree(photographs / "coin", tmp_path / "data" / "coin")
+    return tmp_path / "data"
+
+
+def test_a_defect_without_a_marked_pixel_is_one_line_before_anything_runs(
+    defects: Callable[..., Study], damaged: Path, tmp_path: Path
+) -> None:
+    study = defects(dataset={"name": "mvtec_ad", "root": str(damaged)}, categories=["coin"], arms=["crop_paste"])
+    mask = damaged / "coin" / "ground_truth" / "stain" / "000_mask.png"
+    Image.fromarray(np.zeros((128, 128), np.uint8)).save(mask)
+    with pytest.raises(
+        BadInput, match=r"stain/000\.png: nothing is marked in its mask, and a defect is learned from it"
+    ):
+        run(study, tmp_path / "out")
+    mask.unlink()
+    with pytest.raises(BadInput, match=r"has no mask in coin, .* add the masks that are missing"):
+        run(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_both_says_where_no_photograph_is_left_to_choose_by(defects: Callable[..., Study], tmp_path: Path) -> None:
+    said = []
+    for name, shots in (("all", "full"), ("some", 12)):
+        study, shown = defects(arms=["original", "crop_paste"], cells=["both"], shots=shots), io.StringIO()
+        print_notes(declare([study], Options(str(tmp_path / name))), Console(file=shown))
+        said.append("photographs that the detector has seen" in " ".join(shown.getvalue().split()))
+    assert said == [True, False]

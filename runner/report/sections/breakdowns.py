@@ -63,7 +63,8 @@ def _tables(group: tuple[str, str], variants: Mapping[str, Measured]) -> list[Ta
     ]
     further = {(ALL, metric.name): metric.full_title for metric in shown_in("further")}
     tables.append(_table(group, "further metrics", further, variants))
-    quality = {(IMAGE_SET, metric.name): metric.full_title for metric in shown_in("image_set")}
+    of_images = dict.fromkeys((*shown_in("image_set"), *shown_in("defect_images")))
+    quality = {(IMAGE_SET, metric.name): metric.full_title for metric in of_images}
     tables.append(_table(group, "the images added", quality, _with_images(variants)))
     latents = {(LATENTS, metric.name): metric.full_title for metric in shown_in("latents")}
     tables.append(_table(group, "the sampled latents", latents, variants))
@@ -80,8 +81,12 @@ def _with_images(variants: Mapping[str, Measured]) -> dict[str, Measured]:
 
 
 def _kinds(subsets: set[str]) -> list[str]:
-    """Return the subsets that are kinds of defect, by name; LOCO's two kinds and their mean come in that order."""
-    kinds = {s for s in subsets if s != ALL and s.partition("/")[0] != SUBSET and s not in (IMAGE_SET, LATENTS)}
+    """Return the subsets that are kinds of defect, by name; LOCO's two kinds and their mean come in that order.
+
+    A name with a slash is a subset of something else than the test images, such as of synthetic anomalies, or of one
+    of two systems.
+    """
+    kinds = {s for s in subsets if s not in (ALL, SUBSET, IMAGE_SET, LATENTS) and "/" not in s}
     return sorted(kinds, key=lambda s: (s == MEAN, LOCO_KINDS.index(s) if s in LOCO_KINDS else 0, s))
 
 

@@ -141,7 +141,7 @@ def _executed_steps(study: StudyContext) -> int:
     reached: dict[str, int] = {}
     for cell in (c for c in study.record.cells if c.generator):
         key, row = str(cell.generator), study.output.rows.get(cell.fingerprint)
-        reached[key] = max(reached.get(key, 0), int(row["iterations"]) - 1 if row else 0)
+        reached[key] = max(reached.get(key, 0), int(row["iterations"]) - 1 if row and row["iterations"] else 0)
     return sum(max(count, study.output.steps[key]) for key, count in reached.items())
 
 
