@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -94,6 +96,27 @@ def test_without_all_three_the_textural_tokens_alone_condition_the_base(begin: B
     condition = Condition(torch.zeros(1, 24), torch.zeros(1, 1, 112, 112), torch.tensor([2]))
     model = fusion.training.network
     torch.testing.assert_close(model.x_embedding(condition), model.textural(torch.tensor([2])))
+
+
+def test_eq_13_conditions_each_image_by_the_embedding_of_its_own_timestep(begin: Begin) -> None:
+    model = begin().training.network.eval()
+    condition = Condition(torch.randn(2, 24), torch.rand(2, 1, 112, 112), torch.tensor([0, 2]))
+    x_t, times = torch.randn(2, *model.base.grid), torch.tensor([3, 700])
+    with torch.no_grad():
+        together = model(x_t, times, condition)
+        # e_X by eq. 4 and 5, then e_t by eq. 14, image by image, in float64.
+        parts = model.semantic(condition.text), model.location(condition.masks), model.textural(condition.types)
+        tokens = torch.cat(parts, 1)
+        e_x = model.aggregator(tokens).double()
+        dynamic, half = copy.deepcopy(model.dynamic).double(), e_x.shape[-1] // 2
+        for b, t in enumerate(times.tolist()):
+            angles = t * torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float64) / (half - 1))
+            e_tim = dynamic.align(torch.cat([angles.sin(), angles.cos()]))
+            e_t = dynamic.mlp(torch.cat([e_x[b], e_tim.expand_as(e_x[b])], 1)).float()
+            alone = model.base(x_t[b : b + 1], times[b : b + 1], e_t[None])
+            torch.testing.assert_close(together[b : b + 1], alone, atol=1e-4, rtol=1e-3)
+            other = model.base(x_t[b : b + 1], times[b : b + 1], e_x[b : b + 1].float())
+            assert not torch.allclose(together[b : b + 1], other, atol=1e-3)
 
 
 def test_tokens_of_all_modalities_are_concatenated(begin: Begin) -> None:
