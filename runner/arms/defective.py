@@ -1,4 +1,4 @@
-"""The common base of arms that add defective images with masks, by which segmenters and classifiers are trained."""
+"""The common base of arms that add defective images with masks, on which segmenters and classifiers are trained."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ COLUMNS: Mapping[str, pa.DataType] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class DefectSplit:
-    """The defective images of a category (METHOD B, Data).
+    """The division of a category's defective images (METHOD B, Data).
 
-    fit: what may be learned from. validation: what chooses a checkpoint. test_ids: ids of the test images, which are
-    the other two thirds and the good ones.
+    fit: the images that a study learns from.
+    validation: the images that choose a checkpoint.
+    test_ids: the ids of the test images: defective images of the other two thirds, and the good images.
     """
 
     fit: SeenDefects
@@ -42,7 +43,7 @@ class DefectSplit:
 
 
 def plan_split(planner: Planner, category: str) -> DefectSplit:
-    """The split of a category, which all its cells share.
+    """The division of a category's defective images, which is the same for all of its cells.
 
     Raises:
         BadInput: a defect type has too few images, or a caption is wrong.
@@ -56,7 +57,7 @@ def _split(planner: Planner, name: str) -> DefectSplit:
         planner.once(_check_left_out)
         thirds = split_thirds(category.samples, study.synthesis.leave_out)
     else:
-        # A user's own photographs: nothing is tested, so that all of them are learned from.
+        # A user's own photographs have no test images, so all defective ones are training images.
         thirds = Thirds(tuple(sample for sample in category.samples if sample.label), (), (), ())
     sentences = _captions(study, category).sentences
 
@@ -87,7 +88,7 @@ def _check_masks(category: Category, learned: Sequence[Sample]) -> None:
 
 
 def _check_left_out(planner: Planner) -> None:
-    """Raise :class:`BadInput` for a type to leave out that no category has."""
+    """Raise :class:`BadInput` if ``synthesis.leave_out`` names a defect type that no category has."""
     samples = [sample for category in planner.categories.values() for sample in category.samples]
     found = {sample.defect_type for sample in samples if sample.label}
     if unknown := sorted({*planner.study.synthesis.leave_out} - found):
@@ -110,14 +111,14 @@ class DefectArm(Arm):
 
     makes: ClassVar[Product] = "defective"
     has_types: bool = True
-    """Whether its images show the types of the real defects."""
+    """Whether the arm's images show the types of the real defects."""
     point_fields: ClassVar[tuple[str, ...]] = ("copies",)
     searched = frozenset({"copies", "synthesis"})
     images_are = "defective"
     columns = COLUMNS
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
-        """What is noted about the captions, such as images that are described by their type's name for want of one."""
+        """Findings about the captions, such as images without a caption, which are described by their type's name."""
         return _captions(study, category).findings
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
@@ -135,7 +136,7 @@ class DefectArm(Arm):
         return AddedImages({"defect_set": list(parts)}, tuple(stage.id for stage in stages), parts[0], parts=parts)
 
     def types(self, split: DefectSplit) -> tuple[str, ...]:
-        """The types of the images that it makes."""
+        """The defect types of the images that the arm makes."""
         return split.fit.kinds
 
     @abstractmethod
@@ -145,13 +146,13 @@ class DefectArm(Arm):
         """The stage that makes the images of these indices."""
 
     def defective(self, split: DefectSplit, added: AddedImages) -> Defective:
-        """The planned images, or the real ones if it makes none."""
+        """The defective images of a cell: the images that the arm makes, or the real ones if it makes none."""
         return Defective(added.parts, split.fit, added.inputs)
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """The side of the images, and the number of real defects that they are made of."""
+        """Columns of the row that are known when planning: the images' side, and the number of real defects used."""
         return {"side": planner.study.synthesis.side, "defects_seen": len(plan_split(planner, category).fit)}
 
     def caption(self, row: Mapping[str, Any]) -> str:
-        """That they are defective, and of each type as many."""
+        """A caption for the row's added images."""
         return "defective images of each type"

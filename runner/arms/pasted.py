@@ -10,7 +10,10 @@ from goodshot.runner.stages.pasted_set import PastedSetStage, pasted_part
 
 
 class Pasted(DefectArm):
-    """Adds the images of one paster. Generated ones are compared with crop-paste, which uses the real defects."""
+    """Adds the images of one paster.
+
+    A paster that uses real defects, such as crop-paste, is a baseline for arms that generate defective images.
+    """
 
     def __init__(self, paster: Paster, colour: str) -> None:
         self.paster, self.colour = paster, colour  # type: ignore[misc]
@@ -21,13 +24,16 @@ class Pasted(DefectArm):
         self.in_words = paster.title.lower()  # type: ignore[misc]
 
     def types(self, split: DefectSplit) -> tuple[str, ...]:
-        """Those of the real defects, or the paster's own."""
+        """The types of the real defects if the paster uses them, otherwise the paster's name as the only type."""
         return split.fit.kinds if self.paster.needs_defects else (self.paster.name,)
 
     def part(
         self, planner: Planner, variant: Variant, seeded: SeededSupport, split: DefectSplit, indices: range
     ) -> PastedSetStage:
-        """Images that only depend on the good ones, the real defects, the seed and their indices."""
+        """The stage that pastes the images of these indices.
+
+        The images depend on the good images, the real defects, the seed, the indices and the paster's options only.
+        """
         study = planner.study
         return pasted_part(
             self.paster, seeded.support, split.fit, seeded.seed, indices, study.synthesis.placing,

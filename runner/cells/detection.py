@@ -33,18 +33,19 @@ if TYPE_CHECKING:
     from goodshot.components.detectors.base import Batch
 
 ROUNDING = 1e-9
-"""Largest difference between two computations of one image AUROC."""
+"""Largest accepted difference between two computations of the same image AUROC."""
 PICTURES = 8
-"""Maximum number of test images whose anomaly maps are committed for the report, and of added images."""
+"""Maximum number of test images with anomaly maps, and of added images, that a cell commits for the report."""
 ADDED_SIDE = 160
+"""Maximum side in pixels of the committed added images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionStage(CellStage):
     """Train one detector and score the test images.
 
-    planted: the set of synthetic anomalies to score as well, with ``objective: planted``; None otherwise.
-    object_name: the object's name for a detector that reads it; None for other detectors.
+    planted: the set of synthetic anomalies that is scored as well, if ``objective`` is ``planted``; None otherwise.
+    object_name: the name of the object, for detectors that use it; None for other detectors.
     n_test: the number of test images.
     """
 
@@ -69,22 +70,22 @@ class DetectionStage(CellStage):
         return (Originals(self.support), test, *shared_features(self.support, self.detector))
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
-        """Training by training image, and scoring by test image."""
+        """Two kinds of work: training, counted in training images, and scoring, counted in test images."""
         images = len(self.support.ids) + self.cell.copies
         return Work(self._fit_kind(device), images), Work(self._score_kind(device), self.n_test)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """The bytes of its row and metrics, and of a score for each test image."""
+        """The bytes of the cell's row and metrics, and of one score for each test image."""
         return 8192 + 100 * self.n_test
 
     def memory_kind(self) -> str:
-        """The kind of work of training, which needs the most GPU memory."""
+        """The kind of work of training, which needs more GPU memory than scoring."""
         return self._fit_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
         """Train, score, and compute the metrics.
 
-        Shared features change no number, but the seconds do not include their computation.
+        Shared features change no score, but ``seconds_fit`` and ``seconds_score`` do not include their computation.
         """
         import numpy as np
 
@@ -104,8 +105,8 @@ class DetectionStage(CellStage):
             scores = detector.score(test.images)
         facts |= {"seconds_fit": fitted - began, "seconds_score": time.perf_counter() - fitted}
         self._report_costs(context, facts, len(test.image_ids))
-        test = centre_crop(test, self.detector.crop)  # the detector has cropped the images in the same way
-        # Some models of anomalib return image scores only; then there is no map to compare with the masks.
+        test = centre_crop(test, self.detector.crop)  # the detector has cropped its input in the same way
+        # Some models of anomalib return image scores only, so there are no anomaly maps to compare with the masks.
         masks = None if np.isnan(scores.maps).all() else test.masks
         metrics = evaluate(scores, test.labels, masks, test.defect_types, test.defects)
         values = list(metrics.values)
@@ -117,7 +118,7 @@ class DetectionStage(CellStage):
             values += synthetic_values
             facts["planted"] = planted_auroc(synthetic_values)
         if self.keeps_pictures:
-            # Those of an image set are in the store.
+            # The images of an image set are in the store already.
             added = extra if self.added.image_set is None else None
             keep_pictures(self.fingerprint, test, scores, added, context.store)
         columns = {
@@ -161,7 +162,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
 
 
 class Detection(CellKind):
-    """One detector of the study for each support and variant."""
+    """A cell trains one detector of the study on one support and one variant of an arm."""
 
     name = "detection"
     title = "detection"
@@ -178,7 +179,7 @@ class Detection(CellKind):
         return subject.label
 
     def subject_columns(self, subject: DetectorConfig) -> dict[str, Any]:
-        """Label, backbone and sizes of the detector."""
+        """The columns with the label, backbone and sizes of the detector."""
         return {
             "detector": subject.label,
             "backbone": subject.uses_backbone(),
@@ -191,12 +192,12 @@ class Detection(CellKind):
         return subject.image_size
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """The detectors' weights."""
+        """The weights that the study's detectors need."""
         for detector in study.detectors:
             yield from detector_needs(detector)
 
     def note(self, subject: DetectorConfig, sizes: Sequence[int]) -> str:
-        """That arms are not trained for equally many steps, which a budget in epochs brings about."""
+        """A note if a budget in epochs gives arms different numbers of training steps; empty otherwise."""
         fewest, most = subject.steps_on(sizes[0]), subject.steps_on(sizes[-1])
         if subject.epochs is None or fewest == most:
             return ""
@@ -235,12 +236,12 @@ class Detection(CellKind):
             "test": category.test_identity,
         }
         if detector.image_size in category.enlarged:
-            # Earlier versions marked nothing of these defects.
+            # Earlier versions lost these defects when they resized the masks, so their rows have another identity.
             inputs["masks"] = "enlarged"
         if planted is not None:
             inputs["planted"] = planted[1]
         if study.oracle:
-            # An oracle study chooses by a test metric: it must not share rows with studies that are not marked so.
+            # An oracle study chooses by a test metric, so it must not share rows with studies without that mark.
             inputs["oracle"] = study.objective
         identity = planner.once(_identity, detector, cell.seed, object_name)
         return DetectionStage(
@@ -285,12 +286,12 @@ def _fit(detector: Detector, originals: list[Batch], extra: Batch | None, featur
 
 
 def read_training_images(support: Support, size: int, store: Store, ids: Sequence[str]) -> list[np.ndarray]:
-    """Training images of the support's category, a list of uint8 RGB (size, size, 3)."""
+    """Training images of the support's category with the given ids, a list of uint8 RGB (size, size, 3)."""
     return read_support(replace(support, ids=tuple(ids)), store, size)
 
 
 def score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
-    """The rows of ``scores/`` of one cell, without its fingerprint."""
+    """Yield the rows of the table ``scores`` for one cell, without the column ``fingerprint``."""
     for image_id, label, defect_type, score in zip(
         test.image_ids, test.labels, test.defect_types, scores.image, strict=True
     ):
@@ -298,12 +299,12 @@ def score_rows(test: Split, scores: Scores) -> Iterator[dict[str, Any]]:
 
 
 def keep_pictures(fingerprint: str, test: Split, scores: Scores, added: Batch | None, store: Store) -> None:
-    """Commit image, mask and anomaly map of the first test image of each defect type, ``good`` first.
+    """Commit the image, the mask and the anomaly map of the first test image of each type, beginning with ``good``.
 
-    The choice never depends on the scores.
+    The choice of test images never depends on the scores.
 
     Args:
-        added: the images that were added, of which the first are committed too, at most ``ADDED_SIDE`` pixels wide.
+        added: the added images; the first :data:`PICTURES` of them are committed, reduced to :data:`ADDED_SIDE` pixels.
     """
     import numpy as np
 

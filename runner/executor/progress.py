@@ -12,7 +12,7 @@ from goodshot.runner.stages.costs import Cost, Memories
 UNKNOWN_CELL_SECONDS = 2.0
 """The assumed seconds of a cell if no such cell was ever timed."""
 ASSUMED_SECONDS = 15.0
-"""The weight of the assumed pace, in seconds of a run: those in which processes start say little of later ones."""
+"""Weight of the assumed pace, in seconds of a run. The first seconds, in which processes start, are not typical."""
 ASSUMED_SHARE = 0.75
 """The assumed share of a busy process's time that is counted as work; 0.72 was measured on a sweep of the demo."""
 
@@ -23,17 +23,19 @@ class Progress:
 
     executed: executed stages, by kind.
     steps_of: training steps, by the stage's id.
+    step_seconds, cell_seconds: the seconds that all training steps and all cells of the run have taken.
     costs, memory: measured seconds and GPU memory, by kind of work.
     retries: how many stages and cells were run again, by the reason.
-    awaited: stages and cells that another run makes and this one waits for.
+    awaited: the number of stages and cells that this run waits for, because another run is making them.
     most_at_once: the most stages and cells that were seen to run at once.
-    running, queued: the stages that are being made, and those that wait for a CPU or GPU, by kind; cells included.
+    running: the number of stages that are being made, by kind; cells included.
+    queued: the number of stages that wait for a CPU or GPU, by kind; cells included.
     nodes: the nodes of the cluster, as they are now.
     working_since: the time, in seconds since the epoch, at which the first step or cell began; 0 before.
     cell_guess: the expected seconds of a cell, until one was timed.
-    missing_node: what a node must have that the queue waits for, such as ``1 CPU``; empty if there is one.
-    restarts: how often the process that counts this was lost and started again.
-    is_lost: whether that process has been started again and waits for the driver to tell it what the run was at.
+    missing_node: the resources, such as ``1 CPU``, that queued stages need and that no node has; empty otherwise.
+    restarts: how often the process that keeps these counts was lost and started again.
+    is_lost: whether that process has been started again and waits for the driver to send it the state of the run.
     """
 
     cells_total: int = 0
@@ -61,7 +63,7 @@ class Progress:
 
     @property
     def waits_for(self) -> str:
-        """What the run waits for, in words; empty if nothing but its own work."""
+        """A text that says what the run waits for; empty if the run waits for its own work only."""
         waits = []
         if self.missing_node:
             waits.append(f"waiting for a node with {self.missing_node}")
@@ -71,7 +73,7 @@ class Progress:
         return ", ".join(waits)
 
     def continued(self) -> Progress:
-        """The counts with which a new process goes on; cells that are not finished are counted when requested again."""
+        """The counts with which a restarted process goes on. Unfinished cells are counted when requested again."""
         done = self.cells_done - self.cells_failed
         return replace(
             self,
@@ -87,12 +89,13 @@ class Progress:
     def seconds_left(self, now: float | None = None) -> float | None:
         """Expected seconds to the end, at the pace of the run so far; None until a step or cell was timed.
 
-        The pace is the work, in seconds of one process, that was done in each second since the first work began. It
-        contains how much runs at once, and what is not counted as work, such as scoring and starting processes. It
-        counts as if :data:`ASSUMED_SECONDS` at the pace that is expected of so many processes had come before.
+        Work is measured in seconds of one process. The pace is the work that was done per second since the first work
+        began. It depends on how many stages run at once, and on time that is not counted as work, such as scoring and
+        starting processes. The pace is averaged with an assumed pace, in which each of :attr:`most_at_once` processes
+        works for :data:`ASSUMED_SHARE` of the time; the assumed pace has the weight of :data:`ASSUMED_SECONDS`.
 
         Args:
-            now: seconds since the epoch.
+            now: the current time in seconds since the epoch; None for the clock's time.
         """
         work = self.step_seconds + self.cell_seconds
         if not work or (self.steps_total and not self.steps_done):
@@ -106,7 +109,7 @@ class Progress:
         return left * (max(elapsed, 0.0) + ASSUMED_SECONDS) / (work + assumed)
 
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
-        """Count training steps of a stage, which count even if the stage fails later."""
+        """Count training steps of a stage. They remain counted if the stage fails later."""
         self.steps_of[stage] = self.steps_of.get(stage, 0) + steps
         self.steps_done += steps
         self.step_seconds += seconds
@@ -121,5 +124,5 @@ class Progress:
         self.working_since = self.working_since or time.time() - seconds
 
     def measured(self, kind: str, seconds: float, units: float) -> None:
-        """Add the seconds that some units of a kind of work took."""
+        """Add a measurement: the seconds that a number of units of a kind of work took."""
         self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)

@@ -1,4 +1,4 @@
-"""Prepare a joined cluster for a run: leave faulty nodes out, and bring photographs to nodes that lack them."""
+"""Prepare a joined cluster for a run: exclude faulty nodes, and write photographs that nodes lack to the store."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.study import Study
 
 LOOK_SECONDS = 2.0
-"""Pause between two looks for nodes that have joined."""
+"""Pause between two checks for nodes that have joined."""
 NAMED_NODES = 3
-"""How many nodes with the same fault a line names."""
+"""Maximum number of nodes with the same fault that a line names; the others are counted."""
 
 
 class NodeGate:
-    """Checks each node of a joined cluster when it is first seen, and leaves out the faulty ones.
+    """Checks each node of a joined cluster when the node is first seen, and excludes faulty nodes.
 
-    Photographs that a sound node lacks are written to the store here, from this machine.
+    The driver writes photographs that a node without faults lacks to the store.
 
     Args:
-        studies: whose weights a node needs.
-        insecure_local: whether a cluster without a token is used if only this machine reaches its nodes.
+        studies: the studies of the run; a node needs their weights.
+        insecure_local: whether to use a cluster without a token if only this machine can reach its nodes.
 
     Attributes:
-        seen: Ray ids of the checked nodes.
-        faulty: those of them that must get no work.
+        seen: the Ray ids of all checked nodes.
+        faulty: the Ray ids of the checked nodes that must get no work.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class NodeGate:
         self._store = Store(store_uri)
 
     def open(self) -> None:
-        """Check the nodes that are there at the start, and print a line for each fault.
+        """Check the nodes that are in the cluster at the start of a run, and print a line for each fault.
 
         Raises:
             BadInput: the cluster has no token, every node that could run a stage has a fault, or ``--out`` or
@@ -57,12 +57,12 @@ class NodeGate:
         checks = self._check(living_nodes())
         require_token(checks, self._insecure_local)
         self._take(checks)
-        # Where no node has a fault, there may be none yet: an autoscaler adds them.
+        # A cluster without any node is accepted, because an autoscaler may add nodes later.
         if self.faulty and not any(check.node.cpus for check in checks if not check.faults):
             raise BadInput("every node of the cluster that could run a stage has a fault, listed above with its remedy")
 
     def look(self) -> bool:
-        """Check the nodes that have joined since. Returns whether there were any."""
+        """Check the nodes that have joined since the last check. Returns whether a node has joined."""
         joined = [node for node in living_nodes() if node.id not in self.seen]
         if joined:
             self._take(self._check(joined))
@@ -79,7 +79,8 @@ class NodeGate:
 
         def loop() -> None:
             while not stop.wait(LOOK_SECONDS):
-                # Of any kind: the head restarts, or a place is out of reach for a moment; the node waits meanwhile.
+                # Any error is ignored, for example while the head restarts or the store cannot be reached: the new
+                # node gets no work until a later check succeeds.
                 with suppress(Exception):
                     if self.look():
                         admit(self.seen, self.faulty)
@@ -117,7 +118,7 @@ class NodeGate:
 
 
 def fault_lines(checks: Iterable[NodeCheck]) -> list[str]:
-    """One line for each fault: the nodes that have it, what it is, and its remedy."""
+    """One line for each fault: the nodes that have the fault, its description, and its remedy."""
     names: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for check in checks:
         for fault in check.faults:
@@ -131,7 +132,11 @@ def _fault_line(nodes: Sequence[str], item: str, detail: str, remedy: str) -> st
 
 
 def require_token(checks: Sequence[NodeCheck], insecure_local: bool) -> None:
-    """Raise :class:`BadInput` for a cluster without a token, unless it is waived and only this machine reaches it."""
+    """Raise :class:`BadInput` if a node has no token.
+
+    Args:
+        insecure_local: whether nodes without a token are accepted if only this machine can reach the cluster.
+    """
     open_nodes = [check.node for check in checks if not check.has_token]
     if not open_nodes or (insecure_local and all(check.node.is_loopback for check in checks)):
         return
@@ -143,6 +148,6 @@ def require_token(checks: Sequence[NodeCheck], insecure_local: bool) -> None:
 
 
 def _unmade_shards(plan: Plan, store: Store) -> dict[str, ShardStage]:
-    """The shards that the store lacks and that are written from photographs in a folder, by the path of the first."""
+    """The missing shards that are written from a folder of photographs, by the path of their first photograph."""
     shards = (stage for stage in plan.of(ShardStage) if stage.source is None)
     return {str(stage.samples[0].image_path): stage for stage in shards if not stage.is_made(store)}

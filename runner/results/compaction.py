@@ -1,8 +1,9 @@
-"""Move finished cells from files of their own into the tables' Parquet files, and many of those into one.
+"""Move finished cells from their own files into the tables' Parquet files, and merge many Parquet files into one.
 
-Of all drivers that share an ``--out`` one does it at a time, under a lease. A file is deleted when what it held is
-whole in another one: who is killed in between leaves cells in two files. :class:`Results` counts them once, and
-:func:`tidy` deletes the copies before and after the next run, for programs that read the Parquet files directly.
+Drivers that share an ``--out`` compact it one at a time, under a lease. A file is deleted only after its content has
+been written completely to another file, so a process that is killed between these two steps leaves cells in two files.
+:class:`Results` counts such cells once, and :func:`tidy` deletes the copies before and after the next run, for programs
+that read the Parquet files directly.
 """
 
 from __future__ import annotations
@@ -21,25 +22,28 @@ from goodshot.runner.results.tables import CELL_TABLES
 from goodshot.runner.store.leases import BEAT_SECONDS, STALE_SECONDS, Leases
 
 COMPACT_SECONDS = 15.0
-"""Between two times in a run: the Parquet files lack no more than that."""
+"""Pause between two compactions of a run. The Parquet files lack the cells that have finished since the last one."""
 AT_ONCE = BATCH
-"""Cells that are moved at once: in seconds, though an object store takes its time for each."""
+"""Number of cells that are moved in one step. A step takes seconds, even on an object store that is slow per file."""
 MANY_PARTS = 8
-"""Parquet files of one size from which on they are made one of the next."""
+"""Number of Parquet files of one size from which on they are merged into one file of the next size."""
 LARGEST = 3
-"""The size that is merged no further: 8³ times what a run of a few seconds gave. No row is rewritten more often."""
+"""The size whose files are not merged again, so that no row is merged more than three times.
+
+Such a file holds the rows of at least 8³ files of size 0; a file of size 0 holds the cells of one step.
+"""
 LEASE = "compaction"
 PATIENCE_SECONDS = STALE_SECONDS + 2 * BEAT_SECONDS
-"""So long another one may be at it; by then a dead one's lease is free."""
+"""How long to wait for another driver's compaction. The lease of a driver that has died is free by then."""
 LAST_SECONDS = 2.0
-"""What a run that is stopped has for this."""
+"""Time limit of the last compaction of a run that is stopped."""
 
 
 def compact(results: Results, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Move what is finished into the tables, and make one Parquet file of many.
+    """Move finished cells into the tables' Parquet files, and merge Parquet files that are many.
 
     Args:
-        is_over: whether to stop between two steps; what is left is as good where it lies.
+        is_over: called between two steps; True stops the compaction. Cells that are not moved yet stay readable.
     """
     _move_cells(results, is_over)
     for table in CELL_TABLES:
@@ -51,19 +55,24 @@ def compact(results: Results, is_over: Callable[[], bool] = lambda: False) -> No
 
 
 def forget(results: Results, fingerprints: Collection[str]) -> None:
-    """Take cells out of every table, so that they count as not run. To be called under :func:`compacting`."""
-    left = True
-    while left:
+    """Remove cells from every table, so that they count as not run. Call it within :func:`compacting` only."""
+    was_in_tables = True
+    while was_in_tables:
         single = results.single.names()
         results.single.delete([single[fingerprint] for fingerprint in fingerprints if fingerprint in single])
-        # Rows go last: who is killed in between leaves a row without scores, which is found again. And again all of
-        # it: one that took this lease for dead may have merged what was just read.
-        left = any([results.parts.drop(table, fingerprints) for table in CELL_TABLES])
+        # `results` is the last of the tables: a process that is killed in between leaves a row without scores, which
+        # `goodshot verify` finds. The loop repeats until no file holds the cells, because another driver that took
+        # over the lease may have merged files that were just read.
+        was_in_tables = any([results.parts.drop(table, fingerprints) for table in CELL_TABLES])
 
 
 @contextmanager
 def compacting(results: Results, patience: float = 0.0) -> Iterator[bool]:
-    """Whether nobody else moves cells of this ``--out`` meanwhile; waits so many seconds for that."""
+    """Hold the compaction lease of this ``--out`` during a ``with`` block. Yields whether it was acquired.
+
+    Args:
+        patience: how many seconds to wait while another driver holds the lease.
+    """
     leases, until = Leases(results.uri), time.monotonic() + patience
     try:
         while not (mine := leases.take(LEASE)) and time.monotonic() < until:
@@ -75,11 +84,14 @@ def compacting(results: Results, patience: float = 0.0) -> Iterator[bool]:
 
 
 def tidy(results: Results, patience: float = 0.0, seconds: float | None = None) -> str:
-    """Compact before and after a run, which is none the worse if it cannot be: then the reason is returned.
+    """Compact an ``--out`` before or after a run, and delete copies of cells. It never fails the run.
 
     Args:
-        patience: how long to wait for another driver that is at it.
-        seconds: what it may take; None for as long as it takes.
+        patience: how many seconds to wait while another driver compacts.
+        seconds: time limit; None for no limit.
+
+    Returns:
+        The reason why nothing or not everything was done; empty if there is none, or if the time limit was reached.
     """
     try:
         if not _is_wanted(results):
@@ -90,7 +102,7 @@ def tidy(results: Results, patience: float = 0.0, seconds: float | None = None) 
                 compact(results, lambda: time.monotonic() > until)
                 _drop_copies(results, lambda: time.monotonic() > until)
         return "" if mine else "another driver is moving cells"
-    except Exception as error:  # whatever it is, cells are whole where they lie
+    except Exception as error:  # after any error, every cell is still complete in one file at least
         return str(error) or type(error).__name__
 
 
@@ -103,12 +115,12 @@ class Compaction:
         self._task: asyncio.Task[None] | None = None
 
     def keep(self) -> None:
-        """Begin, unless it has begun."""
+        """Start the compaction, unless it has been started already."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def end(self) -> None:
-        """End, after the step that is under way."""
+        """Stop the compaction after the step that is running."""
         self._ended.set()
         if self._task is not None:
             await self._task
@@ -122,7 +134,8 @@ class Compaction:
             await asyncio.to_thread(self._once, results)
 
     def _once(self, results: Results) -> None:
-        # What is full or away for a moment is no reason to stop: the cells stay where they are.
+        # A full disk or an unreachable store does not end the compaction: the cells stay in their own files, and the
+        # next attempt moves them.
         with suppress(Exception), compacting(results) as mine:
             if mine:
                 compact(results, self._ended.is_set)
@@ -131,7 +144,7 @@ class Compaction:
 def _is_wanted(results: Results) -> bool:
     if results.single.names():
         return True
-    # Another object, because the fingerprints of all scores are not to stay in memory.
+    # `results` would keep the fingerprints that are read here in memory; a separate object is freed on return.
     parts = results.at(results.uri).parts
     return any(len(parts.names(table)) >= MANY_PARTS or parts.has_copies(table) for table in CELL_TABLES)
 
@@ -145,7 +158,7 @@ def _drop_copies(results: Results, is_over: Callable[[], bool]) -> None:
 
 @contextmanager
 def _renewed(leases: Leases) -> Iterator[None]:
-    """Renew leases beside something that may take its time."""
+    """Renew leases in a thread during a ``with`` block, which may take long."""
     ended = threading.Event()
 
     def renew() -> None:
@@ -175,10 +188,11 @@ def _move_cells(results: Results, is_over: Callable[[], bool]) -> None:
         except Damaged:
             names = results.single.sound(names)
             cells = results.single.read(names)
-        # What one that was killed has moved already is only deleted.
+        # Cells whose rows a killed compaction has moved already are only deleted here.
         cells = without(cells, results.parts.known("results", chosen))
         for table in CELL_TABLES:
-            # Scores without a row, which one that was killed has left, need not be those of this row.
+            # A killed compaction may have left scores without a row. They may come from another execution of the cell
+            # than its row here, so they are replaced.
             if stale := results.parts.known(table, set(cells["fingerprint"].to_pylist())):
                 results.parts.drop(table, stale)
             results.parts.write(table, 0, [results.single.of_table(cells, table)])

@@ -1,4 +1,4 @@
-"""Finished cells in files of their own, as they lie until compaction moves them into the tables."""
+"""The files of finished cells, one file for each cell, until compaction moves the cells into the tables."""
 
 from __future__ import annotations
 
@@ -16,28 +16,33 @@ from goodshot.runner.store.files import Files
 FOLDER, SUFFIX = "finished", ".arrows"
 DAMAGED = "damaged"
 BATCH = 256
-"""Cells that are made one table at a time: a table of one takes a hundred times its bytes."""
+"""Number of cells that are read before their tables are concatenated.
+
+A table of a single cell uses a hundred times the bytes of the cell.
+"""
 
 
 class Damaged(GoodshotError):
-    """A file whose bytes are whole and make no sense."""
+    """A file that can be read completely, but whose content is not valid."""
 
 
 class FinishedCells:
-    """The files of cells that are in no table yet: Arrow streams of one row, with its rows of the other tables in it.
+    """The files of cells that are in no table yet.
 
-    Not Parquet: an Arrow stream takes a tenth of the time to write and to read, and is only kept for seconds.
+    Each file is an Arrow stream with one row: the cell's row of ``results``, and in two list columns the cell's rows of
+    ``scores`` and ``metrics``. The format is not Parquet, because an Arrow stream is written and read in a tenth of the
+    time, and the file exists for seconds only.
     """
 
     def __init__(self, files: Files, tables: Tables) -> None:
         self.files, self.tables = files, tables
 
     def names(self) -> dict[str, str]:
-        """Their files by fingerprint."""
+        """The names of all files, by the fingerprint of the cell."""
         return {Path(name).stem: name for name in self.files.names(FOLDER, SUFFIX)}
 
     def has(self, fingerprint: str) -> bool:
-        """Whether there is such a file."""
+        """Whether a file of this cell exists."""
         return self.files.exists(_name(fingerprint))
 
     def write(
@@ -47,7 +52,13 @@ class FinishedCells:
         scores: Sequence[Mapping[str, Any]],
         metrics: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Write one, whole or not at all."""
+        """Write the file of a cell, completely or not at all.
+
+        Args:
+            row: the cell's row of ``results``.
+            scores: the cell's rows of ``scores``.
+            metrics: the cell's rows of ``metrics``.
+        """
         cell = {**row, "scores": [dict(score) for score in scores], "metrics": [dict(metric) for metric in metrics]}
         batch = pa.RecordBatch.from_struct_array(pa.array([cell], pa.struct(list(self.tables.cell))))
         sink = pa.BufferOutputStream()
@@ -56,11 +67,16 @@ class FinishedCells:
         self.files.write(_name(fingerprint), sink.getvalue())
 
     def row(self, fingerprint: str) -> dict[str, Any]:
-        """Its row. Raises FileNotFoundError if there is no such file."""
+        """The cell's row of ``results``. Raises FileNotFoundError if the cell has no file."""
         return dict(self.of_table(self._read(_name(fingerprint)), "results").to_pylist()[0])
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """What they hold; :meth:`of_table` takes a table's rows out of it. Raises :class:`Damaged`."""
+        """The cells of several files, one row each; :meth:`of_table` extracts a table's rows.
+
+        Raises:
+            FileNotFoundError: a file is gone, because its cell was moved.
+            Damaged: a file's content is not valid.
+        """
         found = [self.tables.cell.empty_table()]
         for start in range(0, len(names), BATCH):
             cells = self.files.each(self._read, names[start : start + BATCH])
@@ -68,19 +84,22 @@ class FinishedCells:
         return pa.concat_tables(found)
 
     def of_table(self, cells: pa.Table, table: str) -> pa.Table:
-        """A table's rows of finished cells."""
+        """The rows of one table, extracted from cells that :meth:`read` returned."""
         if table == "results":
             return cells.select(self.tables.row.names)
         return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
 
     def sound(self, names: Sequence[str]) -> list[str]:
-        """Those that can be read; the others are set aside, so that their cells count as not run."""
+        """The names of the files whose content is valid.
+
+        The other files are moved to the folder ``damaged``, so that their cells count as not run.
+        """
 
         def is_sound(name: str) -> bool:
             try:
                 self._read(name)
             except Damaged:
-                # Kept for whoever wants to know what happened.
+                # The damaged file is kept, so that its content can be examined.
                 self.files.write(f"{DAMAGED}/{Path(name).name}", self.files.read(name))
                 self.files.delete(name)
                 return False
@@ -89,11 +108,11 @@ class FinishedCells:
         return [name for name, good in zip(names, self.files.each(is_sound, names), strict=True) if good]
 
     def delete(self, names: Sequence[str]) -> None:
-        """Delete them."""
+        """Delete files."""
         self.files.each(self.files.delete, names)
 
     def _read(self, name: str) -> pa.Table:
-        """One; of an earlier version without the columns that there were not."""
+        """The content of one file. Columns that an earlier version did not write are added as NULL."""
         content = self.files.read(name)
         try:
             table = pa.ipc.open_stream(content).read_all()

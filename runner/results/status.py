@@ -1,6 +1,6 @@
-"""``OUT/status.json``: how far the last run into a folder is, written every few seconds while it runs.
+"""``OUT/status.json``: the state of the last run of an ``--out``, written every few seconds during the run.
 
-It is small, is replaced as a whole, and everything in it is plain JSON, so that any tool can read it.
+The file is small, is replaced as a whole, and holds plain JSON only, so that any tool can read it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from goodshot.runner.store.files import Files
 
 NAME = "status.json"
 WRITE_SECONDS = 5.0
-"""Pause between two writes."""
+"""Pause between two writes of the file."""
 SILENCE = timedelta(seconds=60)
-"""A running study that has not written for so long has lost its driver: a dozen writes are missing."""
+"""Time without a write after which the driver of a running study counts as lost: twelve writes are missing then."""
 
 State = Literal["running", "complete", "incomplete", "stopped"]
 
 
 class NodeStatus(BaseModel):
-    """A node of the cluster: the numbers of its CPUs and GPUs, the bytes of its memory, and how much stages reserve."""
+    """A node of the cluster.
+
+    cpus, gpus, memory: the numbers of its CPUs and GPUs, and the bytes of its memory.
+    cpus_used, gpus_used, memory_used: how much of them the running stages have reserved.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,17 +47,23 @@ class NodeStatus(BaseModel):
 class Status(BaseModel):
     """The state of a run.
 
-    state: ``complete`` if every cell has a row, ``incomplete`` if the run has ended and some failed or were skipped,
-        ``stopped`` if it ended early.
-    host: the machine of its driver.
-    began, written: when the run began, and when this was written, in UTC.
-    cells: all requested; of these ``cells_reused`` were finished before, ``cells_skipped`` had failed too often.
-    cells_to_run: those that this run has begun to wait for, of which ``cells_done`` ended and ``cells_failed`` failed.
+    state: ``running`` until the run ends; then ``complete`` if every cell has a row, ``incomplete`` if some cells
+        failed or were skipped, ``stopped`` if the run ended early.
+    host: the name of the driver's machine.
+    studies: the names of the studies that are run.
+    began, written: the times in UTC at which the run began and at which the status was written.
+    cells: the number of requested cells.
+    cells_reused: how many of them had finished before the run.
+    cells_skipped: how many of them the run skips, because they have failed too often.
+    cells_to_run: how many cells the run has begun to wait for.
+    cells_done, cells_failed: how many of these have ended, and how many of the ended ones failed.
+    steps_total, steps_done: the numbers of training steps that are planned and done.
     executed, running, queued: the numbers of stages by their kind, cells included.
-    retries: stages that were run again, by the reason.
-    waits_for: what the run waits for, in words; empty if nothing but its own work.
-    seconds_left: the expected seconds to the end; None until something was timed.
-    cpu_hours, gpu_hours: of all nodes, since the run began.
+    retries: the number of stages that were run again, by the reason.
+    waits_for: a text that says what the run waits for; empty if the run waits for its own work only.
+    seconds_left: the expected seconds until the run ends; None until a step or cell was timed.
+    nodes: the nodes of the cluster.
+    cpu_hours, gpu_hours: the hours of all CPUs and all GPUs of all nodes since the run began.
     """
 
     model_config = ConfigDict(frozen=True)

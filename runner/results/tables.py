@@ -1,6 +1,6 @@
 """The tables of ``--out``: their columns and types, in Parquet and in a finished cell's own file.
 
-The columns of ``results/`` are those of every row, those of each kind of cell, and those of each arm.
+The table ``results`` has the columns of every row, the columns of each kind of cell, and the columns of each arm.
 """
 
 from __future__ import annotations
@@ -80,16 +80,19 @@ TRIAL = pa.schema(
     }
 )
 CELL_TABLES = ("scores", "metrics", "results")
-"""The tables that finished cells go to."""
+"""The tables that hold the rows of finished cells, in the order in which they are written."""
 
 
 @dataclass(frozen=True)
 class Tables:
     """The schemas of all tables, as the driver's registries of arms and cell kinds define them.
 
-    Every process of a run gets the driver's: what it does not know of would be dropped without a word.
+    Every process of a run is given the driver's schemas. A process that lacked one of the driver's columns would drop
+    its values without an error.
 
-    outcome: the columns of a row that trials are judged and logged by.
+    row: the schema of ``results``.
+    cell: the schema of a finished cell's own file: ``row``, with the cell's scores and metrics as list columns.
+    outcome: the columns of a row that are used to judge trials and to log them.
     """
 
     row: pa.Schema
@@ -98,7 +101,11 @@ class Tables:
 
     @classmethod
     def known(cls) -> Tables:
-        """Those of the arms and cell kinds that this process knows."""
+        """The tables with the columns of all arms and cell kinds that are registered in this process.
+
+        Raises:
+            TypeError: two of them declare a column of one name with different types.
+        """
         types = dict(_EVERY_ROW)
         for columns in (*(kind.columns for kind in cell_kinds()), *(arm.columns for arm in arms())):
             if twice := [name for name in columns if types.get(name, columns[name]) != columns[name]]:
@@ -113,7 +120,10 @@ class Tables:
         return cls(row, pa.schema([*row, *own]), ("category", "arm", *metrics))
 
     def extended(self, columns: Iterable[pa.Field]) -> Tables:
-        """The same tables with those of the columns that their rows lack, for rows of another version of goodshot."""
+        """The same tables, with the given columns added to the rows unless the rows have a column of that name.
+
+        It is used to read rows that another version of goodshot has written.
+        """
         more = [column for column in columns if column.name not in self.row.names]
         return replace(self, row=pa.schema([*self.row, *more]), cell=pa.schema([*self.cell, *more]))
 

@@ -1,7 +1,8 @@
-"""The defective photographs of a category that a study may learn from: the first third of each kind, never the others.
+"""Shared values of a category for making defects: its defective images, its good images, and the product's area.
 
-All other defective images, and all good ones of the test split, are what cells are tested on. A user's own photographs,
-on which nothing is tested (`goodshot synthesize`), are training images, and all of them are learned from.
+A study learns only from the first third of each type's defective images. All other defective images and all good images
+of the test split are test images. `goodshot synthesize` tests nothing, so all of a user's defective photographs are
+training images.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SeenDefects(SharedValue):
-    """Real defective images of one category: the key of its shard, their ids, types and captions.
+    """Real defective images of one category.
 
+    shard: the key of the category's shard.
+    ids, types, captions: the id, the defect type and the caption of each image.
     content: a hash of each image with its masks and labels.
-    side: the side in pixels to which they are resized.
-    split: the split of the category that they are in.
+    side: the side in pixels to which the images are resized.
+    split: the split of the category that contains the images.
     """
 
     takes = "cpu"
@@ -42,7 +45,14 @@ class SeenDefects(SharedValue):
 
     @classmethod
     def of(cls, shard: str, samples: Iterable[Sample], captions: Sequence[str], side: int) -> SeenDefects:
-        """Those of some samples of one split of a category, with a caption for each."""
+        """The defective images of some samples, which are in one split of a category.
+
+        Args:
+            shard: the key of the category's shard.
+            samples: the images.
+            captions: one caption for each sample.
+            side: the side in pixels to which the images are resized.
+        """
         chosen = tuple(samples)
         return cls(
             shard,
@@ -59,11 +69,11 @@ class SeenDefects(SharedValue):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The different types, sorted."""
+        """The defect types of the images, each once, sorted."""
         return tuple(sorted(set(self.types)))
 
     def identity(self) -> dict[str, Any]:
-        """What identifies the images and their texts in a fingerprint."""
+        """The values that identify the images and captions in a fingerprint."""
         return {"content": list(self.content), "captions": list(self.captions), "side": self.side}
 
     def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> DefectImages:

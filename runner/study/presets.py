@@ -42,8 +42,11 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {"default": DEFAULT, "paper": PAPER}
 """Preset name → the fields that it sets. Without a preset every field has its own default: from scratch, as decoded."""
 
 
-def filled(values: dict[str, Any]) -> dict[str, Any]:
-    """Fill missing fields of ``values`` from the named preset; an unknown name passes, and the study refuses it."""
+def fill_study_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """A study's fields as given, and those not given from its preset. An unknown preset fills nothing.
+
+    :class:`Study` refuses an unknown preset when it validates the fields.
+    """
     preset = preset_fields(values.get("preset"))
     merged = {**preset, **values}
     for name in preset.keys() & values.keys():

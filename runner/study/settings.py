@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.study.presets import filled, preset_fields
+from goodshot.runner.study.presets import fill_study_fields, preset_fields
 from goodshot.runner.study.problems import SchemaNode, first_problem, misplaced_boolean, no_such_field
 from goodshot.runner.study.study import Study
 
@@ -68,7 +68,7 @@ def read_study(path: str, settings: Iterable[str] = ()) -> Study:
     Raises:
         BadInput: no such file, a key that does not exist, or a value that is not allowed.
     """
-    return _with(filled(_read_yaml(Path(path))), path, settings)
+    return _with(fill_study_fields(_read_yaml(Path(path))), path, settings)
 
 
 def changed(study: Study, settings: Iterable[str]) -> Study:

@@ -20,7 +20,7 @@ from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.declaration.several import AtLeastOne
 from goodshot.runner.stages.need import Need
-from goodshot.runner.study.presets import filled
+from goodshot.runner.study.presets import fill_study_fields
 from goodshot.runner.study.search import problems
 
 __all__ = ["Cell", "DatasetConfig", "Point", "Policy", "PromptKind", "Resources", "Study"]
@@ -49,7 +49,7 @@ class Study(Declaration):
     @model_validator(mode="before")
     @classmethod
     def _preset_fills_in(cls, values: Any) -> Any:
-        return filled(values) if isinstance(values, dict) else values
+        return fill_study_fields(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _arms_have_names_of_their_own(self) -> Self:

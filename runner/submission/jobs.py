@@ -1,4 +1,4 @@
-"""The jobs of a cluster: submit one, or find the one that already runs the same; list them, and stop one."""
+"""Jobs of a cluster: submit a job or find one that already runs the same study, list all jobs, and stop a job."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ from goodshot.runner.submission.dashboard import VARIABLES, Dashboard
 from goodshot.runner.submission.submission import Submission
 
 for _name in ("job.sdk", "dashboard_sdk"):
-    # They set their own level when they are imported, and tell of each upload and connection.
+    # These loggers set their level when they are imported, and then report each upload and connection.
     logging.getLogger(f"ray.dashboard.modules.{_name}").setLevel(logging.ERROR)
 
 CONNECT_SECONDS = 3.05
 ANSWER_SECONDS = {"GET": 8.0, "POST": 60.0, "PUT": 600.0}
-"""How long a dashboard may take to answer a question, to start or stop a job, and to receive a package."""
+"""Time limits by HTTP method: GET for a question, POST to start or stop a job, PUT to send a package."""
 STOPPED = 143
-"""The exit code of a stopped job: that of a process that SIGTERM ended."""
+"""The exit code of a stopped job, equal to the exit code of a process that SIGTERM ended."""
 STOP_SECONDS = 45.0
+"""How long a job may take to end."""
 START_SECONDS = 30.0
-"""How long a job may take to end, and a head that was started to take jobs."""
+"""How long a head that was just started may take until it accepts jobs."""
 POLL_SECONDS = 0.5
 
 
 class Unanswered(GoodshotError):
-    """The dashboard did not answer a request. ``is_slow``: it took the request, so that it may only be busy."""
+    """The dashboard did not answer a request.
+
+    is_slow: whether the dashboard accepted the connection, and so may be busy instead of lost.
+    """
 
     def __init__(self, message: str, is_slow: bool) -> None:
         super().__init__(message)
@@ -56,7 +60,7 @@ class Refused(GoodshotError):
 
 
 class Client(JobSubmissionClient):
-    """Ray's client, with a time limit for each request, and errors of one line."""
+    """Ray's client for jobs, with a time limit for each request and with one-line errors."""
 
     def __init__(self, dashboard: Dashboard) -> None:
         self.dashboard = dashboard
@@ -80,7 +84,10 @@ class Client(JobSubmissionClient):
 
 @contextmanager
 def _addressed_to(url: str) -> Iterator[None]:
-    """Ray's variables for the address win over its client's argument, so they say the same meanwhile."""
+    """Set Ray's environment variable for the address during a ``with`` block, and restore its variables at the end.
+
+    Ray's client prefers this variable to the address that it is given as an argument.
+    """
     before = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     os.environ[VARIABLES[0]] = url
     try:
@@ -92,14 +99,17 @@ def _addressed_to(url: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that runs a submission. ``is_new``: this call started it."""
+    """A job that runs a submission.
+
+    is_new: whether this call has started the job; False if it was pending or running already.
+    """
 
     id: str
     is_new: bool
 
 
 def submit(client: Client, submission: Submission) -> Submitted:
-    """Start a job, unless one with the same id prefix, which computes the same, is pending or running.
+    """Start a job, unless a job for the same submission is pending or running; its id begins with the same text.
 
     Raises:
         BadInput: a job with the chosen id runs another study.
@@ -117,7 +127,7 @@ def submit(client: Client, submission: Submission) -> Submitted:
         try:
             _send(client, submission, job_id, str(archive))
         except Refused as refusal:
-            # Somebody else has submitted the same meanwhile.
+            # Another user has submitted a job with this id since the jobs were listed.
             if "already exists" not in refusal.text:
                 raise
             _require_same(find(client, job_id), submission)
@@ -126,7 +136,7 @@ def submit(client: Client, submission: Submission) -> Submitted:
 
 
 def _send(client: Client, submission: Submission, job_id: str, archive: str) -> None:
-    """Submit a job; a head that has just been started is given the time until it takes jobs."""
+    """Submit a job. The request is repeated for :data:`START_SECONDS`, because a new head takes time to accept jobs."""
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -156,13 +166,17 @@ def find(client: Client, job_id: str) -> JobDetails:
 
 
 def submitted_jobs(client: Client) -> Sequence[JobDetails]:
-    """All jobs that were submitted, by whatever command, the latest first."""
+    """All submitted jobs, from goodshot and from other programs, the latest first."""
     jobs = [job for job in client.list_jobs() if job.submission_id]
     return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
 
 def stop(client: Client, job_id: str) -> JobDetails:
-    """Ask a job to end and wait until it has; one that has ended stays as it is."""
+    """Stop a job and wait until it has ended. A job that has ended already is returned unchanged.
+
+    Raises:
+        GoodshotError: the job has not ended within :data:`STOP_SECONDS`.
+    """
     if not find(client, job_id).status.is_terminal():
         client.stop_job(job_id)
     until = time.monotonic() + STOP_SECONDS
@@ -174,7 +188,7 @@ def stop(client: Client, job_id: str) -> JobDetails:
 
 
 def exit_code(job: JobDetails) -> int:
-    """The exit code of the job's own command; :data:`STOPPED` of a stopped job, 1 of one whose command never ran."""
+    """The exit code of a job's command; :data:`STOPPED` if the job was stopped, 1 if its command never ran."""
     if job.status == JobStatus.STOPPED:
         return STOPPED
     if job.driver_exit_code is not None:

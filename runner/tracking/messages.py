@@ -1,4 +1,4 @@
-"""What the driver tells the process that writes W&B runs, and what this tells the driver: plain data, as pickles."""
+"""The messages between the driver and the process that writes W&B runs: plain data, sent as pickles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ Mode = Literal["online", "offline"]
 
 @dataclass(frozen=True)
 class Started:
-    """The first message.
+    """The first message to the process.
 
-    results, store_uri: where the rows and the artifacts lie, in terms that hold in any process.
-    folder: the local folder below which W&B keeps its files, in ``wandb/``.
+    results, store_uri: the tables and the store's URI, which are valid in any process.
+    folder: the local folder in which W&B keeps its files, below ``wandb/``.
     temporary: a folder for W&B's temporary files, which is deleted at the end.
-    report: where the report lies, without credentials.
+    mode: ``online`` if W&B runs are to be sent to a server.
+    report: the path or URI of the report, without credentials.
     """
 
     results: Results
@@ -32,10 +33,10 @@ class Started:
 
 @dataclass(frozen=True)
 class StudyBegun:
-    """A study whose points follow.
+    """A study begins; messages about its points follow.
 
-    declared: all its fields, nested, without credentials.
-    metrics: the columns of its rows that are averaged.
+    declared: all fields of the study, nested, without credentials.
+    metrics: the columns of the study's rows that are averaged.
     """
 
     name: str
@@ -45,9 +46,13 @@ class StudyBegun:
 
 @dataclass(frozen=True)
 class TrackedCell:
-    """A cell of a point: its record, the name of its support, and its variant of an arm.
+    """A cell of a point.
 
-    prompt_kind: the prompt that the trace of its training was scored with; None if no trace explains its images.
+    record: the record of the cell.
+    support: the name of the cell's support.
+    variant: the label of the arm's variant that added images to the cell.
+    copies: the number of copies that the variant adds.
+    prompt_kind: the kind of prompt by which the trace of the training was scored; None if the arm has no trace.
     """
 
     record: CellRecord
@@ -59,7 +64,12 @@ class TrackedCell:
 
 @dataclass(frozen=True)
 class PointBegun:
-    """A point of a study, with its cells by L."""
+    """A point of a study begins.
+
+    key: identifies the point within the study.
+    values: the values of the point's fields.
+    cells: the point's cells at each L.
+    """
 
     study: str
     key: str
@@ -70,7 +80,10 @@ class PointBegun:
 
 @dataclass(frozen=True)
 class PointEnded:
-    """That no further cell of a point runs. ``iterations`` is the L that it is judged at, None for its last."""
+    """A point has ended: none of its cells will run any more.
+
+    iterations: the L at which the point is judged; None for its largest L.
+    """
 
     study: str
     key: str
@@ -79,10 +92,11 @@ class PointEnded:
 
 @dataclass(frozen=True)
 class StudyEnded:
-    """A study of several points at its end: what became of them, and the best one.
+    """A study with several points has ended.
 
-    trials: (key of the point, its values with L, state, objective) of each.
-    chosen: key and values of the best point, and its study as YAML; None if no point has a value.
+    objective: the name of the objective by which points are compared.
+    trials: for each point its key, its values with the L, its state, and the objective's value.
+    chosen: for the best point its key, its values, and the study at this point as YAML; None if no point has a value.
     """
 
     study: str
@@ -96,9 +110,11 @@ Message = StudyBegun | PointBegun | PointEnded | StudyEnded
 
 @dataclass(frozen=True)
 class Logged:
-    """What became of the W&B runs: the numbers of those written and not written, and the first error.
+    """The answer of the process: how many W&B runs were written.
 
-    ``unreachable`` is why runs were written offline although they should have been sent; empty if they were sent.
+    written, failed: the numbers of runs that were written and that could not be written.
+    error: the first error; empty if there was none.
+    unreachable: why runs that should have been sent were written offline; empty if they were sent.
     """
 
     written: int = 0

@@ -1,4 +1,4 @@
-"""The W&B run of one point: what of its cells is finished, and what of that is logged already."""
+"""The W&B run of one point: which of the point's cells have finished, and which of these are logged already."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ from goodshot.runner.tracking.messages import PointBegun, StudyBegun, TrackedCel
 from goodshot.runner.tracking.record import RunRecord
 
 WITHOUT_IMAGES = "GOODSHOT_WANDB_IMAGES"
-"""Set to 0, no photograph and no generated image is given to W&B."""
+"""The environment variable that keeps images out of W&B: with the value 0, no photograph or generated image is sent."""
 
 
 @dataclass
 class PointRun:
-    """A point that is followed.
+    """A point whose cells are logged to one W&B run.
 
-    kept: the record of the run as it was when the run was closed last; ``record`` is how it is now.
-    run: W&B's run, which was opened in this ``mode``; None until it is opened.
-    rows: the finished cells' rows by fingerprint; ``logged`` are those that the open run has.
+    study, point: the study, and its point with the point's cells.
+    kept: the record of the run as it was when the run was closed last.
+    rows: the rows of the finished cells by fingerprint.
+    run: W&B's run; None until it is opened.
+    mode: the mode in which ``run`` was opened, ``online`` or ``offline``.
+    record: the record of the run as it is now.
+    logged: the fingerprints of the cells that the open run has logged.
     """
 
     study: StudyBegun
@@ -53,28 +57,29 @@ class PointRun:
 
     @property
     def cells(self) -> dict[str, TrackedCell]:
-        """The cells of all L by fingerprint."""
+        """The cells of the point at all L, by fingerprint."""
         return {cell.record.fingerprint: cell for cells in self.point.cells.values() for cell in cells}
 
     @property
     def is_complete(self) -> bool:
-        """Whether every cell is finished."""
+        """Whether every cell of the point has finished."""
         return len(self.rows) == len(self.cells)
 
     @property
     def content(self) -> str:
-        """Digest of all that a complete run of this point holds."""
+        """A hash of the fingerprints of all cells of the point, which identifies the content of a complete run."""
         return fingerprint("wandb_content", 1, {"cells": sorted(self.cells)}, {})[:16]
 
     @property
     def is_known(self) -> bool:
-        """Whether an earlier study has logged all of it."""
+        """Whether the record says that a complete run of this point was logged before."""
         return bool(self.cells) and self.kept.content == self.content
 
     def begin(self, run: Any, mode: str) -> None:
-        """Take a run that was just opened, to which everything is to be logged that its record does not name."""
+        """Use a W&B run that was just opened. All values that the run's record does not name will be logged to it."""
         self.run, self.mode, self.logged = run, mode, set()
-        # A run that is continued goes on with its steps, though W&B knows them only if it is online.
+        # A continued run goes on with the next step. W&B knows the number of steps of an online run only, so the
+        # record counts the lines as well.
         self.record = replace(self.kept.at(run), content="", lines=max(self.kept.lines, run.step))
 
     def log_new(self, store: Store) -> None:
@@ -90,7 +95,12 @@ class PointRun:
         self._sum_up(max(self.point.cells))
 
     def end(self, order: Sequence[str], iterations: int | None = None) -> None:
-        """Log the table of all rows and the means at the L that the point is judged at."""
+        """Log the table of all rows, and write the means at one L to the run's summary.
+
+        Args:
+            order: the columns of the table in their order; columns that no row fills are left out.
+            iterations: the L at which the point is judged; None, or an L without cells, for the point's largest L.
+        """
         import wandb
 
         last = iterations if iterations is not None and iterations in self.point.cells else max(self.point.cells)
@@ -109,7 +119,7 @@ class PointRun:
     def _new_curves(self, new: Sequence[TrackedCell], store: Store) -> Mapping[int, Mapping[str, float]]:
         points, last = [], dict(self.record.curves)
         for cell in new:
-            # The artifacts of a row may have been deleted; the row is logged without its curve.
+            # The artifacts behind a row may have been deleted; then the row is logged without a curve.
             with suppress(GoodshotError, OSError, KeyError):
                 curve = read_cell_curve(store, cell)
                 own = [] if curve is None else [*curve_points(curve, curve_prefix(self.point, cell))]
@@ -120,7 +130,7 @@ class PointRun:
         return by_iteration(points)
 
     def _log_means(self, new: Sequence[TrackedCell]) -> None:
-        """Log the means at each L whose cells have all finished now: one point of a curve over L."""
+        """Log the means at each L whose last missing cell is among ``new``; they are one point of a curve over L."""
         finished = {cell.record.fingerprint for cell in new}
         for iterations, cells in self.point.cells.items():
             own = [cell.record.fingerprint for cell in cells]
@@ -134,7 +144,7 @@ class PointRun:
             self.record = replace(self.record, curves={**self.record.curves, f"L={iterations}": iterations})
 
     def _log_images(self, new: Sequence[TrackedCell], store: Store) -> None:
-        """Log the images of each support of which no cell is missing now, at its last L."""
+        """Log the images of each support whose cells at the point's largest L have all finished."""
         if os.environ.get(WITHOUT_IMAGES) == "0":
             return
         last = max(self.point.cells)
@@ -148,7 +158,7 @@ class PointRun:
             self.record = replace(self.record, pictured=(*self.record.pictured, name))
 
     def _caption(self, cells: Sequence[TrackedCell]) -> str:
-        """The chosen iteration of each variant that has one."""
+        """The caption of a support's images: the chosen iteration of each variant that has one."""
         rows = ((cell.variant, self.rows[cell.record.fingerprint].get("chosen_iteration")) for cell in cells)
         chosen = dict.fromkeys(f"{variant}: iteration {value}" for variant, value in rows if value is not None)
         return ", ".join(chosen)

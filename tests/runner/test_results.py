@@ -313,7 +313,7 @@ def test_a_damaged_table_is_named_with_its_remedy(tmp_path: Path) -> None:
     append(results, [1])
     compact(results)
     for table, remedy in (
-        ("scores", r"delete it, have .* forgotten .*--forget\)"),
+        ("scores", r"delete it, forget the rows .*--forget\)"),
         ("results", "delete it, run the study"),
     ):
         (part,) = (tmp_path / table).iterdir()

@@ -1,4 +1,4 @@
-"""The headline of a study: the answer to its question, means, and the chosen point, in sentences to quote."""
+"""The headline of a study: sentences with the answer to its question and the chosen point, and a table of means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from goodshot.runner.results.comparison import Row, leading_metric
 
 
 class Headline(Section):
-    """The answer of each detector, means with their differences, the chosen point, and a caution."""
+    """The answer for each detector, means with their differences, the chosen point, and a caution."""
 
     name = "headline"
     title = ""
@@ -39,7 +39,7 @@ class Headline(Section):
             yield Text("No metric of the results has a value in these rows, so nothing can be compared.")
         for own in of_subjects:
             yield from (Text(sentence, "answer") for sentence in own.answers(study))
-        # Of a sweep there are no means, because they would mix its points.
+        # A sweep gets no table of means, because the means would mix rows of different points.
         for own in of_subjects if not study.is_sweep else ():
             yield from _means(study, own)
         if chosen := _chosen_sentence(study):
@@ -48,7 +48,7 @@ class Headline(Section):
 
 
 def _means(study: StudyContext, own: Scored) -> Iterator[Block]:
-    """Yield the mean of each variant over the cells that all variants have, beside its differences to the baselines."""
+    """Yield a table of each variant's mean over the cells that all variants have, and its differences to baselines."""
     common = own.common
     if not common:
         return
@@ -79,7 +79,7 @@ _PAIRED = "the mean paired difference with its 95 % interval, and in how many pa
 
 
 def _paired(value: PairedDifference | None) -> Value | None:
-    """``+0.012 [−0.030, +0.054] · 9:4:1``; without an interval the difference alone."""
+    """A table's value such as ``+0.012 [−0.030, +0.054] · 9:4:1``; only the difference if there is no interval."""
     if value is None:
         return None
     counts = f" · {value.wins}:{value.losses}:{value.ties}" if value.n > 1 else ""
@@ -87,7 +87,7 @@ def _paired(value: PairedDifference | None) -> Value | None:
 
 
 def _caution(study: StudyContext) -> str:
-    """Return how strong a conclusion the number of supports allows."""
+    """A sentence that says how strong a conclusion the number of supports allows."""
     supports = len({(row["support_seed"], row["seed"]) for row in study.shown})
     pairs = "Pairs of one category share its test images, so the pooled interval may be too narrow."
     if supports >= CLAIM_SEEDS:
@@ -98,7 +98,13 @@ def _caution(study: StudyContext) -> str:
 
 @dataclass(frozen=True)
 class _ChosenPoint:
-    """The point with the best objective of ``count`` points: its values, its objective, the judged arm's rows."""
+    """The point with the best objective.
+
+    point: the values of the point's fields.
+    value: the objective of the point.
+    rows: the rows of the judged arm at the point.
+    count: the number of points among which it was chosen.
+    """
 
     point: Mapping[str, Any]
     value: float
@@ -107,7 +113,7 @@ class _ChosenPoint:
 
 
 def _chosen_sentence(study: StudyContext) -> str:
-    """Name the point that the study's objective prefers. Empty with one point, or if no point has a value."""
+    """A sentence that names the point with the best objective; empty with one point, or if no point has a value."""
     objective = metric_of(study.study.objective)
     chosen = _chosen_from_trials(study) if study.trials else _chosen_from_rows(study)
     if chosen is None:
@@ -121,7 +127,11 @@ def _chosen_sentence(study: StudyContext) -> str:
 
 
 def _leading_means(study: StudyContext, rows: Sequence[Row]) -> str:
-    """``: image AUROC 0.805, original 0.705``: the rows' leading metric, and that of baselines without a point."""
+    """A text such as ``: image AUROC 0.805, original 0.705``, or an empty text.
+
+    It states the mean of the leading metric over ``rows``, and over the rows of each baseline that is independent of
+    points.
+    """
     metric = leading_metric(rows)
     if metric is None or not rows:
         return ""
@@ -134,7 +144,7 @@ def _leading_means(study: StudyContext, rows: Sequence[Row]) -> str:
 
 
 def _chosen_from_trials(study: StudyContext) -> _ChosenPoint | None:
-    """Return the chosen trial's point; None if no trial has a value."""
+    """The point of the chosen trial; None if no trial has a value."""
     if study.chosen is None or study.chosen.best is None:
         return None
     judged, fingerprints = study.study.judged_arm.label, {*study.chosen_cells}
@@ -143,7 +153,7 @@ def _chosen_from_trials(study: StudyContext) -> _ChosenPoint | None:
 
 
 def _chosen_from_rows(study: StudyContext) -> _ChosenPoint | None:
-    """Choose a point by the rows of a sweep, for an ``--out`` from before trials were recorded."""
+    """The point with the best mean objective of a sweep's rows, for an ``--out`` whose version recorded no trials."""
     objective, judged = study.study.objective, study.study.judged_arm
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in study.rows if study.is_sweep and judged.point_fields else ():
