@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ pytestmark = pytest.mark.slow
 
 SECRET = "planted-and-to-be-found-nowhere"
 TRAININGS, LONG = 2, 40
+SPOT_NODES, SPOT_SECONDS, SPOT_PATIENCE = 3, 6.0, 120.0
+"""How many nodes there are, the seconds between two that join, and the most seconds until the next one is lost."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,47 @@ def test_nodes_join_a_cluster_that_has_none_and_are_taken_away(cluster: Cluster,
     assert values(Results(str(out)).rows()) == sweep.measured
     assert re.search("stages? w(as|ere) run again after a node was lost", printed.read_text())
     assert all(each >= LONG - 1 for each in steps(out))
+
+
+def progress(out: Path) -> tuple[int, int]:
+    """The cells and the steps that a run has finished, as its status says."""
+    with suppress(OSError, ValueError):
+        found = json.loads((out / "status.json").read_text())
+        return int(found["cells_done"]), int(found["steps_done"])
+    return 0, 0
+
+
+def _wait(process: subprocess.Popen[str], seconds: float, before: tuple[int, int] | None, out: Path) -> None:
+    """Wait until a process ends, so many seconds have passed, or its study is further than ``before``."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline and (before is None or progress(out) == before):
+        time.sleep(0.2)
+
+
+def test_nodes_come_and_go_for_a_whole_study(photographs: Path, tmp_path: Path) -> None:
+    """As spot machines do: every few seconds one more node, and the oldest of three ends without a word."""
+    study = {**TINY, "name": "spot", "dataset": {"name": "demo", "root": str(photographs)}, "vq_weight": [0.25, 0.5, 1]}
+    study |= {"arms": ["original", "augmented", "generated"], "iterations": [4, LONG], "support_seeds": [0, 1]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "here"), "--local"]) == 0
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    alive, lost = [], 0
+    with loopback_cluster() as cluster:
+        command = ["sweep", str(tmp_path / "study.yaml"), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            while process.poll() is None:
+                alive.append(add_node(cluster, 1))
+                if len(alive) > SPOT_NODES:
+                    # A busy machine starts processes slowly: the next node is lost when something was finished.
+                    _wait(process, SPOT_PATIENCE, progress(out), out)
+                    cluster.remove_node(alive.pop(0), allow_graceful=False)
+                    lost += 1
+                _wait(process, SPOT_SECONDS, None, out)
+            assert process.returncode == 0, printed.read_text()
+    assert lost >= SPOT_NODES
+    assert values(Results(str(out)).rows()) == values(Results(str(tmp_path / "here")).rows())
 
 
 @pytest.fixture
