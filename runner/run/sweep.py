@@ -14,6 +14,7 @@ from typing import Any, Self
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.trainable import wrap_function
 
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cluster.handles import BrokerHandle
@@ -67,7 +68,11 @@ def run_sweep(sweep: Sweep) -> int:
     """
     study, search = sweep.study, sweep.study.search
     _keep_environment_out_of_trials()
-    trainable = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
+    trial = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
+    # Ray's dashboard shows the class and the name. Ray Tune's own are ImplicitFunc and _trial, whatever the study. The
+    # name has no point in it, because one actor serves several points in turn.
+    trainable = wrap_function(tune.with_resources(trial, _beside_the_driver()), name=f"SweepPoint_{study.name}")
+    trainable.__name__ = trainable.__qualname__ = "SweepPoint"
     earlier = sweep.work.ledger(study).read()
     recorder = _Recorder(sweep, earlier)
     points: dict[str, Any] = {}
@@ -77,7 +82,7 @@ def run_sweep(sweep: Sweep) -> int:
     else:
         points = {"point": tune.grid_search([dict(trial.values) for trial in sweep.trials])}
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _beside_the_driver()),
+        trainable,
         param_space=points,
         tune_config=tune.TuneConfig(
             metric=study.objective,
