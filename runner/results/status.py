@@ -51,6 +51,7 @@ class Status(BaseModel):
     cells_to_run: those that this run has begun to wait for, of which ``cells_done`` ended and ``cells_failed`` failed.
     executed, running, queued: the numbers of stages by their kind, cells included.
     retries: stages that were run again, by the reason.
+    awaited: the number of stages, cells included, that another run makes and this one waits for.
     waits_for: what the run waits for, in words; empty if nothing but its own work.
     seconds_left: the expected seconds to the end; None until something was timed.
     cpu_hours, gpu_hours: of all nodes, since the run began.
@@ -75,6 +76,7 @@ class Status(BaseModel):
     running: Mapping[str, int] = {}
     queued: Mapping[str, int] = {}
     retries: Mapping[str, int] = {}
+    awaited: int = 0
     waits_for: str = ""
     seconds_left: float | None = None
     nodes: tuple[NodeStatus, ...] = ()
