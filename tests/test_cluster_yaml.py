@@ -80,6 +80,9 @@ def test_the_cloud_has_two_kinds_of_spot_gpus_that_end_when_idle() -> None:
     assert all(kind["min_workers"] == 0 for kind in gpus)
     assert cluster["idle_timeout_minutes"] > 0
     assert sum(kind["max_workers"] for kind in gpus) <= cluster["max_workers"]
+    # What takes no GPU starts none.
+    (cpu,) = [kind for kind in cluster["available_node_types"].values() if kind["max_workers"] and kind not in gpus]
+    assert (cpu["min_workers"], cpu["node_config"]["InstanceMarketOptions"]) == (0, {"MarketType": "spot"})
 
 
 def pods(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -116,7 +119,9 @@ def test_kuberay_finds_what_it_requires(kubernetes: dict[str, Any]) -> None:
             assert mounted == {volume["name"] for volume in pod["volumes"]}
     groups = spec["workerGroupSpecs"]
     assert all(g["minReplicas"] <= g["replicas"] <= g["maxReplicas"] for g in groups)
-    assert len({re.sub(r"\W", "", str(g["template"]["spec"]["nodeSelector"])) for g in groups}) == 2
+    assert len({re.sub(r"\W", "", str(g["template"]["spec"]["nodeSelector"])) for g in groups}) == len(groups) == 3
+    gpus = [g["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") for g in groups]
+    assert gpus == [None, "1", "1"]
     assert spec["enableInTreeAutoscaling"]
     assert spec["autoscalerOptions"]["idleTimeoutSeconds"] > 0
 

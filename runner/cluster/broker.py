@@ -29,6 +29,7 @@ from goodshot.runner.plan.plan import Plan, Trial
 from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.results.compaction import LAST_SECONDS, Compaction
 from goodshot.runner.results.results import Results
+from goodshot.runner.stages.base import Stage
 from goodshot.runner.stages.costs import Cost, Memories
 from goodshot.runner.store.artifacts import Store
 
@@ -174,6 +175,12 @@ class Broker:
     async def learn(self, part: Plan) -> None:
         """Add the cells and stages of a point that a search has just chosen to the plan."""
         self.plan.merge(part)
+
+    @_without_task_events
+    @_when_restored
+    async def at_once(self, stages: Sequence[Stage]) -> int:
+        """How many of these stages run at once on the nodes that the cluster has now; at least one."""
+        return min((self.shares.at_once(stage) for stage in stages), default=1)
 
     @_when_restored
     async def begin(self, trial: Trial) -> None:

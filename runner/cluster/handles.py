@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan, Trial
+from goodshot.runner.stages.base import Stage
 
 CLOSE_SECONDS = 5.0
 """The time that the broker has to release its leases."""
@@ -79,6 +80,11 @@ class BrokerHandle:
     def learn(self, part: Plan) -> None:
         """Add the cells and stages of a point that a search has just chosen to the broker's plan."""
         self._actor.learn.remote(part)
+
+    def at_once(self, stages: Sequence[Stage]) -> int:
+        """Return how many of these stages run at once on the nodes that the cluster has now; at least one."""
+        count: int = ray.get(self._actor.at_once.remote(stages))
+        return count
 
     def begin(self, trial: Trial) -> None:
         """Publish the cells of a trial that Ray Tune has begun, for :meth:`trial`."""

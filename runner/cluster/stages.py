@@ -189,7 +189,8 @@ class StageMaker:
         try:
             share = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus}
             task = run_job.options(name=job.label, **share, **self.shares.placement)
-            report: JobReport = await lease.task(task.remote(job, self._locations, *self._values.references(stage)))
+            values = self._values.references(stage, job.label)
+            report: JobReport = await lease.task(task.remote(job, self._locations, *values))
             return report
         finally:
             self.tasks.pop(stage.id, None)
@@ -316,7 +317,7 @@ class StageMaker:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options, **self.shares.placement).remote()
+        actor = StageActor.options(**options, **self.shares.placement).remote(job.label)
         self._share_of_actor[actor] = job.share
         return actor
 
@@ -341,7 +342,7 @@ class StageMaker:
         """Start the job in an actor. Returns a Ray reference to its report."""
         listener = Listener(ray.get_runtime_context().current_actor)
         run = actor.run.options(name=job.label)
-        return run.remote(job, self._locations, listener, *self._values.references(job.stage))
+        return run.remote(job, self._locations, listener, *self._values.references(job.stage, job.label))
 
     def is_wanted(self) -> bool:
         """Whether actors keep a task from running, or let tasks wait longer than a new process needs to start."""

@@ -36,9 +36,15 @@ class SharedValues:
         for cell in cells:
             self._users.update(_with_inputs(cell.reads))
 
-    def references(self, stage: Stage) -> list[Any]:
-        """Ray references to the values that a stage reads, in order."""
-        return [self._reference(value, stage) for value in stage.reads]
+    def references(self, stage: Stage, reader: str | None = None) -> list[Any]:
+        """Ray references to the values that a stage reads, in order.
+
+        Args:
+            reader: the label of the stage's job. Ray's dashboard shows it with each value that this job is the first
+                to read. Default: the label of the stage when it makes only itself.
+        """
+        reader = stage.label([stage]) if reader is None else reader
+        return [self._reference(value, stage, reader) for value in stage.reads]
 
     def release(self, cell: CellStage) -> None:
         """Free the values that only this cell still needed."""
@@ -53,11 +59,12 @@ class SharedValues:
         for value in _with_inputs(stage.reads):
             self._refs.pop(value, None)
 
-    def _reference(self, value: SharedValue, stage: Stage) -> Any:
+    def _reference(self, value: SharedValue, stage: Stage, reader: str) -> Any:
         if value not in self._refs:
-            inputs = [self._reference(input_, stage) for input_ in value.inputs]
+            inputs = [self._reference(input_, stage, reader) for input_ in value.inputs]
             share = self._share(value, stage)
-            task = load.options(num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
+            name = f"load {type(value).__name__} for {reader}"
+            task = load.options(name=name, num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
             self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, self.gate, *inputs)
         return self._refs[value]
 

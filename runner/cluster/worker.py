@@ -99,8 +99,14 @@ class StageActor:
     All state that must survive is in the store: after an actor died, another one continues from the last checkpoint.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: str) -> None:
+        """Keep nothing yet. ``first`` is the label of the job that the actor is started for."""
         self._warm: Warm[Any] = Warm()
+        self._first = first
+
+    def __repr__(self) -> str:
+        """Its name in Ray's dashboard and logs, which Ray asks for once: it says what the home is that it serves."""
+        return f"StageActor for the home of {self._first}"
 
     def run(self, job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
         """Make the products of a job, and report each commit and each training step to the listener."""

@@ -77,7 +77,7 @@ def _bars(status: Status) -> Table:
 
 def _stages(status: Status) -> Table | None:
     kinds = sorted({*status.executed, *status.running, *status.queued})
-    if not kinds:
+    if not kinds and not status.awaited:
         return None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("stage")
@@ -86,6 +86,9 @@ def _stages(status: Status) -> Table | None:
     for kind in kinds:
         counts = (counts.get(kind, 0) for counts in (status.running, status.queued, status.executed))
         table.add_row(kind, *map(str, counts))
+    if status.awaited:
+        # They are none of this run's: another run makes them, so they are neither queued nor done here.
+        table.add_row(f"waiting for another run: {status.awaited}")
     return table
 
 

@@ -60,6 +60,7 @@ class Status(BaseModel):
     steps_total, steps_done: the numbers of training steps that are planned and done.
     executed, running, queued: the numbers of stages by their kind, cells included.
     retries: the number of stages that were run again, by the reason.
+    awaited: the number of stages, cells included, that another run makes and this one waits for.
     waits_for: a text that says what the run waits for; empty if the run waits for its own work only.
     seconds_left: the expected seconds until the run ends; None until a step or cell was timed.
     nodes: the nodes of the cluster.
@@ -85,6 +86,7 @@ class Status(BaseModel):
     running: Mapping[str, int] = {}
     queued: Mapping[str, int] = {}
     retries: Mapping[str, int] = {}
+    awaited: int = 0
     waits_for: str = ""
     seconds_left: float | None = None
     nodes: tuple[NodeStatus, ...] = ()

@@ -65,7 +65,6 @@ class _Driver:
     ) -> None:
         self.work, self.options, self.gate = work, options, gate
         excluded = gate.faulty if gate else frozenset()
-        self.shares = Shares(nodes, read_memory(Files(options.store_uri)), excluded)
         broker_options = BrokerOptions(
             work.plan,
             options.store_uri,
@@ -74,7 +73,7 @@ class _Driver:
             options.fail_fast,
             work.skipped,
             read_costs(),
-            self.shares.memory,
+            read_memory(Files(options.store_uri)),
             excluded,
             gate.seen if gate else None,
         )
@@ -140,12 +139,15 @@ class _Driver:
                 self.tracker.end(study, trial.values)
 
     def _run_search(self, declared: Declared) -> None:
-        """Run a guided search through Ray Tune, with as many trials at once as fill the cluster."""
+        """Run a guided search through Ray Tune, with as many trials at once as fill the cluster of that moment."""
         study, points = declared.study, points_of(declared.study)
         trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.trains]
-        slots = min((self.shares.at_once(stage) for stage in trainings), default=1)
-        # One more than fills the cluster, so that its training is queued when a slot becomes free.
-        concurrent = study.search.concurrent or math.ceil(slots / max(1, len(trainings))) + 1
+
+        def concurrent() -> int:
+            # One more than fills the cluster, so that its training is queued when a slot becomes free. An autoscaler
+            # is asked for room for it too.
+            return study.search.concurrent or math.ceil(self.broker.at_once(trainings) / max(1, len(trainings))) + 1
+
         trials = [] if study.search.algorithm == "optuna" else [Trial(values, {}) for values in points]
         self._tune(study, trials, partial(self.work.trial, declared, broker=self.broker), concurrent)
 
@@ -154,12 +156,12 @@ class _Driver:
         study: Study,
         trials: Sequence[Trial],
         plan_trial: Callable[[Mapping[str, Any]], Trial],
-        concurrent: int | None = None,
+        concurrent: Callable[[], int] | None = None,
     ) -> None:
         # Imported here, because Ray Tune takes a second to import and studies with one point do not need it.
-        from goodshot.runner.run.sweep import GRID_CONCURRENT, Sweep, run_sweep
+        from goodshot.runner.run.sweep import Sweep, run_sweep
 
-        run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent or GRID_CONCURRENT))
+        run_sweep(Sweep(study, trials, plan_trial, self.work, self.broker, self.tracker, concurrent))
         if self.tracker is not None:
             self.tracker.conclude(study)
 

@@ -59,6 +59,7 @@ class StatusRecord:
             "seconds_left": None,
             "running": {},
             "queued": {},
+            "awaited": 0,
             "waits_for": "",
         }
         if run.stages:
@@ -96,6 +97,7 @@ class StatusRecord:
             running=dict(progress.running),
             queued=dict(progress.queued),
             retries=dict(progress.retries),
+            awaited=progress.awaited,
             waits_for=progress.waits_for,
             seconds_left=progress.seconds_left(),
             nodes=progress.nodes,

@@ -7,6 +7,7 @@ records each trial in ``OUT/trials``, from where a search that was killed contin
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -14,8 +15,11 @@ from typing import Any, Self
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
+from ray.tune.trainable import wrap_function
 
 from goodshot.components.errors import GoodshotError
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS
 from goodshot.runner.cluster.handles import BrokerHandle
 from goodshot.runner.cluster.placing import NODE_LABEL, own_node
 from goodshot.runner.declaration.search import Range
@@ -44,7 +48,8 @@ class Sweep:
         trials: all trials, unless Optuna chooses the points.
         plan_trial: returns the trial with these values, after its cells are in the broker's plan.
         tracker: the W&B tracker, or None.
-        concurrent: the number of trials that run at once.
+        concurrent: returns the number of trials that run at once, which may change during the search; None: always
+            :data:`GRID_CONCURRENT`.
     """
 
     study: Study
@@ -53,7 +58,7 @@ class Sweep:
     work: Work
     broker: BrokerHandle
     tracker: Tracker | None
-    concurrent: int = GRID_CONCURRENT
+    concurrent: Callable[[], int] | None = None
 
 
 def run_sweep(sweep: Sweep) -> int:
@@ -67,24 +72,29 @@ def run_sweep(sweep: Sweep) -> int:
     """
     study, search = sweep.study, sweep.study.search
     _keep_environment_out_of_trials()
-    trainable = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
+    trial = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
+    # Ray's dashboard shows the class and the name. Ray Tune's own are ImplicitFunc and _trial, whatever the study. The
+    # name has no point in it, because one actor serves several points in turn.
+    trainable = wrap_function(tune.with_resources(trial, _beside_the_driver()), name=f"SweepPoint_{study.name}")
+    trainable.__name__ = trainable.__qualname__ = "SweepPoint"
     earlier = sweep.work.ledger(study).read()
     recorder = _Recorder(sweep, earlier)
     points: dict[str, Any] = {}
-    algorithm = None
+    concurrent = sweep.concurrent or (lambda: GRID_CONCURRENT)
+    algorithm: ConcurrencyLimiter | BasicVariantGenerator
     if search.algorithm == "optuna":
-        algorithm = _optuna(study, [record.values for record in earlier])
+        algorithm = ConcurrencyLimiter(_optuna(study, [record.values for record in earlier]), concurrent())
     else:
+        algorithm = BasicVariantGenerator(max_concurrent=concurrent())
         points = {"point": tune.grid_search([dict(trial.values) for trial in sweep.trials])}
     tuner = tune.Tuner(
-        tune.with_resources(trainable, _beside_the_driver()),
+        trainable,
         param_space=points,
         tune_config=tune.TuneConfig(
             metric=study.objective,
             mode="max",
             reuse_actors=True,
-            max_concurrent_trials=sweep.concurrent,
-            num_samples=search.trials if algorithm is not None else 1,
+            num_samples=search.trials if search.algorithm == "optuna" else 1,
             search_alg=algorithm,
             scheduler=_scheduler(study),
         ),
@@ -93,7 +103,7 @@ def run_sweep(sweep: Sweep) -> int:
             storage_path=str((sweep.work.options.local_folder / "tune").absolute()),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=TRIAL_RESTARTS),
-            callbacks=[recorder],
+            callbacks=[recorder, _Concurrency(algorithm, concurrent)],
             stop=_StopAtFirstFailure(recorder) if sweep.work.options.fail_fast else None,
         ),
     )
@@ -256,6 +266,20 @@ class _Recorder(_NotPickled, tune.Callback):
         if self.sweep.tracker is not None:
             best = record.best
             self.sweep.tracker.end(self.sweep.study, record.values, best.iterations if best else None)
+
+
+class _Concurrency(_NotPickled, tune.Callback):
+    """Keeps the number of trials that run at once up to date. Ray Tune has no option for a number that changes."""
+
+    def __init__(self, algorithm: ConcurrencyLimiter | BasicVariantGenerator, concurrent: Callable[[], int]) -> None:
+        self._algorithm, self._concurrent = algorithm, concurrent
+        self._next_look = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Set the number, every few seconds, before Ray Tune asks for the next trial."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + REFRESH_SECONDS
+            self._algorithm.max_concurrent = self._concurrent()
 
 
 class _StopAtFirstFailure(_NotPickled, tune.Stopper):

@@ -137,7 +137,7 @@ def test_a_lost_broker_goes_on_from_the_store(nodes: Cluster, sweep: Sweep, tmp_
     with started(["sweep", str(sweep.file), "--out", str(out), "--address", nodes.address], printed) as process:
         until(lambda: sum(steps(out)) > 0, process)
         counted = sum(steps(out))
-        for title in ("ray::Broker", "ray::ImplicitFunc"):
+        for title in ("ray::Broker", "ray::SweepPoint"):
             lost = workers_of(nodes.head_node, title)
             assert lost
             lost[0].send_signal(signal.SIGKILL)
@@ -162,5 +162,9 @@ def test_no_key_of_the_driver_is_in_rays_files_or_its_state(nodes: Cluster, phot
     assert not [file for file in files if SECRET.encode() in file.read_bytes()]
     dashboard = f"http://{nodes.head_node.webui_url}"
     shown = [listed(dashboard, detail=True) for listed in (list_runtime_envs, list_actors, list_tasks)]
-    assert "ImplicitFunc" in str(shown)
+    actors = str(shown[1])
+    assert "SweepPoint_keys" in actors
+    assert "ImplicitFunc" not in actors
+    assert "StageActor for the home of generator coin λ=" in actors
+    assert "load Originals for generator coin λ=" in str(shown[2])
     assert SECRET not in str(shown)

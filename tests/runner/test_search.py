@@ -31,6 +31,7 @@ from goodshot.runner.study.search import extreme_points, points_of
 from goodshot.runner.study.settings import to_yaml
 from goodshot.runner.study.study import Study
 from tests.conftest import TINY
+from tests.runner.loopback_nodes import add_node, loopback_cluster, started, until
 
 SHARES_RAY = True
 
@@ -181,6 +182,25 @@ def test_a_killed_search_goes_on(
     before = ledger.read()
     assert 2 <= len(before) < 5
     _finished(command, before, out, capsys, trials=5)
+
+
+@pytest.mark.slow
+def test_a_guided_search_tries_more_points_at_once_on_nodes_that_join(search: Path, tmp_path: Path) -> None:
+    fields = yaml.safe_load(search.read_text())
+    del fields["search"]["concurrent"]
+    fields["search"] |= {"scheduler": "fifo", "trials": 8}
+    # So long that no point is finished before the node has joined.
+    search.write_text(yaml.safe_dump({**fields, "iterations": [4000]}))
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    ledger = Ledger(Results(str(out)), load_study(str(search)))
+    with loopback_cluster() as cluster:
+        add_node(cluster, 1)
+        command = ["sweep", str(search), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            until(lambda: sum(r.state == "running" for r in ledger.read()) == 2, process)
+            add_node(cluster, 2)
+            # One more than the three CPUs.
+            until(lambda: sum(r.state == "running" for r in ledger.read()) == 4, process)
 
 
 def _finished(

@@ -16,7 +16,8 @@ from goodshot.runner.console.status import progress_line, status_view
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.results.status import NodeStatus, Status, read_status, write_status
 from goodshot.runner.run.execute import run_studies
-from goodshot.runner.run.options import Options
+from goodshot.runner.run.options import Options, Run
+from goodshot.runner.run.status_record import StatusRecord
 from goodshot.runner.store.files import Files, absolute
 from goodshot.runner.study.study import Study
 
@@ -63,6 +64,7 @@ def test_a_run_leaves_how_it_ended(
         ({"written": NOW + timedelta(minutes=5)}, "no sign of life for", 1),
         ({"seconds_left": 720.0}, "about 12 min left", 0),
         ({"waits_for": "waiting for a node with 1 GPU"}, "waiting for a node with 1 GPU", 0),
+        ({"awaited": 3}, "waiting for another run: 3", 0),
         ({"retries": {"a node was lost": 2}}, "2 stages were run again after a node was lost", 0),
     ],
 )
@@ -103,6 +105,18 @@ def test_nodes_are_listed_and_many_are_summed(capsys: pytest.CaptureFixture[str]
     write_status(Files(absolute(str(tmp_path))), found)
     assert main(["status", str(tmp_path), "--price-gpu-hour", "2"]) == 0
     assert "3.00 GPU hours of these nodes, 6.00 at the given prices" in capsys.readouterr().out
+
+
+def test_stages_of_another_run_are_counted_while_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = StatusRecord(Files(absolute(str(tmp_path))), ["tiny"], Run(cells=4))
+    record.note(Progress(cells_total=4, awaited=2))
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["awaited"] == 2
+    record.end(Run(cells=4), has_ended=True)
+    assert record.current.awaited == 0
+    assert "another run" not in printed(record.current)
 
 
 def test_a_log_line_has_the_counts() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +16,13 @@ from goodshot.components.detectors import DetectorConfig
 from goodshot.runner.cells import Measured
 from goodshot.runner.cells.detection import DetectionStage
 from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.local import LocalExecutor
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.plan.scheduling import Shares
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
-from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.base import Context, SharedValue, Stage
 from goodshot.runner.stages.shard import ShardStage, read_support, read_test
 from goodshot.runner.stages.values import ImageFeatures, embed_images
 from goodshot.runner.store.artifacts import Store
@@ -69,6 +73,24 @@ def test_a_split_is_one_shared_memory_until_its_last_cell(
     assert values.references(cells[-1]) == [originals, first]
     values.release(cells[-1])
     assert not {*values.references(cells[-1])} & {originals, first}
+
+
+@dataclass(frozen=True)
+class NameOfItsTask(SharedValue):
+    """The name by which Ray's dashboard lists the task that loads it."""
+
+    def load(self, store: Store, inputs: Sequence[Any], device: str, threads: int) -> str | None:
+        return ray.get_runtime_context().get_task_name()
+
+
+def test_the_task_that_loads_a_value_says_what_and_for_whom(store: Store) -> None:
+    values = SharedValues(store.uri, Shares([{"CPU": 1.0}]))
+    reads = (NameOfItsTask(),)
+    stage = cast(Stage, SimpleNamespace(reads=reads, resources=Resources(), label=lambda _: "generator coin"))
+    (name,) = ray.get(values.references(stage, "generator coin λ=1 L=60"))
+    assert name == "load NameOfItsTask for generator coin λ=1 L=60"
+    # The second reader gets the same value.
+    assert ray.get(values.references(stage)) == [name]
 
 
 def test_originals_reach_an_actor_that_holds_the_last_cpu(planned: Callable[..., tuple[Plan, SharedValues]]) -> None:
