@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from goodshot.runner.submission.submission import Submission
 
 DETACHED = 130
-LOST = 3
-"""Exit codes of this machine's side: Ctrl-C, which leaves the job alone, and a cluster that no longer answers."""
+"""The exit code of Ctrl-C, which leaves the job alone."""
 
 DashboardURL = Annotated[
     str | None,
@@ -239,6 +238,7 @@ def _client(address: str | None) -> Client:
 
 def _follow(client: Client, job_id: str) -> None:
     """Print a job's output until it ends, then exit with its code."""
+    from goodshot.runner.cluster.head import EXIT_CODE
     from goodshot.runner.submission.following import ClusterLost, follow
     from goodshot.runner.submission.jobs import exit_code
 
@@ -253,7 +253,7 @@ def _follow(client: Client, job_id: str) -> None:
             f"goodshot: {lost} If the job still runs, {command} follows it; "
             "if the cluster is gone, submit the study again to another one: it continues from its store"
         )
-        raise typer.Exit(LOST) from None
+        raise typer.Exit(EXIT_CODE) from None
     code = exit_code(job)
     _tell(f"job {job_id}: {_ending(job, code)}")
     raise typer.Exit(code)
