@@ -26,6 +26,8 @@ class FakeDashboard:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     """Ids that are taken, but not listed yet: of somebody who submits at the same instant."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """The output of jobs by their ids; of a job without one it cannot be read."""
     packages: dict[str, bytes] = field(default_factory=dict)
     submitted: list[dict[str, Any]] = field(default_factory=list)
     answers_jobs: bool = True
@@ -78,6 +80,8 @@ def serving_dashboard(**settings: Any) -> Iterator[FakeDashboard]:
             if self.path.endswith("/stop"):
                 fake.jobs[id_]["status"] = "STOPPED"
                 return 200, {"stopped": True}
+            if self.path.endswith("/logs"):
+                return (200, {"logs": fake.logs[id_]}) if id_ in fake.logs else (500, "no log file")
             return 200, fake.jobs[id_]
 
         def _package(self, name: str, body: bytes) -> tuple[int, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Sequence
 
@@ -41,9 +42,10 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 for a failure, 2 for bad input, 130 for Ctrl-C.
+    """Run a command and return its exit code: 0, 1 for a failure, 2 for bad input, 130 for Ctrl-C, 3 for a lost head.
 
-    An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback.
+    An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback. After the loss of a
+    cluster's head, this process cannot use Ray any more, and ends without Ray's own farewell.
     """
     prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -54,10 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except GoodshotError as error:
+        code = _code(error)
         if debug:
             raise
         # Ray puts the failed process's traceback into the exception's text; its cause has the one-line message.
-        return _print_error(str(getattr(error, "cause", error)), 2 if isinstance(error, BadInput) else 1)
+        return _print_error(str(getattr(error, "cause", error)), code)
     except Exception as error:
         # Typer contains its own copy of click, which has no public name for usage errors.
         if hasattr(error, "format_message"):
@@ -65,6 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _print_error(f"{type(error).__name__}: {error}; --debug shows where", 1)
+
+
+def _code(error: GoodshotError) -> int:
+    """The exit code for an error."""
+    from goodshot.runner.cluster.head import EXIT_CODE, HeadLost, leave
+
+    if isinstance(error, HeadLost):
+        # What is registered last runs first, thus before Ray's own, which would wait for the head.
+        atexit.register(leave)
+        return EXIT_CODE
+    return 2 if isinstance(error, BadInput) else 1
 
 
 def _print_error(message: str, code: int) -> int:

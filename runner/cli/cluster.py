@@ -22,15 +22,17 @@ from goodshot.runner.cli.options import (
 
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
+    from rich.text import Text
 
     from goodshot.runner.results.prices import Prices
+    from goodshot.runner.results.status import Status
     from goodshot.runner.store.files import Files
+    from goodshot.runner.submission.job_state import JobState
     from goodshot.runner.submission.jobs import Client
     from goodshot.runner.submission.submission import Submission
 
 DETACHED = 130
-LOST = 3
-"""Exit codes of this machine's side: Ctrl-C, which leaves the job alone, and a cluster that no longer answers."""
+"""The exit code of Ctrl-C, which leaves the job alone."""
 
 DashboardURL = Annotated[
     str | None,
@@ -146,7 +148,9 @@ def status(
     ],
     address: DashboardURL = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds until the run ends.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print OUT/status.json.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print OUT/status.json, or the dashboard's answer, as JSON.")
+    ] = False,
     gpu_hour: Annotated[
         float | None, typer.Option("--price-gpu-hour", help="The price of an hour of one GPU.", min=0)
     ] = None,
@@ -156,29 +160,104 @@ def status(
 ) -> None:
     """Show how far a run is: stages, nodes, the expected end and the cost. From anywhere that sees OUT.
 
-    With a job's id, its --out is asked for at the dashboard. The exit code is 0 if the run goes on or is complete, and
-    1 if cells failed, it was stopped, or its driver gives no sign of life.
+    With a job's id, its --out is asked for at the dashboard; if that cannot be read from here, the job's state and the
+    last lines of its output are shown instead. The exit code is 0 if the run goes on or is complete, and 1 if cells
+    failed, it was stopped, or its driver gives no sign of life.
     """
     from goodshot.runner.results.prices import Prices
+
+    prices = Prices(gpu_hour, cpu_hour)
+    if "/" in out or "://" in out or _is_folder(out):
+        found, problem = _readable(out)
+        if found is None:
+            raise BadInput(f"{problem}; give the --out of a run, or a job's id with --address")
+        has_failed = _show(out, found, prices, watch, json)
+    else:
+        has_failed = _show_job(out, address, prices, watch, json)
+    if has_failed:
+        raise typer.Exit(1)
+
+
+def _show_job(job_id: str, address: str | None, prices: Prices, watch: bool, json: bool) -> bool:
+    """Show the status in a job's --out, or else what the dashboard knows. Returns whether the run has failed."""
+    from goodshot.components.errors import GoodshotError
+
+    client = _client(address)
+    job = _found(client, job_id)
+    out = str(job.metadata["goodshot_out"]) if job.metadata else ""
+    _tell(f"job {job_id}: {job.status.value.lower()}, --out {out}")
+    try:
+        found, problem = _readable(out)
+    except GoodshotError as error:  # its object store, or its mount, refuses this machine
+        found, problem = None, str(error)
+    if found is not None:
+        return _show(out, found, prices, watch, json)
+    return _show_job_state(client, job, out, problem, watch, json)
+
+
+def _readable(out: str) -> tuple[Status | None, str]:
+    """The status in an --out, or why there is none."""
+    from goodshot.runner.results.status import read_status
+    from goodshot.runner.store.files import Files, absolute
+
+    files = Files(absolute(out))
+    return read_status(files), f"{files.shown}: holds no status.json"
+
+
+def _show(out: str, found: Status, prices: Prices, watch: bool, json: bool) -> bool:
+    """Show the status of a run. Returns whether it has failed."""
+    from goodshot.runner.console.status import status_view
     from goodshot.runner.results.status import WRITE_SECONDS, read_status
     from goodshot.runner.store.files import Files, absolute
 
-    place = out if "/" in out or "://" in out or _is_folder(out) else _out_of(out, address)
-    files, prices = Files(absolute(place)), Prices(gpu_hour, cpu_hour)
-    found = read_status(files)
-    if found is None:
-        raise BadInput(f"{files.shown}: holds no status.json; give the --out of a run, or a job's id with --address")
     if json:
         typer.echo(found.to_json())
     elif watch:
+        files = Files(absolute(out))
         _watch(files, prices, WRITE_SECONDS)
         found = read_status(files) or found
     else:
-        from goodshot.runner.console.status import status_view
-
         stdout().print(status_view(found, prices), highlight=False)
-    if found.is_silent or found.state in ("incomplete", "stopped"):
-        raise typer.Exit(1)
+    return found.is_silent or found.state in ("incomplete", "stopped")
+
+
+def _show_job_state(client: Client, job: JobDetails, out: str, problem: str, watch: bool, json: bool) -> bool:
+    """Show what the dashboard knows of a job, with ``watch`` until it ends. Returns whether it has failed."""
+    import time
+    from contextlib import suppress
+
+    from rich.live import Live
+
+    from goodshot.runner.results.status import WRITE_SECONDS
+    from goodshot.runner.submission.job_state import job_state
+    from goodshot.runner.submission.jobs import find
+
+    state = job_state(client, job, out, problem)
+    if json:
+        typer.echo(state.to_json())
+    elif watch:
+        with suppress(KeyboardInterrupt), Live(console=stdout(), auto_refresh=False) as live:
+            live.update(_job_view(job, state), refresh=True)
+            while not state.has_ended:
+                time.sleep(WRITE_SECONDS)
+                job = find(client, state.job)
+                state = job_state(client, job, out, problem)
+                live.update(_job_view(job, state), refresh=True)
+    else:
+        stdout().print(_job_view(job, state))
+    return state.has_failed
+
+
+def _job_view(job: JobDetails, state: JobState) -> Text:
+    """The job's state, its study, when it started, and the last lines of its output."""
+    from rich.text import Text
+
+    started, took = _times(job)
+    times = f", started {started}, {'took' if state.has_ended else 'for'} {took}" if started else ""
+    code = "" if state.exit_code is None else f", exit code {state.exit_code}"
+    what = state.study or state.entrypoint
+    lines = (f"{what} as job {state.job}: {state.state}{code}{times}", *state.log, state.notice)
+    return Text("\n".join(lines))
 
 
 def _is_folder(name: str) -> bool:
@@ -187,16 +266,15 @@ def _is_folder(name: str) -> bool:
     return Path(name).expanduser().is_dir()
 
 
-def _out_of(job: str, address: str | None) -> str:
-    """The --out of a job."""
+def _found(client: Client, job_id: str) -> JobDetails:
+    """The job with this id, whose --out is known."""
     from goodshot.runner.submission.jobs import find
 
-    found = find(_client(address), job)
-    place = (found.metadata or {}).get("goodshot_out")
-    if not place:
-        raise BadInput(f"job {job}: was not submitted by 'goodshot submit', so its --out is not known; give it instead")
-    _tell(f"job {job}: {found.status.value.lower()}, --out {place}")
-    return str(place)
+    job = find(client, job_id)
+    if not (job.metadata or {}).get("goodshot_out"):
+        problem = "was not submitted by 'goodshot submit', so its --out is not known; give it instead"
+        raise BadInput(f"job {job_id}: {problem}")
+    return job
 
 
 def _watch(files: Files, prices: Prices, seconds: float) -> None:
@@ -239,6 +317,7 @@ def _client(address: str | None) -> Client:
 
 def _follow(client: Client, job_id: str) -> None:
     """Print a job's output until it ends, then exit with its code."""
+    from goodshot.runner.cluster.head import EXIT_CODE
     from goodshot.runner.submission.following import ClusterLost, follow
     from goodshot.runner.submission.jobs import exit_code
 
@@ -253,7 +332,7 @@ def _follow(client: Client, job_id: str) -> None:
             f"goodshot: {lost} If the job still runs, {command} follows it; "
             "if the cluster is gone, submit the study again to another one: it continues from its store"
         )
-        raise typer.Exit(LOST) from None
+        raise typer.Exit(EXIT_CODE) from None
     code = exit_code(job)
     _tell(f"job {job_id}: {_ending(job, code)}")
     raise typer.Exit(code)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import forbid_downloads
 from goodshot.runner.cluster.address import in_ray_job, joined_address, require_answer, shown, token_remedy
+from goodshot.runner.cluster.head import is_head_lost
 from goodshot.runner.cluster.sockets import shorten_ray_sockets
 from goodshot.runner.stages.costs import Memory
 
@@ -58,8 +59,12 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         _join(joined)
     try:
         yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
+    except BaseException as error:
+        # Ray's client would wait for the head, and then end this process before the run has written how it ended.
+        if not is_head_lost(error):
+            ray.shutdown()
+        raise
+    ray.shutdown()
 
 
 def _join(address: str) -> None:

@@ -17,6 +17,7 @@ from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
 from goodshot.runner.cluster.connection import cluster
 from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_now
 from goodshot.runner.cluster.handles import BrokerHandle
+from goodshot.runner.cluster.head import HeadWatch, watched_head
 from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
@@ -48,10 +49,23 @@ its image in minutes, and a cluster to which no node is added in a quarter of an
 def execute(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
     """Run the remaining work on a cluster. Raises :class:`Stopped` if the run ends early."""
     work.run_in_driver(work.missing)
-    with cluster(options.address, options.cpus):
-        gate = _gate(work, options, console)
-        nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], gate, console)
-        return _Driver(work, options, nodes, gate).run(console, record)
+    driver: _Driver | None = None
+
+    def conclude() -> None:
+        run = driver.counted_run() if driver else Run(cells=len(work.asked), reused=work.reused)
+        record.end(run, has_ended=False)
+
+    with cluster(options.address, options.cpus), watched_head(options.address is not None, conclude) as head:
+        try:
+            gate = _gate(work, options, console)
+            nodes = _nodes_with_room_for([declared.study.resources for declared in work.declared], gate, console)
+            driver = _Driver(work, options, nodes, gate, head)
+        except BaseException as error:
+            reason = head.reason_of(error) if head else error
+            if reason is error:
+                raise
+            raise reason from None
+        return driver.run(console, record)
 
 
 class _Driver:
@@ -61,9 +75,14 @@ class _Driver:
     """
 
     def __init__(
-        self, work: Work, options: Options, nodes: list[dict[str, float]], gate: NodeGate | None = None
+        self,
+        work: Work,
+        options: Options,
+        nodes: list[dict[str, float]],
+        gate: NodeGate | None = None,
+        head: HeadWatch | None = None,
     ) -> None:
-        self.work, self.options, self.gate = work, options, gate
+        self.work, self.options, self.gate, self.head = work, options, gate, head
         excluded = gate.faulty if gate else frozenset()
         broker_options = BrokerOptions(
             work.plan,
@@ -92,19 +111,27 @@ class _Driver:
                 running.wait()
                 if self.tracker is not None:
                     self.logged = self.tracker.finish()
-            return self._counted_run()
-        except BaseException as reason:
+            return self.counted_run()
+        except BaseException as error:
+            reason = self.head.reason_of(error) if self.head else error
             if self.tracker is not None:
                 self.logged = self.tracker.finish(HASTE_SECONDS)
-            raise Stopped(self._counted_run(), reason) from reason
+            raise Stopped(self.counted_run(), reason) from reason
         finally:
-            self.broker.close()
+            if not self._is_head_lost:
+                self.broker.close()
 
-    def _counted_run(self) -> Run:
+    @property
+    def _is_head_lost(self) -> bool:
+        return self.head is not None and self.head.is_lost
+
+    def counted_run(self) -> Run:
+        """The counts so far; if the head is lost, those that were seen last."""
         run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
         # If the cluster itself failed, the counts of its last second are lost.
-        with suppress(RayError):
-            self._last = self.broker.progress(SNAPSHOT_SECONDS)
+        if not self._is_head_lost:
+            with suppress(RayError):
+                self._last = self.broker.progress(SNAPSHOT_SECONDS)
         return run.counted(self._last, self.options.fail_fast)
 
     def _look(self) -> Progress:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from ray._private.runtime_env.packaging import get_uri_for_package
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
+from goodshot.runner.results.status import Status, write_status
+from goodshot.runner.store.files import Files
 from goodshot.runner.submission import following, jobs, package
 from goodshot.runner.submission.package import DATA, package_of
 from goodshot.runner.submission.secrets import require_no_secret
@@ -355,6 +359,84 @@ def test_jobs_and_stop(dashboard: FakeDashboard, capsys: pytest.CaptureFixture[s
     assert "job other: does not exist on this cluster" in said(capsys, ["stop", "other", "--address", dashboard.url])
 
 
+LOG = """tiny: 3 cells
+cells 0/3 · generator steps 0/8
+cells 1/3 · generator steps 4/8
+a line of another kind
+cells 2/3 · generator steps 6/8
+cells 2/3 · generator steps 8/8 · about 5 s left
+"""
+
+
+@pytest.mark.parametrize(
+    ("details", "log", "said", "code"),
+    [
+        ({"status": "PENDING"}, None, ["demo as job it: pending"], 0),
+        (
+            {"status": "RUNNING", "start_time": 1},
+            LOG,
+            ["running, started 1970-", "cells 1/3"],
+            0,
+        ),
+        ({"status": "RUNNING"}, "left out: n1: disk\n", ["left out: n1: disk"], 0),
+        ({"status": "FAILED", "driver_exit_code": 2}, "goodshot: bad\n", ["failed, exit code 2", "goodshot: bad"], 1),
+        ({"status": "STOPPED"}, LOG, ["stopped", "cells 2/3 · generator steps 8/8"], 1),
+    ],
+)
+def test_the_status_of_a_job_whose_out_is_elsewhere_is_what_the_dashboard_knows(
+    dashboard: FakeDashboard,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    details: dict[str, Any],
+    log: str | None,
+    said: list[str],
+    code: int,
+) -> None:
+    out = str(tmp_path / "of-the-cluster")
+    entrypoint = f"python -m goodshot.runner sweep demo --out={out}"
+    metadata = {"goodshot_study": "demo", "goodshot_out": out}
+    dashboard.add("it", **{"entrypoint": entrypoint, "metadata": metadata, **details})
+    if log is not None:
+        dashboard.logs["it"] = log
+    assert main(["status", "it", "--address", dashboard.url]) == code
+    captured = capsys.readouterr()
+    assert f"--out {out}" in captured.err
+    shown = " ".join(captured.out.split())
+    assert all(words in shown for words in said), shown
+    assert "the full picture needs --out to be visible from here" in shown
+    assert "a line of another kind" not in shown
+
+    assert main(["status", "it", "--address", dashboard.url, "--json"]) == code
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["source"], fields["job"], fields["state"]) == ("dashboard", "it", details["status"].lower())
+    assert (fields["study"], fields["entrypoint"], fields["out"]) == ("demo", entrypoint, out)
+    assert fields["exit_code"] == details.get("driver_exit_code")
+    assert fields["started"] == ("1970-01-01T00:00:00.001000+00:00" if "start_time" in details else None)
+    assert len(fields["log"]) <= 3
+    assert "needs --out to be visible from here" in fields["notice"]
+
+
+def test_the_status_of_a_job_whose_out_is_visible_is_the_runs_own(
+    dashboard: FakeDashboard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC)
+    write_status(Files(str(tmp_path)), Status(studies=("tiny",), host="driver", began=now, written=now, cells=3))
+    dashboard.add("it", "RUNNING", metadata={"goodshot_study": "demo", "goodshot_out": str(tmp_path)})
+    assert main(["status", "it", "--address", dashboard.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["host"] == "driver"
+
+
+def test_a_job_is_watched_at_the_dashboard_until_it_ends(
+    dashboard: FakeDashboard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "of-the-cluster")
+    dashboard.add("it", "RUNNING", metadata={"goodshot_study": "demo", "goodshot_out": out})
+    dashboard.logs["it"] = LOG
+    threading.Timer(1, lambda: dashboard.jobs["it"].update(status="SUCCEEDED", driver_exit_code=0)).start()
+    assert main(["status", "it", "--address", dashboard.url, "--watch"]) == 0
+    assert "demo as job it: succeeded, exit code 0" in capsys.readouterr().out
+
+
 BLOCKED = """
 import sys
 HEAVY = {"torch", "torchvision", "anomalib", "open_clip", "nltk", "wandb", "accelerate", "timm", "lightning",
@@ -374,13 +456,15 @@ for arguments in %r:
 
 def test_a_laptop_needs_no_torch(study: Path, dashboard: FakeDashboard, tmp_path: Path) -> None:
     """With the heavy packages hidden, and from a folder without the code."""
-    dashboard.add("it", "SUCCEEDED", driver_exit_code=0)
+    metadata = {"goodshot_study": "demo", "goodshot_out": "/of/the/cluster"}
+    dashboard.add("it", "SUCCEEDED", driver_exit_code=0, metadata=metadata)
     at = ["--address", dashboard.url]
     commands = [
         ["submit", str(study), "--out", "/o", "--dry-run"],
         ["submit", "oneshot_lite0", "--out", "/o", *at, "--no-wait"],
         ["jobs", *at],
         ["attach", "it", *at],
+        ["status", "it", *at],
     ]
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED % commands],
