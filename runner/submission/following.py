@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import aiohttp
 from ray.dashboard.modules.job.pydantic_models import JobDetails
@@ -54,8 +55,17 @@ class _Follower:
             await self._stream()
             job = await self._asked()
             if job.status.is_terminal():
+                await self._rest()
                 return job
             await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _rest(self) -> None:
+        """Write what the stream did not bring: Ray ends it when the job has ended, also before its last lines."""
+        with suppress(GoodshotError, RuntimeError, OSError):
+            output = await asyncio.to_thread(self.client.get_job_logs, self.job_id)
+            if rest := (output or "")[self.written :]:
+                self.written += len(rest)
+                self.write(rest)
 
     async def _stream(self) -> None:
         """Write what the stream brings, until it ends or breaks, or the job has ended and nothing more comes."""

@@ -337,6 +337,15 @@ def test_the_exit_code_is_the_jobs(
     assert line in capsys.readouterr().err
 
 
+def test_what_a_job_printed_last_is_shown_also_if_its_stream_ended_before(
+    dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dashboard.add("it", "FAILED", driver_exit_code=1)
+    dashboard.logs["it"] = "cells 0/1\n1 of 1 cells failed\n"
+    assert main(["attach", "it", "--address", dashboard.url]) == 1
+    assert capsys.readouterr().out.count("1 of 1 cells failed") == 1
+
+
 def test_a_cluster_that_goes_is_told_from_a_job_that_fails(
     dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
