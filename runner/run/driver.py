@@ -216,7 +216,20 @@ def _nodes_with_room_for(
                 autoscaler.ask([share])
         time.sleep(REFRESH_SECONDS)
         autoscaled = autoscaled or is_autoscaled()
+    if autoscaled and (note := _note_on_gpus(declared, nodes)):
+        console.print(note, highlight=False, soft_wrap=True)
     return nodes
+
+
+def _note_on_gpus(declared: Sequence[Resources], nodes: Sequence[Mapping[str, float]]) -> str:
+    """That stages stay on CPUs although nodes with a GPU might come; empty if a node has one or the study says."""
+    is_auto = any("auto" in (own.generator_gpus, own.detector_gpus) for own in declared)
+    if not is_auto or any(node.get("GPU", 0) for node in nodes):
+        return ""
+    return (
+        "no node has a GPU, so that this run stays on CPUs; if the autoscaler has nodes with GPUs, stop it and set "
+        "resources.generator_gpus=1 and resources.detector_gpus=1"
+    )
 
 
 def _without_room(declared: Sequence[Resources], nodes: list[dict[str, float]]) -> list[tuple[str, Share]]:

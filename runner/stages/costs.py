@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import cache_dir
 from goodshot.runner.store.files import Files
+from goodshot.runner.store.retention import MEASURED
 
 FILE = "costs.json"
-MEMORY_FILE = "measured/gpu_memory.json"
+MEMORY_FILE = f"{MEASURED}/gpu_memory.json"
 
 
 @dataclass(frozen=True)

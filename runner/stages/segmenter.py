@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from goodshot.components.segmenters.config import SegmenterConfig
@@ -36,7 +36,7 @@ class SegmenterStage(Stage):
     validation: SeenDefects
     config: SegmenterConfig
     seed: int
-    trained_for: str
+    trained_for: str = field(compare=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -104,6 +104,7 @@ def test_the_autoscaler_adds_nodes_for_what_is_queued(
         until(lambda: _workers(tmp_path) == 2, process)
         assert process.wait(400) == 0, printed.read_text()
     assert len(Results(str(out)).finished()) == 2
+    assert "no node has a GPU, so that this run stays on CPUs" in printed.read_text()
 
 
 def _workers(folder: Path) -> int:
