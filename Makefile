@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 OUT ?= runs/demo
 QUICK ?= runs/quick
 
-PINNED := tests/runner/test_golden.py tests/runner/test_golden_defects.py tests/runner/test_variation.py tests/generator
+PINNED := tests/runner/test_golden.py tests/runner/test_golden_defects.py tests/runner/test_variation.py \
+	tests/generator tests/metrics tests/encoders tests/fusion tests/segmenters tests/classifiers tests/detectors
 
 .PHONY: install demo experiments-quick test slow docs-check kernels check bench
 
@@ -42,8 +43,10 @@ slow: install
 docs-check: install
 	@$(BIN)/python -m pytest -m 'slow or not slow' --timeout=1800 tests/test_cluster_docs.py
 
-# The tests that pin numbers, on the kernels of other CPUs than this one.
+# The tests that pin numbers, on the kernels of other CPUs than this one, and with other numbers of threads.
 kernels: install
+	@TEST_THREADS=2 $(BIN)/python -m pytest $(PINNED)
+	@TEST_THREADS=3 $(BIN)/python -m pytest $(PINNED)
 	@ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(BIN)/python -m pytest $(PINNED)
 	@ONEDNN_MAX_CPU_ISA=AVX MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(PINNED)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goodshot.components.data.checking import Checked, check
+from goodshot.components.data.datasets.folder import FOLDER
 from goodshot.components.data.layout import (
     EXTENSIONS,
     Entry,
@@ -70,7 +71,7 @@ def read_supplied_defects(good: Path, defects: Path | None, masks: Path | None, 
     if defects is not None:
         folders, skipped = _types(defects)
         entries += _defective(folders, defects, masks)
-    report = check(Listing(defects or good, tuple(entries), tuple(skipped)), "folder", category)
+    report = check(Listing(defects or good, tuple(entries), tuple(skipped)), FOLDER.name, category)
     for finding in report.findings:
         if finding.stops:
             raise BadInput(str(finding))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from goodshot.components.detectors.quiet import quiet_import
 from goodshot.components.errors import BadInput
@@ -11,8 +11,17 @@ from goodshot.components.weights.timm_table import timm_entry
 EMBEDDED_BACKBONE = "efficientnet_lite0"
 EMBEDDED_TIMM = f"tf_{EMBEDDED_BACKBONE}"
 """Its name in timm."""
+CAUTION = (
+    "Detectors read EfficientNet-Lite0's features, the embedded substitute for the published backbones, such as the "
+    "paper's wide ResNet-50: their numbers are not comparable with published ones."
+)
 # The stages of EfficientNet-Lite0 whose outputs are available, shallow to deep (strides 2, 4, 8, 16, 32).
 LITE0_LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")
+
+
+def backbone_caution(backbones: Collection[str]) -> str:
+    """What readers of numbers on these backbones should know; empty if there is nothing."""
+    return CAUTION if EMBEDDED_BACKBONE in backbones else ""
 
 
 def check_lite0_layers(layers: Sequence[str] | None) -> None:

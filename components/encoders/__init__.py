@@ -7,14 +7,30 @@ imports.
 """
 
 import json
+from collections.abc import Collection
 
 from goodshot.components.encoders.base import Encoder, Precision
 from goodshot.components.encoders.catalogue import PREFIX, parse
-from goodshot.components.encoders.recipe import CONSE_NAME, CONSE_RECIPE, CONSE_WEIGHTS, OPEN_CLIP_RECIPE, conse_weights
+from goodshot.components.encoders.recipe import (
+    CONSE_CAUTION,
+    CONSE_NAME,
+    CONSE_RECIPE,
+    CONSE_WEIGHTS,
+    OPEN_CLIP_RECIPE,
+    conse_weights,
+)
 from goodshot.components.errors import BadInput
 from goodshot.components.weights import file_sha256
 
-__all__ = ["Encoder", "Precision", "build_encoder", "check_encoder", "encoder_identity", "encoder_weights"]
+__all__ = [
+    "Encoder",
+    "Precision",
+    "build_encoder",
+    "check_encoder",
+    "encoder_caution",
+    "encoder_identity",
+    "encoder_weights",
+]
 
 
 def build_encoder(name: str, device: str = "cpu", allow_random: bool = False, precision: Precision = "fp32") -> Encoder:
@@ -52,6 +68,11 @@ def encoder_weights(name: str) -> tuple[str, ...]:
     if name == CONSE_NAME:
         return CONSE_WEIGHTS
     return (name,) if parse(name).tag is not None else ()
+
+
+def encoder_caution(names: Collection[str]) -> str:
+    """What readers of numbers by encoders of these names should know; empty if there is nothing."""
+    return CONSE_CAUTION if CONSE_NAME in names else ""
 
 
 def encoder_identity(name: str, precision: Precision = "fp32") -> dict[str, str]:

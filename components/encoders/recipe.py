@@ -3,6 +3,10 @@
 from goodshot.components.weights import Weight, resolve
 
 CONSE_NAME = "conse-lite0-minilm"
+CONSE_CAUTION = (
+    "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded substitute for CLIP; it is "
+    "weak on textures."
+)
 
 # Increase a recipe's number whenever its code changes the embeddings: it is part of every fingerprint.
 CONSE_RECIPE = "1"

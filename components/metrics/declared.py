@@ -30,6 +30,7 @@ class Metric:
     column: whether searches and W&B see it in a row.
     shown: the tables that it heads.
     objective: whether a study may choose its hyperparameters by it.
+    blind_to: the fields of a study that do not change it, or make its values incomparable.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     column: bool = False
     shown: tuple[Table, ...] = ()
     objective: Objective | None = None
+    blind_to: frozenset[str] = frozenset()
 
     @property
     def full_title(self) -> str:
@@ -66,6 +68,8 @@ METRICS: tuple[Metric, ...] = (
         column=True,
         shown=("results", "heat_maps"),
         objective="fair",
+        # Similarities of two encoders cannot be compared, and no field of a detector changes a similarity.
+        blind_to=frozenset({"encoder", "encoder_precision", "detectors"}),
     ),
     Metric(
         "planted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from goodshot.components.metrics.declared import metric_of
 from goodshot.experiments.published.fusion import METHODS, PAPER, TABLE_6, TABLES, WRONG_MEANS, Row, Table
 from goodshot.runner.study.experiment import Reference
 
@@ -50,7 +51,7 @@ def ablation() -> tuple[Reference, ...]:
 
 def _of_row(number: int, table: Table, row: Row) -> Iterator[Reference]:
     method, metric = METHODS[row.method], METRIC.get(row.metric, row.metric)
-    scale = 1.0 if row.metric in ("is", "ic_lpips") else 100.0
+    scale = 100.0 if metric_of(metric).is_fraction else 1.0
     source, dataset = f"{PAPER}, Table {number}, {row.method}", {"dataset": ON[number]}
     wrong = WRONG_MEANS.get((number, row.method, row.metric))
     doubt = "" if wrong is None else f"the printed values of the categories have the mean {wrong}"

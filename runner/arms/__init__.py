@@ -28,6 +28,7 @@ __all__ = [
     "arms",
     "baselines",
     "is_known_arm",
+    "originals_alone",
 ]
 
 ARMS: tuple[Arm, ...] = (
@@ -84,3 +85,8 @@ def is_known_arm(label: str) -> bool:
 def baselines() -> tuple[Arm, ...]:
     """The registered arms that other arms are compared with."""
     return tuple(arm for arm in ARMS if arm.is_baseline)
+
+
+def originals_alone() -> Arm:
+    """The first baseline, which adds no images: a gain over it is what added images of any kind bring."""
+    return baselines()[0]

@@ -11,7 +11,6 @@ import pyarrow as pa
 from goodshot.runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Support
-from goodshot.runner.stages.need import Need, quality_needs
 from goodshot.runner.stages.shard import read_support
 
 if TYPE_CHECKING:
@@ -55,7 +54,3 @@ class Augmented(Arm):
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
         """The augmentation policy."""
         return {"augmentation": planner.study.control_policy}
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The networks of image quality."""
-        return quality_needs()

@@ -49,13 +49,21 @@ class Generation:
 class Variant:
     """One configuration of an arm in a study.
 
-    copies: the number of images that it adds.
-    generation: how they are generated; None if the arm does not use the study's generator.
+    adds: how the added images are generated; their number if the arm does not use the study's generator.
     """
 
     arm: Arm
-    copies: int = 0
-    generation: Generation | None = None
+    adds: Generation | int = 0
+
+    @property
+    def generation(self) -> Generation | None:
+        """How the images are generated; None if the arm does not use the study's generator."""
+        return self.adds if isinstance(self.adds, Generation) else None
+
+    @property
+    def copies(self) -> int:
+        """The number of images that it adds."""
+        return self.adds.point.copies if isinstance(self.adds, Generation) else self.adds
 
     @property
     def iterations(self) -> int:
@@ -164,6 +172,8 @@ class Arm(ABC):
     """The adjective for its images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
     """The columns of ``results/`` that it fills, in addition to the columns of every row."""
+    stages: ClassVar[tuple[type[Stage], ...]] = ()
+    """The classes of the stages that it plans."""
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
         """What is noted about the arm's own files, such as captions. Raises :class:`BadInput` for unusable ones."""
@@ -200,7 +210,8 @@ class Arm(ABC):
 
     def needs(self, study: Declaration) -> Iterator[Need]:
         """The files that its stages need on a machine."""
-        return iter(())
+        for stage in self.stages:
+            yield from stage.needs(study)
 
     def sources(self, study: Declaration) -> bool:
         """Whether it uses a variance that is predicted from other categories, which then have to be read."""

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from goodshot.runner.arms.base import AddedImages, Arm, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Support
-from goodshot.runner.stages.external import ExternalFolders
-from goodshot.runner.stages.need import Need, quality_needs
+from goodshot.runner.stages.external import ExternalFolders, ExternalSetStage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +23,7 @@ class External(Arm):
     colour = "#CC79A7"
     point_fields = ("copies",)
     images_are = "supplied"
+    stages = (ExternalSetStage,)
 
     def __init__(self, name: str = f"{PREFIX}<folder>") -> None:
         self.name = name
@@ -47,10 +47,6 @@ class External(Arm):
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Read the supplied images from the store."""
         return context.store.get(str(added.image_set)).arrays("images.safetensors")["images"], {}
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The networks of image quality."""
-        return quality_needs()
 
     def matches(self, text: str) -> Arm | None:
         """An arm for the folder in ``text``; None if ``text`` names no folder after the prefix."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,11 +13,9 @@ from goodshot.components.fusion.config import MODULES, NO_MODULE, PATH, SMALL
 from goodshot.runner.arms.base import Arm, Planner, SeededSupport, Variant
 from goodshot.runner.arms.defective import COLUMNS, DefectArm, DefectSplit, plan_split
 from goodshot.runner.arms.text import encoder_of
-from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Support
 from goodshot.runner.stages.defect_set import DefectSetStage, set_key
 from goodshot.runner.stages.fusion import SEED, DiffusionBaseStage, FusionSetStage, FusionStage, MaskEncoderStage
-from goodshot.runner.stages.need import Need, fusion_needs, prompt_needs
 from goodshot.runner.store.fingerprint import fingerprint
 
 ALL, NONE = "+".join(MODULES), NO_MODULE
@@ -31,6 +29,7 @@ class FusionArm(DefectArm):
 
     searched = frozenset({"copies", "synthesis", "encoder"})
     images_are = "generated defective"
+    stages = (MaskEncoderStage, DiffusionBaseStage, FusionStage, FusionSetStage)
     columns = MappingProxyType({**COLUMNS, "modules": pa.string(), "encoder": pa.string(), "base": pa.string()})
 
     def __init__(self, modules: str = ALL) -> None:
@@ -67,11 +66,6 @@ class FusionArm(DefectArm):
         """The parts, the frozen encoder and the base."""
         own = {"modules": self.modules, "encoder": planner.study.encoder, "base": planner.study.synthesis.fusion.base}
         return {**super().declared(planner, category), **own}
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The encoder, and the published base if there is one."""
-        yield from prompt_needs(study.encoder, study.prompt)
-        yield from fusion_needs(study.synthesis.fusion)
 
     def caption(self, row: Mapping[str, Any]) -> str:
         """The parts of the fusion."""

@@ -13,6 +13,10 @@ from goodshot.runner.arms import text
 from goodshot.runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.image_set import ImageSetStage
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.variation import VariationStage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +28,7 @@ class Generated(text.TextArm):
     name = label = "generated"
     colour = "#009E73"
     has_trace = True
+    stages = (PromptStage, VariationStage, TrainingStage, ImageSetStage)
     point_fields = ("vq_weight", "copies", "iterations")
     column_defaults = MappingProxyType(
         {
@@ -62,7 +67,7 @@ class Generated(text.TextArm):
         combinations = itertools.product(
             study.points, study.variance, study.prompt_kind, study.select, study.detail, study.post_augment
         )
-        yield from (Variant(self, values[0].copies, Generation(*values)) for values in combinations)
+        yield from (Variant(self, Generation(*values)) for values in combinations)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Plan the prompt, the training and the image set."""

@@ -15,6 +15,8 @@ class Pasted(DefectArm):
     A paster that uses real defects, such as crop-paste, is a baseline for arms that generate defective images.
     """
 
+    stages = (PastedSetStage,)
+
     def __init__(self, paster: Paster, colour: str) -> None:
         self.paster, self.colour = paster, colour  # type: ignore[misc]
         self.name = self.label = paster.name

@@ -1,8 +1,8 @@
-"""The common base of arms with a prompt: their columns and needs, and how their stages are planned."""
+"""The common base of arms with a prompt: their columns, and how their stages are planned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +15,6 @@ from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, See
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context
 from goodshot.runner.stages.image_set import ImageSetStage
-from goodshot.runner.stages.need import Need, prompt_needs, quality_needs, training_needs
 from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.stages.variation import VariationStage, variation_stage
@@ -73,12 +72,6 @@ class TextArm(Arm):
             "vq_weight": generation.point.vq_weight,
             "iterations": generation.point.iterations,
         }
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The encoder, WordNet, the start weights, and the networks of image quality."""
-        yield from prompt_needs(study.encoder, study.prompt)
-        yield from training_needs(study.generator)
-        yield from quality_needs()
 
     def sources(self, study: Declaration) -> bool:
         """True if the study has a predicted variance."""

@@ -11,6 +11,9 @@ from goodshot.runner.arms import text
 from goodshot.runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, Support
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.variation import VariationStage
 from goodshot.runner.stages.vqgan_clip import VQGANClipStage
 from goodshot.runner.store.fingerprint import fingerprint
 
@@ -27,6 +30,7 @@ class VQGANClip(text.TextArm):
 
     name = label = "vqgan_clip"
     colour = "#D55E00"
+    stages = (PromptStage, VariationStage, TrainingStage, VQGANClipStage)
     point_fields = ("vq_weight", "copies")
     column_defaults = MappingProxyType({"prompt_kind": "best", "variance": "estimated"})
     searched = frozenset(
@@ -53,7 +57,7 @@ class VQGANClip(text.TextArm):
         # The other fields are set as in the first variant of the arm ``generated``, so that both share a training.
         for point, variance, kind in itertools.product(last, study.variance, study.prompt_kind):
             generation = Generation(point, variance, kind, study.select[0], study.detail[0], "none")
-            yield Variant(self, point.copies, generation)
+            yield Variant(self, generation)
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Plan the prompt, the training with one of its image sets, and the optimised images."""

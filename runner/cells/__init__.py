@@ -12,7 +12,7 @@ from goodshot.runner.cells.latents import Latents
 from goodshot.runner.cells.segmentation import Segmentation
 from goodshot.runner.cells.synthesis import SynthesisQuality
 
-__all__ = ["CELL_KINDS", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
+__all__ = ["CELL_KINDS", "USUAL", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 
 CELL_KINDS: tuple[CellKind, ...] = (
     Detection(),
@@ -23,6 +23,10 @@ CELL_KINDS: tuple[CellKind, ...] = (
     Classification(),
     Both(),
 )
+
+
+USUAL = CELL_KINDS[0]
+"""The kind of rows without a kind, which an earlier version wrote. Labels leave its title out."""
 
 
 def cell_kinds() -> tuple[CellKind, ...]:
@@ -41,4 +45,4 @@ def cell_kind(name: str) -> CellKind:
 def kind_of_row(name: str | None) -> CellKind | None:
     """The kind of a row with ``name`` in its column ``cell``; None if it is unknown. None is a detection of an early
     version, which wrote no name."""
-    return next((kind for kind in CELL_KINDS if kind.name == (name or Detection.name)), None)
+    return next((kind for kind in CELL_KINDS if kind.name == (name or USUAL.name)), None)

@@ -168,6 +168,8 @@ class CellKind(ABC):
     """What a study lacks that declares none of its :meth:`subjects`."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
+    stages: ClassVar[tuple[type[Stage], ...]]
+    """The classes of the stages that it plans, its cells' own among them."""
 
     def subjects(self, study: Declaration) -> tuple[Any, ...]:
         """The objects to measure with, such as the study's detectors; each has its own cells."""
@@ -194,8 +196,9 @@ class CellKind(ABC):
         return study.generator.resolution
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """The files that its cells need on a machine."""
-        return iter(())
+        """The files that its stages need on a machine."""
+        for stage in self.stages:
+            yield from stage.needs(study)
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
         """What is noted about measuring a category in this study."""
@@ -228,6 +231,11 @@ class CellKind(ABC):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+def pictures_key(fingerprint: str) -> str:
+    """The key of the pictures that the cell of this fingerprint keeps for the report."""
+    return f"maps/{fingerprint}"
 
 
 def named_apart(stage: CellStage) -> CellStage:

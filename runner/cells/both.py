@@ -79,6 +79,11 @@ class BothStage(DefectCellStage):
     planted: PlantedSet
     object_name: str | None
 
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The detectors' weights."""
+        return detector_needs(study)
+
     @property
     def system(self) -> System:
         """The detector with its good images."""
@@ -163,6 +168,7 @@ class Both(DefectCellKind):
 
     name = "both"
     title = "both systems"
+    stages = (SegmenterStage, BothStage)
     columns = MappingProxyType(
         {
             **dict.fromkeys((*METRICS, "weight_image", "weight_pixel", "seconds_fit"), pa.float64()),
@@ -207,11 +213,6 @@ class Both(DefectCellKind):
     def side(self, subject: System, study: Declaration) -> int:
         """The side to which the detector resizes images."""
         return subject.detector.image_size
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The detectors' weights."""
-        for detector in study.detectors:
-            yield from detector_needs(detector)
 
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool

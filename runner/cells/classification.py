@@ -43,6 +43,13 @@ class ClassificationStage(DefectCellStage):
 
     config: ClassifierConfig
 
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The classifier's pretrained weights."""
+        config = study.synthesis.classifier
+        if (weights := config.kind.weights) is not None:
+            yield Need(weights, f"synthesis.classifier.network = {config.network}")
+
     @property
     def reads(self) -> tuple[SharedValue, ...]:
         """The test images, the validation images, and real defects if they are learned from."""
@@ -90,6 +97,7 @@ class Classification(DefectCellKind):
 
     name = "classification"
     title = "defect classification"
+    stages = (ClassificationStage,)
     needs_types = True
     columns = MappingProxyType(
         {
@@ -103,11 +111,6 @@ class Classification(DefectCellKind):
     def side(self, subject: Any, study: Declaration) -> int:
         """The side of the classifier's input."""
         return study.synthesis.classifier.resolution
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The classifier's pretrained weights."""
-        if (weights := study.synthesis.classifier.kind.weights) is not None:
-            yield Need(weights, f"synthesis.classifier.network = {study.synthesis.classifier.network}")
 
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool

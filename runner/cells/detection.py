@@ -14,12 +14,12 @@ import pyarrow as pa
 from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.prompts import object_for
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport
-from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
+from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, pictures_key, train_identity
 from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
 from goodshot.runner.stages.need import Need, detector_needs
-from goodshot.runner.stages.quality import quality_values
+from goodshot.runner.stages.quality import quality_needs, quality_values
 from goodshot.runner.stages.shard import read_support
 from goodshot.runner.stages.values import Originals, TestImages, shared_features
 from goodshot.runner.store.artifacts import Store, arrays_bytes
@@ -56,6 +56,12 @@ class DetectionStage(CellStage):
     planted: PlantedSet | None = None
     object_name: str | None = None
     n_test: int = 0
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The weights of the study's detectors, and the networks of image quality."""
+        yield from detector_needs(study)
+        yield from quality_needs()
 
     @property
     def detector(self) -> DetectorConfig:
@@ -166,6 +172,7 @@ class Detection(CellKind):
 
     name = "detection"
     title = "detection"
+    stages = (DetectionStage,)
     columns = COLUMNS
     metrics = ("image_auroc", "pixel_auroc", "aupro", "planted")
     checked = ("n_test", "image_auroc")
@@ -190,11 +197,6 @@ class Detection(CellKind):
     def side(self, subject: DetectorConfig, study: Declaration) -> int:
         """The side to which the detector resizes images."""
         return subject.image_size
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The weights that the study's detectors need."""
-        for detector in study.detectors:
-            yield from detector_needs(detector)
 
     def note(self, subject: DetectorConfig, sizes: Sequence[int]) -> str:
         """A note if a budget in epochs gives arms different numbers of training steps; empty otherwise."""
@@ -318,7 +320,7 @@ def keep_pictures(fingerprint: str, test: Split, scores: Scores, added: Batch | 
     if added is not None:
         arrays["added"] = _small(added[:PICTURES])
     info = {"image_ids": [test.image_ids[i] for i in chosen]}
-    store.put(f"maps/{fingerprint}", {"maps.safetensors": arrays_bytes(arrays)}, info)
+    store.put(pictures_key(fingerprint), {"maps.safetensors": arrays_bytes(arrays)}, info)
 
 
 def _small(images: Batch) -> np.ndarray:

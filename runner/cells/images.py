@@ -6,7 +6,7 @@ No test image is read, so that a category needs none. Two studies that measure t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,8 @@ from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, train_identity
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
-from goodshot.runner.stages.quality import QUALITY_VERSION, quality_cost, quality_values
+from goodshot.runner.stages.need import Need
+from goodshot.runner.stages.quality import QUALITY_VERSION, quality_cost, quality_needs, quality_values
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.store.fingerprint import canonical
 
@@ -40,6 +41,11 @@ class ImagesStage(CellStage):
     takes = "cpu"
 
     side: int
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The networks of image quality."""
+        return quality_needs()
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
@@ -71,6 +77,7 @@ class Images(CellKind):
 
     name = "images"
     title = "image quality"
+    stages = (ImagesStage,)
     tested = False
     columns = MappingProxyType({**dict.fromkeys(METRICS, pa.float64()), "image_size": pa.int64()})
     metrics = METRICS

@@ -20,7 +20,7 @@ from goodshot.runner.arms import AddedImages, Planner, SeededSupport, Variant
 from goodshot.runner.arms.text import generation_of, plan_image_set, plan_prompt, plan_training
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key
 from goodshot.runner.stages.base import Context, Stage
-from goodshot.runner.stages.latents import latents_stage
+from goodshot.runner.stages.latents import LatentsStage, latents_stage
 from goodshot.runner.store.fingerprint import canonical
 
 METRICS = tuple(metric.name for metric in shown_in("latents"))
@@ -65,6 +65,7 @@ class Latents(CellKind):
 
     name = "latents"
     title = "latent distribution"
+    stages = (LatentsStage, LatentDistributionStage)
     tested = False
     columns = MappingProxyType(dict.fromkeys(METRICS, pa.float64()))
     metrics = METRICS

@@ -86,6 +86,7 @@ class Segmentation(DefectCellKind):
 
     name = "segmentation"
     title = "segmentation"
+    stages = (SegmenterStage, SegmentationStage)
     columns = MappingProxyType(
         {
             **dict.fromkeys((*METRICS, "seconds_fit", "seconds_score"), pa.float64()),

@@ -19,7 +19,8 @@ from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.defects import GoodImages
-from goodshot.runner.stages.need import Need, quality_needs
+from goodshot.runner.stages.need import Need
+from goodshot.runner.stages.quality import quality_needs
 
 if TYPE_CHECKING:
     from goodshot.runner.arms.defective import DefectArm
@@ -38,6 +39,11 @@ class DefectImagesStage(DefectCellStage):
 
     measured: int
     count: int
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The networks of image quality."""
+        return quality_needs()
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
@@ -77,6 +83,7 @@ class SynthesisQuality(DefectCellKind):
 
     name = "defect_images"
     title = "defect image quality"
+    stages = (DefectImagesStage,)
     tested = False
     needs_types = True
     columns = MappingProxyType({**dict.fromkeys(METRICS, pa.float64()), "image_size": pa.int64()})
@@ -89,10 +96,6 @@ class SynthesisQuality(DefectCellKind):
     def side(self, subject: Any, study: Declaration) -> int:
         """The side of the images."""
         return study.synthesis.side
-
-    def needs(self, study: Declaration) -> Iterator[Need]:
-        """The standard networks, which have embedded substitutes."""
-        return quality_needs()
 
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]

@@ -18,6 +18,7 @@ from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.admission import Admission
 from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, Nodes, is_autoscaled, nodes_now
+from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.metrics import RunMetrics
 from goodshot.runner.cluster.stages import StageMaker
@@ -144,7 +145,7 @@ class Broker:
         self._leased_work.keep()
         self._compaction.keep()
         if self._checked is not None:
-            self._stages.gate = self._values.gate = ray.get_runtime_context().current_actor
+            self._stages.gate = self._values.gate = Gate(ray.get_runtime_context().current_actor)
         if self._following is None and ray.is_initialized():
             self._following = asyncio.create_task(self._follow_cluster())
         new = [f for f in fingerprints if not (f in self.outcomes or f in self._requested or f in self._skipped)]

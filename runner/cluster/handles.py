@@ -38,6 +38,17 @@ class Listener:
         self._broker.stepped.remote(stage, steps, seconds)
 
 
+class Gate:
+    """Asks the broker whether a node may run stages: Ray may use a node that joined before anybody has checked it."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker = broker
+
+    def may_run(self, node: str) -> bool:
+        """Wait until the node with this Ray id has been checked. Returns whether it may get work."""
+        return bool(ray.get(self._broker.may_run.remote(node)))
+
+
 class Running:
     """Cells that the broker runs in the background."""
 

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.elastic import nodes_now
 from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of
-from goodshot.runner.cluster.handles import Listener
+from goodshot.runner.cluster.handles import Gate, Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
 from goodshot.runner.cluster.values import SharedValues
@@ -76,7 +76,7 @@ class StageMaker:
         """The times of the monotonic clock at which a node was found to be lost."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
-        self.gate: Any = None
+        self.gate: Gate | None = None
         """As of a :class:`Job`."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)

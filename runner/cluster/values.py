@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from goodshot.runner.cells import CellStage
+from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.worker import load
 from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.stages.base import SharedValue, Stage
@@ -28,7 +29,7 @@ class SharedValues:
         self._store_uri, self._shares = store_uri, shares
         self._users: Counter[SharedValue] = Counter()
         self._refs: dict[SharedValue, Any] = {}
-        self.gate: Any = None
+        self.gate: Gate | None = None
         """As of a :class:`~goodshot.runner.cluster.worker.Job`."""
 
     def expect(self, cells: Iterable[CellStage]) -> None:

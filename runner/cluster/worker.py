@@ -22,7 +22,7 @@ from goodshot.runner.stages.costs import Cost, Memory
 from goodshot.runner.store.artifacts import Store
 
 if TYPE_CHECKING:
-    from goodshot.runner.cluster.handles import Listener
+    from goodshot.runner.cluster.handles import Gate, Listener
     from goodshot.runner.results.results import Results
 
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class Job:
     """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves.
 
-    gate: the broker, if a node has to ask it whether it may run stages; None if every node may.
+    gate: asked whether the node that gets the job may run it; None if every node may.
     """
 
     stage: Stage
     wanted: tuple[Stage, ...]
     share: Share
-    gate: Any = None
+    gate: Gate | None = None
 
     @property
     def label(self) -> str:
@@ -74,7 +74,7 @@ class JobReport:
 
 
 @ray.remote
-def load(value: SharedValue, store_uri: str, device: str, threads: int, gate: Any, *inputs: Any) -> Any:
+def load(value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, *inputs: Any) -> Any:
     """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
     _ask(gate)
     if value.takes == "detector":
@@ -150,15 +150,9 @@ def _run(
     return report
 
 
-def _ask(gate: Any) -> None:
-    """Wait until this node has been checked. Raises :class:`FaultyNode` if it must get no work.
-
-    Ray may give a node that has just joined what was submitted before anybody knew of it.
-    """
-    if gate is None:
-        return
-    node = str(ray.get_runtime_context().get_node_id())
-    if not ray.get(gate.may_run.remote(node)):
+def _ask(gate: Gate | None) -> None:
+    """Wait until this node has been checked. Raises :class:`FaultyNode` if it must get no work."""
+    if gate is not None and not gate.may_run(str(ray.get_runtime_context().get_node_id())):
         raise FaultyNode(f"node {socket.gethostname()} has a fault and gets no work")
 
 

@@ -18,7 +18,7 @@ from goodshot.runner.executor.failures import record_failure
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
-from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm
+from goodshot.runner.stages.base import Context, SharedValue, Stage, TrainTogether, Warm
 from goodshot.runner.store.artifacts import Store
 
 VALUES = 6
@@ -42,7 +42,7 @@ class LocalExecutor:
         store: Store,
         results: Results | None = None,
         device: str = "cpu",
-        train_together: Any = None,
+        train_together: TrainTogether | None = None,
         on_step: Callable[[int], object] = lambda updates: None,
         threads: Callable[[Stage], int] | None = None,
     ) -> None:

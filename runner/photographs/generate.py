@@ -19,6 +19,7 @@ import numpy as np
 
 from goodshot.components.config import Config
 from goodshot.components.contact_sheet import contact_sheet
+from goodshot.components.data.datasets.folder import FOLDER
 from goodshot.components.data.images import encode_png
 from goodshot.components.data.layout import EXTENSIONS, folder_in, inmost, is_folder, listed, namesakes
 from goodshot.components.data.layout import images as images_in
@@ -132,10 +133,10 @@ class Photographs(Config):
         for photo in read:
             height, width = photo.decode().shape[:2]
             sample = Sample(
-                photo.path.name, "folder", name, "train", "good", 0, photo.path, width, height, photo.sha256
+                photo.path.name, FOLDER.name, name, "train", "good", 0, photo.path, width, height, photo.sha256
             )
             samples.append(replace(sample, white=photo.white))
-        return Category("folder", name, tuple(samples))
+        return Category(FOLDER.name, name, tuple(samples))
 
 
 def preview(photographs: Photographs, out: Path, policy: Policy, seed: int) -> Path:

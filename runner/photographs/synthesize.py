@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from goodshot.components.config import Config
+from goodshot.components.data.datasets.folder import FOLDER
 from goodshot.components.data.sample import Sample
 from goodshot.components.defects.layouts import Layout, layout_of, write_layout
 from goodshot.components.defects.sheet import defect_sheet
@@ -163,7 +164,7 @@ def synthesize(
     check_replaceable(out / DATASET)
     for note in _notes(product, method, photographs):
         on_note(note)
-    category = Category("folder", product.category, (*photographs.goods, *photographs.defects))
+    category = Category(FOLDER.name, product.category, (*photographs.goods, *photographs.defects))
     study = _decided(study, method, category, product.object_name.strip())
     for finding in method.findings(study, category):
         on_note(str(finding))

@@ -89,8 +89,9 @@ def behind(studies: Iterable[StudyContext]) -> Cost:
             costs[f"cell {cell.fingerprint}"] = _reserved(own, device, False, resources)
             if made := row.get("seconds_made"):
                 costs[f"set {cell.image_set}"] = _reserved(made, device, True, resources)
-            for key, stage in ((cell.generator, "generator"), (cell.prompt, "prompt")):
-                cost = _reserved(row[f"seconds_{stage}"] or 0.0, device, stage == "generator", resources)
+            for stage in study.arm(cell).stages:
+                key, seconds = cell.key_of(stage), row.get(f"seconds_{stage.kind}")
+                cost = _reserved(seconds or 0.0, device, stage.trains, resources)
                 # A training's rows state its seconds up to their own L.
                 if key and cost.cpu_hours >= costs.get(key, Cost()).cpu_hours:
                     costs[key] = cost

@@ -11,7 +11,7 @@ from goodshot.components.metrics.detection import ALL
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.results.comparison import Comparison, Row, compare
 from goodshot.runner.results.record import CellRecord, ExperimentRecord
-from goodshot.runner.stages.prompt import read_ranking
+from goodshot.runner.stages.prompt import PromptStage, read_ranking
 
 
 @dataclass
@@ -55,10 +55,10 @@ def read_experiment_contexts(studies: Sequence[StudyContext]) -> list[Experiment
 
 def _prompt_cosine(study: StudyContext, cell: CellRecord) -> float | None:
     """The cosine of a row's prompt with its photograph (eq. 1), read from the store; None without a prompt."""
-    kind = study.row(cell)["prompt_kind"]
-    if cell.prompt is None or kind is None:
+    kind, key = study.row(cell)["prompt_kind"], cell.key_of(PromptStage)
+    if key is None or kind is None:
         return None
-    ranking = study.read(f"prompts of {cell.category}", partial(read_ranking, study.output.store, cell.prompt))
+    ranking = study.read(f"prompts of {cell.category}", partial(read_ranking, study.output.store, key))
     return None if ranking is None else ranking.of_kind[kind].cosine
 
 

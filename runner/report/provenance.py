@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from goodshot.components.data import datasets
+from goodshot.components.detectors.backbones import backbone_caution
+from goodshot.components.encoders import encoder_caution
 from goodshot.components.metrics.summary import mean_std
 from goodshot.runner.plan.plan import point_key
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.results.comparison import Row
 from goodshot.runner.tracking.record import read_run_records
 
-SUBSTITUTES = {
-    "patchcore-lite0": "PatchCore uses EfficientNet-Lite0 features, the embedded substitute for the paper's "
-    "wide ResNet-50: its numbers are not comparable with published ones.",
-    "conse-lite0-minilm": "Texts and images are compared by ConSE (EfficientNet-Lite0 and MiniLM), the embedded "
-    "substitute for CLIP; it is weak on textures.",
-}
+SECONDS = "seconds_"
+"""The beginning of the names of the columns that state how long a part of a row's work took."""
 MOST_LINKS = 10
 """A study has links to at most so many of its W&B runs; the first leads to the others."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
@@ -45,8 +43,9 @@ def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return a sentence for each substitute that the rows use, each dataset with a caution, and oracle rows."""
-    used = {str(row[column]) for row in rows for column in ("detector", "encoder")}
-    cautions = [text for name, text in SUBSTITUTES.items() if name in used]
+    cautions = [backbone_caution({str(row["backbone"]) for row in rows})]
+    cautions += [encoder_caution({str(row["encoder"]) for row in rows})]
+    cautions = [caution for caution in cautions if caution]
     dataset_names = {row["dataset"] for row in rows}
     cautions += [dataset.caution for dataset in datasets.DATASETS if dataset.caution and dataset.name in dataset_names]
     return cautions + ([ORACLE] if any(row["oracle"] for row in rows) else [])
@@ -75,6 +74,6 @@ def _versions(rows: Sequence[Row]) -> dict[str, str]:
 
 def _mean_seconds(rows: Sequence[Row]) -> dict[str, float]:
     """Return the mean seconds of each stage, over the rows that recorded it."""
-    stages = ("prompt", "generator", "fit", "score")
-    seconds = {stage: [v for row in rows if (v := row[f"seconds_{stage}"]) is not None] for stage in stages}
-    return {stage: mean_std(values).mean for stage, values in seconds.items() if values}
+    columns = [name for name in (rows[0] if rows else ()) if name.startswith(SECONDS)]
+    seconds = {name: [value for row in rows if (value := row[name]) is not None] for name in columns}
+    return {name.removeprefix(SECONDS): mean_std(values).mean for name, values in seconds.items() if values}

@@ -10,9 +10,9 @@ from typing import Any
 
 from goodshot.components.metrics.declared import Metric, shown_in
 from goodshot.components.metrics.summary import MeanStd, PairedDifference, mean_std, paired_difference
-from goodshot.runner import arms, cells
+from goodshot.runner import arms
 from goodshot.runner.arms import Arm, arm_of_row, baselines
-from goodshot.runner.cells import kind_of_row
+from goodshot.runner.cells import USUAL, kind_of_row
 
 Row = Mapping[str, Any]
 Seed = tuple[Any, Any]
@@ -173,10 +173,10 @@ def baseline_labels(comparisons: Iterable[Comparison]) -> list[str]:
 
 
 def subject_of(row: Row) -> str:
-    """What a row was measured with: its detector, and the kind of its cell unless that is the first there is."""
+    """What a row was measured with: its detector, and the kind of its cell unless that is the usual one."""
     kind = kind_of_row(row.get("cell"))
     detector, title = row.get("detector"), kind.title if kind else str(row["cell"])
-    parts = (title if detector is None or title != cells.CELL_KINDS[0].title else None, detector)
+    parts = (title if detector is None or kind is not USUAL else None, detector)
     return ", ".join(str(part) for part in parts if part is not None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from goodshot.components.data.shards import SUFFIX, decode_originals, read_split
+from goodshot.runner.cells.base import pictures_key
 from goodshot.runner.results.record import CellRecord
 from goodshot.runner.store.artifacts import Store
 
@@ -24,6 +25,7 @@ def added_images(store: Store, cell: CellRecord) -> np.ndarray | None:
     """
     if cell.image_set:
         return store.get(cell.image_set).arrays("images.safetensors")["images"]
-    if not cell.has_maps or not store.has(f"maps/{cell.fingerprint}"):
+    key = pictures_key(cell.fingerprint)
+    if not cell.has_maps or not store.has(key):
         return None
-    return store.get(f"maps/{cell.fingerprint}").arrays("maps.safetensors").get("added")
+    return store.get(key).arrays("maps.safetensors").get("added")

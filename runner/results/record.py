@@ -7,16 +7,17 @@ of the store its row stands on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.cells import CellStage
+from goodshot.runner.cells import USUAL, CellStage
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
+from goodshot.runner.stages.base import Stage
 from goodshot.runner.store.files import public
 from goodshot.runner.study.experiment import Experiment, Reference
 from goodshot.runner.study.settings import to_yaml, validate
@@ -25,9 +26,12 @@ from goodshot.runner.study.study import Study
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell's fingerprint, its kind and arm, and the store keys behind it; None where its arm has no such stage.
+    """A cell's fingerprint, its kind and arm, its originals, and the artifacts of the store behind it.
 
-    stages: the keys of the artifacts that the cell reads.
+    shard, support_ids: the originals.
+    image_set: the key of the added images; None if the arm adds none, or makes them in the cell.
+    stages: the artifacts that the cell reads: key → kind of the stage that makes it.
+    trainings: the trainings behind these, in the same way.
     """
 
     fingerprint: str
@@ -36,23 +40,34 @@ class CellRecord:
     seed: int
     shard: str
     support_ids: tuple[str, ...]
-    prompt: str | None
-    generator: str | None
     image_set: str | None
     has_maps: bool
-    kind: str = "detection"
-    stages: tuple[str, ...] = ()
+    kind: str = USUAL.name
+    stages: Mapping[str, str] = field(default_factory=dict)
+    trainings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> CellRecord:
-        """A record as it was written.
-
-        An earlier version named no kind and no stages; fields that a later version added are left out.
-        """
+        """A record as it was written. Fields that a later version added are left out."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        record = cls(**{**known, "support_ids": tuple(known["support_ids"])})
-        keys = (record.shard, record.prompt, record.image_set)
-        return replace(record, stages=tuple(record.stages) or tuple(key for key in keys if key))
+        return cls(**{**known, **_stages_of_earlier(values), "support_ids": tuple(known["support_ids"])})
+
+    def key_of(self, stage: type[Stage]) -> str | None:
+        """The key of the first artifact or training of this class behind the cell; None if there is none."""
+        behind = (*self.stages.items(), *self.trainings.items())
+        return next((key for key, kind in behind if kind == stage.kind), None)
+
+
+def _stages_of_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record by an earlier version, which wrote keys without kinds, or only some of the keys."""
+    if isinstance(values.get("stages"), Mapping):
+        return {}
+
+    def by_kind(keys: Iterable[str | None]) -> dict[str, str]:
+        return {key: key.partition("/")[0] for key in keys if key}
+
+    keys = values.get("stages") or (values["shard"], values["prompt"], values["image_set"])
+    return {"stages": by_kind(keys), "trainings": by_kind([values["generator"]])}
 
 
 @dataclass(frozen=True)
@@ -106,11 +121,11 @@ class Recorder:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._behind: dict[tuple[str, ...], tuple[tuple[str, ...], str | None]] = {}
+        self._behind: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = {}
 
     def record(self, stage: CellStage) -> CellRecord:
         """The record of a cell."""
-        stages, generator = self._stages(stage.inputs)
+        stages, trainings = self._stages(stage.inputs)
         return CellRecord(
             fingerprint=stage.fingerprint,
             category=stage.cell.category,
@@ -118,22 +133,25 @@ class Recorder:
             seed=stage.cell.seed,
             shard=stage.support.shard,
             support_ids=stage.support.ids,
-            prompt=stage.added.prompt,
-            generator=generator,
             image_set=stage.added.image_set,
             has_maps=stage.keeps_pictures,
             kind=stage.cell.kind.name,
             stages=stages,
+            trainings=trainings,
         )
 
-    def _stages(self, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
-        """The keys of the artifacts that a cell reads, and of the training behind them."""
+    def _stages(self, inputs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+        """The artifacts that a cell reads, and the trainings behind them."""
         if inputs not in self._behind:
-            trainings = [stage.key for stage in self._plan.closure(inputs).values() if stage.trains]
             # Not what those stand on: of an image set that is in a shared store, nothing else need have been made.
-            keys = tuple(self._plan.stages[id_].key for id_ in inputs)
-            self._behind[inputs] = keys, trainings[0] if trainings else None
+            read = [self._plan.stages[id_] for id_ in inputs]
+            trainings = [stage for stage in self._plan.closure(inputs).values() if stage.trains]
+            self._behind[inputs] = _kinds(read), _kinds(trainings)
         return self._behind[inputs]
+
+
+def _kinds(stages: Iterable[Stage]) -> dict[str, str]:
+    return {stage.key: stage.kind for stage in stages}
 
 
 def write_experiment(experiment: Experiment, studies: Sequence[Study], results: Results) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from goodshot.components.config import LONGEST_NAME
+from goodshot.runner.cells import USUAL
 from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.declaration.synthesis import SynthesisConfig
 from goodshot.runner.plan.plan import Trial, point_key
@@ -29,7 +30,7 @@ State = Literal["running", "complete", "stopped", "failed"]
 """``stopped``: the scheduler gave the point up before its last L."""
 BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that do not change what is searched; the dataset counts by its name."""
-LATER: Mapping[str, Any] = {"cells": ["detection"]}
+LATER: Mapping[str, Any] = {"cells": [USUAL.name]}
 """Fields that came later, at the values that mean "as before": they change no identity."""
 LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False, "caption": None}
 """Such fields of the prompt."""

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
+from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.stages.need import Need
 from goodshot.runner.store.artifacts import Store
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from goodshot.components.generator.training import StepLosses
 
 T = TypeVar("T")
+TrainTogether = Callable[[Any, "Generator", int], "list[StepLosses]"]
+"""Trains a generator up to a number of updates in several processes, given the generator's spec, the generator and that
+number."""
 Takes = Literal["driver", "cpu", "generator", "detector"]
 """The resources that a stage needs. ``driver``: none of a node, because the stage runs in the driver's process;
 ``cpu``: one CPU; ``generator`` and ``detector``: the CPUs and GPUs that the study's resources declare for them."""
@@ -101,8 +106,7 @@ class Context:
     announce: callback (key), called for each artifact that is committed before the stage has finished.
     stepped: callback (updates so far, new updates, their seconds), called by a training every few updates.
     measured: callback (kind of work, seconds, units), called for the cost estimates of later plans.
-    train_together: trains a generator up to a number of updates in several processes, given the generator's spec, the
-        generator and that number; None to train in this process alone.
+    train_together: trains a generator in several processes; None to train in this process alone.
     warm: objects that this process keeps for the next stage.
     """
 
@@ -112,7 +116,7 @@ class Context:
     announce: Callable[[str], object] = _ignore
     stepped: Callable[[int, int, float], object] = _ignore
     measured: Callable[[str, float, float], object] = _ignore
-    train_together: Callable[[Any, Generator, int], list[StepLosses]] | None = None
+    train_together: TrainTogether | None = None
     warm: Warm[Any] = field(default_factory=Warm)
 
 
@@ -140,6 +144,14 @@ class Stage(ABC):
 
     key: str
     resources: Resources = field(default=Resources(), compare=False, repr=False)
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The files besides photographs that its stages in a study load: pretrained weights, a user's own files.
+
+        They are asked for before anything is planned, so that a missing weight is reported before work begins.
+        """
+        return iter(())
 
     @property
     def id(self) -> str:

@@ -7,19 +7,23 @@ everything that is measured with them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from goodshot.components.defects.placing import PlacingConfig
 from goodshot.components.encoders import Precision
-from goodshot.components.fusion.config import FusionConfig, SamplingConfig
+from goodshot.components.errors import MissingWeights
+from goodshot.components.fusion.config import PATH, SMALL, FusionConfig, SamplingConfig
+from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
 from goodshot.runner.stages.continued import STATE, discard_checkpoints, trained_to
 from goodshot.runner.stages.defect_set import DefectSetStage
 from goodshot.runner.stages.defects import GoodImages, SeenDefects
+from goodshot.runner.stages.need import Need, encoder_needs
 from goodshot.runner.stages.prompt import cached_encoder
 from goodshot.runner.store.artifacts import Store, arrays_bytes
 
@@ -164,6 +168,16 @@ class FusionStage(Stage):
     encoder: str
     precision: Precision
 
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The text encoder, and a published base, by its name in the registry or by its path."""
+        yield from encoder_needs(study.encoder)
+        base = study.synthesis.fusion.base
+        if base.startswith(PATH):
+            yield Need(base, "synthesis.fusion.base", check_file=_check_base)
+        elif base != SMALL:
+            yield Need(base, "synthesis.fusion.base")
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The shard, the mask autoencoder and the base."""
@@ -296,3 +310,8 @@ class FusionSetStage(DefectSetStage):
         sources = [site.source for site in placed]
         types, captions = (tuple(names[i] for i in sources) for names in (defects.types, defects.captions))
         return DefectImages(images, np.stack([site.mask for site in placed]), types, captions), placed
+
+
+def _check_base(name: str) -> None:
+    if not Path(name.removeprefix(PATH)).expanduser().exists():
+        raise MissingWeights(f"synthesis.fusion.base = {name}: no such file or folder; correct the path")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from goodshot.components.encoders import Precision
-from goodshot.components.prompts import PromptConfig
+from goodshot.components.errors import BadInput
+from goodshot.components.prompts import PromptConfig, open_wordnet
+from goodshot.components.weights.registry import WORDNET
+from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
+from goodshot.runner.stages.need import Need, encoder_needs
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.store.artifacts import Store, arrays_bytes
 
@@ -38,6 +42,16 @@ class PromptStage(Stage):
     config: PromptConfig
     encoder: str
     precision: Precision = "fp32"
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The encoder's weights, and NLTK's WordNet if the study names it."""
+        yield from encoder_needs(study.encoder)
+        if study.prompt.wordnet == "nltk":
+            try:
+                open_wordnet("nltk")
+            except BadInput:  # it is not on this machine
+                yield Need(WORDNET, "prompt.wordnet")
 
     @property
     def inputs(self) -> tuple[str, ...]:

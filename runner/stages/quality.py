@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from goodshot.components.metrics.detection import IMAGE_SET, MetricValue
+from goodshot.components.weights.registry import TORCHVISION
 from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.need import Need
 from goodshot.runner.store.fingerprint import fingerprint
 
 QUALITY_VERSION = 2
 """Version 1 had neither the similarity to the originals nor the pixel variance. Its artifacts are not read any more."""
+
+
+def quality_needs() -> Iterator[Need]:
+    """The standard networks, which have embedded substitutes."""
+    for network, metric in (("vgg16", "lpips"), ("inception_v3", "is")):
+        yield Need(f"{TORCHVISION}{network}", f"metric {metric}", f"{metric}_lite0 is measured instead")
 
 
 def quality_values(images: np.ndarray, originals: Sequence[np.ndarray], context: Context) -> tuple[MetricValue, ...]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from goodshot.components.encoders import Precision
 from goodshot.components.generator.config import GeneratorConfig
+from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Support, Work
 from goodshot.runner.stages.generator import GeneratorSpec
 from goodshot.runner.stages.image_set import ImageSetStage
 from goodshot.runner.stages.image_sets import ImageSets
+from goodshot.runner.stages.need import Need, start_needs
 from goodshot.runner.stages.values import Originals
 from goodshot.runner.stages.variation import read_variation
 
@@ -57,6 +59,13 @@ class TrainingStage(Stage):
     """Numeric precision of the encoder."""
     samples: int = 0
     """Minimum number of samples of each scored iteration, because a search may request more copies later."""
+
+    @classmethod
+    def needs(cls, study: Declaration) -> Iterator[Need]:
+        """The start weights, and the network of the perceptual loss."""
+        yield from start_needs(study.generator)
+        if study.generator.perceptual == "lite0":
+            yield Need("efficientnet_lite0", "generator.perceptual")
 
     @property
     def id(self) -> str:

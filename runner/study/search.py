@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
+from goodshot.components.metrics.declared import metric_of, objectives
 from goodshot.runner import arms
 from goodshot.runner.arms import Arm
 from goodshot.runner.declaration.fields import Declaration, assign
 from goodshot.runner.declaration.search import SWEPT, Range
 from goodshot.runner.study.problems import first_problem, misplaced_boolean
 
-UNSEEN_BY_SIMILARITY = {"encoder", "encoder_precision", "detectors"}
-"""Similarities of two encoders cannot be compared, and no field of a detector changes a similarity."""
 MOST_DRAWS = 100
 """Maximum draws for one point of a random search to differ from all earlier points."""
 
@@ -127,8 +126,9 @@ def _problems_of(study: Declaration, judged: Arm, field: str, values: Range | tu
     if first not in searchable:
         yield f"{where}: cannot be searched; there are: {', '.join(sorted(searchable))}, and the fields below them"
         return
-    if study.objective == "similarity" and (first in UNSEEN_BY_SIMILARITY or first not in judged.searched):
-        yield f"{where}: similarity does not depend on it; search it with objective: planted"
+    if first in metric_of(study.objective).blind_to:
+        seeing = next(metric.name for metric in objectives() if first not in metric.blind_to)
+        yield f"{where}: {study.objective} does not depend on it; search it with objective: {seeing}"
     elif first not in judged.searched:
         yield f"{where}: the cells of arm {judged.name}, by which points are judged, do not depend on it; leave it out"
     if isinstance(values, Range) and study.search.algorithm == "grid":

@@ -13,6 +13,7 @@ from goodshot.runner.declaration.fields import assign
 from goodshot.runner.plan.plan import point_label
 from goodshot.runner.results.pictures import added_images, original_images
 from goodshot.runner.results.results import Results, software
+from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.stages.traces import TrainingCurve, read_curve
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.tracking.messages import PointBegun, StudyBegun, TrackedCell
@@ -76,10 +77,10 @@ def curve_prefix(point: PointBegun, cell: TrackedCell) -> str:
 
 def read_cell_curve(store: Store, cell: TrackedCell) -> TrainingCurve | None:
     """The trace of the training whose images a cell measured; None if it has none."""
-    record = cell.record
-    if cell.prompt_kind is None or not record.image_set or not record.prompt:
+    image_set, prompt = cell.record.image_set, cell.record.key_of(PromptStage)
+    if cell.prompt_kind is None or not image_set or not prompt:
         return None
-    return read_curve(store, record.image_set, record.prompt, cell.prompt_kind)
+    return read_curve(store, image_set, prompt, cell.prompt_kind)
 
 
 def curve_points(curve: TrainingCurve, prefix: str) -> Iterator[tuple[str, int, float]]:

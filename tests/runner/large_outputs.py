@@ -23,6 +23,7 @@ from goodshot.components.prompts.ranking import Prompt, RankedPrompt, Ranking
 from goodshot.runner.results.record import CellRecord
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.tables import METRIC
+from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.store.artifacts import Store, arrays_bytes
 from goodshot.runner.study.settings import to_yaml, validate
 from tests.conftest import TINY
@@ -118,10 +119,10 @@ def _record(row: dict[str, Any]) -> CellRecord:
         seed=row["seed"],
         shard=f"shard/{name}",
         support_ids=("train/good/0.png",),
-        prompt=f"prompt/{name}" if own else None,
-        generator=f"generator/{key}" if own else None,
         image_set=f"image_set/{key}/{row['copies']}/{row['iterations']}" if own else None,
         has_maps=row["support_seed"] == 0,
+        stages={f"shard/{name}": "shard"} | ({f"prompt/{name}": "prompt"} if own else {}),
+        trainings={f"generator/{key}": "generator"} if own else {},
     )
 
 
@@ -156,13 +157,14 @@ def _smooth(rng: np.random.Generator) -> np.ndarray:
 
 def _put_training(store: Store, record: CellRecord, images: np.ndarray, rng: np.random.Generator) -> None:
     """The image set, the trace of its training, and the ranking of prompts that chose it."""
-    info = {"iteration": 50, "generator": record.generator, "trace": "trace", "copies": 2}
+    (generator,), prompt = record.trainings, str(record.key_of(PromptStage))
+    info = {"iteration": 50, "generator": generator, "trace": "trace", "copies": 2}
     store.put(str(record.image_set), {"images.safetensors": arrays_bytes({"images": images})}, info)
     losses = {f"loss_{name}": rng.random(499) for name in LOSSES[1:]}
     scored = {"iterations": np.arange(50, 501, 50), "embeddings": rng.random((10, 2, 2)).astype(np.float32)}
     arrays = {**scored, **losses, "loss_iteration": np.arange(1.0, 500.0)}
-    store.put(f"{record.generator}/trace", {"trace.safetensors": arrays_bytes(arrays)}, {})
-    if not store.has(str(record.prompt)):
+    store.put(f"{generator}/trace", {"trace.safetensors": arrays_bytes(arrays)}, {})
+    if not store.has(prompt):
         rows = tuple(
             RankedPrompt(prompt=f"a coin with {i}", word=str(i), distance=1.1, cosine=0.4 - i / 100, kept=True)
             for i in range(30)
@@ -170,7 +172,7 @@ def _put_training(store: Store, record: CellRecord, images: np.ndarray, rng: np.
         plain = Prompt(prompt="a coin", distance=1.2, cosine=0.3)
         ranking = Ranking(object_name="coin", encoder="conse", rows=rows, only_word=plain, naive=plain).to_json()
         text = arrays_bytes({"best": np.array([1.0, 0.0], np.float32)})
-        store.put(str(record.prompt), {"ranking.json": ranking.encode(), "embeddings.safetensors": text}, {})
+        store.put(prompt, {"ranking.json": ranking.encode(), "embeddings.safetensors": text}, {})
 
 
 def _pictured(records: list[CellRecord], last: Mapping[str, Any]) -> list[CellRecord]:

@@ -43,6 +43,7 @@ def row(category: str, seed: int, arm: str) -> dict[str, object]:
         "pixel_auroc": 0.9,
         "aupro": 0.6,
         "detector": "patchcore-lite0",
+        "backbone": "efficientnet_lite0",
         "image_size": 64,
         "n_test": 4,
         "device": "cpu",
@@ -88,10 +89,11 @@ def record(fingerprint: str, category: str, arm: str, seed: int) -> CellRecord:
         seed=seed,
         shard=f"shard/{category}",
         support_ids=("train/good/0.png",),
-        prompt=f"prompt/{category}" if own else None,
-        generator=f"generator/{category}-{seed}" if own else None,
         image_set=f"image_set/{category}" if own else None,
         has_maps=seed == 0,
+        stages={f"shard/{category}": "shard"}
+        | ({f"prompt/{category}": "prompt", f"image_set/{category}": "image_set"} if own else {}),
+        trainings={f"generator/{category}-{seed}": "generator"} if own else {},
     )
 
 

@@ -55,7 +55,7 @@ def write(out: Path, cells: Iterator[Mapping[str, Any]], name: str = "tiny", sha
         metric = {**own, "subset": "all", "metric": "image_ap", "value": row["image_auroc"], "low": 0.1, "high": 0.9}
         results.append(row["fingerprint"], row, scores, [metric])
         names = {"fingerprint": row["fingerprint"], "category": row["category"], "arm": row["arm"], "seed": row["seed"]}
-        made = {"shard": f"shard/{shard}", "support_ids": (), "prompt": None, "generator": None, "image_set": None}
+        made = {"shard": f"shard/{shard}", "support_ids": (), "image_set": None}
         records.append(asdict(CellRecord(**names, **made, has_maps=False)))
     study = validate({**TINY, "dataset": {"name": "demo"}, "support_seeds": [0, 1, 2], **fields, "name": name}, name)
     results.files.write(f"studies/{name}.cells.json", json.dumps(records).encode())

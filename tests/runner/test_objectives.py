@@ -202,6 +202,6 @@ def test_similarity_is_refused_where_the_judged_arm_does_not_change(
     arms: list[str], space: dict[str, Any], tiny_study: Callable[..., Study]
 ) -> None:
     with pytest.raises(
-        BadInput, match=r"search\.space\.(vqgan_clip\.cutouts|select): similarity does not depend on it"
+        BadInput, match=r"search\.space\.(vqgan_clip\.cutouts|select): the cells of arm \w+, by which points are judged"
     ):
         tiny_study(arms=arms, search={"space": space})

@@ -126,6 +126,7 @@ class Brightness(CellKind):
 
     name = "brightness"
     title = "brightness"
+    stages = (BrightnessStage,)
     columns = MappingProxyType({"brightness": pa.float64()})
     metrics = ("brightness",)
     checked = ("brightness",)

@@ -104,7 +104,8 @@ def test_a_sweep_shows_heatmaps_its_choice_and_the_shared_steps(out: Path) -> No
     (out / "runs").mkdir()
     # One training of three steps for both image sets; the first of them was executed by a run into another folder.
     cells = json.loads((out / "studies/tiny.cells.json").read_text())
-    shared = [{**cell, "generator": cell["generator"] and "generator/brick-0"} for cell in cells]
+    one = {"generator/brick-0": "generator"}
+    shared = [{**cell, "trainings": one if cell["trainings"] else {}} for cell in cells]
     (out / "studies/tiny.cells.json").write_text(json.dumps(shared))
     run = {"generator_steps": {"generator/brick-0?encoder=conse": 2, "generator/elsewhere?": 9}, "seconds": 1.0}
     (out / "runs/1.json").write_text(json.dumps(run))

@@ -21,8 +21,11 @@ from goodshot.runner.report import write_report
 from goodshot.runner.report.watching import watch_report
 from goodshot.runner.results.compaction import forget
 from goodshot.runner.results.prices import Prices
+from goodshot.runner.results.record import CellRecord
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.options import Options
+from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.training import TrainingStage
 from tests.runner.report_pages import charts_of, page_of, redeclare, tables_of, without_scripts, write_small_study
 
 LONG = "a" * 200
@@ -316,3 +319,20 @@ def test_the_command_writes_the_page_where_it_is_told(out: Path, tmp_path_factor
     done = CliRunner().invoke(app, ["report", str(out), "--html", str(file), "--price-cpu-hour", "0.05"])
     assert (done.exit_code, done.output) == (0, f"{file}\n")
     assert "Price: 0.05 for an hour of a CPU." in file.read_text()
+
+
+def test_records_of_earlier_versions_name_the_same_artifacts(out: Path) -> None:
+    """They had a field for each of two kinds of stages, and later a list of keys besides."""
+    written = json.loads((out / "studies/tiny.cells.json").read_text())
+    expected = [CellRecord.read(record) for record in written]
+    for with_keys in (False, True):
+        earlier = []
+        for record in written:
+            keys, trainings = record.pop("stages"), record.pop("trainings")
+            old = {"prompt": None, "generator": None}
+            old |= {kind: key for key, kind in (keys | trainings).items() if kind in old}
+            earlier.append({**record, **old, **({"stages": [*keys]} if with_keys else {})})
+            record |= {"stages": keys, "trainings": trainings}
+        assert [CellRecord.read(record) for record in earlier] == expected
+    assert {cell.key_of(PromptStage) for cell in expected} == {None, "prompt/coin", "prompt/brick"}
+    assert {cell.key_of(TrainingStage) for cell in expected if cell.arm == "original"} == {None}

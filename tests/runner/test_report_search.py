@@ -55,7 +55,7 @@ def searched(out: Path) -> Path:
     for cell in [cell for cell in cells if cell["arm"] == "generated"]:
         own, name = results.row(cell["fingerprint"]), cell["fingerprint"].replace("-generated", "-other")
         results.append(name, {**own, "fingerprint": name, "image_auroc": 0.111, "similarity": 0.3}, [], [])
-        own_keys = {"generator": f"generator/{name}", "image_set": f"image_set/{name}"}
+        own_keys = {"trainings": {f"generator/{name}": "generator"}, "image_set": f"image_set/{name}"}
         cells.append({**cell, "fingerprint": name, **own_keys})
     (out / "studies/tiny.cells.json").write_text(json.dumps(cells))
     study = validate(

@@ -254,6 +254,6 @@ def _trained(out: Path, records: list[TrialRecord]) -> dict[str, int]:
     store = Store(str(out / "store"))
     found = {}
     for each in records:
-        (key,) = {str(cells[f]["generator"]) for r in each.reports for f in r.fingerprints if cells[f]["generator"]}
+        (key,) = {key for r in each.reports for f in r.fingerprints for key in cells[f]["trainings"]}
         found[each.name] = max(checkpoints(store, key))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from goodshot.runner.arms import baselines
+from goodshot.runner.arms import originals_alone
 from goodshot.runner.console.terminal import difference
 from goodshot.runner.report.across.base import AcrossSection
 from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Value
@@ -22,7 +22,7 @@ class MostImproved(AcrossSection):
 
     def blocks(self, experiment: ExperimentContext) -> Iterator[Block]:
         """Return the table; nothing if no setting has more than five categories."""
-        base = baselines()[0].label
+        base = originals_alone().label
         groups: dict[tuple[str, ...], list[Comparison]] = {}
         for c in experiment.comparisons:
             if base in c.against and not c.arm.is_baseline:

@@ -8,7 +8,8 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from goodshot.runner.arms import baselines
+from goodshot.runner.arms import originals_alone
+from goodshot.runner.cells.base import pictures_key
 from goodshot.runner.console.terminal import shortened
 from goodshot.runner.report.blocks import Block, Gallery, Picture, Strip, Text, block_name
 from goodshot.runner.report.context import StudyContext
@@ -42,7 +43,7 @@ class MapPanel:
     @property
     def baseline(self) -> str:
         """The label of the first baseline; empty if the panel has no maps of it."""
-        label = baselines()[0].label
+        label = originals_alone().label
         return label if label in self.maps else ""
 
     @property
@@ -84,7 +85,7 @@ def map_panels(study: StudyContext) -> list[MapPanel]:
     unshown = [
         (category, subject, cells)
         for (category, subject), cells in groups.items()
-        if study.not_yet_shown(cells, lambda cell: f"maps/{cell.fingerprint}")
+        if study.not_yet_shown(cells, lambda cell: pictures_key(cell.fingerprint))
     ]
     panels = (_panel(study, category, subject, cells) for category, subject, cells in unshown)
     return [panel for panel in panels if panel is not None]
@@ -107,7 +108,7 @@ def _panel(study: StudyContext, category: str, subject: str, cells: Sequence[Cel
 
 def _stored_maps(study: StudyContext, cell: CellRecord) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Return the image ids and the arrays ``images``, ``masks`` and ``maps`` of a cell's artifact."""
-    artifact = study.output.store.get(f"maps/{cell.fingerprint}")
+    artifact = study.output.store.get(pictures_key(cell.fingerprint))
     return tuple(artifact.info["image_ids"]), artifact.arrays("maps.safetensors")
 
 

@@ -14,7 +14,9 @@ from goodshot.runner.report.charts import SERIES, chart, data, series_colours, s
 from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.results.record import CellRecord
+from goodshot.runner.stages.prompt import PromptStage
 from goodshot.runner.stages.traces import TrainingCurve, read_curve
+from goodshot.runner.stages.training import TrainingStage
 
 LOSSES = ("total", "mse", "reconstruction", "perceptual", "codebook")
 MOST_UPDATES = 250
@@ -65,7 +67,9 @@ class Curves(Section):
 def _curves(study: StudyContext) -> list[Curve]:
     """Read the curves: those of the first support for each λ of a sweep, else those of every support."""
     cells = [cell for cell in study.cells if _is_drawn(study, cell)] if study.is_sweep else study.point_cells
-    by_training = {cell.generator: cell for cell in reversed(cells) if study.arm(cell).has_trace and cell.image_set}
+    by_training = {
+        cell.key_of(TrainingStage): cell for cell in reversed(cells) if study.arm(cell).has_trace and cell.image_set
+    }
     return study.read_each("similarity", reversed(by_training.values()), lambda cell: _curve(study, cell))
 
 
@@ -81,7 +85,9 @@ def _is_drawn(study: StudyContext, cell: CellRecord) -> bool:
 
 def _curve(study: StudyContext, cell: CellRecord) -> Curve:
     row, defaults = study.row(cell), study.arm(cell).column_defaults
-    training = read_curve(study.output.store, str(cell.image_set), str(cell.prompt), str(row["prompt_kind"]))
+    training = read_curve(
+        study.output.store, str(cell.image_set), str(cell.key_of(PromptStage)), str(row["prompt_kind"])
+    )
     label = f"λ = {row['vq_weight']:g}" if study.is_sweep else support_label(row)
     varied = "" if row["variance"] == defaults["variance"] else f", variance {row['variance']}"
     return Curve(cell.category, label + varied, training)

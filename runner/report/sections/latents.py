@@ -66,7 +66,7 @@ class Latents(Section):
 
 def _key(cell: CellRecord) -> str | None:
     """The key of the measurement that the cell reads; None for a cell of another kind."""
-    return next((key for key in cell.stages if key.startswith(f"{LatentsStage.kind}/")), None)
+    return cell.key_of(LatentsStage)
 
 
 def _sampled(study: StudyContext, cell: CellRecord) -> Sampled:

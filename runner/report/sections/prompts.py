@@ -19,7 +19,7 @@ from goodshot.runner.report.context import StudyContext, support_label
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
 from goodshot.runner.results.record import CellRecord
-from goodshot.runner.stages.prompt import read_ranking
+from goodshot.runner.stages.prompt import PromptStage, read_ranking
 
 TOP_PROMPTS, BOTTOM_PROMPTS = 10, 5
 # The colours of the highlighted prompts, by the names that rankings give them; all other prompts are grey.
@@ -46,8 +46,8 @@ class Prompts(Section):
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
         """Yield the charts, then the folded tables, of the rankings that the page does not show yet."""
-        with_prompt = [cell for cell in study.cells_with_shown_images if cell.prompt]
-        cells = study.not_yet_shown(with_prompt, lambda cell: cell.prompt)
+        with_prompt = [cell for cell in study.cells_with_shown_images if cell.key_of(PromptStage)]
+        cells = study.not_yet_shown(with_prompt, lambda cell: cell.key_of(PromptStage))
         views = study.read_each("prompts", cells, lambda cell: _view(study, cell))
         if views:
             yield Text(
@@ -63,7 +63,7 @@ class Prompts(Section):
 
 
 def _view(study: StudyContext, cell: CellRecord) -> PromptView:
-    ranking = read_ranking(study.output.store, str(cell.prompt))
+    ranking = read_ranking(study.output.store, str(cell.key_of(PromptStage)))
     return PromptView(cell.category, support_label(study.row(cell)), ranking)
 
 

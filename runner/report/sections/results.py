@@ -11,6 +11,7 @@ from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import difference_value, mean_value, number_value
 from goodshot.runner.results.comparison import Comparison, baseline_labels, by_kind, results_metrics
+from goodshot.runner.stages.training import TrainingStage
 
 
 class ResultsTable(Section):
@@ -128,9 +129,10 @@ def _steps(study: StudyContext) -> tuple[int, int]:
     needed: dict[str, int] = {}
     steps_of_set: dict[str, int] = {}
     for cell in study.cells:
-        if study.arm(cell).has_trace and cell.image_set and cell.generator:
+        training = cell.key_of(TrainingStage)
+        if study.arm(cell).has_trace and cell.image_set and training:
             steps = int(study.row(cell)["iterations"]) - 1
             steps_of_set[cell.image_set] = steps
-            needed[cell.generator] = max(steps, needed.get(cell.generator, 0))
+            needed[training] = max(steps, needed.get(training, 0))
     executed = sum(max(steps, study.output.steps[key]) for key, steps in needed.items())
     return executed, sum(steps_of_set.values())

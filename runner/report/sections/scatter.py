@@ -12,7 +12,7 @@ import numpy as np
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.detection import IMAGE_SET
-from goodshot.runner.arms import arm_of_row, baselines
+from goodshot.runner.arms import arm_of_row, originals_alone
 from goodshot.runner.report.blocks import Block, Chart, Column, Table, TableCell, Text, Value, block_name
 from goodshot.runner.report.charts import GREEN, SERIES, chart, data, series_colours, spread
 from goodshot.runner.report.context import StudyContext
@@ -81,7 +81,7 @@ class Scatter(Section):
         found = list(_correlations(study))
         if not found:
             return
-        base = baselines()[0]
+        base = originals_alone()
         yield Text(
             f"A dot is one generated image set: the detector's gain over {base.in_words} on the same support, against "
             "a property of the set.",
@@ -105,7 +105,7 @@ def _correlations(study: StudyContext) -> Iterator[Correlation]:
 
 
 def _dots(study: StudyContext, rows: Sequence[Row], metric: Metric, against: Property) -> Iterator[Dot]:
-    base = baselines()[0]
+    base = originals_alone()
 
     def key(row: Row) -> tuple[Any, ...]:
         return row["category"], row["support_seed"], row["seed"]

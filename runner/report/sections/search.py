@@ -14,6 +14,7 @@ from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
 from goodshot.runner.results.trials import State, TrialRecord
+from goodshot.runner.stages.training import TrainingStage
 
 SHOWN_TRIALS = 30
 """The table lists at most this many trials, the best ones."""
@@ -139,8 +140,10 @@ def _executed_steps(study: StudyContext) -> int:
     A killed run records no steps, so each training counts at least the steps to the largest L of its rows.
     """
     reached: dict[str, int] = {}
-    for cell in (c for c in study.record.cells if c.generator):
-        key, row = str(cell.generator), study.output.rows.get(cell.fingerprint)
+    for cell in study.record.cells:
+        key, row = cell.key_of(TrainingStage), study.output.rows.get(cell.fingerprint)
+        if key is None:
+            continue
         reached[key] = max(reached.get(key, 0), int(row["iterations"]) - 1 if row and row["iterations"] else 0)
     return sum(max(count, study.output.steps[key]) for key, count in reached.items())
 
