@@ -17,8 +17,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing goodshot and its pinned dependencies into $(VENV) (about three minutes, 6 GB) …"
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@# A peer of the tests, without its dependencies: it asks for an old Lightning, of which the tests need nothing.
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --no-deps taming-transformers-rom1504
+	@# Peers of the tests, without their dependencies, of which the tests need nothing that is not there.
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --no-deps taming-transformers-rom1504 pycocotools ultralytics
 	@touch $@
 
 demo: install

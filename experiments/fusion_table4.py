@@ -6,7 +6,6 @@ The paper, mean: Crop-P 40.55; AnomalyDiffusion 66.09; AnomalyXFusion 74.70. Too
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
-from goodshot.experiments.published.fusion import CLASSIFIED
 from goodshot.experiments.published.fusion_references import references
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
@@ -19,7 +18,6 @@ def fusion_table4() -> tuple[Study, ...]:
         "Classification by made defects",
         cells=["classification"],
         arms=["real_defects", "crop_paste", "fusion:none", "fusion"],
-        categories=CLASSIFIED,
     )
     return (study,)
 

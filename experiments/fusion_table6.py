@@ -7,7 +7,6 @@ Text and DDF 1.76 / .28 / 69.54; all 1.82 / .33 / 74.70.
 """
 
 from goodshot.experiments.fusion_flavours import ABLATION, in_thirds, quick_fusion
-from goodshot.experiments.published.fusion import CLASSIFIED
 from goodshot.experiments.published.fusion_references import ablation
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
@@ -20,7 +19,6 @@ def fusion_table6() -> tuple[Study, ...]:
         "What the parts of the fusion contribute",
         cells=["defect_images", "classification"],
         arms=ABLATION,
-        categories=CLASSIFIED,
     )
     return (study,)
 

@@ -89,15 +89,6 @@ def new_mask_autoencoder(config: MaskEncoderConfig, seed: int) -> MaskAutoencode
         return MaskAutoencoder(config.channels)
 
 
-def train_mask_autoencoder(
-    masks: Sequence[NDArray[np.bool_]], config: MaskEncoderConfig, seed: int, device: str = "cpu"
-) -> MaskAutoencoder:
-    """The autoencoder after ``config.steps`` steps on these masks, bool (S, S), in evaluation mode, on the CPU."""
-    training = mask_training(masks, config, seed, device)
-    training.train(config.steps)
-    return training.keep_average().cpu()
-
-
 def mask_autoencoder_bytes(autoencoder: MaskAutoencoder) -> bytes:
     """Its weights as safetensors; :func:`mask_autoencoder_from` reads them."""
     return st.save({name: value.contiguous() for name, value in autoencoder.state_dict().items()})

@@ -20,7 +20,7 @@ from goodshot.components.defects.images import DefectImages
 from goodshot.components.errors import BadInput
 from goodshot.components.fusion.affine import moved, normal, random_maps, seeded
 from goodshot.components.fusion.base import Base, new_base, noise_schedule
-from goodshot.components.fusion.config import BaseConfig, FusionConfig, Learning
+from goodshot.components.fusion.config import BaseConfig, FusionConfig
 from goodshot.components.fusion.features import DefectFeatures
 from goodshot.components.fusion.learning import Training
 from goodshot.components.fusion.mask_encoder import encoder_masks
@@ -87,13 +87,13 @@ def base_training(
     base.fit(views(goods, _spread(len(goods), rng), resolution, config.windows, rng))
     base.codec.requires_grad_(False)
     accelerator = Accelerator(cpu=device == "cpu")
-    schedule, mine = noise_schedule(base), _share_of(config, accelerator)
+    schedule = noise_schedule(base)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = seeded(seed, _BASE, step)
         chosen = views(goods, rng.integers(len(goods), size=config.batch), resolution, config.windows, rng)
-        batch = moved(chosen, random_maps(config.affine, config.batch, rng))[mine].to(accelerator.device)
-        x_t, times, noise = noised(base, schedule, base.encode(batch), rng, config.batch, mine)
+        batch = moved(chosen, random_maps(config.affine, config.batch, rng)).to(accelerator.device)
+        x_t, times, noise = noised(base, schedule, base.encode(batch), rng)
         return prediction_loss(network(x_t, times), noise, unit_of(base, config, times))
 
     options = {"base": config.learned_as(), "resolution": resolution, "seed": seed}
@@ -110,22 +110,11 @@ def views(
     return torch.stack([to_image(image, resolution) for image in images])
 
 
-def noised(
-    base: Base, schedule: object, x_0: Tensor, rng: np.random.Generator, batch: int, mine: slice
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_t of eq. 10 at random timesteps: (x_t, timesteps, ε) of this process's share ``mine`` of the batch."""
-    times = torch.from_numpy(rng.integers(schedule.config.num_train_timesteps, size=batch))  # type: ignore[attr-defined]
-    noise = normal((batch, *base.grid), rng)
-    times, noise = times[mine].to(x_0.device), noise[mine].to(x_0.device)
+def noised(base: Base, schedule: object, x_0: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t of eq. 10 at random timesteps: (x_t, timesteps, ε) of the batch x_0, (B, C, h, w)."""
+    drawn = rng.integers(schedule.config.num_train_timesteps, size=len(x_0))  # type: ignore[attr-defined]
+    times, noise = torch.from_numpy(drawn).to(x_0.device), normal((len(x_0), *base.grid), rng).to(x_0.device)
     return schedule.add_noise(x_0, noise, times), times, noise  # type: ignore[attr-defined]
-
-
-def _share_of(learning: Learning, accelerator: Accelerator) -> slice:
-    """The images of a step that this process has, where several divide it."""
-    rank, world = accelerator.process_index, accelerator.num_processes
-    if learning.batch % world:
-        raise BadInput(f"fusion: {world} workers divide a batch of {learning.batch}; choose a multiple of {world}")
-    return slice(rank, None, world)
 
 
 @dataclass(frozen=True)
@@ -170,16 +159,16 @@ def fusion_training(
         rng = seeded(seed, _SPECTRUM, 1)
         images, _, _ = pairs.drawn(_spread(len(pairs.images), rng), random_maps(config.affine, SPECTRUM_VIEWS, rng))
         model.base.linear.fit(model.base.encode(images))
-    schedule, mine = noise_schedule(model.base), _share_of(config, accelerator)
+    schedule = noise_schedule(model.base)
 
     def loss(network: nn.Module, step: int) -> Tensor:
         rng = seeded(seed, _FUSION, step)
         chosen = rng.integers(len(pairs.images), size=config.batch)
         images, masks, condition = pairs.drawn(chosen, random_maps(config.affine, config.batch, rng))
-        x_0 = model.base.encode(images[mine].to(accelerator.device))
-        x_t, times, noise = noised(model.base, schedule, x_0, rng, config.batch, mine)
-        shown = Condition(*(part[mine].to(accelerator.device) for part in condition))
-        inside = masks_at(masks[mine] > TOUCHED, model.base.grid[1]).to(accelerator.device)
+        x_0 = model.base.encode(images.to(accelerator.device))
+        x_t, times, noise = noised(model.base, schedule, x_0, rng)
+        shown = Condition(*(part.to(accelerator.device) for part in condition))
+        inside = masks_at(masks > TOUCHED, model.base.grid[1]).to(accelerator.device)
         unit = unit_of(model.base, config, times)
         return prediction_loss(network(x_t, times, shown), noise, unit, inside, config.mask_weight)
 

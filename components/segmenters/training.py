@@ -10,7 +10,6 @@ third, not on test images as in the published code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,17 +28,6 @@ from goodshot.components.segmenters.trained import TrainedSegmenter, maps_of, ne
 RGB = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Images that choose a checkpoint: real defective ones of the training third, and good ones outside training.
-
-    Test images must not be among them.
-    """
-
-    defects: DefectImages
-    goods: Sequence[RGB] = ()
-
-
 class Segmenter:
     """A U-Net of one category.
 
@@ -47,7 +35,8 @@ class Segmenter:
         defects: made images with masks, of any size; drawn by type, then by image, with equal probability.
         goods: good images, uint8 RGB (H, W, 3) of any sizes; may be empty if ``config.good_share`` is 0.
         seed: determines weights and batches.
-        validation: chooses the checkpoint by pixel AP; without it the last one is taken.
+        validation: real defective images that choose the checkpoint by pixel AP; without them the last one is taken.
+            Test images must not be among them.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
     Raises:
@@ -61,7 +50,7 @@ class Segmenter:
         goods: Sequence[RGB],
         config: SegmenterConfig,
         seed: int,
-        validation: Validation | None = None,
+        validation: DefectImages | None = None,
         device: str = "cpu",
     ) -> None:
         self.config = config
@@ -83,7 +72,7 @@ class _Localisation:
         goods: Sequence[RGB],
         config: SegmenterConfig,
         seed: int,
-        validation: Validation | None,
+        validation: DefectImages | None,
     ) -> None:
         _check(defects, goods, config, validation)
         self._config, self._seed = config, seed
@@ -94,10 +83,7 @@ class _Localisation:
         self._by_type = [np.flatnonzero(types == name) for name in sorted(set(defects.types))]
         self._validation: tuple[RGB, NDArray[np.bool_]] | None = None
         if validation is not None:
-            images = np.concatenate([at_resolution(i, side) for i in (validation.defects.images, validation.goods)])
-            marked = masks_at_resolution(validation.defects.masks, side)
-            empty = np.zeros((len(images) - len(marked), side, side), bool)
-            self._validation = images, np.concatenate([marked, empty])
+            self._validation = at_resolution(validation.images, side), masks_at_resolution(validation.masks, side)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Defective images first: a type, then one of its images, with equal probability; then good ones."""
@@ -123,12 +109,14 @@ class _Localisation:
         return float(measure(Pixels(maps_of(network, images, device), marked))[0].ranking.ap)
 
 
-def _check(defects: DefectImages, goods: Sequence[RGB], config: SegmenterConfig, validation: Validation | None) -> None:
+def _check(
+    defects: DefectImages, goods: Sequence[RGB], config: SegmenterConfig, validation: DefectImages | None
+) -> None:
     if not len(defects):
         raise BadInput("segmenter: needs at least one defective image with its mask")
     if empty := np.flatnonzero(~defects.masks.any((1, 2))).tolist():
         raise BadInput(f"segmenter: the mask of defective image {empty[0]} is empty; leave the image out")
     if config.goods_in_batch and not len(goods):
         raise BadInput("segmenter: good_share is above 0, but there is no good image; set good_share to 0")
-    if validation is not None and not validation.defects.masks.any():
+    if validation is not None and not validation.masks.any():
         raise BadInput("segmenter: the validation images have no marked pixel to choose a checkpoint by")

@@ -302,18 +302,12 @@ _LDM_REPOSITORY = "CompVis/ldm-text2im-large-256"
 _LDM_FILES: Mapping[str, str] = MappingProxyType(
     {
         "unet/diffusion_pytorch_model.bin": "61459453cb8e411842ff1c109da94129f94349d46e579dbec303449aa74f07bf",
-        "bert/pytorch_model.bin": "0f946e73c5df896feef89add8becc37f92ddf4359d816d0b3c4825f28d008bd1",
         "vqvae/diffusion_pytorch_model.bin": "1b134cded8eb78b184aefb8805b6b572f36fa77b255c483665dda931fa0130c5",
-        **dict.fromkeys(
-            (
-                *("model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "bert/config.json"),
-                *("vqvae/config.json", "tokenizer/vocab.txt", "tokenizer/tokenizer_config.json"),
-                "tokenizer/special_tokens_map.json",
-            ),
-            "",
-        ),
+        **dict.fromkeys(("scheduler/scheduler_config.json", "unet/config.json", "vqvae/config.json"), ""),
     }
 )
+"""What a base is read from (:mod:`goodshot.components.fusion.published`). The repository's BERT and its tokenizer are
+not: the captions are embedded by the study's own encoder."""
 
 FIXED: Mapping[str, Pretrained] = MappingProxyType(
     {

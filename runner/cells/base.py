@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -200,8 +201,15 @@ class CellKind(ABC):
         for stage in self.stages:
             yield from stage.needs(study)
 
+    def omits(self, study: Declaration, category: Category) -> str:
+        """Why it has no cell for a category, to end the sentence "<category>: has no … cell, because"; mostly empty."""
+        return ""
+
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
         """What is noted about measuring a category in this study."""
+        if reason := self.omits(study, category):
+            problem = f"has no {self.name} cell, because {reason}"
+            return (Finding("noted", Path(category.name), problem, "the study's other categories are measured"),)
         return ()
 
     def note(self, subject: Any, sizes: Sequence[int]) -> str:

@@ -12,12 +12,11 @@ import pyarrow as pa
 
 from goodshot.components.classifiers.config import ClassifierConfig
 from goodshot.components.classifiers.networks import NETWORKS
-from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import ALL, MetricValue
 from goodshot.runner.arms import AddedImages, Planner, SeededSupport
-from goodshot.runner.arms.defective import plan_split
 from goodshot.runner.cells.base import Cell, Measured
 from goodshot.runner.cells.defective import DefectCellKind, DefectCellStage
+from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Work
 from goodshot.runner.stages.continued import discard_checkpoints, trained_to
@@ -112,6 +111,11 @@ class Classification(DefectCellKind):
         """The side of the classifier's input."""
         return study.synthesis.classifier.resolution
 
+    def omits(self, study: Declaration, category: Category) -> str:
+        """That there are no two defect types to tell apart, as in MVTec AD's toothbrush."""
+        kinds = {sample.defect_type for sample in category.samples if sample.label} - {*study.synthesis.leave_out}
+        return "" if len(kinds) > 1 else f"its only defect type is {', '.join(kinds)}" if kinds else "it has no defects"
+
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
@@ -127,16 +131,7 @@ class Classification(DefectCellKind):
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> ClassificationStage:
-        """Plan a cell. The classifier's options identify it too.
-
-        Raises:
-            BadInput: the category has a single defect type.
-        """
-        if len(types := plan_split(planner, cell.category).fit.kinds) < 2:
-            raise BadInput(
-                f"cells: classification tells types of defects apart, and {cell.category} has only {', '.join(types)}; "
-                "leave the category or these cells out"
-            )
+        """Plan a cell. The classifier's options identify it too."""
         config = planner.study.synthesis.classifier
         declared = {**declared, "image_size": config.resolution}
         options = {"classifier": config.identity()}

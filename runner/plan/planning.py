@@ -14,7 +14,7 @@ from goodshot.components.encoders import check_encoder
 from goodshot.components.errors import BadInput
 from goodshot.components.generator.augment import POLICIES
 from goodshot.runner.arms import SeededSupport
-from goodshot.runner.cells import Cell
+from goodshot.runner.cells import Cell, CellKind
 from goodshot.runner.cells.base import named_apart
 from goodshot.runner.data.catalogue import Category
 from goodshot.runner.declaration.points import Point
@@ -137,8 +137,25 @@ class StudyPlanner:
         self._results: dict[tuple[Any, ...], Any] = {}
 
     def add_all(self) -> dict[Cell, str]:
-        """Add all cells of the study to the plan and return their fingerprints."""
-        return {cell: self._add(cell) for cell in self.study.expanded(tuple(self.categories))}
+        """Add all cells of the study to the plan and return their fingerprints.
+
+        Raises:
+            BadInput: a kind of cells has none, because it omits every category.
+        """
+        omitted = self._omitted()
+        every = self.study.expanded(tuple(self.categories))
+        return {cell: self._add(cell) for cell in every if (cell.kind, cell.category) not in omitted}
+
+    def _omitted(self) -> set[tuple[CellKind, str]]:
+        """The categories for which a kind has no cells."""
+        found: set[tuple[CellKind, str]] = set()
+        for kind in self.study.own_kinds:
+            reasons = {name: kind.omits(self.study, category) for name, category in self.categories.items()}
+            found |= {(kind, name) for name, reason in reasons.items() if reason}
+            if reasons and all(reasons.values()):
+                name, reason = next(iter(reasons.items()))
+                raise BadInput(f"cells: {kind.name} has none in this study; of {name}, {reason}; leave {kind.name} out")
+        return found
 
     def add(self, stage: S) -> S:
         """Add a stage, unless the plan has one with this id; returns the plan's stage."""

@@ -68,6 +68,11 @@ def beside(references: Iterable[Reference], rows: Sequence[Row], metrics: LongMe
     return found
 
 
+def measured(metric: str, rows: Sequence[Row], metrics: LongMetrics) -> list[Beside]:
+    """What the rows of each variant give for a metric, as a mean over categories; none that does not measure it."""
+    return [*_of_reference(Reference("", metric, math.nan, {}), rows, metrics)]
+
+
 def _is_measured(metric: str) -> bool:
     return any(metric == known.name for known in declared.METRICS)
 

@@ -59,24 +59,29 @@ class MaskEncoderStage(Stage):
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
         """Training steps."""
-        return (Work(f"mask_step|{self.config.masks.batch}", self.config.masks.steps),)
+        return (Work(self._work_kind(), self.config.masks.steps),)
 
     def disk(self, wanted: Sequence[Stage]) -> int:
-        """The bytes of its weights."""
-        return 2 << 20
+        """The bytes of its weights, and of a state to continue from."""
+        return 8 << 20
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
         """Train on the masks as the fusion will show them, in their windows, and commit the weights."""
-        from goodshot.components.fusion.mask_encoder import mask_autoencoder_bytes, train_mask_autoencoder
+        from goodshot.components.fusion.mask_encoder import mask_autoencoder_bytes, mask_training
         from goodshot.components.fusion.window import window_about
 
         began = time.perf_counter()
         whole = [mask for each in self.defects for mask in context.read(each).masks]
         masks = [window_about(mask, self.config.window).of(mask) for mask in whole]
-        autoencoder = train_mask_autoencoder(masks, self.config.masks, SEED)
-        seconds = time.perf_counter() - began
-        context.store.put(self.key, {STATE: mask_autoencoder_bytes(autoencoder)}, {"seconds": seconds})
-        context.measured(f"mask_step|{self.config.masks.batch}", seconds, self.config.masks.steps)
+        training = mask_training(masks, self.config.masks, SEED, context.device)
+        losses = trained_to(training, self.config.masks.steps, self.key, context, self._work_kind(), reports=False)
+        autoencoder = training.keep_average().cpu()
+        info = {"seconds": time.perf_counter() - began, "losses": losses}
+        context.store.put(self.key, {STATE: mask_autoencoder_bytes(autoencoder)}, info)
+        discard_checkpoints(self.key, context.store)
+
+    def _work_kind(self) -> str:
+        return f"mask_step|{self.config.masks.batch}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,11 +71,11 @@ class SegmenterStage(Stage):
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> None:
         """Train to the last step, and commit the chosen weights."""
-        from goodshot.components.segmenters.training import Segmenter, Validation
+        from goodshot.components.segmenters.training import Segmenter
 
         began = time.perf_counter()
         goods, made = context.read(self.goods), self.defective.read(context)
-        real = Validation(context.read(self.validation)) if len(self.validation) else None
+        real = context.read(self.validation) if len(self.validation) else None
         segmenter = Segmenter(made.images, goods, self.config, self.seed, real, context.device)
         losses = trained_to(
             segmenter.fitting, self.config.steps, self.key, context, self._work_kind(context.device), reports=False

@@ -16,7 +16,6 @@ from goodshot.components.fusion.mask_encoder import (
     mask_autoencoder_from,
     mask_training,
     new_mask_autoencoder,
-    train_mask_autoencoder,
 )
 from tests.fusion.conftest import TINY_MASKS
 
@@ -57,7 +56,9 @@ def test_it_learns_masks_and_continues_exactly(defects: DefectImages) -> None:
 
 def test_its_file_gives_it_back(defects: DefectImages) -> None:
     config = TINY_MASKS.model_copy(update={"steps": 2})
-    autoencoder = train_mask_autoencoder(defects.masks, config, seed=0)
+    training = mask_training(defects.masks, config, seed=0)
+    training.train(config.steps)
+    autoencoder = training.keep_average()
     content = mask_autoencoder_bytes(autoencoder)
     masks = encoder_masks(defects.masks)
     assert torch.equal(mask_autoencoder_from(content, config)(masks), autoencoder(masks))

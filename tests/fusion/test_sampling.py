@@ -83,6 +83,49 @@ def test_a_ddpm_step_is_eq_15(base: Base) -> None:
         np.testing.assert_allclose(next(steps).x, x, atol=1e-4)
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_blended_trajectory_is_eq_16_from_the_first_noise_on(base: Base, sampler: str) -> None:
+    """Every x_t that the network sees, and the result, against eq. 15 and 16 in float64."""
+    config, mask = SamplingConfig(sampler=sampler, steps=5), half(base)
+    x_0 = torch.rand(2, *base.grid, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    seen: list[np.ndarray] = []
+
+    def predict(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(x.double().numpy())
+        return 0.3 * torch.tanh(x) + t / 4000
+
+    steps = [*blended(predict, x_0, mask, build_sampler(base, config), generators_of(3, [0, 1]))]
+    seen.append(steps[-1].x.double().numpy())
+    generators = generators_of(3, [0, 1])
+
+    def drawn() -> np.ndarray:
+        return torch.cat([torch.randn(1, *base.grid, generator=g) for g in generators]).double().numpy()
+
+    inside, original, times = mask.numpy(), x_0.double().numpy(), [800, 600, 400, 200, 0]
+    own = drawn()
+    x = np.where(inside, own, np.sqrt(KEPT[800]) * original + np.sqrt(1 - KEPT[800]) * drawn())
+    expected = [x]
+    for t, before in zip(times, [*times[1:], None], strict=True):
+        kept, kept_before = KEPT[t], 1.0 if before is None else KEPT[before]
+        noise = 0.3 * np.tanh(x) + t / 4000
+        start = np.clip((x - np.sqrt(1 - kept) * noise) / np.sqrt(kept), -1, 1)
+        if sampler == "ddim":
+            made = np.sqrt(kept_before) * start + np.sqrt(1 - kept_before) * noise
+        else:
+            beta = 1 - kept / kept_before
+            made = np.sqrt(kept_before) * beta / (1 - kept) * start
+            made += np.sqrt(1 - beta) * (1 - kept_before) / (1 - kept) * x
+            made += np.sqrt(beta * (1 - kept_before) / (1 - kept)) * (drawn() if before is not None else 0)
+        known = original
+        if before is not None:
+            known = np.sqrt(kept_before) * original + np.sqrt(1 - kept_before) * drawn()
+        x = np.where(inside, made, known)
+        expected.append(x)
+    assert len(seen) == len(expected)
+    for ours, reference in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(ours, reference, atol=2e-5)
+
+
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_without_a_mask_the_trajectory_is_that_of_diffusers_own_loop(base: Base, eta: float) -> None:
     from diffusers import DDIMScheduler

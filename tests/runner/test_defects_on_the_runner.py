@@ -249,6 +249,21 @@ def test_a_killed_training_continues_from_its_checkpoint(
     assert row["pixel_ap"] == finished.rows("segmentation")["fusion"]["pixel_ap"]
 
 
+def test_a_killed_mask_autoencoder_continues_from_its_checkpoint(
+    defects: Callable[..., Study], finished: Finished, killed: Kill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = defects(arms=["fusion"])
+    monkeypatch.setattr(continued, "CHUNK", 1)
+    killed(study, tmp_path, "mask_encoder/", 2)
+    _, done = run(study, tmp_path)
+    assert done.failed == 0
+    (stage,) = finished.plan.of(MaskEncoderStage)
+    stores = [Store(Options(str(place)).store_uri) for place in (finished.out, tmp_path)]
+    states = [store.get(stage.key).read("state.safetensors") for store in stores]
+    assert states[0] == states[1]
+    assert stores[1].parts(stage.key) == []
+
+
 @pytest.mark.parametrize(
     ("cell", "below", "metric"),
     [("segmentation", "segmenter/", "pixel_ap"), ("classification", "cell/", "defect_accuracy_lite0")],
@@ -306,6 +321,10 @@ def test_a_detector_never_sees_defects_and_a_segmenter_no_good_images(defects: C
     ("synthesis", "line"),
     [
         ({"captions": "/no/such/folder"}, "/no/such/folder: no such folder"),
+        (
+            {"leave_out": ["foreign", "missing", "stain"]},
+            "cells: classification has none in this study; of coin, its only defect type is",
+        ),
         ({"leave_out": ["colour"]}, "synthesis.leave_out: no category has a defect type colour; there are:"),
         ({"fusion": {**SYNTHESIS["fusion"], "base": "path:/no/such/base", "trains": "embeddings"}}, "no such file"),
     ],
@@ -313,7 +332,8 @@ def test_a_detector_never_sees_defects_and_a_segmenter_no_good_images(defects: C
 def test_a_mistake_is_one_line_before_anything_runs(
     synthesis: dict[str, Any], line: str, defects: Callable[..., Study], tmp_path: Path
 ) -> None:
-    study = defects(arms=["fusion"], synthesis={**SYNTHESIS, **synthesis})
+    cells = ["segmentation", "classification"]
+    study = defects(arms=["fusion"], cells=cells, synthesis={**SYNTHESIS, **synthesis})
     with pytest.raises(BadInput, match=line.replace("(", r"\(")):
         run(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()

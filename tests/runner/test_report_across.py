@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ def out(tmp_path: Path) -> Path:
     return out
 
 
-def declare(out: Path) -> None:
+def declare(out: Path, references: Sequence[Reference] = REFERENCES) -> None:
     """Let every study of this folder belong to one experiment."""
     studies = [record.study for record in read_records(Results(str(out)))]
-    experiment = Experiment("nine", "Nine & nine", lambda: studies, references=REFERENCES)
+    experiment = Experiment("nine", "Nine & nine", lambda: studies, references=tuple(references))
     write_experiment(experiment, studies, Results(str(out)))
 
 
@@ -133,3 +133,26 @@ def test_page_and_export_have_them(out: Path, tmp_path: Path) -> None:
     assert header.startswith("source,quantity")
     assert len(rest) == 4
     assert "experiment-nine/over_categories.csv" in (tmp_path / "to/index.md").read_text()
+
+
+def test_a_table_of_methods_has_a_column_for_each_metric(out: Path) -> None:
+    mean = {"kind": "field", "mean_over": ("category",)}
+    printed = [
+        Reference("Paper, Table 5, Ours", "image_auroc", 0.9, WHERE, mean_over=("category",)),
+        Reference("Paper, Table 5, Other", "image_auroc", 0.8, {"dataset": "demo", "shots": "full"}, **mean),
+        Reference("Paper, Table 5, Other", "aupro", 0.7, {"dataset": "demo", "shots": "full"}, **mean),
+        Reference("Paper, Table 5, Other", "aupro", 0.6, {"dataset": "demo", "category": "coin"}),
+    ]
+    assert blocks(out)["methods"] == []
+    declare(out, printed)
+    (table,) = blocks(out)["methods"]
+    names = ["method", "measured", "categories", "image_auroc", "aupro"]
+    assert isinstance(table, Table)
+    assert [column.name for column in table.columns] == names
+    shown = {line["method"]: [line[name] for name in names[1:]] for line in lines(table)}
+    assert shown["Paper, Table 5, Ours"] == ["published", None, "0.900", None]
+    assert shown["Paper, Table 5, Other"] == ["published", None, "0.800", "0.700"]
+    measured, categories, image_auroc, aupro = shown["generated"]
+    assert (measured, categories, image_auroc) == ("here", "2", "0.805 ± 0.007")
+    assert aupro is not None
+    assert "Methods on demo" in page_of(out)

@@ -16,7 +16,7 @@ from goodshot.components.errors import BadInput
 from goodshot.components.metrics.detection import evaluate
 from goodshot.components.segmenters.config import published
 from goodshot.components.segmenters.losses import dice_loss, focal_loss
-from goodshot.components.segmenters.training import Segmenter, SegmenterConfig, Validation
+from goodshot.components.segmenters.training import Segmenter, SegmenterConfig
 from goodshot.components.segmenters.unet import UNet
 
 SIDE = 64
@@ -53,11 +53,11 @@ def defects() -> DefectImages:
 
 
 @pytest.fixture(scope="module")
-def validation() -> Validation:
-    return Validation(stained(6, 1), textures(4, 2))
+def validation() -> DefectImages:
+    return stained(6, 1)
 
 
-def test_it_finds_defects_of_images_that_it_has_not_seen(defects: DefectImages, validation: Validation) -> None:
+def test_it_finds_defects_of_images_that_it_has_not_seen(defects: DefectImages, validation: DefectImages) -> None:
     options = config(resolution=64, channels=8, steps=80, batch=6, validate_every=40, learning_rate=3e-3)
     segmenter = Segmenter(defects, textures(20, 3), options, 0, validation)
     losses = segmenter.fitting.train()
@@ -76,7 +76,7 @@ def test_it_finds_defects_of_images_that_it_has_not_seen(defects: DefectImages, 
     "fields", [{}, {"precision": "bf16", "horizontal_flips": True, "tone": 0.1}, {"good_share": 0}]
 )
 def test_continuing_equals_a_straight_run_bit_for_bit(
-    fields: dict[str, Any], defects: DefectImages, validation: Validation
+    fields: dict[str, Any], defects: DefectImages, validation: DefectImages
 ) -> None:
     def make() -> Segmenter:
         return Segmenter(defects, textures(4, 3), config(**fields), 0, validation)
@@ -100,12 +100,12 @@ def test_a_checkpoint_of_another_training_is_refused(defects: DefectImages) -> N
         Segmenter(defects, textures(4, 3), TINY, 1).fitting.load(state)
 
 
-def test_the_merit_is_the_pixel_ap_of_the_validation_images(defects: DefectImages, validation: Validation) -> None:
+def test_the_merit_is_the_pixel_ap_of_the_validation_images(defects: DefectImages, validation: DefectImages) -> None:
     segmenter = Segmenter(defects, textures(4, 3), TINY, 0, validation)
     segmenter.fitting.train()
     assert list(segmenter.fitting.merits) == [2, 4, 6]
-    maps = segmenter.trained().score(np.concatenate([validation.defects.images, validation.goods])).maps
-    masks = np.concatenate([validation.defects.masks[:, ::2, ::2], np.zeros((4, 32, 32), bool)])
+    maps = segmenter.trained().score(validation.images).maps
+    masks = validation.masks[:, ::2, ::2]
     merit = segmenter.fitting.merits[segmenter.fitting.chosen_step]
     assert merit == max(segmenter.fitting.merits.values())
     assert average_precision_score(masks.ravel(), maps.ravel()) == pytest.approx(merit, abs=0.02)
@@ -194,7 +194,7 @@ def test_options_that_fit_no_network_are_refused(fields: dict[str, Any], message
         config(**fields)
 
 
-def test_images_that_teach_nothing_are_bad_input(defects: DefectImages, validation: Validation) -> None:
+def test_images_that_teach_nothing_are_bad_input(defects: DefectImages, validation: DefectImages) -> None:
     empty = DefectImages(defects.images, np.zeros_like(defects.masks), defects.types, defects.captions)
     with pytest.raises(BadInput, match="at least one defective image"):
         Segmenter(defects.of([]), textures(2, 0), TINY, 0)
@@ -203,4 +203,4 @@ def test_images_that_teach_nothing_are_bad_input(defects: DefectImages, validati
     with pytest.raises(BadInput, match="set good_share to 0"):
         Segmenter(defects, (), TINY, 0)
     with pytest.raises(BadInput, match="no marked pixel"):
-        Segmenter(defects, textures(2, 0), TINY, 0, Validation(empty, validation.goods))
+        Segmenter(defects, textures(2, 0), TINY, 0, empty)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from goodshot.runner.report.across.arms import Arms
 from goodshot.runner.report.across.base import AcrossSection
+from goodshot.runner.report.across.methods import Methods
 from goodshot.runner.report.across.most_improved import MostImproved
 from goodshot.runner.report.across.published import Published
 from goodshot.runner.report.across.shots import Shots
 
 __all__ = ["ACROSS", "AcrossSection"]
 
-ACROSS: tuple[AcrossSection, ...] = (Arms(), Published(), MostImproved(), Shots())
+ACROSS: tuple[AcrossSection, ...] = (Arms(), Methods(), Published(), MostImproved(), Shots())

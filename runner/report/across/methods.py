@@ -1,0 +1,89 @@
+"""The study's variants beside the methods of a publication's table: a line for each, a column for each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from goodshot.components.metrics.declared import METRICS, Metric
+from goodshot.components.metrics.detection import ALL
+from goodshot.runner.console.terminal import mean_std_text
+from goodshot.runner.report.across.base import AcrossSection
+from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Value
+from goodshot.runner.report.experiment import ExperimentContext
+from goodshot.runner.results.comparison import Row
+from goodshot.runner.results.published import Beside, LongMetrics, measured
+from goodshot.runner.study.experiment import Reference
+
+OF_ALL = {"dataset", "arm", "shots"}
+"""The columns that a mean over all categories of a table may name."""
+
+
+class Methods(AcrossSection):
+    """Tables in the publications' own layout, for experiments that cite methods which do not run here."""
+
+    name = "methods"
+    title = "Beside other methods"
+
+    def blocks(self, experiment: ExperimentContext) -> Iterator[Block]:
+        """Return a table for each dataset for which methods are cited by several metrics."""
+        printed = [reference for reference in experiment.record.references if _is_mean(reference)]
+        shown = [row for comparison in experiment.comparisons for row in comparison.rows.values()]
+        for dataset in dict.fromkeys(row["dataset"] for row in shown):
+            own = [reference for reference in printed if reference.where.get("dataset") == dataset]
+            cited = {reference.metric for reference in own if reference.kind == "field"}
+            if len(cited) > 1:
+                rows = [row for row in shown if row["dataset"] == dataset]
+                yield _table(str(dataset), own, cited, rows, experiment.metrics)
+
+
+def _is_mean(reference: Reference) -> bool:
+    whole = reference.over is None and reference.subset == ALL and reference.mean_over == ("category",)
+    return whole and reference.where.keys() <= OF_ALL
+
+
+def _table(
+    dataset: str, printed: Sequence[Reference], cited: set[str], rows: Sequence[Row], metrics: LongMetrics
+) -> Table:
+    here = {metric.name: measured(metric.name, rows, metrics) for metric in METRICS if _stands_for(metric, cited)}
+    shown = [metric for metric in METRICS if metric.name in cited or here.get(metric.name)]
+    columns = [Column("method", "method"), Column("measured", "measured"), Column("categories", "categories")]
+    columns += [Column(metric.name, metric.full_title, "mean over categories") for metric in shown]
+    lines = [*_published(printed, shown), *_own(here, shown)]
+    notes = [
+        "Published values are printed as they are published. Of values measured here, ± is the deviation between "
+        "supports, and a metric whose name ends in the name of a network was measured with that substitute."
+    ]
+    return Table(f"methods_{dataset}", f"Methods on {dataset}", columns, lines, notes)
+
+
+def _stands_for(metric: Metric, cited: set[str]) -> bool:
+    """Whether it is one of the cited metrics, or measured in place of one with a substitute network."""
+    return any(metric.name == name or metric.name.startswith(f"{name}_") for name in cited)
+
+
+def _published(printed: Sequence[Reference], shown: Sequence[Metric]) -> Iterator[list[TableCell]]:
+    by_source: dict[str, dict[str, Reference]] = {}
+    for reference in printed:
+        by_source.setdefault(reference.source, {})[reference.metric] = reference
+    for source, values in by_source.items():
+        cells = [values.get(metric.name) for metric in shown]
+        yield [source, "published", None, *(Value(c.value, f"{c.value:.3f}") if c else None for c in cells)]
+
+
+def _own(here: dict[str, list[Beside]], shown: Sequence[Metric]) -> Iterator[list[TableCell]]:
+    """A line for each variant; for each of its detectors or other subjects if several of them measure one metric."""
+    several = any(len({found.label for found in own}) < len(own) for own in here.values())
+    lines: dict[str, dict[str, Beside]] = {}
+    for metric, own in here.items():
+        for found in own:
+            name = f"{found.label}, {found.subject}" if several else found.label
+            lines.setdefault(name, {})[metric] = found
+    for name, values in lines.items():
+        counts = sorted({found.categories for found in values.values()})
+        cells = [values.get(metric.name) for metric in shown]
+        yield [
+            name,
+            "here",
+            ", ".join(map(str, counts)),
+            *(Value(c.own.mean, mean_std_text(c.own), c.rows, c.reference.metric) if c else None for c in cells),
+        ]
