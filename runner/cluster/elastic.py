@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.autoscaler.sdk import request_resources
 
+from goodshot.runner.cluster.draining import draining_nodes
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.results.status import NodeStatus
 
@@ -48,9 +49,9 @@ def nodes_now(excluded: frozenset[str] = frozenset(), checked: frozenset[str] | 
         excluded: Ray ids of nodes that must get no work.
         checked: Ray ids of the nodes that were checked; None where every node counts as sound.
     """
-    from ray._private.state import state  # Ray has no public name for drained nodes
+    from ray._private.state import state
 
-    leaving = frozenset(state.get_draining_nodes())
+    leaving = draining_nodes()
     alive = [node for node in ray.nodes() if node["Alive"]]
     ids = frozenset(str(node["NodeID"]) for node in alive)
     unchecked = frozenset() if checked is None else ids - checked

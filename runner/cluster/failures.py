@@ -22,6 +22,7 @@ from ray.exceptions import (
 )
 
 from goodshot.components.errors import GoodshotError
+from goodshot.runner.stages.base import NodeLeaves
 
 
 class NoCuda(GoodshotError):
@@ -52,7 +53,8 @@ MEMORY = "memory ran out"
 GPU_MEMORY = "its share of a GPU was full"
 NO_CUDA = "a node had no CUDA"
 FAULTY = "a node had a fault"
-LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20}
+LEAVING = "a node was to be taken away"
+LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20, LEAVING: 20}
 """How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
 fourth attempt too, would do so again. A lost node is no fault of the stage, and spot machines are taken away often; the
 limit only ends a run whose cluster never lasts. A whole GPU cannot be made larger, and every node without CUDA is
@@ -61,7 +63,12 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Pause before the second attempt, which doubles each time: Ray takes a while to know that a node is gone."""
 NOTICE_SECONDS = 30.0
 """How long after a process the loss of its node may be noticed: Ray takes a quarter of a minute by default."""
-_OWN: Mapping[type[BaseException], str] = {NoCuda: NO_CUDA, GPUMemoryFull: GPU_MEMORY, FaultyNode: FAULTY}
+_OWN: Mapping[type[BaseException], str] = {
+    NoCuda: NO_CUDA,
+    GPUMemoryFull: GPU_MEMORY,
+    FaultyNode: FAULTY,
+    NodeLeaves: LEAVING,
+}
 _LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, LocalRayletDiedError, RpcError,
 )  # fmt: skip

@@ -15,7 +15,9 @@ import ray
 from ray.exceptions import RayActorError
 
 from goodshot.components.errors import GoodshotError
+from goodshot.runner.cluster.failures import cause_of
 from goodshot.runner.cluster.worker import Job, JobReport
+from goodshot.runner.stages.base import NodeLeaves
 
 LINGER_SECONDS = 20.0
 """An idle actor stays alive this long, with its imports and objects, unless other work waits for its CPUs."""
@@ -172,9 +174,9 @@ class ActorPool:
                 waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
-                if isinstance(error, RayActorError):
-                    # The next job needs a new actor. One that only cannot be reached may still run this job, which is
-                    # run again elsewhere.
+                if isinstance(error, RayActorError) or isinstance(cause_of(error), NodeLeaves):
+                    # The next job needs a new actor: this one is dead, or its node will be taken away. One that only
+                    # cannot be reached may still run this job, which is run again elsewhere.
                     _stop(actor)
                     actor = None
                     held.clear()

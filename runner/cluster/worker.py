@@ -9,12 +9,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
+from goodshot.runner.cluster.draining import draining_nodes
 from goodshot.runner.cluster.failures import FaultyNode, GPUMemoryFull, NoCuda
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
@@ -24,6 +26,10 @@ from goodshot.runner.store.artifacts import Store
 if TYPE_CHECKING:
     from goodshot.runner.cluster.handles import Gate, Listener
     from goodshot.runner.results.results import Results
+
+
+LEAVING_SECONDS = 2.0
+"""Pause between two questions whether a node is drained; a cloud takes a spot machine away after 30 s or more."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def _run(
         return loaded[value] if value in loaded else load_value(value, store, share.device, share.threads)
 
     report = JobReport(ray.get_runtime_context().get_node_id())
-    context = Context(store, read, share.device, measured=report.measured, warm=warm)
+    context = Context(store, read, share.device, measured=report.measured, leaving=Leaving(report.node), warm=warm)
     if listener is not None:
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
@@ -148,6 +154,25 @@ def _run(
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
+
+
+class Leaving:
+    """Whether this process's node is drained, for example because a spot machine will be taken away.
+
+    The cluster is asked every few seconds at most, however often a stage asks.
+    """
+
+    def __init__(self, node: str) -> None:
+        self._node, self._asked, self._leaves = node, 0.0, False
+
+    def __call__(self) -> bool:
+        """Whether it is, as of a few seconds ago."""
+        if not self._leaves and time.monotonic() - self._asked > LEAVING_SECONDS:
+            # A cluster that does not answer has lost its head, which ends the run by itself.
+            with suppress(Exception):
+                self._leaves = self._node in draining_nodes()
+            self._asked = time.monotonic()
+        return self._leaves
 
 
 def _ask(gate: Gate | None) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
+from goodshot.components.errors import GoodshotError
 from goodshot.runner.declaration.fields import Declaration
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.stages.need import Need
@@ -92,6 +93,15 @@ class SharedValue(ABC):
         """Load the value with ``threads`` threads. ``inputs`` are the loaded values of :attr:`inputs`, in order."""
 
 
+class NodeLeaves(GoodshotError):
+    """A stage has saved what it made and ended early, because its node will be taken away."""
+
+
+def _stays() -> bool:
+    """The default of a :class:`Context`: the node stays."""
+    return False
+
+
 def _ignore(*_: Any) -> None:
     """Discard a report: the default callback of a :class:`Context`."""
 
@@ -106,6 +116,8 @@ class Context:
     announce: callback (key), called for each artifact that is committed before the stage has finished.
     stepped: callback (updates so far, new updates, their seconds), called by a training every few updates.
     measured: callback (kind of work, seconds, units), called for the cost estimates of later plans.
+    leaving: whether this node will be taken away. A long stage that keeps checkpoints asks now and then, saves one, and
+        raises :class:`NodeLeaves`; it continues on another node.
     train_together: trains a generator in several processes; None to train in this process alone.
     warm: objects that this process keeps for the next stage.
     """
@@ -116,6 +128,7 @@ class Context:
     announce: Callable[[str], object] = _ignore
     stepped: Callable[[int, int, float], object] = _ignore
     measured: Callable[[str, float, float], object] = _ignore
+    leaving: Callable[[], bool] = _stays
     train_together: TrainTogether | None = None
     warm: Warm[Any] = field(default_factory=Warm)
 

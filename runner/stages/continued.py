@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.base import Context, NodeLeaves
 from goodshot.runner.store.artifacts import CHECKPOINT, Store
 
 STATE = "state.safetensors"
@@ -51,13 +51,16 @@ def trained_to(
         losses.append(float(np.mean(training.train(min(steps, before + CHUNK)))))
         if reports:
             context.stepped(training.iteration, training.iteration - before, time.perf_counter() - began)
-        if time.perf_counter() - saved > SAVE_SECONDS and training.iteration < steps:
+        leaves = training.iteration < steps and context.leaving()
+        if leaves or (time.perf_counter() - saved > SAVE_SECONDS and training.iteration < steps):
             older = _checkpoints(key, context.store)
             part = f"{key}/{CHECKPOINT}{training.iteration:07d}"
             context.store.put(part, {STATE: training.state()}, {"losses": losses})
             for name in older:
                 context.store.discard(f"{key}/{name}")
             saved = time.perf_counter()
+        if leaves:
+            raise NodeLeaves(f"the training was saved after {training.iteration} steps")
     if training.iteration > first:
         context.measured(work, time.perf_counter() - started, training.iteration - first)
     return losses

@@ -23,7 +23,7 @@ import numpy as np
 from goodshot.components.encoders import Encoder, Precision
 from goodshot.components.generator.config import Detail
 from goodshot.components.integrator import EMPTY, Choice, Trace, choose
-from goodshot.runner.stages.base import Context
+from goodshot.runner.stages.base import Context, NodeLeaves
 from goodshot.runner.stages.generator import GeneratorSpec
 from goodshot.runner.stages.image_set import ImageSetStage
 from goodshot.runner.stages.prompt import cached_encoder, embed, text_embedding
@@ -126,8 +126,10 @@ class ImageSets:
             if iteration in requested:
                 self._save(generator, traces)
                 self._commit(generator, traces, [s for s in self.missing if s.iterations == iteration])
-            elif time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+            elif time.monotonic() - self._saved_at > CHECKPOINT_SECONDS or self.context.leaving():
                 self._save(generator, traces, provisional=True)
+            if iteration < last and self.context.leaving():
+                raise NodeLeaves(f"the training was saved after {generator.iteration} updates")
         return self.steps
 
     def _advance(self, generator: Generator, to: int) -> None:

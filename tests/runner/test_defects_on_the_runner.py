@@ -27,6 +27,7 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import declare, plan_studies, print_notes, run_studies
 from goodshot.runner.run.options import Options, Run
 from goodshot.runner.stages import continued
+from goodshot.runner.stages.base import Context, NodeLeaves, load_value
 from goodshot.runner.stages.defect_set import DefectSetStage
 from goodshot.runner.stages.fusion import DiffusionBaseStage, FusionSetStage, FusionStage, MaskEncoderStage
 from goodshot.runner.store.artifacts import Store
@@ -262,6 +263,20 @@ def test_a_killed_mask_autoencoder_continues_from_its_checkpoint(
     states = [store.get(stage.key).read("state.safetensors") for store in stores]
     assert states[0] == states[1]
     assert stores[1].parts(stage.key) == []
+
+
+def test_a_training_whose_node_leaves_saves_what_it_has_made(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage,) = finished.plan.of(MaskEncoderStage)
+    monkeypatch.setattr(continued, "CHUNK", 1)
+    whole, store = Store(Options(str(finished.out)).store_uri), Store(str(tmp_path))
+    context = Context(store, partial(load_value, store=whole), leaving=lambda: True)
+    with pytest.raises(NodeLeaves, match="saved after 1 steps"):
+        stage.run(context, [stage])
+    context.leaving = lambda: False
+    stage.run(context, [stage])
+    assert store.get(stage.key).read("state.safetensors") == whole.get(stage.key).read("state.safetensors")
 
 
 @pytest.mark.parametrize(

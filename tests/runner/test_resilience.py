@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 from ray.util.state import list_actors, list_runtime_envs, list_tasks
 
 from goodshot.runner.cli import main
@@ -81,6 +83,24 @@ def test_nodes_join_a_cluster_that_has_none_and_are_taken_away(cluster: Cluster,
     assert values(Results(str(out)).rows()) == sweep.measured
     assert re.search("stages? w(as|ere) run again after a node was lost", printed.read_text())
     assert all(each >= LONG - 1 for each in steps(out))
+
+
+def test_a_training_is_saved_and_goes_on_elsewhere_when_its_node_is_drained(sweep: Sweep, tmp_path: Path) -> None:
+    """As before a spot machine is taken away: nothing is made twice, although no checkpoint was due."""
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    with loopback_cluster() as cluster:
+        nodes = [add_node(cluster, 1), add_node(cluster, 1)]
+        command = ["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            until(lambda: all(workers_of(node, "ray::generator coin λ=") for node in nodes), process)
+            hour = int(1000 * (time.time() + 3600))
+            asked = GcsClient(address=cluster.address)
+            accepted, why = asked.drain_node(nodes[0].node_id, DRAIN_NODE_REASON_PREEMPTION, "taken away", hour)
+            assert accepted, why
+            assert process.wait(900) == 0, printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+    assert "run again after a node was to be taken away" in printed.read_text()
+    assert steps(out) == [LONG - 1] * TRAININGS
 
 
 def progress(out: Path) -> tuple[int, int]:
