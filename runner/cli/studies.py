@@ -131,7 +131,8 @@ def plan(
                 f"{declared_study.name} chooses its points during the run: priced by as many random points",
                 highlight=False,
             )
-    print_plan(console, planned, prices, len(finished), resources["CPU"], resources["GPU"])
+    free = Files(options.store_uri).free_bytes()
+    print_plan(console, planned, prices, len(finished), resources["CPU"], resources["GPU"], free)
 
 
 def studies(

@@ -187,8 +187,7 @@ class StageMaker:
         self.tasks[stage.id] = job.share.cpus, self.seconds(job)
         self._submitted[stage.id] = job
         try:
-            share = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus}
-            task = run_job.options(name=job.label, **share, **self.shares.placement)
+            task = run_job.options(name=job.label, **job.share.options, **self.shares.placement)
             values = self._values.references(stage, job.label)
             report: JobReport = await lease.task(task.remote(job, self._locations, *values))
             return report
@@ -316,8 +315,8 @@ class StageMaker:
     def start(self, job: Job, node: str | None) -> Any:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
-        options = {"num_cpus": job.share.cpus, "num_gpus": job.share.gpus, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options, **self.shares.placement).remote(job.label)
+        options = {**job.share.options, **self.shares.placement, "scheduling_strategy": strategy}
+        actor = StageActor.options(**options).remote(job.label)
         self._share_of_actor[actor] = job.share
         return actor
 
@@ -326,9 +325,9 @@ class StageMaker:
         return node in self.leaving or node in self.shares.excluded
 
     def suits(self, actor: Any, job: Job) -> bool:
-        """Whether the actor reserves as many CPUs as the job needs, and at least as much of a GPU."""
-        share = self._share_of_actor[actor]
-        return share.gpus >= job.share.gpus and share.cpus == job.share.cpus
+        """Whether the actor reserves as many CPUs as the job needs, and at least as much of such a GPU."""
+        own, needed = self._share_of_actor[actor], job.share
+        return own.gpus >= needed.gpus and (own.cpus, own.accelerator) == (needed.cpus, needed.accelerator)
 
     def slots(self, job: Job) -> int:
         """The number of jobs like this one that may run at once."""

@@ -65,7 +65,7 @@ class SharedValues:
             inputs = [self._reference(input_, stage, reader) for input_ in value.inputs]
             share = self._share(value, stage)
             name = f"load {type(value).__name__} for {reader}"
-            task = load.options(name=name, num_cpus=share.cpus, num_gpus=share.gpus, **self._shares.placement)
+            task = load.options(name=name, **share.options, **self._shares.placement)
             self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, self.gate, *inputs)
         return self._refs[value]
 

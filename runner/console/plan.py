@@ -27,7 +27,13 @@ COLUMNS: Mapping[str, Callable[[StagePrice], str]] = {
 
 
 def print_plan(
-    console: Console, plan: Plan, prices: Sequence[StagePrice], finished: int, cpus: float, gpus: float
+    console: Console,
+    plan: Plan,
+    prices: Sequence[StagePrice],
+    finished: int,
+    cpus: float,
+    gpus: float,
+    free: int | None = None,
 ) -> None:
     """Print the table of stages, the training steps with and without sharing, and the expected time.
 
@@ -35,6 +41,7 @@ def print_plan(
         prices: the price of each kind of stage.
         finished: cells whose rows exist.
         cpus, gpus: the resources of the planned run.
+        free: the free bytes of the disk with the store; None for an object store.
     """
     cells = len(plan.cells)
     console.print(f"{cells:,} cells: {finished:,} finished, {cells - finished:,} left", highlight=False)
@@ -65,6 +72,11 @@ def print_plan(
     else:
         time = f"time: about {duration(hours * 3600)} on {resources}, from what such stages have taken on this machine"
     console.print(f"{time}\ndisk: about {readable(disk)} more in the store and --out", highlight=False)
+    if free is not None and disk > free:
+        console.print(
+            f"the disk of the store has {readable(free)} free: give a --store elsewhere, or run a part of the study",
+            highlight=False,
+        )
 
 
 def _hours_text(hours: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import platform
 import time
 import uuid
@@ -16,15 +17,18 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from goodshot.components.download import readable
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.machine.doctor import Finding
 from goodshot.runner.nodes.probe import Answer, Place, Question, ask, marker_name, sources_digest
-from goodshot.runner.plan.scheduling import Shares
+from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.store.files import Files
 from goodshot.runner.study.study import Study
 
 ANSWER_SECONDS = 60.0
 """A node that has not answered by then does not take part: its worker processes cannot start, or it is overloaded."""
+PROCESS_BYTES = 2 * 10**9
+"""About the memory of a process that trains a detector or a small generator at 256 pixels, its libraries included."""
 CLOCK_SECONDS = 300.0
 """The greatest difference of clocks: object stores refuse requests that are 15 minutes off, Kerberos 5 minutes."""
 
@@ -119,13 +123,25 @@ def room(studies: Sequence[Study], nodes: Sequence[Node]) -> Iterator[Finding]:
     shares = Shares([dict(node.resources) for node in nodes])
     for study in studies:
         for kind, share in shares.largest(study.resources).items():
-            asked = f"{study.name}: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs"
+            asked = f"{study.name}: a {kind} asks for {share.label}"
             count = share.fits(shares.nodes)
             if count:
                 yield Finding("cluster", "room", "here", f"{asked}: {count} at once")
+                yield from _narrow(kind, share, nodes)
             else:
                 remedy = f"lower resources.{kind}_cpus or resources.{kind}_gpus, or add a larger node"
                 yield Finding("cluster", "room", "faulty", f"{asked}, and no node without a fault has them", remedy)
+
+
+def _narrow(kind: str, share: Share, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Note the nodes on which as many stages as have CPUs and GPUs would need more memory than there is."""
+    for node in nodes:
+        count = share.fits([dict(node.resources)]) * (1 + share.workers)
+        memory = node.resources.get("memory", math.inf)
+        if memory < count * PROCESS_BYTES:
+            detail = f"{readable(int(memory))} for {count} processes at once, of which each {kind} needs about "
+            remedy = f"raise resources.{kind}_cpus, or start Ray there with a smaller --num-cpus"
+            yield Finding(node.name, "memory", "note", f"{detail}{readable(PROCESS_BYTES)}", remedy)
 
 
 def _ask_all(nodes: Sequence[Node], question: Question) -> dict[str, Any]:

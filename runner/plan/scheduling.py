@@ -25,6 +25,8 @@ STEPS_OF_A_GPU = 20
 """A fraction of a GPU is rounded up to a multiple of 1/20, so that equal fractions fill a GPU."""
 TYPE_OF_GPU = "accelerator_type:"
 """The beginning of the resource by which Ray names the type of a node's GPUs, for example ``accelerator_type:H200``."""
+A_LITTLE = 0.001
+"""How much of the resource that stands for a type of GPU a process reserves, so that any number of them share it."""
 UNKNOWN_UNIT_SECONDS = 0.02
 """The assumed seconds of a unit of work that was never measured; to score an image takes 0.002 to 0.1."""
 
@@ -34,11 +36,13 @@ class Share:
     """The CPUs and GPUs that one stage reserves on a node.
 
     workers: the number of additional processes that train together, each of which reserves the same again.
+    accelerator: Ray's name of the type of GPU; None for any, and without a GPU.
     """
 
     cpus: float
     gpus: float
     workers: int = 0
+    accelerator: str | None = None
 
     @property
     def device(self) -> str:
@@ -54,13 +58,24 @@ class Share:
     def bundle(self) -> dict[str, float]:
         """The resources of one node that such a stage needs, by Ray's names."""
         count = 1 + self.workers
-        return {"CPU": self.cpus * count, **({"GPU": self.gpus * count} if self.gpus else {})}
+        gpus = {"GPU": self.gpus * count} if self.gpus else {}
+        return {"CPU": self.cpus * count, **gpus, **self._types}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by which Ray reserves the share for one process."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "resources": self._types}
+
+    @property
+    def _types(self) -> dict[str, float]:
+        return {f"{TYPE_OF_GPU}{self.accelerator}": A_LITTLE} if self.accelerator else {}
 
     @property
     def label(self) -> str:
         """The same in words, for example ``1 CPU and 0.5 GPUs``."""
-        amounts = ((amount, name) for name, amount in self.bundle.items())
-        return " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for amount, name in amounts)
+        amounts = ((amount, name) for name, amount in self.bundle.items() if name in ("CPU", "GPU"))
+        words = " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for amount, name in amounts)
+        return f"{words} ({self.accelerator})" if self.accelerator else words
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
         """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
@@ -72,6 +87,8 @@ class Share:
         if 0 < self.gpus < 1:
             # A process cannot combine fractions of different GPUs.
             by_gpu = node.get("GPU", 0) * int(1 / self.gpus + 1e-9)
+        if not node.keys() >= self._types.keys():
+            return 0
         return int(min(by_cpu, by_gpu) + 1e-9)
 
 
@@ -141,35 +158,35 @@ class Shares:
     def _reserved(self, takes: str, resources: Resources, memory_kind: str | None, trains: bool) -> Share:
         if takes == "generator":
             workers = resources.generator_workers if trains and resources.generator_workers > 1 else 0
-            gpus = self._gpus(resources.generator_gpus, memory_kind)
+            type_ = resources.generator_accelerator
+            gpus = self._gpus(resources.generator_gpus, memory_kind, type_)
             # Two processes of one process group cannot share a GPU.
-            return Share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, workers)
+            return _share(resources.generator_cpus, math.ceil(gpus) if workers else gpus, type_, workers)
         if takes == "detector":
-            return Share(resources.detector_cpus, self._gpus(resources.detector_gpus, memory_kind))
+            type_ = resources.detector_accelerator
+            return _share(resources.detector_cpus, self._gpus(resources.detector_gpus, memory_kind, type_), type_)
         return Share(1, 0)
 
-    def _gpus(self, declared: Any, kind: str | None) -> float:
+    def _gpus(self, declared: Any, kind: str | None, type_: str | None) -> float:
         if declared != "auto":
             return float(declared)
-        if not self.has_gpus or kind is None:
+        # Where a type of GPU is named, its node is waited for.
+        if not (self.has_gpus or type_) or kind is None:
             return 0.0
-        needs = self._needs(self.memory.get(kind, {}))
+        needs = self._needs(self.memory.get(kind, {}), type_)
         if not needs:
             return 1.0
         fraction = max((memory.peak * SPARE + CONTEXT_BYTES) / memory.total for memory in needs)
         return min(1.0, math.ceil(fraction * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
 
-    def _needs(self, by_card: Mapping[str, Memory]) -> list[Memory]:
-        """What a kind of work needs on each type of GPU that the nodes have; empty if that of one is unknown.
+    def _needs(self, by_card: Mapping[str, Memory], type_: str | None) -> list[Memory]:
+        """What a kind of work needs on each type of GPU that it may run on; empty if that of one is unknown.
 
         Ray names the type of a node's GPUs if it knows it. If it does not, they are taken for the measured ones.
         """
-        types = {
-            name.removeprefix(TYPE_OF_GPU).partition("-")[0]
-            for node in self.nodes
-            for name in node
-            if name.startswith(TYPE_OF_GPU) and node.get("GPU", 0)
-        }
+        had = {name for node in self.nodes for name in node if name.startswith(TYPE_OF_GPU) and node.get("GPU", 0)}
+        names = {type_} if type_ else {name.removeprefix(TYPE_OF_GPU) for name in had}
+        types = {name.partition("-")[0] for name in names}
         if not types or not by_card:
             return [*by_card.values()]
         needs = [self._need(by_card, name) for name in types]
@@ -183,6 +200,10 @@ class Shares:
                 return memory
         totals = [total for card, total in self._cards.items() if _is_of(card, type_)]
         return Memory(max(memory.peak for memory in by_card.values()), min(totals)) if totals else None
+
+
+def _share(cpus: float, gpus: float, type_: str | None, workers: int = 0) -> Share:
+    return Share(cpus, gpus, workers, type_ if gpus else None)
 
 
 def _is_of(card: str, type_: str) -> bool:

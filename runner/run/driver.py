@@ -24,7 +24,7 @@ from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan, Trial, point_key
 from goodshot.runner.plan.planning import Declared, plan_point
-from goodshot.runner.plan.scheduling import Share, Shares
+from goodshot.runner.plan.scheduling import TYPE_OF_GPU, Share, Shares
 from goodshot.runner.run.options import Options, Run, Stopped
 from goodshot.runner.run.run_record import RunRecord, followed
 from goodshot.runner.run.tracked import tracker_of
@@ -204,16 +204,16 @@ def _nodes_with_room_for(
     deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
     autoscaler = Autoscaler()
     while problems := _without_room(declared, nodes := _sound_nodes(gate)):
-        kind, share = problems[0]
         # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
         has_workers = any(node.get("CPU", 0) for node in nodes)
         if time.monotonic() > deadline or (has_workers and not autoscaled):
-            raise BadInput(_too_small(kind, share, nodes))
-        if share.label != asked:
-            asked = share.label
+            raise BadInput("; ".join(dict.fromkeys(_too_small(kind, share, nodes) for kind, share in problems)))
+        wanted = " and one with ".join(dict.fromkeys(share.label for _, share in problems))
+        if wanted != asked:
+            asked = wanted
             console.print(f"waiting for a node with {asked} …", highlight=False)
             if autoscaled:
-                autoscaler.ask([share])
+                autoscaler.ask([share for _, share in problems])
         time.sleep(REFRESH_SECONDS)
         autoscaled = autoscaled or is_autoscaled()
     if autoscaled and (note := _note_on_gpus(declared, nodes)):
@@ -244,15 +244,20 @@ def _without_room(declared: Sequence[Resources], nodes: list[dict[str, float]]) 
 
 
 def _too_small(kind: str, share: Share, nodes: list[dict[str, float]]) -> str:
-    sizes = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
+    sizes = ", ".join(sorted({_size(node) for node in nodes}))
     processes, fields = "", f"resources.{kind}_cpus or resources.{kind}_gpus"
     if share.workers:
         processes = f" for each of {share.workers + 1} processes ({share.workers} workers and the one that samples)"
         fields = f"resources.generator_workers, {fields}"
-    return (
-        f"resources: a {kind} asks for {share.cpus:g} CPUs and {share.gpus:g} GPUs{processes}, "
-        f"and the nodes have {sizes}; lower {fields}"
-    )
+    named = f", name another resources.{kind}_accelerator, or add such a node" if share.accelerator else ""
+    return f"resources: a {kind} asks for {share.label}{processes}, and the nodes have {sizes}; lower {fields}{named}"
+
+
+def _size(node: Mapping[str, float]) -> str:
+    """The CPUs and GPUs of a node, with Ray's name of their type if it has one."""
+    types = ", ".join(sorted(name.removeprefix(TYPE_OF_GPU) for name in node if name.startswith(TYPE_OF_GPU)))
+    size = f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs"
+    return f"{size} ({types})" if types else size
 
 
 def _sound_nodes(gate: NodeGate | None) -> list[dict[str, float]]:

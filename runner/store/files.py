@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,14 @@ class Files:
 
     def __reduce__(self) -> tuple[type[Files], tuple[str]]:
         return Files, (self.uri,)
+
+    def free_bytes(self) -> int | None:
+        """The free bytes of its disk, or of the disk on which it will be made; None for an object store."""
+        if not self.is_local:
+            return None
+        folder = Path(self.base)
+        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        return shutil.disk_usage(existing).free
 
     @property
     def shown(self) -> str:

@@ -8,6 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_room_is_asked_of_one_node_for_each_kind_of_stage(tiny_study: Callable[.
     study = tiny_study(resources={"generator_cpus": 3, "detector_cpus": 2})
     states = {finding.detail.split(": ")[1].split(" asks")[0]: finding.state for finding in room([study], [node("a")])}
     assert states == {"a generator": "faulty", "a detector": "here"}
+
+
+def test_a_node_with_little_memory_for_its_cpus_is_noted(tiny_study: Callable[..., Study]) -> None:
+    narrow = replace(node("a"), resources={"CPU": 8.0, "memory": 6e9})
+    noted = [each for each in room([tiny_study()], [narrow]) if each.state == "note"]
+    assert [each.item for each in noted] == ["memory", "memory"]
+    assert "6.0 GB for 8 processes at once, of which each generator needs about 2.0 GB" in noted[0].detail
+    wide = tiny_study(resources={"generator_cpus": 4, "detector_cpus": 4})
+    assert not [each for each in room([wide], [narrow]) if each.state == "note"]
 
 
 @contextmanager

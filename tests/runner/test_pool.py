@@ -237,5 +237,5 @@ async def test_a_job_that_is_stopped_before_it_began_fails_like_any_other(stage:
 
 def test_a_stage_that_no_node_has_room_for_is_refused(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
     study = tiny_study(resources={"generator_cpus": 4096})
-    with pytest.raises(BadInput, match=r"a generator asks for 4096 CPUs .* lower resources\.generator_cpus"):
+    with pytest.raises(BadInput, match=r"a generator asks for 4096 CPUs, .* lower resources\.generator_cpus"):
         run_studies([study], Options(str(tmp_path), cpus=1), Console())

@@ -122,6 +122,24 @@ def test_what_is_declared_holds_and_limits_are_kept(training: Training) -> None:
     assert Shares([{"CPU": 2.0}]).at_once(training(generators=9)) == 2
 
 
+def test_a_named_type_of_gpu_is_reserved_asked_for_and_measured_alone(training: Training) -> None:
+    large, small = {"GPU": 1.0, "accelerator_type:H200": 1.0}, {"GPU": 2.0, "accelerator_type:L4": 1.0}
+    stage, on_cpus = training(generator_accelerator="L4"), Shares([{"CPU": 8.0}])
+    # The node is waited for, and an autoscaler is asked for it, instead of training on CPUs.
+    share = on_cpus.of(stage)
+    assert (share, share.fits(on_cpus.nodes)) == (Share(1, 1, accelerator="L4"), 0)
+    assert share.bundle == {"CPU": 1, "GPU": 1, "accelerator_type:L4": 0.001}
+    assert share.label == "1 CPU and 1 GPU (L4)"
+    kind = kind_of(stage)
+    shares = Shares([{"CPU": 8.0, **large}, {"CPU": 8.0, **small}])
+    assert (shares.of(stage), shares.at_once(stage)) == (share, 2)
+    # What it needs on other cards does not matter.
+    shares.measured(kind, Memory(20 * GB, 140 * GB, "NVIDIA H200"))
+    shares.measured(kind, Memory(9 * GB, 24 * GB, "NVIDIA L4"))
+    assert (shares.of(stage), shares.at_once(stage)) == (Share(1, 0.5, accelerator="L4"), 4)
+    assert shares.of(training(generator_gpus=0, generator_accelerator="L4")) == Share(1, 0)
+
+
 def test_room_is_looked_for_before_memory_was_measured(tiny_study: Callable[..., Study]) -> None:
     resources = tiny_study(shots=2, resources={"generator_workers": 2, "detector_cpus": 2}).resources
     assert Shares(MIXED).largest(resources) == {"generator": Share(1, 1, workers=2), "detector": Share(2, 1)}
