@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +102,28 @@ def test_a_training_is_saved_and_goes_on_elsewhere_when_its_node_is_drained(swee
     assert values(Results(str(out)).rows()) == sweep.measured
     assert "run again after a node was to be taken away" in printed.read_text()
     assert steps(out) == [LONG - 1] * TRAININGS
+
+
+def test_the_counts_of_a_run_are_among_rays_metrics(sweep: Sweep, tmp_path: Path) -> None:
+    """As Prometheus reads them, at the port of any node."""
+    out, printed, port = tmp_path / "out", tmp_path / "printed", closed_port()
+    seen: dict[str, set[str]] = {}
+
+    def scraped() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                name, brace, labels = line.partition("{")
+                if brace and name.startswith("ray_goodshot_"):
+                    seen.setdefault(name.removeprefix("ray_goodshot_"), set()).add(labels)
+        return {"cells", "stages", "generator_steps", "generator_steps_per_second"} <= seen.keys()
+
+    with loopback_cluster(metrics_export_port=port) as cluster:
+        add_node(cluster, 1)
+        command = ["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            until(scraped, process)
+    assert {state for labels in seen["cells"] for state in re.findall(r'state="(\w+)"', labels)} >= {"total", "done"}
+    assert all('studies="resilient"' in labels for labels in seen["cells"])
 
 
 def progress(out: Path) -> tuple[int, int]:
