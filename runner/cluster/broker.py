@@ -22,6 +22,7 @@ from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.metrics import RunMetrics
 from goodshot.runner.cluster.stages import StageMaker
+from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Locations
 from goodshot.runner.executor.failures import record_failure
@@ -96,13 +97,15 @@ class Broker:
         self.shares = Shares(options.nodes, dict(options.memory), options.excluded)
         self._checked, self._admitting = options.checked, asyncio.Event()
         store = Store(options.store_uri)
-        self._values = SharedValues(options.store_uri, self.shares)
+        self._submissions = Submissions()
+        self._values = SharedValues(options.store_uri, self.shares, self._submissions)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)
         self._compaction = Compaction(self.results)
         locations = Locations(options.store_uri, self.results)
         self._stages = StageMaker(
-            options.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs
-        )
+            options.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs,
+            self._submissions,
+        )  # fmt: skip
         self._requested: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)
         self._admissions: dict[tuple[Any, ...], Admission] = {}
@@ -166,8 +169,9 @@ class Broker:
         self._admitting.clear()
 
     @_without_task_events
-    async def may_run(self, node: str) -> bool:
-        """Wait until the node with this Ray id has been checked; return whether it may run stages."""
+    async def may_run(self, node: str, ticket: str) -> bool:
+        """Wait until the node with this Ray id has been checked; return whether it may run the job of this ticket."""
+        self._submissions.began(ticket)
         while self._checked is not None and node not in self._checked:
             await self._admitting.wait()
         return node not in self.shares.excluded
@@ -250,7 +254,12 @@ class Broker:
 
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
+        admitted = (self.shares.unchecked & nodes.ids) - nodes.unchecked - self.shares.excluded
+        if nodes.unchecked - self.shares.unchecked:
+            self._stages.node_joins.append(time.monotonic())
         self.shares.unchecked = nodes.unchecked
+        if admitted:
+            self._submissions.admit(admitted)
         self._stages.leaving = nodes.leaving
         if self._alive - nodes.ids:
             self._stages.node_losses.append(time.monotonic())

@@ -44,9 +44,13 @@ class Gate:
     def __init__(self, broker: Any) -> None:
         self._broker = broker
 
-    def may_run(self, node: str) -> bool:
-        """Wait until the node with this Ray id has been checked. Returns whether it may get work."""
-        return bool(ray.get(self._broker.may_run.remote(node)))
+    def may_run(self, node: str, ticket: str) -> bool:
+        """Wait until the node with this Ray id has been checked. Returns whether it may get work.
+
+        Args:
+            ticket: of the job that has come to the node.
+        """
+        return bool(ray.get(self._broker.may_run.remote(node, ticket)))
 
 
 class Running:

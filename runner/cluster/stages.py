@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,11 +18,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from goodshot.runner.cells import CellStage
-from goodshot.runner.cluster.elastic import nodes_now
-from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of
+from goodshot.runner.cluster.elastic import REFRESH_SECONDS, nodes_now
+from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of, reason_of
 from goodshot.runner.cluster.handles import Gate, Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
+from goodshot.runner.cluster.submissions import Submissions, Withdrawn
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
 from goodshot.runner.declaration.resources import Resources
@@ -36,6 +38,9 @@ SAMPLED_CELLS = 50
 """The number of cells from which the expected seconds of a cell are estimated: enough for a mean, and quick."""
 START_SECONDS = 10.0
 """The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
+
+JOIN_NOTICE_SECONDS = 1.5 * REFRESH_SECONDS
+"""How long after a node has joined it is noticed at the latest."""
 
 
 class StageMaker:
@@ -63,10 +68,11 @@ class StageMaker:
         work: LeasedWork,
         progress: Progress,
         costs: Mapping[str, Cost],
+        submissions: Submissions,
     ) -> None:
         self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
         self._locations = ray.put(locations)
-        self._values, self._leased_work, self._costs = values, work, costs
+        self._values, self._leased_work, self._costs, self._submissions = values, work, costs, submissions
         self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
         """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
         self.tasks: dict[str, tuple[float, float]] = {}
@@ -74,6 +80,8 @@ class StageMaker:
         self._submitted: dict[str, Job] = {}
         self.node_losses: list[float] = []
         """The times of the monotonic clock at which a node was found to be lost."""
+        self.node_joins: list[float] = []
+        """The times at which a node was found to have joined that was not checked yet."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
         self.gate: Gate | None = None
@@ -159,15 +167,24 @@ class StageMaker:
                 share = self.shares.of(stage)
                 if attempts.needs_whole_gpu:
                     share = replace(share, gpus=max(1.0, share.gpus))
-                return await self._run_once(Job(stage, products, share, self.gate), lease)
+                return await self._run_once(Job(stage, products, share, self.gate, self._submissions.ticket()), lease)
+            except Withdrawn:
+                continue
             except Exception as error:
                 if lease.is_stopped:
                     raise
                 if isinstance(cause := cause_of(error), NoCuda):
                     await self._exclude(cause, share)
-                attempts.lost(error)
+                attempts.lost(error, reason_of(error) is None and await self._has_node_joined(attempts.began))
                 self._values.forget(stage)
                 await asyncio.sleep(attempts.pause)
+
+    async def _has_node_joined(self, since: float) -> bool:
+        """Whether a node joined since a time of the monotonic clock, and was not checked yet when Ray could use it."""
+        if self.gate is None:
+            return False
+        await asyncio.sleep(JOIN_NOTICE_SECONDS)
+        return any(joined > since - JOIN_NOTICE_SECONDS for joined in self.node_joins)
 
     async def _exclude(self, error: NoCuda, share: Share) -> None:
         """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
@@ -179,6 +196,17 @@ class StageMaker:
             raise error
 
     async def _run_once(self, job: Job, lease: LeasedJob) -> JobReport:
+        """Run a job in an actor or a task. Raises :class:`Withdrawn` if it was taken back before it began."""
+        try:
+            report = await self._run_submitted(job, lease)
+        except Exception:
+            if self._submissions.ended(job.ticket) and not lease.is_stopped:
+                raise Withdrawn from None
+            raise
+        self._submissions.ended(job.ticket)
+        return report
+
+    async def _run_submitted(self, job: Job, lease: LeasedJob) -> JobReport:
         stage = job.stage
         if stage.home is not None:
             pool = self._pools[stage.resources]
@@ -189,7 +217,9 @@ class StageMaker:
         try:
             task = run_job.options(name=job.label, **job.share.options, **self.shares.placement)
             values = self._values.references(stage, job.label)
-            report: JobReport = await lease.task(task.remote(job, self._locations, *values))
+            reference = task.remote(job, self._locations, *values)
+            self._submissions.wait(job.ticket, self.shares.unchecked, partial(ray.cancel, reference))
+            report: JobReport = await lease.task(reference)
             return report
         finally:
             self.tasks.pop(stage.id, None)
@@ -318,6 +348,7 @@ class StageMaker:
         options = {**job.share.options, **self.shares.placement, "scheduling_strategy": strategy}
         actor = StageActor.options(**options).remote(job.label)
         self._share_of_actor[actor] = job.share
+        self._submissions.wait(job.ticket, self.shares.unchecked, partial(self._pools[job.stage.resources].stop, job))
         return actor
 
     def leaves(self, node: str) -> bool:
@@ -339,6 +370,8 @@ class StageMaker:
 
     def run_in(self, actor: Any, job: Job) -> Any:
         """Start the job in an actor. Returns a Ray reference to its report."""
+        # The actor may have run other jobs; the values that this one reads may be taken back.
+        self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)
         listener = Listener(ray.get_runtime_context().current_actor)
         run = actor.run.options(name=job.label)
         return run.remote(job, self._locations, listener, *self._values.references(job.stage, job.label))

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
+
+import ray
 
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.handles import Gate
+from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.worker import load
 from goodshot.runner.plan.scheduling import Share, Shares
 from goodshot.runner.stages.base import SharedValue, Stage
@@ -23,10 +27,11 @@ class SharedValues:
 
     Args:
         shares: the CPUs and GPUs of each stage, which also decide those for loading a value.
+        submissions: told of each load that Ray has not begun.
     """
 
-    def __init__(self, store_uri: str, shares: Shares) -> None:
-        self._store_uri, self._shares = store_uri, shares
+    def __init__(self, store_uri: str, shares: Shares, submissions: Submissions) -> None:
+        self._store_uri, self._shares, self._submissions = store_uri, shares, submissions
         self._users: Counter[SharedValue] = Counter()
         self._refs: dict[SharedValue, Any] = {}
         self.gate: Gate | None = None
@@ -66,8 +71,16 @@ class SharedValues:
             share = self._share(value, stage)
             name = f"load {type(value).__name__} for {reader}"
             task = load.options(name=name, **share.options, **self._shares.placement)
-            self._refs[value] = task.remote(value, self._store_uri, share.device, share.threads, self.gate, *inputs)
+            ticket = self._submissions.ticket()
+            self._refs[value] = task.remote(
+                value, self._store_uri, share.device, share.threads, self.gate, ticket, *inputs
+            )
+            self._submissions.wait(ticket, self._shares.unchecked, partial(self._withdraw, value))
         return self._refs[value]
+
+    def _withdraw(self, value: SharedValue) -> None:
+        if (reference := self._refs.pop(value, None)) is not None:
+            ray.cancel(reference)
 
     def _share(self, value: SharedValue, stage: Stage) -> Share:
         """Embedding needs the same CPUs and GPUs as the stage that reads it; decoding the test images needs no GPU."""

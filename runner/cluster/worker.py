@@ -37,12 +37,14 @@ class Job:
     """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves.
 
     gate: asked whether the node that gets the job may run it; None if every node may.
+    ticket: of :class:`~goodshot.runner.cluster.submissions.Submissions`.
     """
 
     stage: Stage
     wanted: tuple[Stage, ...]
     share: Share
     gate: Gate | None = None
+    ticket: str = ""
 
     @property
     def label(self) -> str:
@@ -80,9 +82,11 @@ class JobReport:
 
 
 @ray.remote
-def load(value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, *inputs: Any) -> Any:
+def load(
+    value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, ticket: str, *inputs: Any
+) -> Any:
     """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
-    _ask(gate)
+    _ask(gate, ticket)
     if value.takes == "detector":
         start_worker(threads)
         _require_cuda(device)
@@ -123,7 +127,7 @@ def _run(
     job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener | None
 ) -> JobReport:
     stage, share = job.stage, job.share
-    _ask(job.gate)
+    _ask(job.gate, job.ticket)
     if stage.computes:
         start_worker(share.threads)
         _require_cuda(share.device)
@@ -175,9 +179,9 @@ class Leaving:
         return self._leaves
 
 
-def _ask(gate: Gate | None) -> None:
+def _ask(gate: Gate | None, ticket: str) -> None:
     """Wait until this node has been checked. Raises :class:`FaultyNode` if it must get no work."""
-    if gate is not None and not gate.may_run(str(ray.get_runtime_context().get_node_id())):
+    if gate is not None and not gate.may_run(str(ray.get_runtime_context().get_node_id()), ticket):
         raise FaultyNode(f"node {socket.gethostname()} has a fault and gets no work")
 
 

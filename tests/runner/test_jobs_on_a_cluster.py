@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from goodshot.components.errors import GoodshotError
 from goodshot.runner.cli import main
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.status import read_status
@@ -276,3 +278,37 @@ def test_a_head_that_is_gone(tmp_path: Path) -> None:
         code, said = laptop.run("jobs")
         assert code == 1
         assert "nothing listens there; is the cluster up?" in said
+
+
+def test_a_job_whose_cluster_died_continues_on_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command, with the address of the new cluster; what the old one had finished is not made again."""
+    out, folder = tmp_path / "out", tmp_path / "laptop"
+    folder.mkdir()
+    with ray_head(1) as head:
+        laptop = Laptop(head, folder)
+        fields = {"vq_weight": [0.5, 1.0], "arms": ["original", "generated"], "iterations": [4, 200]}
+        study = laptop.study(name="moved", **fields)
+        following = laptop.start("submit", study, "--out", str(out))
+        until_said(following, "cells 0/5")
+        until_finished(out, 1)
+        head.kill()
+        following.communicate(timeout=120)
+        assert following.returncode == 3
+    finished = len(Results(str(out)).finished())
+    assert 1 <= finished < 5
+    with ray_head(1) as head:
+        code, said = Laptop(head, folder).run("submit", study, "--out", str(out))
+        assert code == 0, said
+        assert f"{finished} finished" in said
+    assert len(Results(str(out)).rows()) == 5
+
+
+def until_finished(out: Path, count: int, seconds: float = 300) -> None:
+    """Wait until so many cells have rows."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(GoodshotError):
+            if len(Results(str(out)).finished()) >= count:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{count} cells did not finish within {seconds} s")

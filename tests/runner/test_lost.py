@@ -27,6 +27,7 @@ from goodshot.runner.cluster.admission import Admission, Places
 from goodshot.runner.cluster.elastic import Nodes
 from goodshot.runner.cluster.failures import (
     GPU_MEMORY,
+    JOINED,
     LIMITS,
     MEMORY,
     NODE,
@@ -38,6 +39,7 @@ from goodshot.runner.cluster.failures import (
 )
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork
 from goodshot.runner.cluster.stages import StageMaker
+from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.worker import Job, JobReport
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
@@ -92,17 +94,22 @@ def test_a_stage_is_run_again_up_to_a_limit_and_its_own_error_not_at_all() -> No
     attempts.lost(WorkerCrashedError())
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]]) -> tuple[list[Share], Any]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]], gate: Any = None
+) -> tuple[list[Share], Any]:
     """The shares of all attempts at a stage, whose first ones end with these errors, and its maker."""
     attempts: list[Share] = []
 
     async def run_once(job: Job, lease: LeasedJob) -> JobReport:
         attempts.append(job.share)
         if len(attempts) <= len(errors):
+            if gate is not None:
+                maker.node_joins.append(time.monotonic())
             raise errors[len(attempts) - 1]
         return JobReport("node")
 
     monkeypatch.setattr(failures, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(stages, "JOIN_NOTICE_SECONDS", 0.05)
     monkeypatch.setattr(stages, "nodes_now", lambda excluded: Nodes(nodes))
     shares = SimpleNamespace(of=lambda stage: Share(1, 0.25), excluded=frozenset(), unchecked=frozenset(), nodes=[])
     maker = SimpleNamespace(
@@ -110,12 +117,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[st
         progress=Progress(),
         _run_once=run_once,
         node_losses=[],
-        gate=None,
+        node_joins=[],
+        gate=gate,
+        _submissions=Submissions(),
         _values=SimpleNamespace(forget=lambda stage: None),
         _account=lambda stage, report: None,
     )
     maker._run_until_not_lost = partial(StageMaker._run_until_not_lost, maker)
     maker._exclude = partial(StageMaker._exclude, maker)
+    maker._has_node_joined = partial(StageMaker._has_node_joined, maker)
     asyncio.run(StageMaker.run(maker, None, LeasedJob(), []))  # type: ignore[arg-type]
     return attempts, maker
 
@@ -137,6 +147,31 @@ def test_a_node_without_cuda_is_excluded_and_named_if_there_is_no_other(monkeypa
     assert maker.shares.excluded == {"id of a"}
     with pytest.raises(NoCuda, match="node a: torch finds no CUDA"):
         run(monkeypatch, raised(missing), nodes=[{"CPU": 1.0}])
+
+
+def test_an_error_while_an_unchecked_node_joined_may_be_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = raised(TypeError("run() takes 2 arguments"))
+    with pytest.raises(RayTaskError, match="takes 2 arguments"):
+        run(monkeypatch, own, nodes=[])
+    attempts, maker = run(monkeypatch, own, own, nodes=[], gate=object())
+    assert len(attempts) == 3
+    assert maker.progress.retries == {JOINED: 2}
+    with pytest.raises(GoodshotError, match=r"run 3 times, and each time it failed while a node joined: .*2 arg"):
+        run(monkeypatch, own, own, own, nodes=[], gate=object())
+
+
+def test_what_avoids_an_admitted_node_is_taken_back_unless_it_began() -> None:
+    submissions, taken = Submissions(), []
+    for ticket in ("waits", "began", "avoids another"):
+        avoided = frozenset({"another" if ticket == "avoids another" else "new"})
+        submissions.wait(ticket, avoided, partial(taken.append, ticket))
+    submissions.wait("avoids none", frozenset(), partial(taken.append, "avoids none"))
+    submissions.began("began")
+    submissions.admit(frozenset({"new", "third"}))
+    assert taken == ["waits"]
+    assert [submissions.ended(each) for each in ("waits", "began", "avoids another", "waits")] == [True, *[False] * 3]
+    submissions.admit(frozenset({"another"}))
+    assert taken == ["waits"]
 
 
 def test_places_become_more_and_fewer() -> None:

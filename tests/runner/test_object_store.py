@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -44,6 +45,7 @@ from goodshot.runner.store.files import Files, below, public
 from goodshot.runner.study.study import Study
 from tests.data import miniatures
 from tests.runner import object_store
+from tests.runner.loopback_nodes import add_node, loopback_cluster, started, until, values, workers_of
 from tests.runner.object_store import KEY, REFUSED, SECRET
 
 # A shard's upload is under way when the second batch of 32 images is being read.
@@ -504,3 +506,28 @@ def test_a_whole_study_on_s3_and_its_secret_nowhere(
     assert any(name.startswith("out/store/generator/") for name in objects)
     kept = {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert not [name for name, data in {**objects, **kept}.items() if SECRET.encode() in data]
+
+
+@pytest.mark.slow
+def test_nodes_that_share_nothing_but_the_bucket(
+    bucket: Bucket, tiny_study: Callable[..., Study], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards, artifacts and results of two nodes; the photographs are on neither of them."""
+    data, out = bucket.uri("shared/data"), bucket.uri("shared/out")
+    assert shard("demo", photographs, data, "--category", "coin") == 0
+    study = tiny_study(vq_weight=[0.5, 1.0], dataset={"name": "demo", "root": data})
+    (tmp_path / "study.yaml").write_text(json.dumps(study.model_dump(mode="json")))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "here"), "--local"]) == 0
+    printed = tmp_path / "printed"
+    with loopback_cluster() as cluster, tempfile.TemporaryDirectory(prefix="gs") as folders:
+        nodes = [add_node(cluster, 1, temp_dir=f"{folders}/{i}") for i in range(2)]
+        cluster.wait_for_nodes(timeout=180)
+        command = ["sweep", str(tmp_path / "study.yaml"), "--out", out, "--address", cluster.address]
+        with started(command, printed) as process:
+            until(lambda: all(workers_of(node, "ray::generator coin") for node in nodes), process)
+            assert process.wait(900) == 0, printed.read_text()
+    assert SECRET not in printed.read_text()
+    assert values(Results(out).rows()) == values(Results(str(tmp_path / "here")).rows())
+    for command in (["status", out], ["verify", out], ["compare", out, str(tmp_path / "here"), "--strict"]):
+        assert main(command) == 0, command

@@ -6,6 +6,7 @@ Nothing of the driver's environment reaches Ray's files.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -34,6 +35,8 @@ pytestmark = pytest.mark.slow
 
 SECRET = "planted-and-to-be-found-nowhere"
 TRAININGS, LONG = 2, 40
+SLOW_START = 12
+"""Seconds; several processes start one after the other until a node's check has ended."""
 SPOT_NODES, SPOT_SECONDS, SPOT_PATIENCE = 3, 6.0, 120.0
 """How many nodes there are, the seconds between two that join, and the most seconds until the next one is lost."""
 
@@ -102,6 +105,26 @@ def test_a_training_is_saved_and_goes_on_elsewhere_when_its_node_is_drained(swee
     assert values(Results(str(out)).rows()) == sweep.measured
     assert "run again after a node was to be taken away" in printed.read_text()
     assert steps(out) == [LONG - 1] * TRAININGS
+
+
+def test_what_was_lost_while_the_only_other_node_was_checked_goes_on_there(sweep: Sweep, tmp_path: Path) -> None:
+    """A task keeps the nodes that it avoids: those that were being checked when it was submitted, too."""
+    out, printed, slow = tmp_path / "out", tmp_path / "printed", tmp_path / "slow"
+    slow.mkdir()
+    # Every process of the second node starts late, so that its check takes longer than the first node lives.
+    (slow / "sitecustomize.py").write_text(f"import time\ntime.sleep({SLOW_START})\n")
+    with loopback_cluster() as cluster:
+        first = add_node(cluster, 1)
+        command = ["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address]
+        with started(command, printed) as process:
+            until(lambda: workers_of(first, "ray::generator coin λ="), process)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(slow), prepend=os.pathsep)
+                add_node(cluster, 2)
+            until(lambda: len(json.loads((out / "status.json").read_text())["nodes"]) == 3, process)
+            cluster.remove_node(first, allow_graceful=False)
+            assert process.wait(300) == 0, printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
 
 
 def test_the_counts_of_a_run_are_among_rays_metrics(sweep: Sweep, tmp_path: Path) -> None:

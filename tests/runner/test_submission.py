@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -91,6 +92,30 @@ def test_a_package_has_what_an_installation_has(tmp_path: Path) -> None:
     assert {name.rpartition("/")[2] for name in names if not name.endswith((".py", ".j2", ".js", ".css"))} == {
         "py.typed", "embedded.safetensors", "wordnet_nouns.zip", "wordnet_nouns.LICENSE",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_installed_package_sends_the_same_as_a_checkout(study: Path, tmp_path: Path) -> None:
+    """Installed by pip, without links into a checkout, and used from another folder."""
+    place, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    source = tmp_path / "source"
+    # pip writes beside what it builds.
+    kept = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "*.egg-info", "build")
+    shutil.copytree(ROOT, source, symlinks=True, ignore=kept)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*pip, str(place), str(source)], check=True, timeout=300)
+    shutil.rmtree(source)
+    shown = {}
+    for name, path in (("checkout", ROOT / "src"), ("installed", place)):
+        done = subprocess.run(
+            [sys.executable, "-m", "goodshot.runner", "submit", str(study), "--out", "/o", "--dry-run"],
+            cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(path)}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        shown[name] = done.stdout
+    assert "goodshot/runner/cli/__init__.py" in shown["installed"]
+    assert shown["installed"] == shown["checkout"]
 
 
 def test_secrets_data_and_links_beside_the_code_stay_here(tmp_path: Path) -> None:
