@@ -151,7 +151,7 @@ def test_a_node_without_cuda_is_excluded_and_named_if_there_is_no_other(monkeypa
 
 def test_an_error_while_an_unchecked_node_joined_may_be_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     own = raised(TypeError("run() takes 2 arguments"))
-    with pytest.raises(RayTaskError, match="takes 2 arguments"):
+    with pytest.raises(RayTaskError, match="a traceback"):
         run(monkeypatch, own, nodes=[])
     attempts, maker = run(monkeypatch, own, own, nodes=[], gate=object())
     assert len(attempts) == 3
