@@ -21,6 +21,7 @@ from goodshot.runner.results.record import StudyRecord, read_records
 from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import objective_of
 from goodshot.runner.store.artifacts import Store
+from goodshot.runner.store.files import public
 
 CLOSE = 1e-9
 _NO_SCORES = np.empty(0, np.int8), np.empty(0)
@@ -127,8 +128,13 @@ def _artifacts(rows: Mapping[str, Any], records: Sequence[StudyRecord], store: S
         for cell in record.cells:
             if cell.fingerprint in rows:
                 keys |= dict.fromkeys(cell.stages)
+    there = {key for key in keys if store.has(key)}
+    if keys and not there:
+        what = f"holds none of the {len(keys)} artifacts of these rows"
+        yield Problem(f"store {public(store.uri)}", what, "give the --store of the study, or run it again to make them")
+        return
     for key in keys:
-        if not store.has(key):
+        if key not in there:
             yield Problem(key, "is not in the store", "run the study again to make it, if it is wanted")
             continue
         artifact = store.get(key)

@@ -227,7 +227,7 @@ def test_no_key_of_the_driver_is_in_rays_files_or_its_state(nodes: Cluster, phot
     files += [file for file in out.rglob("*") if file.is_file()]
     assert not [file for file in files if SECRET.encode() in file.read_bytes()]
     dashboard = f"http://{nodes.head_node.webui_url}"
-    shown = [listed(dashboard, detail=True) for listed in (list_runtime_envs, list_actors, list_tasks)]
+    shown = [listed(dashboard, detail=True, limit=10_000) for listed in (list_runtime_envs, list_actors, list_tasks)]
     actors = str(shown[1])
     assert "SweepPoint_keys" in actors
     assert "ImplicitFunc" not in actors

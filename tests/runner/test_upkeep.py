@@ -103,6 +103,14 @@ def test_a_damaged_and_a_lost_artifact_are_named(out: Path, capsys: pytest.Captu
     assert "is not in the store" in text
 
 
+def test_a_store_of_something_else_is_one_line(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(out), "--store", str(tmp_path / "elsewhere")]) == 1
+    text = said(capsys)
+    assert "elsewhere: holds none of the" in text
+    assert "give the --store of the study" in text
+    assert "is not in the store" not in text
+
+
 def test_an_empty_folder_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path)]) == 2
     assert "holds no finished cell" in said(capsys)
