@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,13 @@ TINY: dict[str, Any] = {
 def _one_thread() -> None:
     """Bit-exact comparisons need a fixed thread count, and two busy cores are slower with more."""
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Costs, rankings and weights that tests leave go to a cache of their own, and none are read from the user's."""
+    if "GOODSHOT_CACHE" not in os.environ:
+        folder = os.environ["GOODSHOT_CACHE"] = tempfile.mkdtemp(prefix="goodshot-tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
