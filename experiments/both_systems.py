@@ -4,10 +4,11 @@ defects for a segmenter, side by side and as one score, whose weight is chosen o
     goodshot sweep both_systems --root DIR --out runs/both_systems --set synthesis.captions=DIR/mvtec_caption
 """
 
-from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion
+from goodshot.experiments.fusion_flavours import COPIES, PUBLISHED, in_thirds, quick_fusion
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.study import Study
 
+GOOD_COPIES = 20
 SHOTS = 48
 """Good photographs of each category. The others, of which every category of MVTec AD has some, choose the combination:
 neither system has seen them."""
@@ -20,6 +21,9 @@ def both_systems() -> tuple[Study, ...]:
         "Generated good images and made defects together",
         cells=["both"],
         shots=SHOTS,
+        # Of good images as many as a detector's table adds (TGI, Table 3), of defects as many as a segmenter's.
+        copies=[GOOD_COPIES],
+        synthesis={**PUBLISHED, "copies": COPIES},
         arms=["original", "generated", "real_defects", "crop_paste", "fusion"],
     )
     return (study,)

@@ -1,9 +1,8 @@
 """The two flavours of AnomalyXFusion's experiments: its setting on a user's datasets, and minutes on the demo.
 
 All real flavours declare equal trainings and 1,000 images of each defect type, so that experiments on the same
-categories share a category's fusion in one store. Those of Tables 4 and 6 have one category less, whose masks their
-mask autoencoder does not learn, so that they train their own. Three seeds vary training, sampling and evaluation; the
-paper states none.
+categories share a category's fusion in one store. Three seeds vary training, sampling and evaluation; the paper states
+none.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from goodshot.components.errors import BadInput
 
 PARTS = 3
 """One of so many defective images trains, and one of so many of these is for validation."""
-WITHOUT_DEFECTS = "cutpaste and draem make anomalies without any"
+WITHOUT_DEFECTS = "cutpaste and draem_skimage make anomalies without any"
 
 
 @dataclass(frozen=True)

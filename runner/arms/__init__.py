@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from goodshot.components.defects.pasting import CropPaste, CutPaste, Draem
+from goodshot.components.weights.registry import DTD
 from goodshot.runner.arms.augmented import Augmented
 from goodshot.runner.arms.base import AddedImages, Arm, Generation, Planner, Product, SeededSupport, Variant
 from goodshot.runner.arms.external import External
@@ -40,6 +41,7 @@ ARMS: tuple[Arm, ...] = (
     RealDefects(),
     Pasted(CropPaste(), "#E69F00"),
     Pasted(CutPaste(), "#CC79A7"),
+    Pasted(Draem(DTD), "#0072B2"),
     Pasted(Draem(), "#56B4E9"),
     FusionArm(),
 )

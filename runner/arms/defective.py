@@ -107,11 +107,13 @@ def _captions(study: Declaration, category: Category) -> Captions:
 
 
 class DefectArm(Arm):
-    """Adds ``copies`` defective images of each defect type."""
+    """Adds ``copies`` defective images for each defect type."""
 
     makes: ClassVar[Product] = "defective"
     has_types: bool = True
     """Whether the arm's images show the types of the real defects."""
+    fields: ClassVar[tuple[str, ...]] = ("synthesis.side", "synthesis.placing", "synthesis.captions")
+    """The fields of a study that its images depend on, besides ``copies``."""
     point_fields: ClassVar[tuple[str, ...]] = ("copies",)
     searched = frozenset({"copies", "synthesis"})
     images_are = "defective"
@@ -122,22 +124,26 @@ class DefectArm(Arm):
         return _captions(study, category).findings
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """One variant for each number of copies."""
-        yield from (Variant(self, point.copies) for point in study.points)
+        """One variant for each number of copies, or the one of ``synthesis.copies``."""
+        numbers = (study.synthesis.copies or point.copies for point in study.points)
+        yield from (Variant(self, copies) for copies in dict.fromkeys(numbers))
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Plan the parts of the defect set."""
         split = plan_split(planner, seeded.category.name)
         if self.has_types and not split.fit:
             raise BadInput(f"{self.name}: there is no defective image to learn from; add some, or use cutpaste")
-        count = variant.copies * len(self.types(split))
-        stages = [planner.add(self.part(planner, variant, seeded, split, each)) for each in parts_of(count)]
+        ranges = parts_of(self.count(variant, split))
+        stages = [planner.add(self.part(planner, variant, seeded, split, each)) for each in ranges]
         parts = tuple(stage.key for stage in stages)
         return AddedImages({"defect_set": list(parts)}, tuple(stage.id for stage in stages), parts[0], parts=parts)
 
-    def types(self, split: DefectSplit) -> tuple[str, ...]:
-        """The defect types of the images that the arm makes."""
-        return split.fit.kinds
+    def count(self, variant: Variant, split: DefectSplit) -> int:
+        """The number of images of a variant: ``copies`` for each type of the real defects.
+
+        An arm without the real types makes as many in all, so that it can be compared.
+        """
+        return variant.copies * max(1, len(split.fit.kinds))
 
     @abstractmethod
     def part(

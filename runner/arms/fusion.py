@@ -28,6 +28,7 @@ class FusionArm(DefectArm):
     """Adds images of a fusion with these parts switched on: the caption, in-fusion, and dynamic fusion."""
 
     searched = frozenset({"copies", "synthesis", "encoder"})
+    fields = (*DefectArm.fields, "synthesis.fusion", "encoder", "encoder_precision")
     images_are = "generated defective"
     stages = (MaskEncoderStage, DiffusionBaseStage, FusionStage, FusionSetStage)
     columns = MappingProxyType({**COLUMNS, "modules": pa.string(), "encoder": pa.string(), "base": pa.string()})

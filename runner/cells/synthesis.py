@@ -102,7 +102,7 @@ class SynthesisQuality(DefectCellKind):
     ) -> DefectImagesStage:
         """Plan a cell. The number of measured images identifies it too."""
         study, arm = planner.study.synthesis, cast("DefectArm", cell.arm)
-        count = cell.variant.copies * len(arm.types(plan_split(planner, cell.category)))
+        count = arm.count(cell.variant, plan_split(planner, cell.category))
         options = {"measured": study.measured}
         return self.planned(
             DefectImagesStage, options, planner, cell, seeded, added, declared,

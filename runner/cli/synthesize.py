@@ -51,10 +51,11 @@ def synthesize(
     given = {"copies": copies, "support_seeds": seed, "synthesis.caption": _sentence(caption)}
     options = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items() if value is not None]
     study = load_study("synthesize", [*options, *(settings or [])])
-    check_settings(settings or [])
+    arm = method_of(method)
+    check_settings(settings or [], arm)
     folders = {"good": good, "defects": defects, "masks": masks}
     paths = {name: Path(text).expanduser() for name, text in folders.items() if text is not None}
-    product, arm = Product(object_name=object_name, **paths), method_of(method)
+    product = Product(object_name=object_name, **paths)
     forbid_downloads()
     where, console = Path(out).expanduser(), stdout()
     try:

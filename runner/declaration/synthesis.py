@@ -15,7 +15,7 @@ from goodshot.runner.declaration.several import Several
 
 
 class SynthesisConfig(Config):
-    """Defective images of a category, ``copies`` of each defect type.
+    """Defective images of a category: the study's ``copies``, or its own, for each defect type.
 
     They are made of the first third of the test split's defective images and of the support's good ones; everything is
     tested on the others.
@@ -26,6 +26,9 @@ class SynthesisConfig(Config):
     )
     caption: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = Field(
         default=None, description="one sentence for all defective images, instead of captions"
+    )
+    copies: PositiveInt | None = Field(
+        default=None, description="defective images for each type, in a study whose good images have other copies"
     )
     leave_out: Several[str] = Field(default=(), description="defect types that are neither learned nor tested")
     side: int = Field(

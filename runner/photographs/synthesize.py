@@ -39,11 +39,6 @@ from goodshot.runner.study.study import Study
 
 DATASET, STORE = "dataset", "store"
 SHEET, RECORD = "contact_sheet.png", "synthesized.json"
-TAKEN = (
-    *("synthesis.fusion", "synthesis.placing", "synthesis.side", "synthesis.captions"),
-    *("encoder", "encoder_precision"),
-)
-"""The fields of a study that change the images, and that the command has no option for."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,15 @@ def method_of(name: str) -> DefectArm:
     raise BadInput(f"--method {name}: choose one of {', '.join(methods())}")
 
 
-def check_settings(settings: Iterable[str]) -> None:
-    """Raise :class:`BadInput` for a ``--set`` of a field that has no effect here."""
+def check_settings(settings: Iterable[str], method: DefectArm) -> None:
+    """Raise :class:`BadInput` for a ``--set`` of a field that has no effect on the images of this method."""
     for setting in settings:
         name = setting.partition("=")[0]
-        if not any(name == field or name.startswith(f"{field}.") for field in TAKEN):
-            raise BadInput(f"--set {name}: synthesize does not use {name}; it takes {', '.join(TAKEN)}")
+        if not any(name == field or name.startswith(f"{field}.") for field in method.fields):
+            raise BadInput(
+                f"--set {name}: synthesize does not use {name}; with --method {method.name} it takes "
+                f"{', '.join(method.fields)}"
+            )
 
 
 class Product(Config):
@@ -189,8 +187,9 @@ def synthesize(
 
 
 def _notes(product: Product, method: DefectArm, photographs: SuppliedDefects) -> Iterator[str]:
-    if product.defects is not None and not method.has_types:
-        yield f"--method {method.name} uses no defective photograph: {product.defects} is not read"
+    for folder in filter(None, (product.defects, product.masks)):
+        if not method.has_types:
+            yield f"--method {method.name} uses no defective photograph: {folder} is not read"
     yield from map(str, photographs.findings)
 
 

@@ -104,7 +104,8 @@ def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[P
         if cell.generation is not None:
             points_of_cell: Iterable[Point] = (cell.generation.point,)
         else:
-            points_of_cell = by_copies[cell.copies] if cell.arm.point_fields else by_point
+            # Defective images may have a number of their own, which belongs to every point.
+            points_of_cell = by_copies.get(cell.copies, by_point) if cell.arm.point_fields else by_point
         for point in points_of_cell:
             by_point[point].append(fingerprint_)
     return {point: tuple(fingerprints) for point, fingerprints in by_point.items()}

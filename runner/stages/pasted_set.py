@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from goodshot.components.defects.captions import default_caption
 from goodshot.components.defects.pasting import Paster, paste, sites_of
 from goodshot.components.defects.placing import PlacingConfig
 from goodshot.runner.declaration.resources import Resources
@@ -28,6 +29,8 @@ class PastedSetStage(DefectSetStage):
     paster: Paster
     placing: PlacingConfig
     object_name: str
+    caption: str | None = None
+    """One sentence for all images of a paster that uses no real defects; None for one of the object's name."""
 
     @property
     def maker(self) -> str:
@@ -40,8 +43,9 @@ class PastedSetStage(DefectSetStage):
         """Paste at sites of the seed."""
         sites = sites_of(self.paster, products, defects, self.indices, self.seed, self.placing)
         return paste(
-            self.paster, goods, products, defects, self.indices, self.seed, self.object_name, self.placing, sites
-        ), sites
+            self.paster, goods, products, defects, self.indices, self.seed,
+            self.caption or default_caption(self.object_name, self.paster.name), self.placing, sites,
+        ), sites  # fmt: skip
 
 
 def pasted_part(
@@ -52,14 +56,16 @@ def pasted_part(
     indices: range,
     placing: PlacingConfig,
     object_name: str,
+    caption: str | None,
     resources: Resources,
 ) -> PastedSetStage:
-    """The stage of a part. The paster's options, the placing and the object's name identify it too."""
+    """The stage of a part. The paster's options, the placing, the object's name and a caption identify it too."""
     maker = {
         "paster": paster.name,
         "options": paster.identity(),
         "placing": placing.model_dump(mode="json"),
         "object": object_name,
+        **({} if caption is None or paster.needs_defects else {"caption": caption}),
     }
     return PastedSetStage(
         key=set_key(maker, support, defects, seed, indices),
@@ -72,4 +78,5 @@ def pasted_part(
         paster=paster,
         placing=placing,
         object_name=object_name,
+        caption=caption,
     )

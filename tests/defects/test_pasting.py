@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from goodshot.components.defects.pasting import PASTERS, CropPaste, CutPaste, Draem, Paster, paste, paster_of, sites_of
+from goodshot.components.defects.pasting import CropPaste, CutPaste, Draem, Paster, paste, sites_of
 from goodshot.components.defects.pasting.draem import noise_mask, perlin
 from goodshot.components.defects.placing import PlacingConfig
 from goodshot.components.defects.sheet import defect_sheet, outlined
 from goodshot.components.errors import BadInput
 from tests.defects.conftest import Category
 
-each_paster = pytest.mark.parametrize("paster", [*PASTERS, CropPaste(feather=0.05)], ids=lambda p: p.name)
+each_paster = pytest.mark.parametrize(
+    "paster", [CropPaste(), CutPaste(), Draem(), CropPaste(feather=0.05)], ids=lambda p: p.name
+)
 
 
 @each_paster
@@ -66,15 +68,12 @@ def test_cutpaste_and_draem_use_no_defect(paster: Paster, coin: Category) -> Non
     without = paste(paster, coin.goods, coin.products, None, range(4), 0, "coin")
     assert np.array_equal(with_defects.images, without.images)
     assert {*without.types} == {paster.name}
-    assert without.captions[0] == f"coin with {paster.name.replace('_', ' ')}"
+    assert {*without.captions} == {"coin"}
 
 
 def test_crop_paste_without_defects_names_what_needs_none(coin: Category) -> None:
     with pytest.raises(BadInput, match="no defective image to take defects from; add some, or use cutpaste"):
         paste(CropPaste(), coin.goods, coin.products, None, [0], 0, "coin")
-    with pytest.raises(BadInput, match=r"no way gan .* crop_paste, cutpaste, draem_skimage"):
-        paster_of("gan")
-    assert paster_of("cutpaste") == CutPaste()
 
 
 def test_a_patch_holds_colours_of_the_good_image(coin: Category) -> None:

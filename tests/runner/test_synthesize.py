@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.numpy import save as save_tensors
 
 from goodshot.runner.cli import main
 from goodshot.runner.stages.defect_set import DefectSetStage
@@ -51,7 +52,9 @@ def copied(photographs: Path, target: Path) -> Path:
 def call(product: Path, out: Path, *more: str, folders: tuple[str, ...] = ("good", "defects", "masks")) -> int:
     given = [word for name in folders for word in (f"--{name}", str(product / name))]
     named = [] if any(word.startswith("--object") for word in more) else ["--object", "old coin"]
-    return main(["synthesize", *given, *named, "--out", str(out), "--device", "cpu", *SETTINGS, *more])
+    learns = not any(word.startswith("--method") for word in more)
+    settings = SETTINGS if learns else [word for word in SETTINGS if "fusion" not in word]
+    return main(["synthesize", *given, *named, "--out", str(out), "--device", "cpu", *settings, *more])
 
 
 def pixels(folder: Path) -> dict[str, np.ndarray]:
@@ -208,7 +211,11 @@ def test_a_method_that_needs_no_defect_reads_none_and_says_so(
     for path in (product / "defects").rglob("*.png"):
         path.unlink()
     assert call(product, tmp_path / "out", "--method=cutpaste", "--copies=1") == 0
-    assert "defects is not read" in capsys.readouterr().err
+    assert "defects is not read" in (told := capsys.readouterr().err)
+    assert "masks is not read" in told
+    prompts = tmp_path / "out" / "dataset"
+    assert call(product, tmp_path / "out", "--method=cutpaste", "--copies=1", "--caption", "a worn coin") == 0
+    assert {path.read_text() for path in prompts.rglob("prompt/*/*.txt")} == {"a worn coin\n"}
 
 
 def test_one_sentence_for_all_and_sentences_of_a_folder(product: Path, tmp_path: Path) -> None:
@@ -278,11 +285,21 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "empty object": (str, ("--object", " "), "--object: is empty"),
     "no copies": (str, ("--copies", "0"), "'--copies': "),
     "unknown layout": (str, ("--layout", "voc"), "no layout voc; there are: folder, coco, yolo"),
-    "unknown method": (str, ("--method", "gan"), "choose one of crop_paste, cutpaste, draem_skimage, fusion"),
+    "unknown method": (str, ("--method", "gan"), "choose one of crop_paste, cutpaste, draem, draem_skimage, fusion"),
     "real defects": (str, ("--method", "real_defects"), "choose one of crop_paste"),
     "unknown part": (str, ("--method", "fusion:mif"), "choose one of crop_paste"),
     "misspelt field": (str, ("--set", "synthesis.fusion.stepps=3"), "did you mean 'steps'"),
     "a field without effect": (str, ("--set", "generator.resolution=64"), "synthesize does not use generator"),
+    "a field of another method": (
+        str,
+        ("--method", "cutpaste", "--set", "synthesis.fusion.steps=7"),
+        "does not use synthesis.fusion.steps; with --method cutpaste it takes synthesis.side",
+    ),
+    "a base of another architecture": (
+        lambda p: (p / "base.safetensors").write_bytes(save_tensors({"a": np.zeros(1)})),
+        ("--set=synthesis.fusion.base=path:{product}/base.safetensors", "--set=synthesis.fusion.trains=embeddings"),
+        "base.safetensors: another architecture: its first tensor is a",
+    ),
     "a number of images of its own": (str, ("--set", "copies=[1,2]"), "synthesize does not use copies"),
     "out is among the photographs": (str, ("--out", "{product}/good/out"), "where photographs are read"),
     "out is the photographs": (str, ("--out", "{product}/defects"), "where photographs are read"),

@@ -4,8 +4,8 @@ The noise has 1 to 32 cells along each side, independently, is turned by up to 9
 photograph is changed by three of seven operations; opacity β is uniform in [0.1, 1]. Unlike in the paper, the mask
 keeps to the product, and noise that marks nothing of it is drawn again.
 
-DRAEM takes its photographs from the Describable Textures Dataset. Where that is not fetched, they are the four colour
-photographs that ship with scikit-image, and the name says so: ``draem_skimage``.
+DRAEM takes its photographs from the Describable Textures Dataset (``draem``). ``draem_skimage`` takes the four colour
+photographs that ship with scikit-image, which need no download.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
 from goodshot.components.detectors.natural import natural_identity, natural_images
 from goodshot.components.errors import BadInput
+from goodshot.components.weights.registry import DTD
 
 OPACITY = (0.1, 1.0)
 CELLS = 6
@@ -62,6 +63,11 @@ class Draem(Paster):
     def name(self) -> str:
         """Its name in studies and results."""
         return "draem_skimage" if self.textures is None else "draem"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The set's name, if the photographs are a registered set."""
+        return (self.textures,) if self.textures == DTD else ()
 
     def identity(self) -> dict[str, Any]:
         """The names and sizes of the photographs' files, never their folder. Raises BadInput if there is none."""

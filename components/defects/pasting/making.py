@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from goodshot.components.defects.captions import default_caption
 from goodshot.components.defects.images import DefectImages, Site
 from goodshot.components.defects.pasting.paster import RGB, Mask, Paster
 from goodshot.components.defects.placing import DEFAULT_PLACING, PlacingConfig, free_sites, sites
@@ -20,7 +19,7 @@ def paste(
     defects: DefectImages | None,
     indices: Sequence[int],
     seed: int,
-    object_name: str,
+    caption: str,
     config: PlacingConfig = DEFAULT_PLACING,
     where: Sequence[Site] | None = None,
 ) -> DefectImages:
@@ -28,7 +27,8 @@ def paste(
 
     goods: uint8 (K, S, S, 3). products: bool (K, S, S), their product's area (`foreground`). defects: real defective
         images of the training third, which the paster may not need. Where it uses them, types take turns (`placing`)
-        and an image has its source's caption; otherwise its type is the paster's name. where: their sites, if
+        and an image has its source's caption; otherwise its type is the paster's name. caption: of images
+        whose paster uses no real defects. where: their sites, if
         `sites_of` has been asked for them.
 
     Raises:
@@ -49,7 +49,7 @@ def paste(
         np.array([image for image, _ in made], dtype=np.uint8).reshape(-1, side, side, 3),
         np.array([mask for _, mask in made], dtype=np.bool_).reshape(-1, side, side),
         tuple(paster.name if defects is None else defects.types[site.source] for site in where),
-        tuple(_caption(paster, defects, site, object_name) for site in where),
+        tuple(caption if defects is None else defects.captions[site.source] for site in where),
     )
 
 
@@ -65,7 +65,3 @@ def sites_of(
     if paster.needs_defects and defects is not None:
         return tuple(sites(products, defects, indices, seed, config))
     return tuple(free_sites(products, indices, seed))
-
-
-def _caption(paster: Paster, defects: DefectImages | None, site: Site, object_name: str) -> str:
-    return default_caption(object_name, paster.name) if defects is None else defects.captions[site.source]

@@ -27,6 +27,11 @@ class Paster(ABC):
     needs_defects: ClassVar[bool] = False
 
     @property
+    def weights(self) -> tuple[str, ...]:
+        """The sets of photographs in the weights' registry that it reads."""
+        return ()
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """Its name in studies and results."""
