@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from goodshot.components.detectors.config import DetectorConfig
 from goodshot.components.prompts import object_for
-from goodshot.runner.arms import AddedImages, Planner, SeededSupport
+from goodshot.runner.arms import AddedImages, Planner, SeededSupport, arm_of
 from goodshot.runner.cells.base import Cell, CellKind, CellStage, Measured, cell_key, pictures_key, train_identity
 from goodshot.runner.cells.planted import PlantedSet, plan_planted, planted_auroc, planted_values
 from goodshot.runner.declaration.fields import Declaration
@@ -59,9 +59,10 @@ class DetectionStage(CellStage):
 
     @classmethod
     def needs(cls, study: Declaration) -> Iterator[Need]:
-        """The weights of the study's detectors, and the networks of image quality."""
+        """The weights of the study's detectors, and the networks of image quality if an arm adds good images."""
         yield from detector_needs(study)
-        yield from quality_needs()
+        if any(arm.point_fields and arm.makes == "normal" for arm in map(arm_of, study.arms)):
+            yield from quality_needs()
 
     @property
     def detector(self) -> DetectorConfig:

@@ -174,7 +174,10 @@ class Broker:
         self._submissions.began(ticket)
         while self._checked is not None and node not in self._checked:
             await self._admitting.wait()
-        return node not in self.shares.excluded
+        if node in self.shares.excluded:
+            return False
+        self._submissions.passed(ticket)
+        return True
 
     @_when_restored
     async def learn(self, part: Plan) -> None:
@@ -255,8 +258,6 @@ class Broker:
     def _adapt(self, nodes: Nodes) -> None:
         self.shares.nodes[:] = nodes.resources
         admitted = (self.shares.unchecked & nodes.ids) - nodes.unchecked - self.shares.excluded
-        if nodes.unchecked - self.shares.unchecked:
-            self._stages.node_joins.append(time.monotonic())
         self.shares.unchecked = nodes.unchecked
         if admitted:
             self._submissions.admit(admitted)
@@ -310,7 +311,12 @@ class Broker:
 
     def _admission(self, cell: CellStage) -> Admission:
         resources = cell.resources
-        key = resources.detections, resources.detector_cpus, resources.detector_gpus
+        key = (
+            resources.detections,
+            resources.detector_cpus,
+            resources.detector_gpus,
+            resources.detector_accelerator,
+        )
         if key not in self._admissions:
             self._admissions[key] = Admission(resources, self.shares.detections(resources))
         return self._admissions[key]

@@ -30,7 +30,7 @@ class Nodes:
     resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
     ids: Ray's ids of all of them.
     leaving: ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
-    what they run.
+    what they run, but trainings, which go on elsewhere.
     unchecked: ids of the nodes that have joined and were not checked yet, which get no stages.
     uses: all nodes, with what tasks and actors reserve on them.
     """

@@ -43,6 +43,17 @@ class FaultyNode(GoodshotError):
     """A stage was given to a node that joined the run with a fault."""
 
 
+class NeverRan(GoodshotError):
+    """A job failed before its node had let it begin, where other code may be installed.
+
+    original: what was raised there.
+    """
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(str(original))
+        self.original = original
+
+
 class GPUMemoryFull(GoodshotError):
     """A stage that shared a GPU with others found its memory full."""
 
@@ -54,8 +65,8 @@ GPU_MEMORY = "its share of a GPU was full"
 NO_CUDA = "a node had no CUDA"
 FAULTY = "a node had a fault"
 LEAVING = "a node was to be taken away"
-JOINED = "it failed while a node joined"
-LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20, LEAVING: 20, JOINED: 2}
+UNBEGUN = "it failed before it began"
+LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20, LEAVING: 20, UNBEGUN: 2}
 """How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
 fourth attempt too, would do so again. A lost node is no fault of the stage, and spot machines are taken away often; the
 limit only ends a run whose cluster never lasts. A whole GPU cannot be made larger, and every node without CUDA is
@@ -69,6 +80,7 @@ _OWN: Mapping[type[BaseException], str] = {
     GPUMemoryFull: GPU_MEMORY,
     FaultyNode: FAULTY,
     NodeLeaves: LEAVING,
+    NeverRan: UNBEGUN,
 }
 _LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, LocalRayletDiedError, RpcError,
@@ -128,25 +140,17 @@ class Attempts:
         """Seconds to wait before the next attempt."""
         return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** (len(self._failures) - 1))
 
-    @property
-    def began(self) -> float:
-        """The time of the monotonic clock at which the current attempt began."""
-        return self._began
-
-    def lost(self, error: BaseException, has_joined: bool = False) -> None:
-        """Count a failure. Raises the error of the stage, or GoodshotError beyond the limit.
-
-        Args:
-            has_joined: whether the stage may have run on a node that joined meanwhile, before it was checked: with
-                other code there, its error may be none of its own.
-        """
-        reason = reason_of(error) or (JOINED if has_joined else None)
+    def lost(self, error: BaseException) -> None:
+        """Count a failure. Raises the error of the stage, or GoodshotError beyond the limit."""
+        reason = reason_of(error)
         if reason is None:
             raise error
         failure = reason, self._began, time.monotonic()
         self._began = failure[-1]
         reason = self._explained(*failure)
         if self.reasons[reason] >= LIMITS[reason]:
+            if isinstance(error, NeverRan):
+                raise error.original
             line = next(iter(str(cause_of(error)).strip().splitlines()), type(error).__name__)
             raise GoodshotError(f"run {LIMITS[reason] + 1} times, and each time {reason}: {line}") from error
         self._failures.append(failure)

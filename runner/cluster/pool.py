@@ -15,12 +15,14 @@ import ray
 from ray.exceptions import RayActorError
 
 from goodshot.components.errors import GoodshotError
-from goodshot.runner.cluster.failures import cause_of
+from goodshot.runner.cluster.failures import FaultyNode, NoCuda, cause_of
 from goodshot.runner.cluster.worker import Job, JobReport
 from goodshot.runner.stages.base import NodeLeaves
 
 LINGER_SECONDS = 20.0
 """An idle actor stays alive this long, with its imports and objects, unless other work waits for its CPUs."""
+NODE_IS_WRONG = (NodeLeaves, FaultyNode, NoCuda)
+"""Errors of a job after which its actor's node gets no further job."""
 LOOK_SECONDS = 0.5
 """Pause between two checks whether other work waits for the CPUs of an idle actor."""
 
@@ -174,9 +176,9 @@ class ActorPool:
                 waiting.done.set_result(report)
             except Exception as error:
                 waiting.done.set_exception(error)
-                if isinstance(error, RayActorError) or isinstance(cause_of(error), NodeLeaves):
-                    # The next job needs a new actor: this one is dead, or its node will be taken away. One that only
-                    # cannot be reached may still run this job, which is run again elsewhere.
+                if isinstance(error, RayActorError) or isinstance(cause_of(error), NODE_IS_WRONG):
+                    # The next job needs a new actor: this one is dead, or on a node that gets no further job. One that
+                    # only cannot be reached may still run this job, which is run again elsewhere.
                     _stop(actor)
                     actor = None
                     held.clear()

@@ -15,11 +15,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import ray
+from ray.exceptions import RayActorError, TaskCancelledError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
-from goodshot.runner.cluster.elastic import REFRESH_SECONDS, nodes_now
-from goodshot.runner.cluster.failures import Attempts, NoCuda, cause_of, reason_of
+from goodshot.runner.cluster.elastic import nodes_now
+from goodshot.runner.cluster.failures import Attempts, NeverRan, NoCuda, cause_of, reason_of
 from goodshot.runner.cluster.handles import Gate, Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
@@ -38,9 +40,8 @@ SAMPLED_CELLS = 50
 """The number of cells from which the expected seconds of a cell are estimated: enough for a mean, and quick."""
 START_SECONDS = 10.0
 """The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
-
-JOIN_NOTICE_SECONDS = 1.5 * REFRESH_SECONDS
-"""How long after a node has joined it is noticed at the latest."""
+TAKEN_BACK = (TaskCancelledError, WorkerCrashedError, RayActorError)
+"""What is raised by a task or an actor that was cancelled."""
 
 
 class StageMaker:
@@ -80,8 +81,6 @@ class StageMaker:
         self._submitted: dict[str, Job] = {}
         self.node_losses: list[float] = []
         """The times of the monotonic clock at which a node was found to be lost."""
-        self.node_joins: list[float] = []
-        """The times at which a node was found to have joined that was not checked yet."""
         self.leaving: frozenset[str] = frozenset()
         """Ray ids of the nodes that are drained."""
         self.gate: Gate | None = None
@@ -167,7 +166,7 @@ class StageMaker:
                 share = self.shares.of(stage)
                 if attempts.needs_whole_gpu:
                     share = replace(share, gpus=max(1.0, share.gpus))
-                return await self._run_once(Job(stage, products, share, self.gate, self._submissions.ticket()), lease)
+                return await self._run_once(Job(stage, products, share, self.gate, self._submissions.job()), lease)
             except Withdrawn:
                 continue
             except Exception as error:
@@ -175,16 +174,11 @@ class StageMaker:
                     raise
                 if isinstance(cause := cause_of(error), NoCuda):
                     await self._exclude(cause, share)
-                attempts.lost(error, reason_of(error) is None and await self._has_node_joined(attempts.began))
+                attempts.lost(error)
                 self._values.forget(stage)
                 await asyncio.sleep(attempts.pause)
-
-    async def _has_node_joined(self, since: float) -> bool:
-        """Whether a node joined since a time of the monotonic clock, and was not checked yet when Ray could use it."""
-        if self.gate is None:
-            return False
-        await asyncio.sleep(JOIN_NOTICE_SECONDS)
-        return any(joined > since - JOIN_NOTICE_SECONDS for joined in self.node_joins)
+                if lease.is_stopped:
+                    raise
 
     async def _exclude(self, error: NoCuda, share: Share) -> None:
         """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
@@ -196,12 +190,21 @@ class StageMaker:
             raise error
 
     async def _run_once(self, job: Job, lease: LeasedJob) -> JobReport:
-        """Run a job in an actor or a task. Raises :class:`Withdrawn` if it was taken back before it began."""
+        """Run a job in an actor or a task.
+
+        Raises:
+            Withdrawn: it was taken back before it began.
+            NeverRan: it failed before it was let begin, on a node that may be one that was not checked yet.
+        """
         try:
             report = await self._run_submitted(job, lease)
-        except Exception:
-            if self._submissions.ended(job.ticket) and not lease.is_stopped:
+        except Exception as error:
+            cause, has_passed = cause_of(error), self._submissions.has_passed(job.ticket)
+            if self._submissions.ended(job.ticket) and isinstance(cause, TAKEN_BACK) and not lease.is_stopped:
                 raise Withdrawn from None
+            is_own = reason_of(error) is None and not isinstance(cause, GoodshotError)
+            if is_own and self.gate is not None and not has_passed:
+                raise NeverRan(error) from error
             raise
         self._submissions.ended(job.ticket)
         return report
@@ -218,7 +221,7 @@ class StageMaker:
             task = run_job.options(name=job.label, **job.share.options, **self.shares.placement)
             values = self._values.references(stage, job.label)
             reference = task.remote(job, self._locations, *values)
-            self._submissions.wait(job.ticket, self.shares.unchecked, partial(ray.cancel, reference))
+            self._submissions.wait(job.ticket, self.shares.unchecked, partial(ray.cancel, reference, force=True))
             report: JobReport = await lease.task(reference)
             return report
         finally:

@@ -20,10 +20,18 @@ class Submissions:
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[frozenset[str], Callable[[], object]]] = {}
         self._withdrawn: set[str] = set()
+        self._jobs: dict[str, bool] = {}
+        """Whether a sound node let each job run that has not ended."""
 
     def ticket(self) -> str:
         """A new ticket. None is given twice, also by a later life of the broker."""
         return uuid.uuid4().hex
+
+    def job(self) -> str:
+        """A new ticket of a job, which ends with :meth:`ended`."""
+        ticket = self.ticket()
+        self._jobs[ticket] = False
+        return ticket
 
     def wait(self, ticket: str, avoided: frozenset[str], withdraw: Callable[[], object]) -> None:
         """Note what was just submitted, unless it has been noted already.
@@ -39,9 +47,19 @@ class Submissions:
         """Note that it runs."""
         self._waiting.pop(ticket, None)
 
+    def passed(self, ticket: str) -> None:
+        """Note that its node was sound and let it run."""
+        if ticket in self._jobs:
+            self._jobs[ticket] = True
+
+    def has_passed(self, ticket: str) -> bool:
+        """Whether a sound node let a job run that has not ended."""
+        return self._jobs.get(ticket, False)
+
     def ended(self, ticket: str) -> bool:
         """Forget it. Returns whether it was taken back, so that an error of it says nothing else."""
         self._waiting.pop(ticket, None)
+        self._jobs.pop(ticket, None)
         is_withdrawn = ticket in self._withdrawn
         self._withdrawn.discard(ticket)
         return is_withdrawn

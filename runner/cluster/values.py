@@ -75,12 +75,15 @@ class SharedValues:
             self._refs[value] = task.remote(
                 value, self._store_uri, share.device, share.threads, self.gate, ticket, *inputs
             )
-            self._submissions.wait(ticket, self._shares.unchecked, partial(self._withdraw, value))
+            withdraw = partial(self._withdraw, value, self._refs[value], ticket)
+            self._submissions.wait(ticket, self._shares.unchecked, withdraw)
         return self._refs[value]
 
-    def _withdraw(self, value: SharedValue) -> None:
-        if (reference := self._refs.pop(value, None)) is not None:
-            ray.cancel(reference)
+    def _withdraw(self, value: SharedValue, reference: Any, ticket: str) -> None:
+        ray.cancel(reference, force=True)
+        self._submissions.ended(ticket)
+        if self._refs.get(value) is reference:
+            del self._refs[value]
 
     def _share(self, value: SharedValue, stage: Stage) -> Share:
         """Embedding needs the same CPUs and GPUs as the stage that reads it; decoding the test images needs no GPU."""

@@ -81,7 +81,8 @@ class JobReport:
         self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)
 
 
-@ray.remote
+# As for stages below: Ray would repeat it with the placement of its first submission.
+@ray.remote(max_retries=0)
 def load(
     value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, ticket: str, *inputs: Any
 ) -> Any:

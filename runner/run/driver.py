@@ -213,7 +213,7 @@ def _nodes_with_room_for(
             asked = wanted
             console.print(f"waiting for a node with {asked} …", highlight=False)
             if autoscaled:
-                autoscaler.ask([share for _, share in problems])
+                autoscaler.ask([*dict.fromkeys(share for _, share in problems)])
         time.sleep(REFRESH_SECONDS)
         autoscaled = autoscaled or is_autoscaled()
     if autoscaled and (note := _note_on_gpus(declared, nodes)):

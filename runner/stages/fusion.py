@@ -73,7 +73,7 @@ class MaskEncoderStage(Stage):
         began = time.perf_counter()
         whole = [mask for each in self.defects for mask in context.read(each).masks]
         masks = [window_about(mask, self.config.window).of(mask) for mask in whole]
-        training = mask_training(masks, self.config.masks, SEED, context.device)
+        training = mask_training(masks, self.config.masks, SEED)
         losses = trained_to(training, self.config.masks.steps, self.key, context, self._work_kind(), reports=False)
         autoencoder = training.keep_average().cpu()
         info = {"seconds": time.perf_counter() - began, "losses": losses}

@@ -121,14 +121,15 @@ class ImageSets:
         self._commit(generator, traces, [s for s in self.missing if s.iterations <= scored])
         for iteration in range(scored + self.stage.score_every, last + 1, self.stage.score_every):
             self._advance(generator, iteration - 1)
+            leaves = iteration < last and self.context.leaving()
             traces = {d: self._score(generator, d, iteration, traces[d]) for d in self._details}
             self._drop_unchosen(traces, iteration)
             if iteration in requested:
                 self._save(generator, traces)
                 self._commit(generator, traces, [s for s in self.missing if s.iterations == iteration])
-            elif time.monotonic() - self._saved_at > CHECKPOINT_SECONDS or self.context.leaving():
+            elif leaves or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                 self._save(generator, traces, provisional=True)
-            if iteration < last and self.context.leaving():
+            if leaves:
                 raise NodeLeaves(f"the training was saved after {generator.iteration} updates")
         return self.steps
 
@@ -223,7 +224,8 @@ class ImageSets:
             path = Path(folder) / "checkpoint.safetensors"
             generator.save(path)
             part = _checkpoint_part(generator.iteration)
-            self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, {"updates": generator.iteration})
+            info = {"updates": generator.iteration, "provisional": provisional}
+            self.store.put(f"{self.stage.key}/{part}", {path.name: path.read_bytes()}, info)
         superseded = [self._provisional_checkpoint, *self._provisional_traces] if self._provisional_checkpoint else []
         for name in superseded:
             self.store.discard(f"{self.stage.key}/{name}")
@@ -244,6 +246,10 @@ class ImageSets:
             arrays = {d: artifact.arrays("trace.safetensors") for d, artifact in stored.items()}
             self._losses = _losses_from_columns(next(iter(arrays.values())))
             traces = {d: Trace(a["iterations"], a["embeddings"][:, : self._sample_count]) for d, a in arrays.items()}
+            part = _checkpoint_part(updates)
+            # One that a process left which ended early: the next one takes its place.
+            if self.store.get(f"{self.stage.key}/{part}").info.get("provisional"):
+                self._provisional_checkpoint, self._provisional_traces = part, list(self._trace_parts.values())
             return self._restored(updates), traces
         return self.start(), dict.fromkeys(self._details, EMPTY)
 

@@ -27,13 +27,14 @@ from goodshot.runner.cluster.admission import Admission, Places
 from goodshot.runner.cluster.elastic import Nodes
 from goodshot.runner.cluster.failures import (
     GPU_MEMORY,
-    JOINED,
     LIMITS,
     MEMORY,
     NODE,
     PROCESS,
+    UNBEGUN,
     Attempts,
     GPUMemoryFull,
+    NeverRan,
     NoCuda,
     reason_of,
 )
@@ -94,22 +95,17 @@ def test_a_stage_is_run_again_up_to_a_limit_and_its_own_error_not_at_all() -> No
     attempts.lost(WorkerCrashedError())
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]], gate: Any = None
-) -> tuple[list[Share], Any]:
+def run(monkeypatch: pytest.MonkeyPatch, *errors: Exception, nodes: list[dict[str, float]]) -> tuple[list[Share], Any]:
     """The shares of all attempts at a stage, whose first ones end with these errors, and its maker."""
     attempts: list[Share] = []
 
     async def run_once(job: Job, lease: LeasedJob) -> JobReport:
         attempts.append(job.share)
         if len(attempts) <= len(errors):
-            if gate is not None:
-                maker.node_joins.append(time.monotonic())
             raise errors[len(attempts) - 1]
         return JobReport("node")
 
     monkeypatch.setattr(failures, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(stages, "JOIN_NOTICE_SECONDS", 0.05)
     monkeypatch.setattr(stages, "nodes_now", lambda excluded: Nodes(nodes))
     shares = SimpleNamespace(of=lambda stage: Share(1, 0.25), excluded=frozenset(), unchecked=frozenset(), nodes=[])
     maker = SimpleNamespace(
@@ -117,15 +113,13 @@ def run(
         progress=Progress(),
         _run_once=run_once,
         node_losses=[],
-        node_joins=[],
-        gate=gate,
+        gate=None,
         _submissions=Submissions(),
         _values=SimpleNamespace(forget=lambda stage: None),
         _account=lambda stage, report: None,
     )
     maker._run_until_not_lost = partial(StageMaker._run_until_not_lost, maker)
     maker._exclude = partial(StageMaker._exclude, maker)
-    maker._has_node_joined = partial(StageMaker._has_node_joined, maker)
     asyncio.run(StageMaker.run(maker, None, LeasedJob(), []))  # type: ignore[arg-type]
     return attempts, maker
 
@@ -149,15 +143,39 @@ def test_a_node_without_cuda_is_excluded_and_named_if_there_is_no_other(monkeypa
         run(monkeypatch, raised(missing), nodes=[{"CPU": 1.0}])
 
 
-def test_an_error_while_an_unchecked_node_joined_may_be_its_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_before_a_job_was_let_begin_may_be_that_of_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
     own = raised(TypeError("run() takes 2 arguments"))
     with pytest.raises(RayTaskError, match="a traceback"):
         run(monkeypatch, own, nodes=[])
-    attempts, maker = run(monkeypatch, own, own, nodes=[], gate=object())
+    attempts, maker = run(monkeypatch, NeverRan(own), NeverRan(own), nodes=[])
     assert len(attempts) == 3
-    assert maker.progress.retries == {JOINED: 2}
-    with pytest.raises(GoodshotError, match=r"run 3 times, and each time it failed while a node joined: .*2 arg"):
-        run(monkeypatch, own, own, own, nodes=[], gate=object())
+    assert maker.progress.retries == {UNBEGUN: 2}
+    with pytest.raises(RayTaskError, match="a traceback"):
+        run(monkeypatch, *[NeverRan(own)] * 3, nodes=[])
+
+
+@pytest.mark.parametrize(
+    ("error", "gate", "passes", "expected"),
+    [
+        (TypeError("of other code"), object(), False, NeverRan),
+        (TypeError("its own"), object(), True, RayTaskError),
+        (TypeError("no node joins"), None, False, RayTaskError),
+        (BadInput("its own words"), object(), False, RayTaskError),
+    ],
+)
+def test_whose_error_it_is(error: Exception, gate: Any, passes: bool, expected: type[Exception]) -> None:
+    submissions = Submissions()
+
+    async def submitted(job: Job, lease: LeasedJob) -> JobReport:
+        if passes:
+            submissions.passed(job.ticket)
+        raise raised(error)
+
+    maker = SimpleNamespace(_submissions=submissions, gate=gate, _run_submitted=submitted)
+    job = Job(None, (), Share(1, 0), ticket=submissions.job())  # type: ignore[arg-type]
+    with pytest.raises(expected):
+        asyncio.run(StageMaker._run_once(maker, job, LeasedJob()))  # type: ignore[arg-type]
+    assert not submissions.has_passed(job.ticket)
 
 
 def test_what_avoids_an_admitted_node_is_taken_back_unless_it_began() -> None:

@@ -139,8 +139,8 @@ def test_a_table_of_methods_has_a_column_for_each_metric(out: Path) -> None:
     mean = {"kind": "field", "mean_over": ("category",)}
     printed = [
         Reference("Paper, Table 5, Ours", "image_auroc", 0.9, WHERE, mean_over=("category",)),
-        Reference("Paper, Table 5, Other", "image_auroc", 0.8, {"dataset": "demo", "shots": "full"}, **mean),
-        Reference("Paper, Table 5, Other", "aupro", 0.7, {"dataset": "demo", "shots": "full"}, **mean),
+        Reference("Paper, Table 5, Other", "image_auroc", 0.8, {"dataset": "demo", "shots": "1"}, **mean),
+        Reference("Paper, Table 5, Other", "aupro", 0.7, {"dataset": "demo", "shots": "1"}, **mean),
         Reference("Paper, Table 5, Other", "aupro", 0.6, {"dataset": "demo", "category": "coin"}),
     ]
     assert blocks(out)["methods"] == []
@@ -150,9 +150,9 @@ def test_a_table_of_methods_has_a_column_for_each_metric(out: Path) -> None:
     assert isinstance(table, Table)
     assert [column.name for column in table.columns] == names
     shown = {line["method"]: [line[name] for name in names[1:]] for line in lines(table)}
-    assert shown["Paper, Table 5, Ours"] == ["published", None, "0.900", None]
-    assert shown["Paper, Table 5, Other"] == ["published", None, "0.800", "0.700"]
+    assert shown["Paper, Table 5, Ours"] == ["published", None, "0.9", None]
+    assert shown["Paper, Table 5, Other"] == ["published", None, "0.8", "0.7"]
     measured, categories, image_auroc, aupro = shown["generated"]
     assert (measured, categories, image_auroc) == ("here", "2", "0.805 ± 0.007")
     assert aupro is not None
-    assert "Methods on demo" in page_of(out)
+    assert "Methods on demo, shots 1" in page_of(out)

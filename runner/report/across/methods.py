@@ -8,7 +8,7 @@ from goodshot.components.metrics.declared import METRICS, Metric
 from goodshot.components.metrics.detection import ALL
 from goodshot.runner.console.terminal import mean_std_text
 from goodshot.runner.report.across.base import AcrossSection
-from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Value
+from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Value, block_name
 from goodshot.runner.report.experiment import ExperimentContext
 from goodshot.runner.results.comparison import Row
 from goodshot.runner.results.published import Beside, LongMetrics, measured
@@ -28,12 +28,12 @@ class Methods(AcrossSection):
         """Return a table for each dataset for which methods are cited by several metrics."""
         printed = [reference for reference in experiment.record.references if _is_mean(reference)]
         shown = [row for comparison in experiment.comparisons for row in comparison.rows.values()]
-        for dataset in dict.fromkeys(row["dataset"] for row in shown):
-            own = [reference for reference in printed if reference.where.get("dataset") == dataset]
+        for dataset, shots in dict.fromkeys((row["dataset"], row["shots"]) for row in shown):
+            own = [reference for reference in printed if _is_of(reference, dataset, shots)]
             cited = {reference.metric for reference in own if reference.kind == "field"}
             if len(cited) > 1:
-                rows = [row for row in shown if row["dataset"] == dataset]
-                yield _table(str(dataset), own, cited, rows, experiment.metrics)
+                rows = [row for row in shown if (row["dataset"], row["shots"]) == (dataset, shots)]
+                yield _table(f"{dataset}, shots {shots}", own, cited, rows, experiment.metrics)
 
 
 def _is_mean(reference: Reference) -> bool:
@@ -41,19 +41,24 @@ def _is_mean(reference: Reference) -> bool:
     return whole and reference.where.keys() <= OF_ALL
 
 
+def _is_of(reference: Reference, dataset: str, shots: str) -> bool:
+    return reference.where.get("dataset") == dataset and reference.where.get("shots", shots) == shots
+
+
 def _table(
-    dataset: str, printed: Sequence[Reference], cited: set[str], rows: Sequence[Row], metrics: LongMetrics
+    setting: str, printed: Sequence[Reference], cited: set[str], rows: Sequence[Row], metrics: LongMetrics
 ) -> Table:
     here = {metric.name: measured(metric.name, rows, metrics) for metric in METRICS if _stands_for(metric, cited)}
     shown = [metric for metric in METRICS if metric.name in cited or here.get(metric.name)]
     columns = [Column("method", "method"), Column("measured", "measured"), Column("categories", "categories")]
     columns += [Column(metric.name, metric.full_title, "mean over categories") for metric in shown]
     lines = [*_published(printed, shown), *_own(here, shown)]
-    notes = [
+    notes = [f"{each.source}, {each.metric}: {each.doubt}." for each in printed if each.doubt]
+    notes += [
         "Published values are printed as they are published. Of values measured here, ± is the deviation between "
         "supports, and a metric whose name ends in the name of a network was measured with that substitute."
     ]
-    return Table(f"methods_{dataset}", f"Methods on {dataset}", columns, lines, notes)
+    return Table(block_name("methods", setting), f"Methods on {setting}", columns, lines, notes)
 
 
 def _stands_for(metric: Metric, cited: set[str]) -> bool:
@@ -67,7 +72,7 @@ def _published(printed: Sequence[Reference], shown: Sequence[Metric]) -> Iterato
         by_source.setdefault(reference.source, {})[reference.metric] = reference
     for source, values in by_source.items():
         cells = [values.get(metric.name) for metric in shown]
-        yield [source, "published", None, *(Value(c.value, f"{c.value:.3f}") if c else None for c in cells)]
+        yield [source, "published", None, *(Value(c.value, f"{c.value:g}") if c else None for c in cells)]
 
 
 def _own(here: dict[str, list[Beside]], shown: Sequence[Metric]) -> Iterator[list[TableCell]]:
@@ -77,6 +82,8 @@ def _own(here: dict[str, list[Beside]], shown: Sequence[Metric]) -> Iterator[lis
     for metric, own in here.items():
         for found in own:
             name = f"{found.label}, {found.subject}" if several else found.label
+            if metric in lines.get(name, {}):
+                continue  # of several points the first, as the tables above show
             lines.setdefault(name, {})[metric] = found
     for name, values in lines.items():
         counts = sorted({found.categories for found in values.values()})
