@@ -33,11 +33,11 @@ class Codec(nn.Module):
         """Choose the scale by good images, once, before the diffusion base is trained."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images → what is diffused."""
+        """Encode images, (B, 3, R, R) in [−1, 1], into what is diffused, (B, C, h, w)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """What is diffused → images, about [−1, 1]."""
+        """Decode what is diffused, (B, C, h, w), into images of about [−1, 1], (B, 3, R, R)."""
         raise NotImplementedError
 
 
@@ -51,11 +51,11 @@ class PixelCodec(Codec):
         self.factor, self.channels = patch, 3 * patch**2
 
     def encode(self, images: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Encode images, as :meth:`Codec.encode`."""
         return F.pixel_unshuffle(images, self.factor)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Decode into images, as :meth:`Codec.decode`."""
         return F.pixel_shuffle(latents, self.factor)
 
 
@@ -88,13 +88,13 @@ class VQGANCodec(Codec):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Encode images, as :meth:`Codec.encode`."""
         scaled: Tensor = (self.vqgan.encode(images) - self.mean) / self.deviation
         return scaled
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Decode into images, as :meth:`Codec.decode`."""
         return self.vqgan.decode(latents * self.deviation + self.mean)
 
 
@@ -110,14 +110,14 @@ class PublishedCodec(Codec):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Encode images, as :meth:`Codec.encode`."""
         encoded = self.autoencoder.encode(images)
         latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         return latents * self.scale
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """As :class:`Codec`."""
+        """Decode into images, as :meth:`Codec.decode`."""
         images: Tensor = self.autoencoder.decode(latents / self.scale).sample
         return images
 

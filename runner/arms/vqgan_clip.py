@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from goodshot.runner.arms import text
 from goodshot.runner.arms.base import AddedImages, Generation, Planner, SeededSupport, Variant
 from goodshot.runner.declaration.fields import Declaration
@@ -49,7 +51,7 @@ class VQGANClip(text.TextArm):
         }
     )
     images_are = "optimised"
-    columns = text.COLUMNS
+    columns = MappingProxyType({**text.COLUMNS, "seconds_vqgan_clip": pa.float64()})
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
         """One variant for each λ, number of copies, variance and kind of prompt."""
@@ -96,7 +98,9 @@ class VQGANClip(text.TextArm):
         self, variant: Variant, added: AddedImages, support: Support, seed: int, context: Context
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Read the optimised images."""
-        return text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
+        images, facts = text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
+        # Of the optimisation, not of the training of the network.
+        return images, {**facts, "seconds_generator": None, "seconds_vqgan_clip": facts["seconds_generator"]}
 
     def caption(self, row: Mapping[str, Any]) -> str:
         """The L of the network, and the prompt."""

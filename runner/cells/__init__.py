@@ -14,8 +14,10 @@ from goodshot.runner.cells.synthesis import SynthesisQuality
 
 __all__ = ["CELL_KINDS", "USUAL", "Cell", "CellKind", "CellStage", "Measured", "cell_kind", "cell_kinds", "kind_of_row"]
 
+USUAL = Detection()
+"""The kind of rows without a kind, which an earlier version wrote. Labels leave its title out."""
 CELL_KINDS: tuple[CellKind, ...] = (
-    Detection(),
+    USUAL,
     Images(),
     Latents(),
     SynthesisQuality(),
@@ -23,10 +25,6 @@ CELL_KINDS: tuple[CellKind, ...] = (
     Classification(),
     Both(),
 )
-
-
-USUAL = CELL_KINDS[0]
-"""The kind of rows without a kind, which an earlier version wrote. Labels leave its title out."""
 
 
 def cell_kinds() -> tuple[CellKind, ...]:

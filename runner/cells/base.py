@@ -166,10 +166,10 @@ class CellKind(ABC):
     """Whether its cells score the test images: a category without any is then an error, and its masks are checked at
     the side to which images are resized."""
     needed: ClassVar[str] = "a detector"
-    """What a study lacks that declares none of its :meth:`subjects`."""
+    """The name of the missing subject in the error message of a study without :meth:`subjects`."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
-    stages: ClassVar[tuple[type[Stage], ...]]
+    stages: ClassVar[tuple[type[Stage], ...]] = ()
     """The classes of the stages that it plans, its cells' own among them."""
 
     def subjects(self, study: Declaration) -> tuple[Any, ...]:

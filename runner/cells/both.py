@@ -181,7 +181,7 @@ class Both(DefectCellKind):
     checked = Detection.checked
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
-        """That no good photograph is left to choose the combination by, if all are in a support."""
+        """A finding if every training photograph is an original, so that none remains to choose the combination by."""
         if len(select_support(category.train_ids, study.shots_of(category.name), 0)) < len(category.train_ids):
             return ()
         problem = (

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from goodshot.runner.executor.progress import Progress
@@ -26,7 +28,7 @@ Outcome = Mapping[str, Any] | None
 class Listener:
     """Sends the reports of a running stage to the broker."""
 
-    def __init__(self, broker: Any) -> None:
+    def __init__(self, broker: ActorHandle[Any]) -> None:
         self._broker = broker
 
     def announce(self, key: str) -> None:
@@ -41,7 +43,7 @@ class Listener:
 class Gate:
     """Asks the broker whether a node may run stages: Ray may use a node that joined before anybody has checked it."""
 
-    def __init__(self, broker: Any) -> None:
+    def __init__(self, broker: ActorHandle[Any]) -> None:
         self._broker = broker
 
     def may_run(self, node: str, ticket: str) -> bool:
@@ -56,7 +58,7 @@ class Gate:
 class Running:
     """Cells that the broker runs in the background."""
 
-    def __init__(self, reference: Any) -> None:
+    def __init__(self, reference: ObjectRef[Any]) -> None:
         self._reference = reference
 
     def wait(self) -> None:
@@ -67,11 +69,11 @@ class Running:
 class BrokerHandle:
     """A handle of the broker for the driver and for trials. It can be sent to other processes."""
 
-    def __init__(self, actor: Any) -> None:
+    def __init__(self, actor: ActorHandle[Any]) -> None:
         self._actor = actor
         self._begun: dict[str, Trial] = {}
 
-    def __reduce__(self) -> tuple[type[BrokerHandle], tuple[Any]]:
+    def __reduce__(self) -> tuple[type[BrokerHandle], tuple[ActorHandle[Any]]]:
         """A handle in another process does not restore the broker."""
         return BrokerHandle, (self._actor,)
 
@@ -83,10 +85,6 @@ class BrokerHandle:
         """Wait until these cells have ended and return their outcomes, in order."""
         outcomes: list[Outcome] = ray.get(self._actor.cells.remote(list(fingerprints)))
         return outcomes
-
-    def outcomes(self, fingerprints: Sequence[str]) -> Any:
-        """Return a Ray reference to the result of :meth:`cells`, to be passed to another actor."""
-        return self._actor.cells.remote(list(fingerprints))
 
     def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
         """Tell the broker which nodes were checked, and which of them must get no work, by their Ray ids."""

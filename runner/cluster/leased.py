@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import ray
+from ray import ObjectRef
 
 from goodshot.runner.store.leases import BEAT_SECONDS, Leases
 
@@ -45,7 +46,7 @@ class LeasedJob:
         self.is_stopped = True
         self.cancel()
 
-    async def task(self, reference: Any) -> Any:
+    async def task(self, reference: ObjectRef[Any]) -> Any:
         """Wait for a Ray task and return its result; from now on :meth:`stop` cancels this task."""
         self.cancel = partial(ray.cancel, reference, force=True)
         return await reference

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cluster.failures import FaultyNode, NoCuda, cause_of
-from goodshot.runner.cluster.worker import Job, JobReport
+from goodshot.runner.cluster.worker import Job, JobReport, StageActor
 from goodshot.runner.stages.base import NodeLeaves
 
 LINGER_SECONDS = 20.0
@@ -30,13 +32,13 @@ LOOK_SECONDS = 0.5
 class Placement(Protocol):
     """Starts the pool's actors, and decides how many there are and when an idle one ends."""
 
-    def start(self, job: Job, node: str | None) -> Any:
+    def start(self, job: Job, node: str | None) -> ActorHandle[StageActor]:
         """Start a new actor for a job, on the node with this Ray id if it has room."""
 
     def leaves(self, node: str) -> bool:
         """Whether the node with this Ray id takes no further jobs."""
 
-    def suits(self, actor: Any, job: Job) -> bool:
+    def suits(self, actor: ActorHandle[Any], job: Job) -> bool:
         """Whether an existing actor reserves the CPUs and GPUs that this job needs."""
 
     def slots(self, job: Job) -> int:
@@ -48,7 +50,7 @@ class Placement(Protocol):
     def is_wanted(self) -> bool:
         """Whether other work waits for the CPUs of an idle actor."""
 
-    def run_in(self, actor: Any, job: Job) -> Any:
+    def run_in(self, actor: ActorHandle[Any], job: Job) -> ObjectRef[JobReport]:
         """Start a job in an actor. Returns a Ray reference to the job's :class:`JobReport`."""
 
 
@@ -140,7 +142,7 @@ class ActorPool:
 
     async def _run_slot(self) -> None:
         """Run queued jobs, one after another, until the slot has been idle for too long."""
-        held: list[Any] = []
+        held: list[ActorHandle[Any]] = []
         self._starting -= 1
         try:
             await self._run_jobs(held)
@@ -151,7 +153,7 @@ class ActorPool:
             for actor in held:
                 _stop(actor)
 
-    async def _run_jobs(self, held: list[Any]) -> None:
+    async def _run_jobs(self, held: list[ActorHandle[Any]]) -> None:
         """Run the jobs of a slot. ``held`` is its actor, if it has one."""
         actor, home, node = None, "", ""
         while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
@@ -186,7 +188,7 @@ class ActorPool:
                 self._actor_of_job.pop(id(job), None)
                 self._running.pop(id(waiting), None)
 
-    async def _wait_for_job(self, actor: Any) -> bool:
+    async def _wait_for_job(self, actor: ActorHandle[Any]) -> bool:
         """Wait with an idle actor for a job. False if none arrives in time, or other work needs the actor's CPUs."""
         if actor is None:
             return False
@@ -215,6 +217,6 @@ class ActorPool:
         return max(self._queues.values(), key=lambda queue: sum(waiting.seconds for waiting in queue)) or None
 
 
-def _stop(actor: Any) -> None:
+def _stop(actor: ActorHandle[Any]) -> None:
     if actor is not None:
         ray.kill(actor)

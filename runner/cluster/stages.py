@@ -15,6 +15,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import ray
+from ray import ObjectRef
+from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, TaskCancelledError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -267,7 +269,7 @@ class StageMaker:
     def _account(self, stage: Stage, report: JobReport) -> None:
         self.progress.executed[stage.kind] += 1
         for kind, cost in report.costs.items():
-            self.progress.measured(kind, cost.seconds, cost.units)
+            self.progress.measured(kind, cost.seconds, cost.units, cost.takes)
         for kind, memory in report.memory.items():
             self.shares.measured(kind, memory)
             self.progress.memory[kind] = self.shares.memory[kind]
@@ -345,7 +347,7 @@ class StageMaker:
 
     # The methods of `goodshot.runner.cluster.pool.Placement`.
 
-    def start(self, job: Job, node: str | None) -> Any:
+    def start(self, job: Job, node: str | None) -> ActorHandle[StageActor]:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {**job.share.options, **self.shares.placement, "scheduling_strategy": strategy}
@@ -358,7 +360,7 @@ class StageMaker:
         """Whether the node with this Ray id is drained or excluded, so that its actors take no further job."""
         return node in self.leaving or node in self.shares.excluded
 
-    def suits(self, actor: Any, job: Job) -> bool:
+    def suits(self, actor: ActorHandle[Any], job: Job) -> bool:
         """Whether the actor reserves as many CPUs as the job needs, and at least as much of such a GPU."""
         own, needed = self._share_of_actor[actor], job.share
         return own.gpus >= needed.gpus and (own.cpus, own.accelerator) == (needed.cpus, needed.accelerator)
@@ -371,7 +373,7 @@ class StageMaker:
         """The expected duration of the job in seconds."""
         return expected_seconds(job.stage, job.wanted, job.share.device, {**self._costs, **self.progress.costs})
 
-    def run_in(self, actor: Any, job: Job) -> Any:
+    def run_in(self, actor: ActorHandle[Any], job: Job) -> ObjectRef[JobReport]:
         """Start the job in an actor. Returns a Ray reference to its report."""
         # The actor may have run other jobs; the values that this one reads may be taken back.
         self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)

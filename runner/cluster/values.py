@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray import ObjectRef
 
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.handles import Gate
@@ -33,7 +34,7 @@ class SharedValues:
     def __init__(self, store_uri: str, shares: Shares, submissions: Submissions) -> None:
         self._store_uri, self._shares, self._submissions = store_uri, shares, submissions
         self._users: Counter[SharedValue] = Counter()
-        self._refs: dict[SharedValue, Any] = {}
+        self._refs: dict[SharedValue, ObjectRef[Any]] = {}
         self.gate: Gate | None = None
         """As of a :class:`~goodshot.runner.cluster.worker.Job`."""
 
@@ -42,7 +43,7 @@ class SharedValues:
         for cell in cells:
             self._users.update(_with_inputs(cell.reads))
 
-    def references(self, stage: Stage, reader: str | None = None) -> list[Any]:
+    def references(self, stage: Stage, reader: str | None = None) -> list[ObjectRef[Any]]:
         """Ray references to the values that a stage reads, in order.
 
         Args:
@@ -65,7 +66,7 @@ class SharedValues:
         for value in _with_inputs(stage.reads):
             self._refs.pop(value, None)
 
-    def _reference(self, value: SharedValue, stage: Stage, reader: str) -> Any:
+    def _reference(self, value: SharedValue, stage: Stage, reader: str) -> ObjectRef[Any]:
         if value not in self._refs:
             inputs = [self._reference(input_, stage, reader) for input_ in value.inputs]
             share = self._share(value, stage)
@@ -79,7 +80,7 @@ class SharedValues:
             self._submissions.wait(ticket, self._shares.unchecked, withdraw)
         return self._refs[value]
 
-    def _withdraw(self, value: SharedValue, reference: Any, ticket: str) -> None:
+    def _withdraw(self, value: SharedValue, reference: ObjectRef[Any], ticket: str) -> None:
         ray.cancel(reference, force=True)
         self._submissions.ended(ticket)
         if self._refs.get(value) is reference:

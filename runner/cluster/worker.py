@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -24,6 +25,7 @@ from goodshot.runner.stages.costs import Cost, Memory
 from goodshot.runner.store.artifacts import Store
 
 if TYPE_CHECKING:
+    from goodshot.runner.cells import Measured
     from goodshot.runner.cluster.handles import Gate, Listener
     from goodshot.runner.results.results import Results
 
@@ -76,9 +78,9 @@ class JobReport:
     memory: dict[str, Memory] = field(default_factory=dict)
     outcome: dict[str, Any] | None = None
 
-    def measured(self, kind: str, seconds: float, units: float) -> None:
-        """Add the seconds that some units of a kind of work took."""
-        self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)
+    def measured(self, kind: str, seconds: float, units: float, takes: str = "") -> None:
+        """Add the seconds that some units of a kind of work took, in a stage that takes this of a node."""
+        self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units, takes)
 
 
 # As for stages below: Ray would repeat it with the placement of its first submission.
@@ -116,7 +118,7 @@ class StageActor:
         self._first = first
 
     def __repr__(self) -> str:
-        """Its name in Ray's dashboard and logs, which Ray asks for once: it says what the home is that it serves."""
+        """The actor's name in Ray's dashboard and logs, with the label of its first job. Ray asks for it once."""
         return f"StageActor for the home of {self._first}"
 
     def run(self, job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
@@ -141,7 +143,14 @@ def _run(
         return loaded[value] if value in loaded else load_value(value, store, share.device, share.threads)
 
     report = JobReport(ray.get_runtime_context().get_node_id())
-    context = Context(store, read, share.device, measured=report.measured, leaving=Leaving(report.node), warm=warm)
+    context = Context(
+        store,
+        read,
+        share.device,
+        measured=partial(report.measured, takes=stage.takes),
+        leaving=Leaving(report.node),
+        warm=warm,
+    )
     if listener is not None:
         context.announce = listener.announce
         context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
@@ -219,11 +228,11 @@ def _result(stage: Stage, job: Job, context: Context) -> Any:
         return stage.run(context, job.wanted)
 
 
-def _append_row(stage: Stage, measured: Any, results: Results, device: str) -> dict[str, Any] | None:
+def _append_row(stage: Stage, measured: Measured | None, results: Results, device: str) -> dict[str, Any] | None:
     """Append a cell's row to the results and return its outcome; None for a stage that is not a cell."""
     from goodshot.runner.cells import CellStage
 
-    if not isinstance(stage, CellStage):
+    if not isinstance(stage, CellStage) or measured is None:
         return None
     row = results.append_cell(stage, measured, device)
     return {name: row.get(name) for name in results.tables.outcome}

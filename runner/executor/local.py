@@ -150,7 +150,7 @@ class LocalExecutor:
             read=self._read,
             device=self._device,
             stepped=partial(self._stepped, stage.id),
-            measured=self.progress.measured,
+            measured=partial(self.progress.measured, takes=stage.takes),
             train_together=self._train_together,
             warm=self._warm,
         )

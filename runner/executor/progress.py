@@ -123,6 +123,6 @@ class Progress:
     def _worked(self, seconds: float) -> None:
         self.working_since = self.working_since or time.time() - seconds
 
-    def measured(self, kind: str, seconds: float, units: float) -> None:
+    def measured(self, kind: str, seconds: float, units: float, takes: str = "") -> None:
         """Add a measurement: the seconds that a number of units of a kind of work took."""
-        self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units)
+        self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units, takes)

@@ -131,7 +131,7 @@ class Shares:
 
     def of(self, stage: Stage) -> Share:
         """The share that a stage reserves according to its study's resources."""
-        return self._reserved(stage.takes, stage.resources, stage.memory_kind(), stage.trains)
+        return self._reserved(stage.takes, stage.resources, stage.memory_kind(), stage.is_generator)
 
     def largest(self, resources: Resources) -> dict[str, Share]:
         """The largest share of a study's generator and detector stages: before their GPU memory was measured."""

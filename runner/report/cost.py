@@ -12,8 +12,9 @@ from goodshot.runner.report.values import number_value
 from goodshot.runner.results.prices import Prices
 
 HOUR = 3600.0
-OF_GENERATORS = ("step|", "image|", "latents|", "vqgan_clip|", "base_step|", "fusion_step|", "defect|fusion ")
-"""How the names of kinds of work begin whose stages take what the study's resources declare for generators."""
+OF_EARLIER = ("step|", "image|", "latents|", "vqgan_clip|", "base_step|", "fusion_step|", "defect|fusion ")
+"""How the names of kinds of work began whose stages take what a study declares for generators, in records of versions
+that did not note what a stage takes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def spent(output: Output, studies: Sequence[StudyContext]) -> Cost:
         # Runs of early versions recorded none.
         for kind, measured in (run.get("costs") or {}).items():
             device = kind.rpartition("|")[2]
-            total += _reserved(float(measured["seconds"]), device, kind.startswith(OF_GENERATORS), resources)
+            takes = measured.get("takes") or ("generator" if kind.startswith(OF_EARLIER) else "")
+            total += _reserved(float(measured["seconds"]), device, takes == "generator", resources)
     return total
 
 
@@ -91,7 +93,7 @@ def behind(studies: Iterable[StudyContext]) -> Cost:
                 costs[f"set {cell.image_set}"] = _reserved(made, device, True, resources)
             for stage in study.arm(cell).stages:
                 key, seconds = cell.key_of(stage), row.get(f"seconds_{stage.kind}")
-                cost = _reserved(seconds or 0.0, device, stage.trains, resources)
+                cost = _reserved(seconds or 0.0, device, stage.takes == "generator", resources)
                 # A training's rows state its seconds up to their own L.
                 if key and cost.cpu_hours >= costs.get(key, Cost()).cpu_hours:
                     costs[key] = cost

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.plan.plan import point_key
 from goodshot.runner.results.trials import TrialRecord
 from goodshot.runner.study.search import space_of
@@ -38,7 +39,7 @@ class Tried:
 
 def point_text(point: Mapping[str, Any]) -> str:
     """``λ = 0.69, copies = 2, L = 16``."""
-    first = [name for name in ("vq_weight", "copies", "iterations") if name in point]
+    first = [name for name in SWEPT if name in point]
     names = [*first, *(name for name in point if name not in first)]
     return ", ".join(f"{SYMBOLS.get(name, name)} = {value_text(point[name])}" for name in names)
 

@@ -66,7 +66,7 @@ class Renderer:
 
 
 def _wrapper(block: Block) -> Markup:
-    """What stands around a block, and around others after it that have the same."""
+    """The HTML around a block; consecutive blocks with the same wrapper share it."""
     if isinstance(block, Chart):
         return SIDE_BY_SIDE
     return FOLDED if isinstance(block, Table) and block.folded else PLAIN

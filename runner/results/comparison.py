@@ -120,7 +120,7 @@ def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
 
 
 def _baselines_of(arm: Arm) -> Iterator[Arm]:
-    """Those that an arm is compared with: a baseline with those before it, so never with itself."""
+    """The baselines that an arm is compared with. A baseline is compared with earlier baselines only."""
     return itertools.takewhile(lambda baseline: baseline != arm, baselines())
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from goodshot.components.metrics import declared
 from goodshot.components.metrics.detection import ALL
 from goodshot.components.metrics.summary import MeanStd, mean_std
+from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.results.comparison import Row, subject_of, variant_label
 from goodshot.runner.study.experiment import Reference
 
@@ -80,7 +81,7 @@ def _is_measured(metric: str) -> bool:
 def _of_reference(reference: Reference, rows: Sequence[Row], metrics: LongMetrics) -> Iterable[Beside]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in filter(reference.matches, rows):
-        point = tuple(row.get(column) for column in ("vq_weight", "copies", "iterations"))
+        point = tuple(row.get(column) for column in SWEPT)
         groups.setdefault((variant_label(row), _subject(reference, row), point), []).append(row)
     for (label, subject, _), own in groups.items():
         for unit in _units(reference):

@@ -145,7 +145,7 @@ class Recorder:
         if inputs not in self._behind:
             # Not what those stand on: of an image set that is in a shared store, nothing else need have been made.
             read = [self._plan.stages[id_] for id_ in inputs]
-            trainings = [stage for stage in self._plan.closure(inputs).values() if stage.trains]
+            trainings = [stage for stage in self._plan.closure(inputs).values() if stage.is_generator]
             self._behind[inputs] = _kinds(read), _kinds(trainings)
         return self._behind[inputs]
 

@@ -153,7 +153,7 @@ class Results:
         read: dict[str, pa.Table] = {}
 
         def look() -> pa.Table:
-            """What was read already is kept where a file was merged away before it was."""
+            """Read the files that are not read yet. Rows that were read are kept if a compaction deletes their file."""
             moved = self.parts.known("results", single) if single else set()
             seen, found = single - moved, [schema.empty_table(), without(own, moved)]
             for name in self.parts.names(table):

@@ -81,7 +81,7 @@ class TrialRecord:
 
 
 def search_identity(study: Study) -> str:
-    """What is searched, and how: with another space or objective it is another search, with more trials it goes on."""
+    """The identity of a search. Another space or objective gives another identity; more trials do not."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
     declared = _without(declared, {**LATER, "synthesis": SynthesisConfig().model_dump(mode="json")})
     declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)

@@ -168,7 +168,7 @@ class _Driver:
     def _run_search(self, declared: Declared) -> None:
         """Run a guided search through Ray Tune, with as many trials at once as fill the cluster of that moment."""
         study, points = declared.study, points_of(declared.study)
-        trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.trains]
+        trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.is_generator]
 
         def concurrent() -> int:
             # One more than fills the cluster, so that its training is queued when a slot becomes free. An autoscaler
@@ -222,7 +222,7 @@ def _nodes_with_room_for(
 
 
 def _note_on_gpus(declared: Sequence[Resources], nodes: Sequence[Mapping[str, float]]) -> str:
-    """That stages stay on CPUs although nodes with a GPU might come; empty if a node has one or the study says."""
+    """A message that the run uses CPUs although GPU nodes may join; empty if a node or the study states GPUs."""
     is_auto = any("auto" in (own.generator_gpus, own.detector_gpus) for own in declared)
     if not is_auto or any(node.get("GPU", 0) for node in nodes):
         return ""

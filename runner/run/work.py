@@ -139,7 +139,7 @@ class Work:
         )
 
     def _count_generators(self) -> int:
-        return sum(stage.trains for stage in self.plan.stages.values())
+        return sum(stage.is_generator for stage in self.plan.stages.values())
 
     def _plan_earlier_points(self) -> None:
         """Plan the points that guided searches chose in earlier runs, and count the cells of their reports."""

@@ -150,8 +150,9 @@ class Stage(ABC):
     takes: ClassVar[Takes] = "cpu"
     is_artifact: ClassVar[bool] = True
     """Whether the stage commits an artifact at its key; a training commits only below its key."""
-    trains: ClassVar[bool] = False
-    """Whether it trains a network. Several processes can share such a stage, and a plan counts it as a training."""
+    is_generator: ClassVar[bool] = False
+    """Whether it trains a generator, which ``resources.generator_workers`` processes may do together. Plans count these
+    stages, and a search runs as many points at once as there is room for them."""
     computes: ClassVar[bool] = True
     """Whether it needs torch, whose import takes seconds."""
 

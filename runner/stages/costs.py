@@ -24,13 +24,17 @@ MEMORY_FILE = f"{MEASURED}/gpu_memory.json"
 
 @dataclass(frozen=True)
 class Cost:
-    """The seconds that a number of units took."""
+    """The seconds that a number of units took.
+
+    takes: what their stage takes of a node; empty in records of earlier versions.
+    """
 
     seconds: float = 0.0
     units: float = 0.0
+    takes: str = ""
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.units + other.units)
+        return Cost(self.seconds + other.seconds, self.units + other.units, self.takes or other.takes)
 
     @property
     def each(self) -> float | None:

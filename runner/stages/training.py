@@ -39,7 +39,7 @@ class TrainingStage(Stage):
     version = 2
     takes = "generator"
     is_artifact = False
-    trains = True
+    is_generator = True
 
     category: str
     support: Support

@@ -112,5 +112,5 @@ class Submission:
 
 
 def _plain(place: str) -> str:
-    """The place without slashes at its end, which would make another place of the same."""
+    """The folder or URI without trailing slashes, so that equal places compare equal."""
     return place if "?" in place else place.rstrip("/") or "/"

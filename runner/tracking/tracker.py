@@ -44,7 +44,7 @@ from goodshot.runner.tracking.messages import (
 PATIENCE_SECONDS = 180.0
 """How long the end of a study waits for the process without any answer; W&B itself gives up on a run earlier."""
 HASTE_SECONDS = 8.0
-"""How long an interrupted study waits; what is not written by then is written all the same."""
+"""How long an interrupted study waits. The process writes the rest after the study has ended."""
 JOIN_SECONDS, POLL_SECONDS = 5.0, 0.02
 IN_WORDS = "the process that writes W&B runs"
 

@@ -19,6 +19,7 @@ from goodshot.runner.plan.plan import Plan
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.prompt import PromptStage
+from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.study.experiment import Experiment
 from goodshot.runner.study.settings import read_study, to_yaml
@@ -119,6 +120,16 @@ def test_one_store_serves_all_quick_flavours(quick_plan: Plan) -> None:
     assert len(quick_plan.of(PromptStage)) == 5
     alone = sum(len(fingerprints) for fingerprints in quick_plan.cells_of.values())
     assert len(quick_plan.cells) < alone
+
+
+@pytest.mark.parametrize("one", BY_NAME)
+def test_every_planned_stage_is_one_that_an_arm_or_a_cell_kind_names(one: Experiment, tmp_path: Path) -> None:
+    """Their weights are asked for by these classes, before anything is planned."""
+    for study in one.studies(quick=True) if one.quick else ():
+        plan = plan_studies([study], Options(str(tmp_path)))
+        named = {stage for owner in (*study.own_arms, *study.own_kinds) for stage in owner.stages}
+        planned = {type(stage) for stage in (*plan.stages.values(), *plan.cells.values())}
+        assert planned <= named | {ShardStage}
 
 
 def test_experiments_are_listed_with_the_papers_item(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,8 @@ def test_a_vqgan_clip_row_is_filled_as_a_generated_one(finished: Finished) -> No
             assert row["prompt"].startswith("a coin with ")
             assert (row["encoder"], row["variance"], row["iterations"]) == ("conse-lite0-minilm", "estimated", 4)
             assert -1 <= row["similarity"] <= 1
-            assert row["seconds_generator"] > 0
+            assert row["seconds_vqgan_clip"] > 0
+            assert row["seconds_generator"] is None
             assert row["select"] is None
 
 

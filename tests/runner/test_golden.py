@@ -29,12 +29,11 @@ from goodshot.runner.results.results import Results
 from goodshot.runner.results.trials import search_identity
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
-from goodshot.runner.stages.base import Context, load_value
+from goodshot.runner.stages.base import Context, Stage, load_value
 from goodshot.runner.stages.external import ExternalSetStage
 from goodshot.runner.stages.image_set import ImageSetStage
 from goodshot.runner.stages.latents import LatentsStage, read_latents
 from goodshot.runner.stages.prompt import PromptStage
-from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.stages.vqgan_clip import VQGANClipStage
 from goodshot.runner.store.artifacts import Store
@@ -94,10 +93,9 @@ def run(study: Study, out: Path) -> Made:
     return plan, store, results
 
 
-def key_of(kind: type, plan: Plan) -> str:
-    """The first 16 digits of the only stage of a kind."""
-    (stage,) = plan.of(kind)
-    return str(stage.key).rpartition("/")[2][:16]
+def digits(stage: Stage) -> str:
+    """The first 16 digits of a stage's key."""
+    return stage.key.rpartition("/")[2][:16]
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +106,9 @@ def made(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_fingerprints(made: Made) -> None:
     plan, _, _ = made
-    found = {
-        "shard": key_of(ShardStage, plan),
-        "prompt": key_of(PromptStage, plan),
-        "generator": key_of(TrainingStage, plan),
-        "image_set": key_of(ImageSetStage, plan),
-        **{f"detection {cell.cell.arm.label}": f[:16] for f, cell in plan.cells.items()},
-    }
-    assert found == FINGERPRINTS
+    stages = {stage.kind: digits(stage) for stage in plan.stages.values()}
+    cells = {f"{cell.kind} {cell.cell.arm.label}": digits(cell) for cell in plan.cells.values()}
+    assert stages | cells == FINGERPRINTS
 
 
 def test_identity_of_a_search() -> None:
@@ -221,8 +214,8 @@ def comparators(cups: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 def test_fingerprints_of_the_comparators(comparators: Made) -> None:
     plan, _, _ = comparators
     found = {
-        "external": key_of(ExternalSetStage, plan),
-        "vqgan_clip": key_of(VQGANClipStage, plan),
+        "external": digits(*plan.of(ExternalSetStage)),
+        "vqgan_clip": digits(*plan.of(VQGANClipStage)),
         **{f"detection {cell.cell.arm.label} planted": f[:16] for f, cell in plan.cells.items()},
     }
     assert found == COMPARATORS
@@ -274,7 +267,7 @@ def test_latents_v1(latent_cells: Made) -> None:
     plan, store, results = latent_cells
     (stage,) = plan.of(LatentsStage)
     assert (stage.key.rpartition("/")[2][:16], next(iter(plan.cells))[:16]) == ("422fac651aa92d6c", "381a69b7bbc8c623")
-    assert key_of(TrainingStage, plan) == FINGERPRINTS["generator"]
+    assert digits(*plan.of(TrainingStage)) == FINGERPRINTS["generator"]
     context = Context(store, partial(load_value, store=store))
     generator = stage.training.spec(context).build("cpu")
     generator.advance(3)
