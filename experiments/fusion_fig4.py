@@ -1,6 +1,8 @@
 """Fig. 4 of AnomalyXFusion: good image, made defect, mask and caption, for each category.
 
-goodshot sweep fusion_fig4 --root DIR --out runs/fusion_fig4 --set synthesis.captions=DIR/mvtec_caption
+Costs 45 cells, 45 fusions, about 27 GPU hours (an estimate: docs/defects.md).
+
+    goodshot sweep fusion_fig4 --root DIR --out runs/fusion_fig4 --set synthesis.captions=DIR/mvtec_caption
 """
 
 from goodshot.experiments.fusion_flavours import in_thirds, quick_fusion

@@ -1,6 +1,8 @@
 """Fig. 5 of AnomalyXFusion: the same sites, filled by a fusion with fewer and more parts.
 
-goodshot sweep fusion_fig5 --root DIR --out runs/fusion_fig5 --set synthesis.captions=DIR/mvtec_caption
+Costs 225 cells, 225 fusions, about 230 GPU hours (an estimate: docs/defects.md).
+
+    goodshot sweep fusion_fig5 --root DIR --out runs/fusion_fig5 --set synthesis.captions=DIR/mvtec_caption
 """
 
 from goodshot.experiments.fusion_flavours import ABLATION, in_thirds, quick_fusion

@@ -3,6 +3,8 @@
 The paper, mean IS / IC-LPIPS: Crop-P 1.51 / 0.14; AnomalyDiffusion 1.80 / 0.32; AnomalyXFusion 1.82 / 0.33. Here it is
 measured too how much of the background survives, because IC-LPIPS rewards damage to it.
 
+Costs 135 cells, 90 fusions, about 92 GPU hours (an estimate: docs/defects.md).
+
     goodshot sweep fusion_table1 --root DIR --out runs/fusion_table1 --set synthesis.captions=DIR/mvtec_caption
 """
 

@@ -2,6 +2,8 @@
 
 The paper, mean IS / IC-LPIPS: DFMGAN 1.27 / 0.22; AnomalyDiffusion 1.44 / 0.28; AnomalyXFusion 1.69 / 0.33.
 
+Costs 45 cells, 30 fusions, about 23 GPU hours (an estimate: docs/defects.md).
+
     goodshot sweep fusion_table2 --root DIR --out runs/fusion_table2 --set synthesis.captions=DIR/mvtec_caption
 """
 

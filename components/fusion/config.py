@@ -136,7 +136,7 @@ class FusionConfig(Learning):
     base: str = Field(
         default=SMALL,
         pattern=rf"^({SMALL}|{PATH}.+|[a-z0-9_]+)$",
-        description="small; a published checkpoint of the weights registry (ldm_text2im); or path:FOLDER, path:FILE",
+        description="small; a checkpoint of the weights registry (ldm_text2im); path:FOLDER; path:FILE of a small base",
     )
     small: BaseConfig = BaseConfig()
     masks: MaskEncoderConfig = MaskEncoderConfig()

@@ -23,6 +23,8 @@ from goodshot.components.fusion.config import BaseConfig
 from goodshot.runner.cells.segmentation import SegmentationStage
 from goodshot.runner.cli import main
 from goodshot.runner.plan.plan import Plan, planned_steps, unshared_steps
+from goodshot.runner.report.context import read_studies
+from goodshot.runner.report.sections.made_defects import made_defects
 from goodshot.runner.results.results import Results
 from goodshot.runner.run.execute import declare, plan_studies, print_notes, run_studies
 from goodshot.runner.run.options import Options, Run
@@ -119,6 +121,13 @@ def test_its_rows_are_sound_and_its_report_is_whole(finished: Finished, capsys: 
     for words in ("Weights of the fusion", "background lpips_lite0", "ic_lpips_lite0 by kind of defect"):
         assert words in page
     assert "accuracy of types (lite0) by kind of defect" in page
+    # Fig. 4 and 5: the site on the good image, and what each arm made there, with its caption.
+    for words in ("the kind of defect, and where it is to be", "made on a good coin: coin with stain", "fusion:none"):
+        assert words in page
+    (study,) = read_studies(Options(str(finished.out)))
+    shown = {made.label.split(" ")[0]: made.shown for made in made_defects(study)}
+    assert shown.keys() == {"crop_paste", "cutpaste", "draem_skimage", "fusion", "fusion:none"}
+    np.testing.assert_array_equal(shown["fusion"].masks, shown["fusion:none"].masks)
     assert "no artifact" not in page
     _, again = run(finished.study, finished.out)
     assert again.stages == 0
