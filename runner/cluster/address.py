@@ -1,7 +1,7 @@
-"""Which cluster a run joins, and whether it can be joined: known in seconds, before Ray's client tries for minutes.
+"""Determine which cluster a run joins, and check within seconds whether the cluster can be joined.
 
-Ray's client prints warnings of its core for 25 s when a token is wrong, and tries a closed port for 190 s. Here a TCP
-connection and one request with a deadline tell the cases apart.
+With a wrong token, Ray's client prints internal warnings for 25 s, and it tries a closed port for 190 s. A TCP
+connection and one request with a time limit find these problems before Ray's client is started.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from urllib.parse import urlsplit
 from goodshot.components.errors import BadInput, GoodshotError
 
 SECONDS = 4.0
-"""How long each of the two questions may take."""
+"""Time limit of the connection, and of the request."""
 HERE = ("", "local")
-"""Addresses that mean a cluster of this run's own, on this machine."""
+"""Addresses for which the run starts its own cluster on this machine."""
 
 
 def in_ray_job() -> bool:
-    """Whether this process is the driver of a Ray job, which Ray starts in a folder that is deleted afterwards."""
+    """Return whether this process is the driver of a Ray job, whose working directory Ray deletes afterwards."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def joined_address(address: str | None) -> str | None:
-    """The address of the cluster that ``--address`` means; None for one of this run's own.
+    """Return the address of the cluster to join; None if the run starts its own cluster.
 
-    Without the option it is ``RAY_ADDRESS``, which Ray sets in its jobs: a job joins the cluster that it runs on.
+    Without ``--address``, the address is that in ``RAY_ADDRESS``. Ray sets this variable in a Ray job, so a job joins
+    the cluster that it runs on.
 
     Raises:
-        BadInput: it is an address of another kind: Ray Client's, or the dashboard's.
+        BadInput: the address is that of Ray Client or of a dashboard.
     """
     given = os.environ.get("RAY_ADDRESS", "") if address is None else address
     if given in HERE:
@@ -50,9 +51,9 @@ def joined_address(address: str | None) -> str | None:
 
 
 def require_lasting_place(option: str, place: str | None) -> None:
-    """Raise :class:`BadInput` if results would go to a relative path inside a Ray job.
+    """Raise :class:`BadInput` if ``place`` is a relative path and this process is a Ray job.
 
-    It would be below the folder of the job's code on the head, which Ray deletes.
+    A relative path would be below the job's working directory on the head, which Ray deletes after the job.
     """
     if place is not None and in_ray_job() and is_relative(place):
         raise BadInput(
@@ -62,24 +63,24 @@ def require_lasting_place(option: str, place: str | None) -> None:
 
 
 def is_relative(place: str) -> bool:
-    """Whether a path depends on the folder or the user of the process that reads it."""
+    """Return whether a path depends on the working directory or the user of the process that reads the path."""
     return "://" not in place and not place.startswith("/")
 
 
 def shown(address: str) -> str:
-    """The address as the user gave it, for messages."""
+    """Return the address with the option or variable by which the user gave it, for messages."""
     return f"RAY_ADDRESS={address}" if os.environ.get("RAY_ADDRESS") == address else f"--address {address}"
 
 
 def require_answer(address: str) -> None:
-    """Raise unless a Ray head of this process's version answers at ``address``, and accepts its token.
+    """Raise unless a Ray head of the same version answers at ``address`` and accepts this process's token.
 
     Args:
         address: ``HOST:PORT`` of the head, or ``auto`` for the cluster that was last started on this machine.
 
     Raises:
-        GoodshotError: nothing listens there, something else does, the token is missing or wrong, or Ray's versions
-            differ; each with its own remedy.
+        GoodshotError: nothing or another program listens at the address, the token is missing or wrong, or Ray's
+            versions differ. The message states the remedy.
     """
     where = shown(address)
     host, port = _endpoint(address, where)
@@ -88,7 +89,7 @@ def require_answer(address: str) -> None:
 
 
 def token_remedy() -> str:
-    """What to do if a cluster does not accept this process's token."""
+    """Return the remedy, as text, for a cluster that does not accept this process's token."""
     if os.environ.get("RAY_AUTH_MODE") == "token":
         return "check that RAY_AUTH_TOKEN, or the file ~/.ray/auth_token, holds its token"
     return "set RAY_AUTH_MODE=token, and its token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
@@ -125,7 +126,7 @@ def _connect(host: str, port: int, where: str) -> None:
 
 
 def _ask(endpoint: str, where: str) -> None:
-    """Ask the head whether it is alive, which it answers with its version, and only to who has its token."""
+    """Send the head a liveness request, which a head answers with its Ray version if the token is right."""
     import grpc
     import ray
     from ray._private.grpc_utils import init_grpc_channel  # private: test_submission.py pins it

@@ -1,4 +1,4 @@
-"""Limits of how many cells are in progress, which follow the number of nodes."""
+"""Limit how many cells are in progress; the limits follow the number of nodes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import deque
 from goodshot.runner.declaration.resources import Resources
 
 AHEAD = 4
-"""Cells in progress for each cell that can run at once: a worker that becomes free finds the next one submitted."""
+"""Cells in progress per cell that can run at once, so that a free worker always finds a submitted cell."""
 AHEAD_OF_QUICK, QUICK_SECONDS = 32, 0.1
 """The limit that replaces ``AHEAD`` if cells take less than ``QUICK_SECONDS`` on average: with fewer cells in progress,
 workers would wait for this process."""
 
 
 class Places:
-    """A semaphore whose number of places may change while some are taken; waiting tasks get places in their order."""
+    """A first-in, first-out semaphore whose number of places may change while places are taken."""
 
     def __init__(self, count: int) -> None:
         self._count, self._taken = count, 0
@@ -44,7 +44,7 @@ class Places:
         self._grant()
 
     def resize(self, count: int) -> None:
-        """Change the number of places. Those that are taken beyond it stay taken until they are released."""
+        """Change the number of places. Taken places beyond the new number stay taken until they are released."""
         self._count = count
         self._grant()
 
@@ -65,8 +65,8 @@ class Places:
 class Admission:
     """Limits how many cells with the same declared resources are in progress.
 
-    ``running`` limits the leased cells: all others are free for another driver. ``begun`` limits the cells that have a
-    task in the event loop: all others only need memory for their entry in the plan.
+    ``running`` limits the leased cells, because other drivers can take only cells without a lease. ``begun`` limits the
+    cells that have a task in the event loop; every other cell needs memory only for its entry in the plan.
     """
 
     def __init__(self, resources: Resources, at_once: int) -> None:
@@ -82,7 +82,7 @@ class Admission:
             self.running.resize(self._most_running)
 
     def resize(self, at_once: int) -> None:
-        """Follow the number of cells that can run at once, which changes with the nodes."""
+        """Set the number of cells that can run at once, which changes with the nodes."""
         if at_once != self._at_once:
             self._at_once = at_once
             self._more = min(self._more, (AHEAD_OF_QUICK - AHEAD) * at_once)

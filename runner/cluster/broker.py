@@ -36,7 +36,7 @@ from goodshot.runner.stages.costs import Cost, Memories
 from goodshot.runner.store.artifacts import Store
 
 LIVES = 4
-"""How often the broker is started in a run: a process that is killed more often is killed by what it does itself."""
+"""How often the broker is started in a run; a process that is lost more often probably causes its own loss."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -44,11 +44,11 @@ Call = Callable[Concatenate["Broker", P], Coroutine[Any, Any, T]]
 
 
 _without_task_events = ray.method(enable_task_events=False)
-"""For methods that are called every second, which would fill the list of tasks in Ray's dashboard."""
+"""Decorator for methods that are called every second; it keeps them out of the list of tasks in Ray's dashboard."""
 
 
 def _when_restored(method: Call[P, T]) -> Call[P, T]:
-    """A method that a broker, which was started again, answers only once the driver has called ``restore``."""
+    """Decorate a method so that a restarted broker runs it only after the driver has called ``restore``."""
 
     @wraps(method)
     async def wrapped(self: Broker, /, *arguments: P.args, **options: P.kwargs) -> T:
@@ -62,10 +62,11 @@ def _when_restored(method: Call[P, T]) -> Call[P, T]:
 class BrokerOptions:
     """The arguments of a :class:`Broker`.
 
-    nodes: the numbers of ``CPU`` and ``GPU`` of each node; excluded: Ray ids of other nodes, which must get no work.
-    checked: Ray ids of the nodes that were checked, others wait for :meth:`Broker.admit`; None: all get work.
+    nodes: the numbers of ``CPU`` and ``GPU`` of each node.
+    excluded: Ray ids of further nodes, which must get no work.
+    checked: Ray ids of the checked nodes; all other nodes get work after :meth:`Broker.admit`. None: all get work.
     fail_fast: whether the first failed cell ends the run.
-    skipped: fingerprints of cells that are not run; their outcome is None, as of failed cells.
+    skipped: fingerprints of cells that are not run; like a failed cell, a skipped cell has the outcome None.
     costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
     """
 
@@ -84,8 +85,9 @@ class BrokerOptions:
 class Broker:
     """Runs each requested cell once, after a :class:`StageMaker` has made the stages that the cell depends on.
 
-    If its process is lost, Ray starts it again and repeats all calls that were not answered. What it knows of finished
-    work is in the results and the store; the driver tells it the rest by :meth:`restore`, for which those calls wait.
+    If the broker's process is lost, Ray starts it again and repeats all unanswered calls. The restarted broker reads
+    finished work from the results and the store. The driver sends it the other state by :meth:`restore`, and the
+    repeated calls wait for that.
     """
 
     def __init__(self, options: BrokerOptions) -> None:
@@ -118,17 +120,17 @@ class Broker:
             self.restored.set()
 
     async def restore(self, plan: Plan, trials: Sequence[Trial], progress: Progress) -> None:
-        """Go on where a lost process of this broker was.
+        """Continue from the state of a lost process of this broker.
 
         Args:
-            plan: all cells and stages that it was told of.
+            plan: all cells and stages that the lost process had in its plan.
             trials: the trials that Ray Tune has begun.
-            progress: its last known counts.
+            progress: the last known counts of the lost process.
         """
         if self.restored.is_set():
             return
         self.plan.merge(plan)
-        # Stages hold this very object.
+        # Other objects hold a reference to this Progress object, so it is updated in place.
         vars(self.progress).update(vars(progress.continued()))
         for trial in trials:
             self._publish(trial)
@@ -162,7 +164,7 @@ class Broker:
         return [await self._cell(f) for f in fingerprints]
 
     async def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
-        """Give work to the ``checked`` nodes, except the ``faulty`` ones, from the next look at the cluster on."""
+        """Give work to the ``checked`` nodes, except the ``faulty`` ones, from the next poll of the cluster on."""
         self._checked = checked
         self.shares.excluded |= faulty
         self._admitting.set()
@@ -187,7 +189,7 @@ class Broker:
     @_without_task_events
     @_when_restored
     async def at_once(self, stages: Sequence[Stage]) -> int:
-        """How many of these stages run at once on the nodes that the cluster has now; at least one."""
+        """Return how many of these stages run at once on the nodes that the cluster has now; at least one."""
         return min((self.shares.at_once(stage) for stage in stages), default=1)
 
     @_when_restored
@@ -202,7 +204,7 @@ class Broker:
 
     @_when_restored
     async def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
-        """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
+        """Wait for :meth:`begin`, and return the fingerprints of the trial's cells by L; empty for an invalid point."""
         return await asyncio.shield(self._trials[key])
 
     @_without_task_events
@@ -214,7 +216,7 @@ class Broker:
     @_without_task_events
     @_when_restored
     async def announce(self, key: str) -> None:
-        """Note a committed artifact of a stage that continues: cells that need only this artifact can run."""
+        """Note that a running stage has committed an artifact, so that cells that need only this artifact can run."""
         self._stages.announce(key)
 
     @_without_task_events
@@ -239,12 +241,12 @@ class Broker:
             await asyncio.wait_for(self._compaction.end(), LAST_SECONDS)
 
     async def _follow_cluster(self) -> None:
-        """Let shares, slots and limits follow the nodes, and ask an autoscaler for what the queue needs."""
+        """Adapt shares, slots and limits to the current nodes, and ask an autoscaler for the nodes the queue needs."""
         autoscaler = Autoscaler() if await asyncio.to_thread(is_autoscaled) else None
         metrics = RunMetrics(", ".join(self.plan.cells_of))
         try:
             while True:
-                # What cannot be read now, for example while the head restarts, is read the next time.
+                # If the nodes cannot be read, for example while the head restarts, the next poll reads them.
                 with suppress(Exception):
                     self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded, self._checked))
                     metrics.publish(self._counted())
@@ -273,7 +275,7 @@ class Broker:
         self.progress.missing_node = next(unplaced, "")
 
     def _needed(self) -> list[Share]:
-        """The shares of all stages and cells that run or could run if there were more nodes."""
+        """Return the shares of all stages and cells that run, or would run on more nodes."""
         waiting = [
             self.shares.largest(admission.resources)["detector"]
             for admission in self._admissions.values()
@@ -282,7 +284,7 @@ class Broker:
         return [*self._stages.needed(), *waiting]
 
     async def _run_groups(self, cells: Iterable[CellStage]) -> None:
-        """Run cells in groups with a common producer: one task for each group, not for each cell, waits for stages."""
+        """Run cells in groups with a common producer; each group has one task that waits for stages."""
         groups: defaultdict[str, list[CellStage]] = defaultdict(list)
         for cell in cells:
             last = self.plan.stages[cell.inputs[-1]]
@@ -291,7 +293,7 @@ class Broker:
         await asyncio.gather(*map(self._run_group, groups.values()))
 
     async def _run_group(self, group: Iterable[CellStage]) -> None:
-        """Run the cells of one producer, the smallest L first, each as soon as its stages are made."""
+        """Run the cells of one producer by ascending L, each cell as soon as its stages are made."""
         tasks: set[asyncio.Task[Any]] = set()
         ready: set[tuple[str, ...]] = set()
         for cell in sorted(group, key=lambda stage: stage.cell.variant.iterations):
@@ -386,7 +388,7 @@ class Broker:
 
 
 def _was_lost() -> bool:
-    """Whether this process is an actor that Ray has started again."""
+    """Return whether this process is an actor that Ray has started again."""
     if not ray.is_initialized():
         return False
     context = ray.get_runtime_context()
@@ -394,5 +396,5 @@ def _was_lost() -> bool:
 
 
 BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000, max_restarts=LIVES - 1, max_task_retries=-1)(Broker)
-"""Neither the broker nor the trials that wait for it reserve a CPU: a trial that reserved the last CPU would wait for
-ever for a stage that needs it."""
+"""The broker as a Ray actor class. Neither the broker nor the trials that wait for it reserve a CPU: a trial that
+reserved the last CPU would wait forever for a stage that needs this CPU."""

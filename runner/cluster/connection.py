@@ -28,12 +28,12 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     If the process is already connected, for example in a notebook, that connection is used and stays open.
 
     Args:
-        address: the address of a running cluster; None starts a cluster on this machine and stops it afterwards, but in
-            a Ray job, where Ray starts no other, joins the job's own.
+        address: the address of a running cluster. None starts a cluster on this machine and stops it afterwards; in a
+            Ray job, where Ray cannot start another cluster, None joins the job's own cluster.
         cpus: logical CPUs of the local cluster (default: :func:`usable_cpus`).
 
     Raises:
-        GoodshotError: no cluster answers at ``address``, or not to this process.
+        GoodshotError: no cluster answers at ``address``, or the cluster rejects this process.
     """
     quiet_environment()
     joined = joined_address(address) if address is not None or in_ray_job() else None
@@ -60,7 +60,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     try:
         yield ray.cluster_resources()
     except BaseException as error:
-        # Ray's client would wait for the head, and then end this process before the run has written how it ended.
+        # With a lost head, ray.shutdown() would wait and then end this process before the run has written its status.
         if not is_head_lost(error):
             ray.shutdown()
         raise
@@ -87,13 +87,13 @@ def _join(address: str) -> None:
 
 
 def usable_cpus() -> int:
-    """The CPUs of this process, at most one for every 2 GB of memory: a worker was measured to need 1.6 GB."""
+    """Return the number of CPUs of this process, at most one per 2 GiB of memory: a worker needs about 1.6 GB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
 
 
 def usable_gpus() -> int:
-    """The number of GPUs that torch can use."""
+    """Return the number of GPUs that torch can use."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -102,10 +102,10 @@ def usable_gpus() -> int:
 def require_token() -> None:
     """Protect a local cluster by a random token, because Ray runs any command that it receives over the network.
 
-    The token is in this process's environment, which local workers inherit, and in no file: without it Ray would write
-    one below HOME that everybody can read.
+    The token is only in this process's environment, which local workers inherit. Without this token, Ray would write a
+    token file below HOME that every user of the machine can read.
     """
-    # Ray reads the mode when it is imported. If it is imported already, it sets the mode itself for a local cluster.
+    # Ray reads the mode during its import. If Ray is imported already, it sets the mode itself for a local cluster.
     if "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
@@ -113,7 +113,7 @@ def require_token() -> None:
 
 
 def quiet_environment() -> None:
-    """Silence third-party libraries and forbid downloads, before they are imported; local workers inherit this."""
+    """Silence third-party libraries and forbid downloads before any import; local workers inherit these settings."""
     forbid_downloads()
     quiet = {
         "RAY_AIR_NEW_OUTPUT": "0",
@@ -142,8 +142,8 @@ def quiet_worker() -> None:
 def start_worker(threads: int) -> None:
     """Prepare a worker process for a stage that uses torch: no downloads, no warnings, a fixed number of threads.
 
-    Training on a CPU repeats bit for bit only with the same number of threads, so this number follows the stage's CPUs
-    and not the machine's.
+    Training on a CPU is bit-for-bit reproducible only with the same number of threads, so the number of threads is the
+    number of CPUs of the stage and not of the machine.
     """
     import torch
 
@@ -152,7 +152,7 @@ def start_worker(threads: int) -> None:
 
 
 def taken_of_gpu(device: str) -> Memory | None:
-    """The peak of GPU memory that torch has reserved in this process since the last call; None on a CPU."""
+    """Return the peak GPU memory that torch has reserved in this process since the last call; None on a CPU."""
     if device != "cuda":
         return None
     import torch

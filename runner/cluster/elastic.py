@@ -1,4 +1,4 @@
-"""The nodes of the cluster as they are now, and requests to its autoscaler for what the queue needs."""
+"""List the current nodes of the cluster, and ask its autoscaler for the nodes that the queue needs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.results.status import NodeStatus
 
 REFRESH_SECONDS = 2.0
-"""Pause between two looks at the nodes. A node takes longer than that to start, and to be given up by Ray."""
+"""Pause between two polls of the nodes. A node takes longer to start, and Ray takes longer to declare a node dead."""
 MOST_BUNDLES = 200
-"""The most stages that an autoscaler is asked to make room for; its own limits are usually far below."""
+"""The maximum number of stages in a request to the autoscaler, whose own limits are usually far lower."""
 TYPE_OF_A_NODE_THAT_NOTHING_STARTED = "node_"
-"""Ray names the type of a node so if no autoscaler has started it."""
+"""The beginning of Ray's node type for a node that no autoscaler has started."""
 
 
 @dataclass(frozen=True)
 class Nodes:
     """The nodes that are alive.
 
-    resources: the numbers of ``CPU`` and ``GPU``, among others, of each node that takes new stages.
-    ids: Ray's ids of all of them.
-    leaving: ids of the nodes that are drained, for example because a spot machine will be taken away. They finish
-    what they run, but trainings, which go on elsewhere.
-    unchecked: ids of the nodes that have joined and were not checked yet, which get no stages.
-    uses: all nodes, with what tasks and actors reserve on them.
+    resources: the resources by name (``CPU``, ``GPU`` …) of each node that takes new stages.
+    ids: the Ray ids of all nodes that are alive.
+    leaving: the ids of the nodes that are being drained, for example because a cloud will end a spot machine. Such a
+    node finishes its running stages except trainings, which continue on another node.
+    unchecked: the ids of the nodes that have joined and were not checked yet, which get no stages.
+    uses: the resources of each node, and how much of them tasks and actors reserve.
     """
 
     resources: list[dict[str, float]]
@@ -47,7 +47,7 @@ def nodes_now(excluded: frozenset[str] = frozenset(), checked: frozenset[str] | 
 
     Args:
         excluded: Ray ids of nodes that must get no work.
-        checked: Ray ids of the nodes that were checked; None where every node counts as sound.
+        checked: Ray ids of the nodes that were checked; None if nodes are not checked.
     """
     from ray._private.state import state
 
@@ -81,9 +81,9 @@ def _use(node: Mapping[str, Any], free: Mapping[str, float], is_leaving: bool) -
 
 
 def is_autoscaled() -> bool:
-    """Whether an autoscaler can add nodes to the cluster.
+    """Return whether an autoscaler can add nodes to the cluster.
 
-    Ray runs the same monitor without one; only the types that it gives to the nodes differ.
+    Ray runs the same monitor process without an autoscaler, so only the node types tell the two cases apart.
     """
     return any(not name.startswith(TYPE_OF_A_NODE_THAT_NOTHING_STARTED) for name in _node_types())
 
@@ -105,21 +105,21 @@ def _node_types() -> set[str]:
 
 
 class Autoscaler:
-    """Asks the cluster's autoscaler for nodes on which stages fit, for as long as they are queued or run.
+    """Asks the cluster's autoscaler for nodes with room for the queued and running stages.
 
-    Ray itself asks for nodes only for tasks and actors that are submitted, and most stages are still queued here.
+    Ray itself asks for nodes only for submitted tasks and actors, and most stages are not submitted yet.
     """
 
     def __init__(self) -> None:
         self._asked: list[dict[str, float]] = []
 
     def ask(self, shares: Sequence[Share]) -> None:
-        """Ask for nodes on which these stages fit at once; the request replaces the one before."""
+        """Ask for nodes that can run all these stages at once; the request replaces the previous request."""
         bundles = [share.bundle for share in shares[:MOST_BUNDLES]]
         if bundles != self._asked:
             request_resources(bundles=bundles)
             self._asked = bundles
 
     def withdraw(self) -> None:
-        """Ask for nothing, so that idle nodes are stopped."""
+        """Withdraw the request, so that the autoscaler stops idle nodes."""
         self.ask([])

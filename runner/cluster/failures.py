@@ -1,7 +1,7 @@
-"""Which failures of a stage are not its own: its node, its process or its memory was lost, so that it is run again.
+"""Decide which failed stages are run again: those that lost their node or process, or ran out of memory.
 
-Everything that a stage has made is in the store, so running it again continues where it was. An error that the stage
-itself raised is none of these: it would be raised again.
+The store has everything that a stage has made, so a stage that is run again continues from there. An error that the
+stage itself raised is final, because the next attempt would raise the same error.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from goodshot.runner.stages.base import NodeLeaves
 
 
 class NoCuda(GoodshotError):
-    """A stage was given a GPU on a node where torch finds no CUDA.
+    """Ray gave a stage a GPU on a node where torch finds no CUDA.
 
-    node: Ray's id of the node.
+    node: the Ray id of the node.
     """
 
     def __init__(self, message: str, node: str) -> None:
@@ -40,13 +40,13 @@ class NoCuda(GoodshotError):
 
 
 class FaultyNode(GoodshotError):
-    """A stage was given to a node that joined the run with a fault."""
+    """Ray gave a stage to a node that has joined during the run and has a fault."""
 
 
 class NeverRan(GoodshotError):
-    """A job failed before its node had let it begin, where other code may be installed.
+    """A job failed before the gate let it begin, on a node that may have other code installed.
 
-    original: what was raised there.
+    original: the exception that the job raised.
     """
 
     def __init__(self, original: BaseException) -> None:
@@ -55,7 +55,7 @@ class NeverRan(GoodshotError):
 
 
 class GPUMemoryFull(GoodshotError):
-    """A stage that shared a GPU with others found its memory full."""
+    """A stage that shared a GPU with other stages ran out of GPU memory."""
 
 
 NODE = "a node was lost"
@@ -67,14 +67,14 @@ FAULTY = "a node had a fault"
 LEAVING = "a node was to be taken away"
 UNBEGUN = "it failed before it began"
 LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20, LEAVING: 20, UNBEGUN: 2}
-"""How often a stage is run again for each reason. A process that dies, or needs more memory than its node has, on the
-fourth attempt too, would do so again. A lost node is no fault of the stage, and spot machines are taken away often; the
-limit only ends a run whose cluster never lasts. A whole GPU cannot be made larger, and every node without CUDA is
-excluded."""
+"""How often a stage is run again for each reason. A stage whose process dies or runs out of memory in four attempts
+would probably fail again. A stage does not cause the loss of a node, and clouds often end spot machines, so the limit
+for lost nodes only ends a run that loses nodes all the time. A stage that does not fit in its share of a GPU is run
+once more with a whole GPU. Every node without CUDA is excluded."""
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
-"""Pause before the second attempt, which doubles each time: Ray takes a while to know that a node is gone."""
+"""Pause before the second attempt, and the longest pause. It doubles each time, as Ray notices a lost node late."""
 NOTICE_SECONDS = 30.0
-"""How long after a process the loss of its node may be noticed: Ray takes a quarter of a minute by default."""
+"""Maximum time between noticing the loss of a process and that of its node, for which Ray needs 15 s by default."""
 _OWN: Mapping[type[BaseException], str] = {
     NoCuda: NO_CUDA,
     GPUMemoryFull: GPU_MEMORY,
@@ -90,12 +90,12 @@ _WORDS_OF_MEMORY = ("due to high memory usage", "memory monitor", "killed by the
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What a stage raised, or how it was lost; of a task whose input could not be computed, the input's error."""
+    """Return the stage's own exception or Ray's; if a task's input could not be computed, the input's exception."""
     return error.cause if isinstance(error, RayTaskError) else error
 
 
 def reason_of(error: BaseException) -> str | None:
-    """Why a stage was lost: a key of :data:`LIMITS`; None if the stage itself raised the error."""
+    """Return why a stage was lost, as a key of :data:`LIMITS`; None if the stage itself raised the error."""
     lost = cause_of(error)
     if type(lost) in _OWN:
         return _OWN[type(lost)]
@@ -115,10 +115,11 @@ def _was_killed_for_memory(text: str) -> bool:
 
 
 class Attempts:
-    """Counts why one stage was lost, and says when it is not run again.
+    """Counts the failed attempts of one stage by reason, and decides when the stage is not run again.
 
     Args:
-        node_losses: the times of the monotonic clock at which a node was found to be lost, which are added meanwhile.
+        node_losses: the times, on the monotonic clock, at which the loss of a node was noticed. The caller adds times
+            during the run.
     """
 
     def __init__(self, node_losses: Sequence[float]) -> None:
@@ -127,12 +128,12 @@ class Attempts:
 
     @property
     def reasons(self) -> Counter[str]:
-        """Why the stage was run again, by the number of times."""
+        """How often the stage was run again, by reason."""
         return Counter(self._explained(*failure) for failure in self._failures)
 
     @property
     def needs_whole_gpu(self) -> bool:
-        """Whether a share of a GPU was too little."""
+        """Whether an attempt ran out of the memory of its share of a GPU."""
         return self.reasons[GPU_MEMORY] > 0
 
     @property
@@ -141,7 +142,7 @@ class Attempts:
         return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** (len(self._failures) - 1))
 
     def lost(self, error: BaseException) -> None:
-        """Count a failure. Raises the error of the stage, or GoodshotError beyond the limit."""
+        """Count a failure. Raises the stage's own error, or GoodshotError if the limit of the reason is reached."""
         reason = reason_of(error)
         if reason is None:
             raise error
@@ -156,6 +157,6 @@ class Attempts:
         self._failures.append(failure)
 
     def _explained(self, reason: str, began: float, ended: float) -> str:
-        """The reason of a failure, as far as is known by now: a lost process is noticed before its lost node."""
+        """Return the reason of a failure; a lost process becomes a lost node once the loss of a node is noticed."""
         went_with_node = any(began <= loss <= ended + NOTICE_SECONDS for loss in self._node_losses)
         return NODE if reason == PROCESS and went_with_node else reason

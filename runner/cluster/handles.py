@@ -20,7 +20,7 @@ from goodshot.runner.plan.plan import Plan, Trial
 from goodshot.runner.stages.base import Stage
 
 CLOSE_SECONDS = 5.0
-"""The time that the broker has to release its leases."""
+"""How long the handle waits for the broker to release its leases."""
 Outcome = Mapping[str, Any] | None
 """The columns of a cell's row that the value of a trial is computed from; None for a failed or skipped cell."""
 
@@ -41,7 +41,7 @@ class Listener:
 
 
 class Gate:
-    """Asks the broker whether a node may run stages: Ray may use a node that joined before anybody has checked it."""
+    """Asks the broker whether a node may run stages, because Ray may use a new node before it has been checked."""
 
     def __init__(self, broker: ActorHandle[Any]) -> None:
         self._broker = broker
@@ -50,7 +50,7 @@ class Gate:
         """Wait until the node with this Ray id has been checked. Returns whether it may get work.
 
         Args:
-            ticket: of the job that has come to the node.
+            ticket: the ticket of the job that Ray has placed on the node.
         """
         return bool(ray.get(self._broker.may_run.remote(node, ticket)))
 
@@ -74,7 +74,7 @@ class BrokerHandle:
         self._begun: dict[str, Trial] = {}
 
     def __reduce__(self) -> tuple[type[BrokerHandle], tuple[ActorHandle[Any]]]:
-        """A handle in another process does not restore the broker."""
+        """Return the handle without the begun trials for pickling, because only the driver restores the broker."""
         return BrokerHandle, (self._actor,)
 
     def run(self, fingerprints: Sequence[str]) -> Running:
@@ -87,7 +87,7 @@ class BrokerHandle:
         return outcomes
 
     def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
-        """Tell the broker which nodes were checked, and which of them must get no work, by their Ray ids."""
+        """Send the broker the Ray ids of the checked nodes, and of the faulty nodes, which must get no work."""
         self._actor.admit.remote(checked, faulty)
 
     def learn(self, part: Plan) -> None:
@@ -105,7 +105,7 @@ class BrokerHandle:
         self._actor.begin.remote(trial)
 
     def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
-        """Wait for :meth:`begin`; return the trial's fingerprints by L, which are none if the point is invalid."""
+        """Wait for :meth:`begin`, and return the fingerprints of the trial's cells by L; empty for an invalid point."""
         cells: Mapping[int, tuple[str, ...]] = ray.get(self._actor.trial.remote(key))
         return cells
 
@@ -115,18 +115,18 @@ class BrokerHandle:
         return progress
 
     def restore(self, plan: Plan, progress: Progress) -> None:
-        """Tell a broker whose process was lost, and which Ray has started again, what the run was at.
+        """Send the state of the run to a broker whose process was lost and that Ray has started again.
 
         Args:
-            plan: all that the driver has planned.
+            plan: all cells and stages that the driver has planned.
             progress: the last counts that the driver has seen.
         """
-        # The driver may plan a further point meanwhile; copying a dictionary is atomic.
+        # Copied, because another thread may plan a further point during the call; copying a dictionary is atomic.
         known = Plan(dict(plan.stages), dict(plan.cells))
         ray.get(self._actor.restore.remote(known, list(self._begun.values()), progress))
 
     def close(self) -> None:
-        """End the actor. Its leases are released first, so that no other driver waits until they expire."""
+        """Release the broker's leases, so that other drivers need not wait until the leases expire; end the actor."""
         with suppress(RayError):
             ray.get(self._actor.close.remote(), timeout=CLOSE_SECONDS)
         # On a cluster that stays up, this also ends the tasks and actors that the broker has started.

@@ -1,12 +1,11 @@
-"""Ends a run soon after the head of the cluster that it joined has died, in one line.
+"""End a run soon after the head of the joined cluster has died, with a message of one line.
 
-Ray's own client waits a minute for a lost head and then ends the process in Ray's words, so that the run cannot write
-how it ended. Here a thread connects to the head's port every two seconds instead.
+Ray's own client waits a minute for a lost head and then ends the process with Ray's messages, so that the run cannot
+write its final status. To notice the loss earlier, a thread connects to the head's port every two seconds.
 
-A head that is only slow ends no run: the kernel of its machine accepts the connection, whatever the head's process
-does.
-Only what says that nobody listens there counts as a failure: a refused connection, a network or machine that cannot be
-reached, or no answer at all for :data:`CONNECT_SECONDS`. One connection that succeeds forgets all failures.
+A slow head does not end a run, because the kernel of the head's machine accepts a connection even if the head's process
+does not respond. Only these cases count as a failure: a refused connection, an unreachable network or machine, or no
+answer at all for :data:`CONNECT_SECONDS`. A successful connection resets the count of failures.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from types import FrameType
 from goodshot.components.errors import GoodshotError
 
 LOOK_SECONDS = 2.0
-"""Pause between two connections."""
+"""Pause between two connections to the head."""
 CONNECT_SECONDS = 4.0
-"""How long one may take. A kernel whose queue of connections is full is asked again twice in this time."""
+"""Time limit of a connection. It allows two retries of the kernel if the head's queue of connections is full."""
 FAILURES = 3
-"""How many in a row mean that the head is dead. A machine that refuses is given up after 4 to 6 s; one that is silent,
-because it lost its power or a firewall came between, after 16 to 18 s."""
+"""Number of consecutive failed connections after which the head counts as dead. That takes 4 to 6 s if the machine
+refuses connections, and 16 to 18 s if it does not answer, because of a power loss or a firewall."""
 GRACE_SECONDS = 4.0
-"""How long the run may take to end by itself once its head is given up. Some calls of Ray's client notice no signal,
-for example those with which Ray Tune asks for the cluster's resources. After this time the watching thread writes how
-the run ended, and ends the process."""
+"""How long a run may take to end by itself after its head counts as dead. Some calls of Ray's client cannot be
+interrupted by a signal, for example Ray Tune's requests for the cluster's resources. After this time, the watching
+thread writes the final status of the run and ends the process."""
 CONCLUDE_SECONDS = 5.0
-"""How long that writing may take, which needs the results' folder and not the cluster."""
+"""Time limit of writing the final status, which needs only the results' folder and not the cluster."""
 EXIT_CODE = 3
 """The exit code of a command whose cluster no longer answers."""
 RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
-"""Ray's variable for how long its client waits for a head. Whoever runs a head that is started again, such as KubeRay
-with fault tolerance of the GCS, sets it; then the head is given up no earlier."""
+"""Ray's environment variable for how long its client waits for a lost head. It is set on clusters whose head is
+restarted, such as KubeRay with GCS fault tolerance. The head does not count as dead before this time has passed."""
 _NOBODY = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 _SIGNAL = signal.SIGUSR2
-"""Interrupts the main thread. SIGINT cannot: a command in the background of a shell ignores it."""
+"""The signal that interrupts the main thread. SIGINT is unsuitable, because a shell's background command ignores it."""
 
 
 class HeadLost(GoodshotError):
@@ -58,12 +57,12 @@ class HeadLost(GoodshotError):
 
 
 class HeadWatch:
-    """Looks from a thread whether a head lives, and interrupts the main thread when it is given up.
+    """Checks from a thread whether a head answers, and interrupts the main thread when the head counts as dead.
 
     Args:
         address: ``HOST:PORT`` of the head.
-        interrupts: whether the main thread is that of the run, and has the handler of the signal.
-        conclude: writes how the run ended, if the main thread cannot.
+        interrupts: whether the run is in the main thread, and the signal's handler is installed.
+        conclude: writes the final status of the run, if the main thread cannot.
     """
 
     def __init__(self, address: str, interrupts: bool, conclude: Callable[[], object]) -> None:
@@ -75,24 +74,24 @@ class HeadWatch:
         self._thread = threading.Thread(target=self._loop, name="head watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread that checks the head."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking: from now on nothing is interrupted and no process is ended."""
+        """Stop the checks. After this call, the thread neither interrupts the main thread nor ends the process."""
         with self._decided:
             self._stop.set()
 
     @property
     def is_lost(self) -> bool:
-        """Whether the head was given up."""
+        """Whether the head counts as dead."""
         return self._is_lost
 
     def reason_of(self, error: BaseException) -> BaseException:
-        """Why a run ended with an error: :class:`HeadLost` if its head is dead, otherwise the error itself.
+        """Return why a run ended with an error: :class:`HeadLost` if its head is dead, otherwise the error itself.
 
-        What runs beside the head is lost with it, so that Ray's errors may come before the head is given up. If the
-        head does not answer now, this waits until it does or is given up.
+        A dying head takes down other processes of its machine, so Ray's errors may come before the head counts as dead.
+        If the head does not answer, this method waits until the head answers or counts as dead.
         """
         with self._decided:
             self._interrupts = False
@@ -139,13 +138,13 @@ class HeadWatch:
 def watched_head(is_joined: bool, conclude: Callable[[], object] = lambda: None) -> Iterator[HeadWatch | None]:
     """Watch the head of the cluster that this process is connected to during a ``with`` block.
 
-    When the head is given up, the main thread gets a KeyboardInterrupt, the only exception that Ray's waiting calls let
-    through; :meth:`HeadWatch.reason_of` tells it from Ctrl-C. Outside of the main thread nothing can be interrupted, so
-    that a call into Ray may go on until Ray itself ends the process.
+    When the head counts as dead, the main thread gets a KeyboardInterrupt, the only exception that ends Ray's blocking
+    calls; :meth:`HeadWatch.reason_of` distinguishes it from Ctrl-C. Other threads cannot be interrupted, so a run in
+    another thread may continue a call into Ray until Ray itself ends the process.
 
     Args:
-        is_joined: whether it is a cluster that runs apart from this process; there is nothing to watch otherwise.
-        conclude: writes how the run ended, if the main thread cannot within :data:`GRACE_SECONDS`.
+        is_joined: whether the cluster runs apart from this process; the head of a local cluster is not watched.
+        conclude: writes the final status of the run, if the main thread cannot within :data:`GRACE_SECONDS`.
     """
     if not is_joined:
         yield None
@@ -165,12 +164,12 @@ def watched_head(is_joined: bool, conclude: Callable[[], object] = lambda: None)
 
 
 def is_head_lost(error: BaseException) -> bool:
-    """Whether the error, or its direct cause, is a lost head: then a call to Ray that says goodbye would not return."""
+    """Return whether the error or its direct cause is a lost head, with which ``ray.shutdown`` would not return."""
     return isinstance(error, HeadLost) or isinstance(error.__cause__, HeadLost)
 
 
 def leave() -> None:
-    """End this process without what Ray does at the end of one, which waits for the head."""
+    """End this process without Ray's exit handlers, which would wait for the head."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -186,7 +185,7 @@ def _main_thread() -> int:
 
 
 def _rays_patience() -> float:
-    """Seconds for which the environment tells Ray's client to wait for a head; 0 if it does not."""
+    """Return the seconds that :data:`RAYS_PATIENCE` is set to; 0 if the variable is not set or not a number."""
     try:
         return float(os.environ.get(RAYS_PATIENCE, "0"))
     except ValueError:
@@ -194,7 +193,10 @@ def _rays_patience() -> float:
 
 
 def _answers(endpoint: tuple[str, int]) -> bool:
-    """Whether somebody listens there. An error of this machine, such as too many open files, says nothing about it."""
+    """Return whether a process listens at ``endpoint``.
+
+    An error of this machine, such as too many open files, counts as an answer.
+    """
     try:
         socket.create_connection(endpoint, CONNECT_SECONDS).close()
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Jobs under leases: of all drivers that share a store or an ``--out``, one runs a job and the others wait for it."""
+"""Run jobs under leases: one of the drivers that share a store or an ``--out`` runs a job, and the others wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 async def in_thread_unless_local(is_local: bool, call: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Call a function, in a thread unless files are local, because network requests would block the event loop."""
+    """Call a function; in a thread if files are remote, because network requests would block the event loop."""
     if is_local:
         return call(*arguments, **options)
     return await asyncio.to_thread(call, *arguments, **options)
@@ -32,7 +32,7 @@ class LeasedJob:
     """A job under a lease.
 
     lost: set when another driver takes the lease over.
-    cancel: ends what is running of the job, which then fails.
+    cancel: ends the running part of the job, so that the job fails.
     is_stopped: whether :meth:`stop` was called, so that the job's failure is intended.
     """
 
@@ -65,7 +65,7 @@ class LeasedWork:
         self._renewal: asyncio.Task[None] | None = None
 
     def keep(self) -> None:
-        """Start renewing the leases in the background, unless this has been started."""
+        """Start renewing the leases in the background, unless the renewal is running already."""
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew_leases())
 
@@ -98,10 +98,10 @@ class LeasedWork:
         done: Callable[[], Awaitable[bool]],
         make: Callable[[LeasedJob], Awaitable[None]],
     ) -> None:
-        """Run ``make`` under the lease of ``key`` unless ``done`` returns True, for example because of another driver.
+        """Run ``make`` under the lease of ``key``, unless ``done`` returns True, as after another driver did the job.
 
-        As long as another driver holds the lease, wait. If another driver takes the lease over, ``make`` is cancelled
-        and the wait begins again.
+        As long as another driver holds the lease, this method waits. If another driver takes the lease over, ``make``
+        is cancelled and the wait begins again.
         """
         while True:
             if not await in_thread_unless_local(leases.is_local, leases.take, key):
@@ -116,7 +116,7 @@ class LeasedWork:
                 await in_thread_unless_local(leases.is_local, leases.release, key)
 
     async def _wait_for_lease(self, leases: Leases, key: str, done: Callable[[], Awaitable[bool]]) -> bool:
-        """Wait until this driver holds the lease: False; or until another one has done the job: True."""
+        """Return False as soon as this driver holds the lease, or True as soon as another driver has done the job."""
         while not await done():
             await asyncio.sleep(WAIT_SECONDS)
             if await in_thread_unless_local(leases.is_local, leases.take, key):

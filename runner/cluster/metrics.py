@@ -1,4 +1,4 @@
-"""The counts of a run as metrics at Ray's own Prometheus endpoint (``ray_goodshot_…`` on every node's metrics port)."""
+"""Publish the counts of a run at Ray's Prometheus endpoint (``ray_goodshot_…`` on every node's metrics port)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunMetrics:
         cells = {"total": progress.cells_total, "done": progress.cells_done, "failed": progress.cells_failed}
         _set(self._cells, "state", cells)
         for state, counts in (("running", progress.running), ("queued", progress.queued)):
-            # A kind of which nothing runs any more is set to 0.
+            # The gauge of a kind without running or queued stages is reset to 0.
             for kind in {*counts, *progress.executed}:
                 self._stages.set(counts.get(kind, 0), {"kind": kind, "state": state})
         _set(self._executed, "kind", progress.executed)

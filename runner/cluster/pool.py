@@ -22,7 +22,7 @@ from goodshot.runner.cluster.worker import Job, JobReport, StageActor
 from goodshot.runner.stages.base import NodeLeaves
 
 LINGER_SECONDS = 20.0
-"""An idle actor stays alive this long, with its imports and objects, unless other work waits for its CPUs."""
+"""How long an idle actor keeps its imports and objects in memory, unless other work waits for its CPUs."""
 NODE_IS_WRONG = (NodeLeaves, FaultyNode, NoCuda)
 """Errors of a job after which its actor's node gets no further job."""
 LOOK_SECONDS = 0.5
@@ -36,19 +36,19 @@ class Placement(Protocol):
         """Start a new actor for a job, on the node with this Ray id if it has room."""
 
     def leaves(self, node: str) -> bool:
-        """Whether the node with this Ray id takes no further jobs."""
+        """Return whether the node with this Ray id takes no further jobs."""
 
     def suits(self, actor: ActorHandle[Any], job: Job) -> bool:
-        """Whether an existing actor reserves the CPUs and GPUs that this job needs."""
+        """Return whether an existing actor reserves the CPUs and GPUs that this job needs."""
 
     def slots(self, job: Job) -> int:
-        """The number of actors that may run jobs like this one at once."""
+        """Return the number of actors that may run jobs like this one at once."""
 
     def seconds(self, job: Job) -> float:
-        """The expected duration of a job in seconds."""
+        """Return the expected duration of a job in seconds."""
 
     def is_wanted(self) -> bool:
-        """Whether other work waits for the CPUs of an idle actor."""
+        """Return whether other work waits for the CPUs of an idle actor."""
 
     def run_in(self, actor: ActorHandle[Any], job: Job) -> ObjectRef[JobReport]:
         """Start a job in an actor. Returns a Ray reference to the job's :class:`JobReport`."""
@@ -75,7 +75,7 @@ class ActorPool:
     because its actor has the originals and the encoder in memory. Then it takes over the home with the most queued work
     and starts a new actor, if possible on the node that served this home before. An idle slot ends its actor when other
     stages wait for its CPUs; nothing is lost, because all results are in the store. The number of slots follows the
-    nodes: :meth:`fill` starts further ones after nodes were added, and slots beyond the room end after their job.
+    nodes: :meth:`fill` starts slots after nodes were added, and a slot for which no node has room ends after its job.
     """
 
     def __init__(self, placement: Placement, linger_seconds: float = LINGER_SECONDS) -> None:
@@ -84,7 +84,7 @@ class ActorPool:
         self._slots: set[asyncio.Task[None] | None] = set()
         self._idle_slots: set[asyncio.Task[None] | None] = set()
         self._starting = 0
-        """Slots that have been created and have not taken their first job yet."""
+        """The number of slots that have been created and have not taken their first job yet."""
         self._actor_of_job: dict[int, Any] = {}
         self._running: dict[int, Job] = {}
         self._cpus_of_slot: dict[asyncio.Task[None] | None, float] = {}
@@ -112,7 +112,7 @@ class ActorPool:
         return await waiting.done
 
     def fill(self) -> None:
-        """Start as many slots as the queued jobs need and the nodes have room for, which may have become more."""
+        """Start as many slots as the queued jobs need and the current nodes have room for."""
         # Each idle slot will run one of the queued jobs.
         needed = len(self.queued) - len(self._idle_slots) - self._starting
         for job in self.queued[: max(0, needed)]:
@@ -147,7 +147,7 @@ class ActorPool:
         try:
             await self._run_jobs(held)
         finally:
-            # Nothing is awaited since the queues were found empty, so a job that arrives later starts a new slot.
+            # There is no await between finding the queues empty and this line, so a later job starts a new slot.
             self._slots.discard(asyncio.current_task())
             self._cpus_of_slot.pop(asyncio.current_task(), None)
             for actor in held:
@@ -179,8 +179,8 @@ class ActorPool:
             except Exception as error:
                 waiting.done.set_exception(error)
                 if isinstance(error, RayActorError) or isinstance(cause_of(error), NODE_IS_WRONG):
-                    # The next job needs a new actor: this one is dead, or on a node that gets no further job. One that
-                    # only cannot be reached may still run this job, which is run again elsewhere.
+                    # The next job needs a new actor: this actor is dead, or its node gets no further job. An actor
+                    # that only lost its connection may still run the job, which another actor runs again.
                     _stop(actor)
                     actor = None
                     held.clear()
@@ -189,7 +189,7 @@ class ActorPool:
                 self._running.pop(id(waiting), None)
 
     async def _wait_for_job(self, actor: ActorHandle[Any]) -> bool:
-        """Wait with an idle actor for a job. False if none arrives in time, or other work needs the actor's CPUs."""
+        """Wait for a job for an idle actor. Returns False if no job arrives in time, or other work needs its CPUs."""
         if actor is None:
             return False
         deadline = asyncio.get_running_loop().time() + self._linger_seconds
@@ -206,12 +206,12 @@ class ActorPool:
         return any(self._queues.values())
 
     def _near(self, home: str) -> str | None:
-        """The node that served this home before, unless it takes no further jobs."""
+        """Return the Ray id of the node that served this home before, unless that node takes no further jobs."""
         node = self._node_of_home.get(home)
         return None if node is None or self._placement.leaves(node) else node
 
     def _next_queue(self, home: str) -> list[Waiting] | None:
-        """The queue of this home, or if it is empty the queue with the most expected seconds; None if all are empty."""
+        """Return the queue of this home if it has jobs, else the queue with the most expected seconds; None if none."""
         if self._queues[home]:
             return self._queues[home]
         return max(self._queues.values(), key=lambda queue: sum(waiting.seconds for waiting in queue)) or None

@@ -1,6 +1,6 @@
-"""A folder for sockets, whose paths the system limits to 107 characters.
+"""Choose a folder for Unix sockets, whose paths the operating system limits to 107 characters.
 
-Batch systems set ``TMPDIR`` to a long path, in which neither Ray nor W&B can open a socket.
+Batch systems may set ``TMPDIR`` to a path that is too long for the sockets of Ray and W&B.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import tempfile
 
 LONGEST = 40
-"""The longest path of the folder: below it Ray's sockets have up to 66 characters, and W&B's fewer."""
+"""The longest path of the folder, because Ray appends up to 66 characters for a socket, and W&B fewer."""
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
 
 
@@ -22,7 +22,7 @@ def socket_folder() -> str:
 
 
 def shorten_ray_sockets() -> None:
-    """Let Ray keep its session in that folder, unless ``RAY_TMPDIR`` names one. Local workers inherit this."""
+    """Set ``RAY_TMPDIR`` to :func:`socket_folder`, unless the variable is set. Local workers inherit the variable."""
     folder = socket_folder()
     if folder != tempfile.gettempdir():
         os.environ.setdefault("RAY_TMPDIR", folder)

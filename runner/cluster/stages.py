@@ -39,11 +39,11 @@ from goodshot.runner.stages.costs import Cost
 from goodshot.runner.store.artifacts import Store
 
 SAMPLED_CELLS = 50
-"""The number of cells from which the expected seconds of a cell are estimated: enough for a mean, and quick."""
+"""The number of cells from which the mean duration of a cell is estimated; a larger sample would take longer."""
 START_SECONDS = 10.0
-"""The time in which a new process starts and imports what a stage needs. For less work than that, no actor is ended."""
+"""The seconds that a new process needs to start and to import libraries. No actor is ended for less work than that."""
 TAKEN_BACK = (TaskCancelledError, WorkerCrashedError, RayActorError)
-"""What is raised by a task or an actor that was cancelled."""
+"""The exceptions that Ray raises for a task or an actor that was cancelled."""
 
 
 class StageMaker:
@@ -57,7 +57,7 @@ class StageMaker:
         shares: the CPUs and GPUs that each stage needs.
         values: the shared values that stages read.
         work: runs stages under leases.
-        progress: the counts of the run, which are updated.
+        progress: the counts of the run, which this object updates.
         costs: the seconds that stages needed in earlier runs, by kind of work.
     """
 
@@ -77,20 +77,20 @@ class StageMaker:
         self._locations = ray.put(locations)
         self._values, self._leased_work, self._costs, self._submissions = values, work, costs, submissions
         self._pools: defaultdict[Resources, ActorPool] = defaultdict(lambda: ActorPool(self))
-        """One pool for each declaration of resources, because these decide an actor's CPUs and GPUs and the limits."""
+        """One pool for each declaration of resources, which sets the CPUs and GPUs of an actor and the limits."""
         self.tasks: dict[str, tuple[float, float]] = {}
-        """The submitted Ray tasks by stage, running or queued: the CPUs that each requests, its expected seconds."""
+        """(requested CPUs, expected seconds) of each submitted Ray task, running or queued, by the id of its stage."""
         self._submitted: dict[str, Job] = {}
         self.node_losses: list[float] = []
-        """The times of the monotonic clock at which a node was found to be lost."""
+        """The times, on the monotonic clock, at which the loss of a node was noticed."""
         self.leaving: frozenset[str] = frozenset()
-        """Ray ids of the nodes that are drained."""
+        """Ray ids of the nodes that are being drained."""
         self.gate: Gate | None = None
-        """As of a :class:`Job`."""
+        """The gate that is passed to each :class:`Job`; None if every node may run stages."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
-        """Ids of products known to be in the store: looking one up again would cost a request on an object store."""
+        """Ids of products known to be in the store, because each look-up in an object store costs a request."""
         self._counted_steps: dict[str, int] = {}
         self._written_off: Counter[str] = Counter()
         self._committed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -118,14 +118,14 @@ class StageMaker:
         for producer in (producer for producer, products in new.items() if products):
             missing = [stage for stage in self._products(producer) if stage.id not in self._in_store]
             steps = self.plan.stages[producer].steps(missing)
-            # After the broker was lost, what its first life made counts.
+            # Steps that a lost broker process has counted are part of the total already.
             counted = self._counted_steps.get(producer, self.progress.steps_of.get(producer, 0))
             self.progress.steps_total += max(0, steps - counted)
             self._counted_steps[producer] = max(steps, counted)
         await asyncio.gather(*(self._count_own(self.plan.stages[id_]) for id_ in products_of))
 
     async def _count_own(self, stage: Stage) -> None:
-        """Count the steps of a training that is an artifact itself, such as that of a diffusion base."""
+        """Count the steps of a training that is an artifact itself, such as the training of a diffusion base."""
         steps = stage.steps([stage])
         if not steps or stage.id in self._counted_steps:
             return
@@ -134,7 +134,7 @@ class StageMaker:
             self.progress.steps_total += max(0, steps - self.progress.steps_of.get(stage.id, 0))
 
     def announce(self, key: str) -> None:
-        """Note that a product is committed; its producer may continue."""
+        """Note that a product is committed; the stage that produces it may continue."""
         self._in_store.add(key)
         self._committed[key].set()
 
@@ -183,7 +183,7 @@ class StageMaker:
                     raise
 
     async def _exclude(self, error: NoCuda, share: Share) -> None:
-        """Give no more stages to a node that has no CUDA. Raises the error if no other node has room for this one."""
+        """Give no more stages to a node without CUDA. Raises ``error`` if no other node has room for ``share``."""
         self.shares.excluded |= {error.node}
         self.shares.nodes[:] = (
             await asyncio.to_thread(nodes_now, self.shares.excluded | self.shares.unchecked)
@@ -195,8 +195,8 @@ class StageMaker:
         """Run a job in an actor or a task.
 
         Raises:
-            Withdrawn: it was taken back before it began.
-            NeverRan: it failed before it was let begin, on a node that may be one that was not checked yet.
+            Withdrawn: the job was cancelled before it began.
+            NeverRan: the job failed before the gate let it begin; its node may not have been checked yet.
         """
         try:
             report = await self._run_submitted(job, lease)
@@ -236,9 +236,10 @@ class StageMaker:
             pool.fill()
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:
-        """The numbers of stages that run and that wait for a CPU or GPU, by kind.
+        """Return the numbers of running stages and of stages that wait for a CPU or GPU, by kind.
 
-        Ray is not asked which of its tasks have begun: as many as find a CPU beside the actors, the oldest first.
+        Ray is not asked which tasks have begun. The oldest tasks count as running, as many as fit on the CPUs that the
+        actors leave free.
         """
         running: Counter[str] = Counter()
         queued: Counter[str] = Counter()
@@ -252,14 +253,14 @@ class StageMaker:
         return running, queued
 
     def mean_seconds(self, cells: Sequence[CellStage]) -> float:
-        """The expected seconds of one of these cells, from earlier runs; 0 if there is none."""
+        """Return the expected mean seconds of these cells, from measured costs; 0 if ``cells`` is empty."""
         sample = cells[:: max(1, len(cells) // SAMPLED_CELLS)]
         costs = {**self._costs, **self.progress.costs}
         seconds = [expected_seconds(cell, [cell], self.shares.of(cell).device, costs) for cell in sample]
         return sum(seconds) / max(1, len(seconds))
 
     def needed(self) -> list[Share]:
-        """The shares of all stages that run or could run at once if there were more nodes, longest trainings first."""
+        """Return the shares of all stages that run, or would run on more nodes; the longest trainings come first."""
         shares = []
         for resources, pool in self._pools.items():
             jobs = [*pool.running, *pool.queued]
@@ -282,7 +283,7 @@ class StageMaker:
             self._in_store.add(stage.id)
 
     def _products(self, producer: str) -> list[Stage]:
-        """The products that have been requested from a producer so far."""
+        """Return the products that have been requested from a producer so far."""
         return [self.plan.stages[id_] for id_ in self._requested[producer]]
 
     async def _make_directly(self, stage: Stage) -> None:
@@ -332,7 +333,7 @@ class StageMaker:
         del self._futures[producer.id]
 
     def _write_off(self, producer: Stage) -> None:
-        """Take the steps out of the total that need not be made any more: another run or an earlier one made them."""
+        """Subtract from the total the steps that need not be run any more, because another run has executed them."""
         left = self._counted_steps.get(producer.id, 0) - self.progress.steps_of.get(producer.id, 0)
         self.progress.steps_total -= left - self._written_off[producer.id]
         self._written_off[producer.id] = left
@@ -341,11 +342,11 @@ class StageMaker:
         async def make(lease: LeasedJob) -> None:
             await self.run(stage, lease, wanted)
 
-        # Nothing is leased if everything is made, because the store may be read-only.
+        # No lease is taken if all products exist, because the store may be read-only.
         if not await done():
             await self._leased_work.make(self._leased_work.stages, stage.id, done, make)
 
-    # The methods of `goodshot.runner.cluster.pool.Placement`.
+    # The following methods implement the protocol `goodshot.runner.cluster.pool.Placement`.
 
     def start(self, job: Job, node: str | None) -> ActorHandle[StageActor]:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
@@ -357,32 +358,32 @@ class StageMaker:
         return actor
 
     def leaves(self, node: str) -> bool:
-        """Whether the node with this Ray id is drained or excluded, so that its actors take no further job."""
+        """Return whether the node with this Ray id is drained or excluded, so that its actors take no further job."""
         return node in self.leaving or node in self.shares.excluded
 
     def suits(self, actor: ActorHandle[Any], job: Job) -> bool:
-        """Whether the actor reserves as many CPUs as the job needs, and at least as much of such a GPU."""
+        """Return whether the actor reserves the job's number of CPUs and type of GPU, and at least its GPU share."""
         own, needed = self._share_of_actor[actor], job.share
         return own.gpus >= needed.gpus and (own.cpus, own.accelerator) == (needed.cpus, needed.accelerator)
 
     def slots(self, job: Job) -> int:
-        """The number of jobs like this one that may run at once."""
+        """Return the number of jobs like this one that may run at once."""
         return self.shares.at_once(job.stage)
 
     def seconds(self, job: Job) -> float:
-        """The expected duration of the job in seconds."""
+        """Return the expected duration of the job in seconds."""
         return expected_seconds(job.stage, job.wanted, job.share.device, {**self._costs, **self.progress.costs})
 
     def run_in(self, actor: ActorHandle[Any], job: Job) -> ObjectRef[JobReport]:
         """Start the job in an actor. Returns a Ray reference to its report."""
-        # The actor may have run other jobs; the values that this one reads may be taken back.
+        # The actor itself may have run other jobs, so only the loads of this job's values may be cancelled.
         self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)
         listener = Listener(ray.get_runtime_context().current_actor)
         run = actor.run.options(name=job.label)
         return run.remote(job, self._locations, listener, *self._values.references(job.stage, job.label))
 
     def is_wanted(self) -> bool:
-        """Whether actors keep a task from running, or let tasks wait longer than a new process needs to start."""
+        """Return whether actors block a task, or make tasks wait longer than a new process needs to start."""
         cpus = sum(node.get("CPU", 0) for node in self.shares.nodes)
         free = cpus - sum(pool.cpus for pool in self._pools.values())
         requested = [cpus_of_task for cpus_of_task, _ in self.tasks.values()]

@@ -1,13 +1,13 @@
-"""Train one generator in several processes with Ray Train: the originals of each training step are divided among them.
+"""Train one generator in several processes with Ray Train, which share the originals of each training step.
 
 Worker r of W processes the originals at positions r, r + W, … of each step. Accelerate averages the gradients in the
 process group that Ray Train sets up (gloo on CPUs, nccl on GPUs). All workers hold the same weights; worker 0 writes
-them. The processes and their group start once for a training: between two scored iterations they wait for the next
-order, while the process that started them samples and embeds images.
+the weights to a file. The worker processes and their group start once per training. Between two scored iterations, the
+workers wait for the next order, while the process that started the workers samples and embeds images.
 
-This is worthwhile for supports with many originals (``shots: full``). One original cannot be divided, because eq. 3
-needs all its views. The gradient equals that of a single process up to rounding, and a codebook index or a choice that
-follows from it may differ, so the number of workers is part of a training's identity.
+Several workers are worthwhile for supports with many originals (``shots: full``). One original cannot be divided,
+because eq. 3 needs all its views. The gradient equals that of a single process up to rounding. Rounding may change a
+codebook index or a choice that follows from the index, so the number of workers is part of a training's identity.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ START = "start.safetensors"
 LOOK_SECONDS = 1.0
 """Pause between two checks whether a worker has failed."""
 END_SECONDS = 30.0
-"""How long the processes have to end when their training is finished."""
+"""Time limit for the processes to end after their training."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What the workers do next: train until ``to`` updates are made.
+    """An instruction to the workers: train until the generator has had ``to`` updates in total.
 
-    keep_gradients: whether worker 0 writes the gradients of the step after that, too.
+    keep_gradients: whether worker 0 also writes the gradients of the next step.
     """
 
     to: int
@@ -52,7 +52,8 @@ class Workers:
     """The processes that train generators together, one generator at a time. A context manager that ends them.
 
     cpus, gpus: the CPUs and GPUs that each process reserves.
-    node: the IP address of the node to run on, which has to be the caller's because they exchange files; None for any.
+    node: the IP address of the node to run on, which must be the caller's node because the workers and the caller
+    exchange files; None for any node.
     """
 
     count: int
@@ -75,8 +76,8 @@ class Workers:
     def train(self, spec: GeneratorSpec, generator: Generator, to: int) -> list[StepLosses]:
         """Train ``generator`` up to ``to`` updates in total; returns the losses of the new steps.
 
-        The workers continue from the generator's state, and the generator then takes over theirs. The processes stay
-        for the next call if it continues the same training.
+        The workers continue from the generator's state, and afterwards the generator has the state of the workers. The
+        processes are kept for a next call that continues the same training.
 
         Raises:
             BadInput: a training step has fewer originals than there are workers.
@@ -104,7 +105,7 @@ class Group:
     """The running processes of one training, and their state.
 
     Args:
-        generator: the state that they begin with.
+        generator: the state with which the processes begin.
 
     Raises:
         BadInput: a training step has fewer originals than there are workers.
@@ -122,7 +123,7 @@ class Group:
         self._temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self._temporary.name)
         generator.save(self.folder / START)
-        # A queue for each worker, because all of them have to receive each order.
+        # Each worker has a queue, because every worker has to receive every order.
         self._orders = [Queue(actor_options={"num_cpus": 0}) for _ in range(workers.count)]
         self._followed = Queue(actor_options={"num_cpus": 0})
         self._error: Exception | None = None
@@ -130,11 +131,11 @@ class Group:
         self._thread.start()
 
     def continues(self, spec: GeneratorSpec, generator: Generator) -> bool:
-        """Whether the processes hold the state of this generator."""
+        """Return whether the processes hold the state of this generator."""
         return spec is self._spec and generator.iteration == self._iteration and self._thread.is_alive()
 
     def follow(self, order: Order, generator: Generator) -> list[StepLosses]:
-        """Follow an order; the generator takes over the new state. Returns the losses of the new steps."""
+        """Let the workers follow an order, and load their state into ``generator``. Returns the new steps' losses."""
         from goodshot.components.generator.training import StepLosses
 
         for orders in self._orders:
@@ -171,7 +172,7 @@ class Group:
                     ) from self._error
 
     def _fit(self) -> None:
-        """Run the workers until their last order; in a thread, because Ray Train waits for their end."""
+        """Run the workers until their last order. Runs in a thread, because Ray Train blocks until the workers end."""
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -203,7 +204,7 @@ class Group:
 
 
 def _work(arguments: dict[str, Any]) -> None:
-    """The loop of one worker: follow orders until there is none. Accelerate uses the process group of Ray Train."""
+    """Run the loop of one worker: follow orders until None arrives. Accelerate uses the process group of Ray Train."""
     import ray.train
     from safetensors.torch import save_file
 
@@ -216,8 +217,8 @@ def _work(arguments: dict[str, Any]) -> None:
     orders = arguments["orders"][ray.train.get_context().get_world_rank()]
     while (order := orders.get()) is not None:
         losses = generator.advance(order.to)
-        # Every worker calls this, because saving checks the next step's gradients, which they compute together. Worker
-        # 0 writes the file.
+        # Every worker calls save(), because it checks the next step's gradients, which all workers compute together.
+        # Worker 0 writes the file.
         generator.save(folder / CHECKPOINT)
         if generator.is_first:
             (folder / LOSSES).write_text(json.dumps(columns(losses)))

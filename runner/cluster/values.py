@@ -1,8 +1,8 @@
 """Shared values in Ray's object store: numpy arrays that all processes of a node read without a copy.
 
-A test split is decoded once, and embedded once for all detectors that use the same features, however many cells are
-scored on it. It is copied at most once to each node. A value that no unfinished cell needs is freed; values that do not
-fit into memory are moved to the node's disk by Ray.
+A test split is decoded once, and embedded once for all detectors that use the same features, however many cells use
+the split. A value is copied at most once to each node. A value that no unfinished cell needs is freed; Ray moves values
+that do not fit into memory to the node's disk.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SharedValues:
     """Ray references to the values that a run's stages read. Each value is loaded at its first request.
 
     Args:
-        shares: the CPUs and GPUs of each stage, which also decide those for loading a value.
-        submissions: told of each load that Ray has not begun.
+        shares: the CPUs and GPUs of each stage, which also determine the CPUs and GPUs for loading a value.
+        submissions: keeps track of the loads that Ray has not begun.
     """
 
     def __init__(self, store_uri: str, shares: Shares, submissions: Submissions) -> None:
@@ -36,7 +36,7 @@ class SharedValues:
         self._users: Counter[SharedValue] = Counter()
         self._refs: dict[SharedValue, ObjectRef[Any]] = {}
         self.gate: Gate | None = None
-        """As of a :class:`~goodshot.runner.cluster.worker.Job`."""
+        """Decides whether the node that gets a load may run it; None if every node may."""
 
     def expect(self, cells: Iterable[CellStage]) -> None:
         """Keep the values that these cells need until :meth:`release` has been called once for each cell."""
@@ -44,11 +44,11 @@ class SharedValues:
             self._users.update(_with_inputs(cell.reads))
 
     def references(self, stage: Stage, reader: str | None = None) -> list[ObjectRef[Any]]:
-        """Ray references to the values that a stage reads, in order.
+        """Return Ray references to the values that a stage reads, in order.
 
         Args:
-            reader: the label of the stage's job. Ray's dashboard shows it with each value that this job is the first
-                to read. Default: the label of the stage when it makes only itself.
+            reader: the label of the stage's job, which Ray's dashboard shows with each value that this job is the
+                first to read. The default is the label of the stage without further products.
         """
         reader = stage.label([stage]) if reader is None else reader
         return [self._reference(value, stage, reader) for value in stage.reads]
@@ -62,7 +62,7 @@ class SharedValues:
                 del self._users[value]
 
     def forget(self, stage: Stage) -> None:
-        """Load the values of this stage anew at their next request, because they may have been lost with a node."""
+        """Forget the references of this stage's values, so that lost values are loaded again at the next request."""
         for value in _with_inputs(stage.reads):
             self._refs.pop(value, None)
 
@@ -87,14 +87,14 @@ class SharedValues:
             del self._refs[value]
 
     def _share(self, value: SharedValue, stage: Stage) -> Share:
-        """Embedding needs the same CPUs and GPUs as the stage that reads it; decoding the test images needs no GPU."""
+        """Return the share for loading a value: an embedding takes the share of its reader, decoding takes no GPU."""
         if value.takes == "detector":
             return self._shares.of(stage)
         return Share(stage.resources.detector_cpus if value.takes == "cpu" else 0, 0)
 
 
 def _with_inputs(values: Iterable[SharedValue]) -> Iterator[SharedValue]:
-    """These values, and recursively the values that they are made from."""
+    """Yield each value, and recursively the values that it is made from."""
     for value in values:
         yield value
         yield from _with_inputs(value.inputs)

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 LEAVING_SECONDS = 2.0
-"""Pause between two questions whether a node is drained; a cloud takes a spot machine away after 30 s or more."""
+"""Pause between two checks whether a node is being drained; a cloud ends a spot machine after 30 s or more."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One run of a stage: the products that it makes, and the CPUs and GPUs that it reserves.
 
-    gate: asked whether the node that gets the job may run it; None if every node may.
-    ticket: of :class:`~goodshot.runner.cluster.submissions.Submissions`.
+    gate: decides whether the node that gets the job may run it; None if every node may.
+    ticket: identifies the job in :class:`~goodshot.runner.cluster.submissions.Submissions`.
     """
 
     stage: Stage
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What it makes, for Ray's dashboard, for example ``generator coin λ=1 L=60``."""
+        """The products of the job as text for Ray's dashboard, for example ``generator coin λ=1 L=60``."""
         return self.stage.label(self.wanted)
 
 
@@ -79,16 +79,16 @@ class JobReport:
     outcome: dict[str, Any] | None = None
 
     def measured(self, kind: str, seconds: float, units: float, takes: str = "") -> None:
-        """Add the seconds that some units of a kind of work took, in a stage that takes this of a node."""
+        """Add the seconds that ``units`` of a kind of work took; ``takes`` names the resources that the stage uses."""
         self.costs[kind] = self.costs.get(kind, Cost()) + Cost(seconds, units, takes)
 
 
-# As for stages below: Ray would repeat it with the placement of its first submission.
+# Ray must not retry the task: it would use the placement of the first submission, as for the stages below.
 @ray.remote(max_retries=0)
 def load(
     value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, ticket: str, *inputs: Any
 ) -> Any:
-    """Load a shared value; Ray keeps it in its object store, where all processes of a node read one copy."""
+    """Load a shared value into Ray's object store, where all processes of a node read one copy."""
     _ask(gate, ticket)
     if value.takes == "detector":
         start_worker(threads)
@@ -98,7 +98,7 @@ def load(
     return value.load(Store(store_uri), inputs, device, threads)
 
 
-# Ray itself repeats none of them: the broker does, which counts the attempts and knows what else has changed since.
+# Ray must not retry stages: the broker does, because it counts the attempts and knows the current nodes.
 @ray.remote(max_retries=0)
 def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
     """Run a stage that keeps no objects in memory for later stages."""
@@ -109,16 +109,16 @@ def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
 class StageActor:
     """Runs the stages of one category and keeps objects in memory between them, such as generators.
 
-    All state that must survive is in the store: after an actor died, another one continues from the last checkpoint.
+    All state that must survive is in the store: if an actor dies, another actor continues from the last checkpoint.
     """
 
     def __init__(self, first: str) -> None:
-        """Keep nothing yet. ``first`` is the label of the job that the actor is started for."""
+        """Start without objects in memory. ``first`` is the label of the job that the actor is started for."""
         self._warm: Warm[Any] = Warm()
         self._first = first
 
     def __repr__(self) -> str:
-        """The actor's name in Ray's dashboard and logs, with the label of its first job. Ray asks for it once."""
+        """Return the actor's name in Ray's dashboard and logs, with the label of its first job. Ray calls this once."""
         return f"StageActor for the home of {self._first}"
 
     def run(self, job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
@@ -164,23 +164,23 @@ def _run(
     report.seconds = time.perf_counter() - began
     report.outcome = _append_row(stage, result, locations.results, share.device)
     kind, memory = stage.memory_kind(), taken_of_gpu(share.device)
-    # With training workers, this process only samples, so its memory is not that of a training.
+    # With training workers, this process only samples, so its memory is not the memory of a training.
     if kind is not None and memory is not None and not share.workers:
         report.memory[kind] = memory
     return report
 
 
 class Leaving:
-    """Whether this process's node is drained, for example because a spot machine will be taken away.
+    """Tells whether this process's node is being drained, for example because a cloud will end a spot machine.
 
-    The cluster is asked every few seconds at most, however often a stage asks.
+    The cluster is asked at most once every :data:`LEAVING_SECONDS`, however often a stage calls this object.
     """
 
     def __init__(self, node: str) -> None:
         self._node, self._asked, self._leaves = node, 0.0, False
 
     def __call__(self) -> bool:
-        """Whether it is, as of a few seconds ago."""
+        """Return whether the node was being drained when the cluster was last asked, a few seconds ago at most."""
         if not self._leaves and time.monotonic() - self._asked > LEAVING_SECONDS:
             # A cluster that does not answer has lost its head, which ends the run by itself.
             with suppress(Exception):
@@ -217,7 +217,7 @@ def _is_full_gpu(error: BaseException) -> bool:
 
 
 def _result(stage: Stage, job: Job, context: Context) -> Any:
-    """Run the stage, together with further processes if its share has some."""
+    """Run the stage, together with training workers if its share has some."""
     share = job.share
     if not share.workers:
         return stage.run(context, job.wanted)

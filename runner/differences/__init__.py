@@ -1,8 +1,8 @@
-"""How two outputs differ: in their configuration, in their cells, and in their results.
+"""Compare two outputs: their configuration, their cells, and their results.
 
-``outputs`` reads an output · ``configuration`` compares studies and what the rows were made with · ``matching`` finds
-the cells of both · ``measured`` compares their metrics · ``contradictions`` finds cells that should be equal and are
-not · ``differences`` collects all of it.
+``outputs`` reads an output · ``configuration`` compares studies, and the code, device and weights behind the rows ·
+``matching`` finds the cells of both outputs · ``measured`` compares their metrics · ``contradictions`` finds cells that
+should be equal and are not · ``differences`` collects all differences.
 """
 
 from goodshot.runner.differences.differences import Differences, differences_between

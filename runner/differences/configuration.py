@@ -1,4 +1,4 @@
-"""What two outputs were configured and computed with, where it differs."""
+"""Find the differences in the configuration of two outputs, and in the software and data of their rows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from goodshot.runner.results.comparison import Row
 from goodshot.runner.study.study import Study
 
 MADE_WITH = ("commit", "device", "detector", "backbone", "encoder", "perceptual", "init", "preset", "wordnet_source")
-"""Columns that name the code, the device and the weights behind a row; embedded substitutes are told by their names."""
+"""Columns with the code, the device and the weights of a row; embedded substitutes are recognised by their names."""
 NOTHING = "–"
 """Stands for a value that only the other output has."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One difference of configuration: where it is, what it is called, and its value in each output."""
+    """One difference in configuration: its place, its name, and its value in each output."""
 
     where: str
     name: str
@@ -38,7 +38,7 @@ def settings_that_differ(first: Output, second: Output, pairs: Sequence[Pair]) -
 
 
 def _studies(first: Output, second: Output) -> Iterator[Setting]:
-    """Compare the studies of the same name; if each output has one study, these two, whatever their names."""
+    """Compare the studies with the same name; if each output has only one study, compare these two in any case."""
     a, b = ({record.study.name: record.study for record in output.records} for output in (first, second))
     if len(a) == len(b) == 1 and a.keys() != b.keys():
         (one,), (other,) = a.values(), b.values()
@@ -57,7 +57,7 @@ def _fields(study: Study) -> dict[str, str]:
 
 
 def _flat(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield paths with values as JSON. Lists of plain values are values; empty mappings, too."""
+    """Yield dotted paths with values as JSON. Lists of plain values and empty mappings count as values."""
     is_nested = isinstance(values, list) and any(isinstance(value, dict) for value in values)
     below = dict(enumerate(values)) if is_nested else values if isinstance(values, dict) else {}
     if not below:

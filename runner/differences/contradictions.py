@@ -1,7 +1,7 @@
-"""Cells that both outputs have under one fingerprint, and whose numbers are not the same ones.
+"""Find cells that have the same fingerprint in both outputs but different numbers.
 
-A fingerprint stands for everything that decides a cell's numbers, except the device and its kernels. So such a cell was
-computed on another device, or with other versions of packages; or one of its files was changed.
+A fingerprint covers everything that determines a cell's numbers, except the device, its kernels and the versions of
+packages. If the numbers differ, one of these differs, or one of the files was changed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 KEYS = {"metrics": ["subset", "metric"], "scores": ["image_id"]}
 VALUES = {"metrics": ["value", "low", "high"], "scores": ["score"]}
 AT_ONCE = 5000
-"""Cells whose numbers are compared at once: all scores of a large study as texts and numbers take gigabytes."""
+"""Number of cells that are compared at once, because all scores of a large study would take gigabytes of memory."""
 
 
 @dataclass(frozen=True)
 class Contradiction:
     """One cell whose numbers differ.
 
-    first, second: its rows.
-    numbers: how many of its numbers differ.
-    quantity: the number that differs most, for example ``metrics all/image_ap value``.
-    largest: by how much; NaN if it is undefined in one output.
+    first, second: the rows of the cell in the two outputs.
+    numbers: how many numbers of the cell differ.
+    quantity: the name of the number that differs most, for example ``metrics all/image_ap value``.
+    largest: the difference of this number; NaN if the number is undefined in one output.
     """
 
     first: Row
@@ -44,10 +44,10 @@ class Contradiction:
 
 
 def contradictions(first: Output, second: Output) -> list[Contradiction]:
-    """Return every cell of both outputs with one fingerprint and different numbers.
+    """Return every cell that has the same fingerprint in both outputs but different numbers.
 
-    All numbers are compared that both outputs have: the metrics of rows, the table ``metrics`` with its intervals, and
-    the scores. Seconds are no result.
+    All numbers that both outputs have are compared: the metrics of rows, the table ``metrics`` with its intervals, and
+    the scores. Durations are not compared.
     """
     common = [fingerprint for fingerprint in first.rows if fingerprint in second.rows]
     if not common:
@@ -66,7 +66,7 @@ def _differing(first: Output, second: Output, a: pd.DataFrame, b: pd.DataFrame) 
     one, other = both["value_first"], both["value_second"]
     both["difference"] = (other - one).abs()
     differing = both[(one != other) & ~(one.isna() & other.isna())]
-    # A number that is undefined in one of them comes first.
+    # A number that is undefined in one output comes first.
     ordered = differing.sort_values("difference", ascending=False, na_position="first", kind="stable")
     for fingerprint, own in ordered.groupby("fingerprint", sort=False):
         most = own.iloc[0]

@@ -17,10 +17,10 @@ from goodshot.runner.results.comparison import Row
 
 @dataclass(frozen=True)
 class Differences:
-    """How two outputs differ.
+    """The differences of two outputs.
 
-    names: the outputs, as they were given.
-    notes: sentences that say what could not be compared, and why.
+    names: the two outputs, as the user gave them.
+    notes: sentences that state what could not be compared, and why.
     """
 
     names: tuple[str, str]
@@ -32,12 +32,12 @@ class Differences:
 
     @property
     def same(self) -> int:
-        """The number of pairs that are one cell, with one fingerprint."""
+        """The number of pairs whose two rows have the same fingerprint."""
         return sum(a["fingerprint"] == b["fingerprint"] for a, b in self.matching.pairs)
 
     @property
     def beyond(self) -> list[Line]:
-        """The results that differ by more than their interval."""
+        """The results whose difference has an interval that excludes zero."""
         return [line for line in self.results if line.differs]
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def differences_between(first: str, second: str) -> Differences:
     """Compare two outputs, each a folder or a URI.
 
     Raises:
-        BadInput: one of them does not exist, is no output of goodshot, or was written by a newer version.
+        BadInput: an output does not exist, is not an output of goodshot, or was written by a newer version.
     """
     a, b = read_output(first), read_output(second)
     found = match(a.rows, b.rows)

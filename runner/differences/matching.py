@@ -1,4 +1,4 @@
-"""The cells that two outputs have in common: the same cell, or the same measurement under another configuration."""
+"""Match the cells of two outputs: equal cells, or cells with the same measurement and another configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from goodshot.runner.results.comparison import Row, subject_of, variant_columns
 MATCHED = ("dataset", "category", "shots", "arm", "support_seed", "seed")
 """The columns in which the two rows of a pair are always equal."""
 SUBJECT = "measured with"
-"""The name in a description for detector and kind of cell."""
+"""The key of a description under which the detector and the kind of cell are given."""
 
 Key = tuple[Any, ...]
 Pair = tuple[Row, Row]
@@ -21,9 +21,9 @@ Descriptions = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Matching:
-    """The rows of two outputs, matched.
+    """The matched rows of two outputs.
 
-    pairs: (row of the first, row of the second).
+    pairs: (row of the first output, row of the second output).
     only_first, only_second: rows without a counterpart.
     ambiguous: rows that have several possible counterparts, because the outputs vary something that no column names.
     described: the description of each row of the first and of the second output, by fingerprint.
@@ -37,11 +37,11 @@ class Matching:
 
 
 def match(first: Mapping[str, Row], second: Mapping[str, Row]) -> Matching:
-    """Match the rows of two outputs, each by fingerprint.
+    """Match the rows of two outputs, each given as a mapping from fingerprint to row.
 
-    Rows with one fingerprint are the same cell. The others are matched by ``MATCHED`` and by those columns of a variant
-    (detector, image size, λ, copies, L, …) of which one of the outputs has several values for the arm. A column with
-    one value in each output is a difference of configuration, and what it does to the results is what is asked for.
+    Rows with the same fingerprint are the same cell. Other rows are matched by ``MATCHED``, and by the columns of a
+    variant (detector, image size, λ, copies, L, …) that have several values for the arm in one of the outputs. A column
+    with one value in each output is not matched: it is a difference in configuration, whose effect is to be measured.
     """
     same = [(row, second[fingerprint]) for fingerprint, row in first.items() if fingerprint in second]
     described = _described(first), _described(second)
@@ -72,7 +72,7 @@ def _described(rows: Mapping[str, Row]) -> Descriptions:
 
 
 def _distinguishing(outputs: Iterable[tuple[Mapping[str, Row], Descriptions]]) -> dict[str, tuple[str, ...]]:
-    """Return for each arm the described columns of which one of the outputs has several values."""
+    """Return for each arm the described columns that have several values in one of the outputs."""
     found: dict[str, set[str]] = {}
     for rows, descriptions in outputs:
         seen: dict[tuple[str, str], Any] = {}

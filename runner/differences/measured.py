@@ -1,4 +1,4 @@
-"""By how much the results of two outputs differ, over the cells that both have."""
+"""Compare the results of two outputs, over the cells that both outputs have."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ Values = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Variant:
-    """What a line of results is about.
+    """The variant that a line of results describes.
 
-    subject: what it was measured with. label: the arm, and the columns in which its variants or the outputs differ.
-    Both name the values of both outputs where these differ: ``generated vq_weight=1|3``.
-    category: None for all categories together.
+    subject: the detector or other kind of cell with which the variant was measured.
+    label: the arm, and the columns in which its variants or the outputs differ.
+    category: the category; None for all categories together.
+
+    If the outputs have different values, ``subject`` and ``label`` show both: ``generated vq_weight=1|3``.
     """
 
     dataset: str
@@ -55,7 +57,7 @@ class Line:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval excludes zero. A single pair has no interval, so it never does."""
+        """Whether the interval excludes zero. False for a single pair, which has no interval."""
         return self.difference.low > 0 or self.difference.high < 0
 
 
@@ -86,7 +88,7 @@ def _variants(matching: Matching) -> dict[Variant, list[Pair]]:
 
 
 def _named(matching: Matching) -> dict[str, list[str]]:
-    """Return for each arm the columns to name in labels: those of which its pairs have several values."""
+    """Return for each arm the columns to show in labels, which are the columns with several values in its pairs."""
     seen: dict[str, dict[str, Any]] = {}
     several: dict[str, dict[str, None]] = {}
     for pair in matching.pairs:
@@ -118,7 +120,7 @@ def _lines(variant: Variant, pairs: Sequence[Pair], first: Values, second: Value
 
 
 def _values(output: Output, rows: Sequence[Row]) -> Values:
-    """Return the defined metrics of some rows: their columns, and those of ``metrics/`` for the whole test set."""
+    """Return the defined metrics of some rows, from their columns and from ``metrics/`` for the whole test set."""
     columns = [metric.name for metric in declared.columns()]
     found = {row["fingerprint"]: {name: row[name] for name in columns if row.get(name) is not None} for row in rows}
     table = output.results.read("metrics", ["fingerprint", "subset", "metric", "value"])

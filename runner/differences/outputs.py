@@ -16,7 +16,7 @@ from goodshot.runner.store.files import public
 class Output:
     """An output: the rows of its finished cells by fingerprint, sorted by what they measure, and its studies.
 
-    name: the folder or URI, as it was given, without credentials.
+    name: the folder or URI, as the user gave it, without credentials.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Output:
 
 
 def read_output(out: str) -> Output:
-    """Read an output. Raises :class:`BadInput` if it does not exist, is none of goodshot's, or of a newer version."""
+    """Read an output. Raises :class:`BadInput` if it is missing, not an output of goodshot, or of a newer version."""
     results = opened(out)
     rows = sorted(results.rows().items(), key=lambda item: [str(item[1][column]) for column in ORDER])
     return Output(public(out), results, dict(rows), read_records(results))

@@ -58,7 +58,7 @@ class LocalExecutor:
         self._tried: set[str] = set()
 
     def run(self, fingerprints: Sequence[str], fail_fast: bool = False) -> list[dict[str, Any] | None]:
-        """Run those of the cells that are not finished. Returns all outcomes in order, None for a cell without a row.
+        """Run the unfinished cells. Returns all outcomes in order, None for a cell without a row.
 
         Args:
             fail_fast: whether to stop at the first cell that fails.
@@ -107,7 +107,7 @@ class LocalExecutor:
             self.make(input_.id)
 
     def _products_to_make(self, producer: Stage, needed_now: Stage) -> list[Stage]:
-        """One product and the other requested products of its producer, without those that depend on a failed stage."""
+        """Return ``needed_now`` and its producer's other requested products, unless they depend on a failed stage."""
         products = {needed_now.id: needed_now}
         for product in self._requested.get(producer.id, {}).values():
             with suppress(Exception):  # the cells that need this product fail with the same error, and record it

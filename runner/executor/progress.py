@@ -73,7 +73,7 @@ class Progress:
         return ", ".join(waits)
 
     def continued(self) -> Progress:
-        """The counts with which a restarted process goes on. Unfinished cells are counted when requested again."""
+        """Return the counts for a restarted process. Unfinished cells are counted when they are requested again."""
         done = self.cells_done - self.cells_failed
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The cells of a table as texts, for formats that a reader sees."""
+"""The cells of a table as text, for formats that people read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from goodshot.runner.report.blocks import Table, TableCell, Value
 
 
 def shown(cell: TableCell) -> str:
-    """What a cell shows, as one line; empty for an empty cell."""
+    """Return the text of a cell as one line; empty for an empty cell."""
     text = cell.text if isinstance(cell, Value) else cell or ""
     return " ".join(text.split())
 
 
 def number_columns(table: Table) -> Iterator[bool]:
-    """Whether each column contains numbers, and is aligned to the right."""
+    """Yield for each column whether it contains numbers, and so is aligned to the right."""
     for i in range(len(table.columns)):
         yield any(isinstance(line[i], Value) for line in table.lines)

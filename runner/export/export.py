@@ -25,9 +25,9 @@ Listed = tuple[str, str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the location of the index, and the names of the files below it.
+    """The result of an export: the location of the index, and the names of the written files.
 
-    left: files of the same formats that an earlier export has written and this one has not.
+    left: remaining files of the same formats that an earlier export has written and this export has not.
     """
 
     index: str
@@ -38,17 +38,17 @@ class Exported:
 def export(options: Options, to: str, formats: Sequence[Format], study: str | None = None) -> Exported:
     """Write the tables and charts of every study to ``<to>/<study>/<name>.<format>``, and ``<to>/index.md``.
 
-    Those of an experiment across its studies go to ``<to>/experiment-<name>/``, unless one study alone is exported.
+    The tables and charts of an experiment go to ``<to>/experiment-<name>/``, unless only one study is exported.
 
-    The files depend on the rows and artifacts alone: of equal ones the bytes are equal, except those of PDF files. Each
-    file appears completely or not at all.
+    The files depend only on the rows and artifacts. Except for PDF files, equal rows and artifacts give files with
+    equal bytes. Each file is written atomically.
 
     Args:
         to: a folder or URI, which is created.
         study: the name of the only study to export; None for all.
 
     Raises:
-        BadInput: ``--out`` holds no study, or none of this name.
+        BadInput: ``--out`` has no study, or no study with this name.
         GoodshotError: there is nothing to export.
     """
     studies = _chosen(read_studies(options), study, options)
@@ -78,7 +78,7 @@ def _chosen(studies: Sequence[StudyContext], name: str | None, options: Options)
 
 @dataclass(frozen=True)
 class _Part:
-    """What one folder of the export contains: blocks with their sections' titles, and the texts of its index."""
+    """The contents of one folder of the export: blocks with their sections' titles, and the texts of its index."""
 
     folder: str
     title: str
@@ -87,7 +87,7 @@ class _Part:
 
 
 def _of_study(context: StudyContext) -> _Part:
-    """A study's blocks; none of a study without rows."""
+    """Return the blocks of a study; no blocks if the study has no rows."""
     commits = sorted({row["commit"] for row in context.rows if row["commit"]})
     description = escaped(summary(context)) + (f" Commit: {', '.join(commits)}." if commits else "")
     sections = study_sections(context) if context.rows else ()
@@ -96,7 +96,7 @@ def _of_study(context: StudyContext) -> _Part:
 
 
 def _of_experiment(experiment: ExperimentContext) -> _Part:
-    """The blocks of an experiment across its studies."""
+    """Return the blocks of an experiment, which cover several studies."""
     studies = ", ".join(context.study.name for context in experiment.studies)
     blocks = ((section.title, block) for section in across.ACROSS for block in section.blocks(experiment))
     name = experiment.record.name
@@ -104,7 +104,7 @@ def _of_experiment(experiment: ExperimentContext) -> _Part:
 
 
 def _write_blocks(files: Files, part: _Part, formats: Sequence[Format]) -> Iterator[Listed]:
-    """Write the tables and charts of a part in those formats that show them."""
+    """Write the tables and charts of a part, each in the formats for its kind of block."""
     for section, block in _unique(part):
         names = []
         for format in formats:

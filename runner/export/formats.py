@@ -16,10 +16,10 @@ from goodshot.runner.report.blocks import Chart, Table
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file.
+    """One format of files.
 
-    name: its name in ``--formats``, with which the names of its files end.
-    block: the kind of block that it shows.
+    name: the name of the format in ``--formats``, which is also the suffix of its files.
+    block: the kind of block that the format can show.
     render: returns the file's content for a block and a label, which is unique among all exported blocks.
     """
 
@@ -46,7 +46,7 @@ def formats_of(names: str) -> tuple[Format, ...]:
     """Return the formats of a list such as ``md,tex``, in the order of :data:`FORMATS`.
 
     Raises:
-        BadInput: a name is unknown, or there is none.
+        BadInput: a name is unknown, or the list is empty.
     """
     wanted = {name.strip().lower() for name in names.split(",")} - {""}
     known = {format.name for format in FORMATS}

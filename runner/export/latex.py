@@ -1,7 +1,7 @@
 r"""A table as LaTeX with booktabs, with its caption, label and notes, for ``\input`` into a paper.
 
-All characters that LaTeX interprets are escaped, and numbers are set in math mode. Letters beyond those of European
-languages are kept, and need LuaLaTeX or XeLaTeX with a font that has them.
+All characters that LaTeX interprets are escaped, and numbers are set in math mode. Letters of non-European languages
+are kept, and need LuaLaTeX or XeLaTeX with a font that has these letters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from goodshot.runner.export.cells import number_columns, shown
 from goodshot.runner.report.blocks import Table, TableCell, Value
 
 LONGEST = 40
-"""Lines of a table that fits on a page; a longer one is a ``longtable``, which continues on the next page."""
+"""The maximum number of lines of a table on one page; a longer table is a ``longtable``, which breaks across pages."""
 
 _TEXT = {
     **{character: f"\\{character}" for character in "{}$&#_%"},
@@ -46,14 +46,14 @@ _SPECIAL = re.compile("-{2,}|[" + "".join(map(re.escape, _ESCAPES)) + "]")
 
 _ONE = r"[+−-]?\d+(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.]){_ONE}(?:e[+-]?\d+)?(?: ± {_ONE})?(?: \[{_ONE}, {_ONE}\])?(?![\w.])")
-"""``0.737``, ``0.737 ± 0.005``, ``+0.012 [−0.030, +0.054]``, ``1e-06``."""
+"""Matches numbers such as ``0.737``, ``0.737 ± 0.005``, ``+0.012 [−0.030, +0.054]`` and ``1e-06``."""
 
 
 def latex(table: Table, label: str) -> bytes:
     """Return the table as LaTeX in UTF-8; marked lines are bold.
 
     Args:
-        label: what ``\\ref{tab:<label>}`` refers to.
+        label: the label to which ``\\ref{tab:<label>}`` refers.
     """
     is_long = len(table.lines) > LONGEST
     packages = r"\usepackage{booktabs,longtable}" if is_long else r"\usepackage{booktabs,graphicx}"
@@ -122,7 +122,7 @@ def _cell(cell: TableCell) -> str:
 
 
 def _joined(cells: list[str]) -> str:
-    r"""A line. Behind ``\\`` and ``\midrule`` a bracket or an asterisk would begin an argument."""
+    r"""Return a line; a first ``[`` or ``*`` is protected, as it would be an argument of ``\\`` or ``\midrule``."""
     guard = "{}" if cells and cells[0][:1] in ("[", "*") else ""
     return rf"{guard}{' & '.join(cells)} \\"
 

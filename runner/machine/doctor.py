@@ -50,7 +50,7 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        """Whether it prevents a study from running."""
+        """Whether the finding prevents a study from running."""
         return self.state in ("missing", "faulty")
 
 

@@ -47,7 +47,7 @@ def fetch(name: str, options: Wanted, say: Say) -> None:
 
     Raises:
         BadInput: nothing has that name, or a dataset is requested without a folder for it.
-        GoodshotError: a file could not be downloaded; of a study, all other files were.
+        GoodshotError: a file could not be downloaded; all other files of a study were downloaded.
     """
     if name in _published_datasets():
         _fetch_dataset(name, options, say)
@@ -62,12 +62,12 @@ def _published_datasets() -> list[str]:
 
 
 def is_weight(name: str) -> bool:
-    """Whether the registry of weights has this name, in its list or in one of its families (such as ``timm:…``)."""
+    """Return whether the registry of weights has this name, as an entry or in a family (such as ``timm:…``)."""
     return name in LISTED or name.startswith(FAMILIES)
 
 
 def fetch_weight(pretrained: Pretrained, say: Say) -> None:
-    """Download one weight with its companions; prints size and licence before, the SHA-256 after."""
+    """Download one weight with its companions. Prints the size and licence first, and the SHA-256 afterwards."""
     if not pretrained.missing() and _is_sound(pretrained, say):
         say(f"{pretrained.name}: is here already: {pretrained.path}")
         return
@@ -84,7 +84,7 @@ def fetch_weight(pretrained: Pretrained, say: Say) -> None:
 
 
 def _is_sound(pretrained: Pretrained, say: Say) -> bool:
-    """Whether the existing file is the published one; a wrong file in a cache is deleted.
+    """Return whether the existing file is the published file; a wrong file in a cache is deleted.
 
     Raises :class:`BadInput` if the wrong file belongs to an installed package.
     """
@@ -134,14 +134,14 @@ def _fetch_studies(name: str, studies: Sequence[Study], options: Wanted, say: Sa
 
 
 def _datasets(studies: Sequence[Study]) -> Iterator[DatasetConfig]:
-    """The published datasets that the studies read, each once."""
+    """Yield the published datasets that the studies read, each once."""
     for config in dict.fromkeys(study.dataset for study in studies):
         if dataset_of(config.name).publisher:
             yield config
 
 
 def _fetch_study_dataset(dataset: DatasetConfig, options: Wanted, say: Say) -> None:
-    """Fetch a published dataset into its folder, if that is one of this machine."""
+    """Fetch a published dataset into its folder, if the folder is on this machine."""
     from goodshot.runner.data.sharding import has_shards
 
     if dataset.root is None:

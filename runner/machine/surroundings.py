@@ -1,7 +1,7 @@
-"""Prepare the process for surroundings that libraries do not expect: no home folder, no account, a terminal in ASCII.
+"""Prepare the process for environments that libraries do not support: no home folder, no user account, ASCII output.
 
-Containers run under user numbers without an account, batch systems without ``HOME``. Ray, torch and matplotlib ask for
-both when they are imported, so this comes first.
+Containers may run with a user id without an account, and batch systems without ``HOME``. Ray, torch and matplotlib need
+both during their import, so this module must be used before they are imported.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 
 
 def _remove(home: Path) -> None:
-    """Remove a temporary home, unless somebody may want what is in it: fetched weights, or W&B's offline runs."""
+    """Remove a temporary home, unless it has fetched weights or W&B's offline runs, which the user may need."""
     kept = ("*.safetensors", "*.pth", "*.pt", "*.bin", "offline-run-*")
     if not any(True for pattern in kept for _ in home.rglob(pattern)):
         shutil.rmtree(home, ignore_errors=True)
 
 
 def prepare() -> None:
-    """Set ``HOME`` and ``USER`` if this system does not tell them, and let output replace what its encoding lacks."""
+    """Set ``HOME`` and ``USER`` if they are unknown, and let output replace characters that its encoding lacks."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -34,6 +34,6 @@ def prepare() -> None:
         if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
             os.environ["USER"] = str(os.getuid())
     for stream in (sys.stdout, sys.stderr):
-        # A notebook's streams are no files.
+        # The output streams of a notebook are not files and cannot be reconfigured.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""Ask every node of a cluster what it has, and compare it with the driver and with what studies need."""
+"""Check the software and hardware of every node, and compare them with the driver and the needs of studies."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from goodshot.runner.store.files import Files
 from goodshot.runner.study.study import Study
 
 ANSWER_SECONDS = 60.0
-"""A node that has not answered by then does not take part: its worker processes cannot start, or it is overloaded."""
+"""Time limit for a node's answer. A slower node gets no work: it is overloaded, or cannot start worker processes."""
 PROCESS_BYTES = 2 * 10**9
-"""About the memory of a process that trains a detector or a small generator at 256 pixels, its libraries included."""
+"""Approximate memory of a process that trains a detector or a small generator at 256 pixels, including libraries."""
 CLOCK_SECONDS = 300.0
-"""The greatest difference of clocks: object stores refuse requests that are 15 minutes off, Kerberos 5 minutes."""
+"""The maximum difference of clocks. Kerberos rejects a difference of 5 minutes, and object stores one of 15 minutes."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A living node as Ray lists it. The name is its address, with a part of its id if several have this address."""
+    """A node that is alive. Its name is its address, with a part of its id if several nodes have this address."""
 
     id: str
     name: str
@@ -54,7 +54,7 @@ class Node:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches the node."""
+        """Whether only this machine can reach the node."""
         with suppress(ValueError):
             return ipaddress.ip_address(self.address).is_loopback
         return self.address == "localhost"
@@ -62,9 +62,9 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeCheck:
-    """What was found on a node.
+    """The findings of a node's check.
 
-    absent: the photographs of the driver that are not on this node.
+    absent: the driver's photographs that are not on the node.
     """
 
     node: Node
@@ -74,12 +74,12 @@ class NodeCheck:
 
     @property
     def faults(self) -> list[Finding]:
-        """The findings that keep stages from running here."""
+        """The findings that keep stages from running on the node."""
         return [finding for finding in self.findings if finding.is_fault]
 
 
 def living_nodes() -> list[Node]:
-    """The nodes of the cluster that this process is connected to."""
+    """Return the nodes of the cluster that this process is connected to."""
     listed = [node for node in ray.nodes() if node["Alive"]]
     same = Counter(node["NodeManagerAddress"] for node in listed)
     nodes = []
@@ -96,12 +96,12 @@ def check_nodes(
     places: Sequence[Place] = (),
     photographs: Sequence[str] = (),
 ) -> list[NodeCheck]:
-    """Check nodes at the same time, in about the time of one.
+    """Check all nodes in parallel.
 
     Args:
-        studies: whose weights a node needs.
+        studies: the studies whose weights a node needs.
         places: the folders or URIs that the nodes have to share with this process.
-        photographs: paths of this machine, of which the absent ones are listed.
+        photographs: paths of photographs on this machine; a check lists the paths that the node lacks.
 
     Raises:
         BadInput, GoodshotError: this process cannot write to one of the places.
@@ -119,7 +119,7 @@ def check_nodes(
 
 
 def room(studies: Sequence[Study], nodes: Sequence[Node]) -> Iterator[Finding]:
-    """Check for each study that some of these nodes has room for each kind of stage."""
+    """Check for each study that at least one of these nodes has room for each kind of stage."""
     shares = Shares([dict(node.resources) for node in nodes])
     for study in studies:
         for kind, share in shares.largest(study.resources).items():
@@ -134,7 +134,7 @@ def room(studies: Sequence[Study], nodes: Sequence[Node]) -> Iterator[Finding]:
 
 
 def _narrow(kind: str, share: Share, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """Note the nodes on which as many stages as have CPUs and GPUs would need more memory than there is."""
+    """Yield a note for each node without enough memory for all stages that fit on its CPUs and GPUs."""
     for node in nodes:
         count = share.fits([dict(node.resources)]) * (1 + share.workers)
         memory = node.resources.get("memory", math.inf)
@@ -145,8 +145,8 @@ def _narrow(kind: str, share: Share, nodes: Sequence[Node]) -> Iterator[Finding]
 
 
 def _ask_all(nodes: Sequence[Node], question: Question) -> dict[str, Any]:
-    """What each node told by its id: its facts, or the error of its task."""
-    # A retried task would double the time in which a node that cannot start processes is found out.
+    """Return the answer of each node by its id: its facts, or the error of its task."""
+    # A retry would double the time until a node that cannot start processes is detected.
     task = ray.remote(num_cpus=0, max_retries=0)(ask())
     asked = {}
     for node in nodes:
@@ -158,7 +158,7 @@ def _ask_all(nodes: Sequence[Node], question: Question) -> dict[str, Any]:
     for reference in answered:
         try:
             told[asked[reference]] = ray.get(reference)
-        except Exception as error:  # of any kind: the node died, or its worker did
+        except Exception as error:  # any error, for example because the node or its worker died
             told[asked[reference]] = error
     for reference in silent:
         ray.cancel(reference, force=True)
@@ -166,7 +166,7 @@ def _ask_all(nodes: Sequence[Node], question: Question) -> dict[str, Any]:
 
 
 def _judged(node: Node, told: Any, sources: str, asked_at: tuple[float, float]) -> NodeCheck:
-    """The check of one node, from what it told."""
+    """Return the check of one node, made from the node's answer."""
     if not isinstance(told, dict):
         problem = f"no answer within {ANSWER_SECONDS:g} s" if told is None else f"{told}".strip().splitlines()[0]
         remedy = "look into Ray's logs on that node (/tmp/ray/session_latest/logs), and start it again"
@@ -217,7 +217,7 @@ def _clock(node: Node, clock: float, asked_at: tuple[float, float]) -> Finding:
 
 @contextmanager
 def _markers(places: Sequence[Place], marker: str, nodes: Sequence[Node]) -> Iterator[None]:
-    """Write a marker to each place, for as long as nodes look for it; their replies are deleted with it."""
+    """Write a marker file to each place during a ``with`` block; then delete the marker and the nodes' replies."""
     try:
         for place in places:
             files = Files(place.uri)
@@ -232,7 +232,7 @@ def _markers(places: Sequence[Place], marker: str, nodes: Sequence[Node]) -> Ite
 
 
 def _with_replies(check: NodeCheck, places: Sequence[Place], marker: str) -> NodeCheck:
-    """Look for a node's replies: a place that shows a node the driver's file may still not show the driver its own."""
+    """Check that the driver sees a node's replies, because a place may show files in only one direction."""
     findings = list(check.findings)
     for number, finding in enumerate(findings):
         place = next((place for place in places if place.option == finding.item and finding.state == "here"), None)

@@ -1,4 +1,4 @@
-"""``goodshot doctor --address``: what each node of a running cluster has and lacks."""
+"""``goodshot doctor --address``: list what each node of a running cluster has and lacks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def examine_cluster(address: str, studies: Sequence[Study], out: str | None, sto
 
 
 def _places(out: str | None, store: str | None) -> list[Place]:
-    """As a run reads these options: the store lies below ``--out`` unless ``--store`` is given."""
+    """Return the places of a run with these options. The store is below ``--out`` unless ``--store`` is given."""
     places = [Place("--out", absolute(out))] if out else []
     if out and not store:
         return [*places, Place("--store", below(absolute(out), "store"))]
@@ -35,7 +35,7 @@ def _places(out: str | None, store: str | None) -> list[Place]:
 
 
 def _folders(studies: Sequence[Study]) -> list[str]:
-    """The folders of this machine that the studies read photographs from."""
+    """Return the folders of this machine from which the studies read photographs."""
     roots = (dataset.root for study in studies for dataset in (study.dataset, *study.sources))
     return [*dict.fromkeys(root for root in roots if root and "://" not in root)]
 

@@ -118,7 +118,7 @@ class NodeGate:
 
 
 def fault_lines(checks: Iterable[NodeCheck]) -> list[str]:
-    """One line for each fault: the nodes that have the fault, its description, and its remedy."""
+    """Return one line for each fault: the nodes that have the fault, its description, and its remedy."""
     names: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for check in checks:
         for fault in check.faults:
@@ -148,6 +148,6 @@ def require_token(checks: Sequence[NodeCheck], insecure_local: bool) -> None:
 
 
 def _unmade_shards(plan: Plan, store: Store) -> dict[str, ShardStage]:
-    """The missing shards that are written from a folder of photographs, by the path of their first photograph."""
+    """Return the missing shards that are made from a folder, by the path of their first photograph."""
     shards = (stage for stage in plan.of(ShardStage) if stage.source is None)
     return {str(stage.samples[0].image_path): stage for stage in shards if not stage.is_made(store)}

@@ -1,6 +1,7 @@
-"""What is checked on a node, by a task that runs there: GPUs, weights, storage, disk, token files.
+"""The checks that a task runs on a node: GPUs, weights, storage, disk, token files.
 
-The driver pickles :func:`ask` by value, so that a node answers even if its goodshot is another one, or none.
+The driver pickles the function of :func:`ask` by value, so that a node answers even if it has another version of
+goodshot, or none.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from goodshot.runner.store.files import TEMPORARY, Files
 from goodshot.runner.study.study import Study
 
 LEAST_FREE = 2**30
-"""The bytes that have to be free on each disk that a run writes to: what Ray's worker logs and one image set need."""
+"""The minimum free bytes on each disk that a run writes to: enough for Ray's worker logs and one image set."""
 CUDA_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = (0.5, 1.5)
-"""The pauses before a missing marker is looked for again: network file systems show a new file after a moment."""
+"""The pauses in seconds before a missing marker is looked for again: network file systems show new files late."""
 CUDA = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 CARDS = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
 
@@ -44,10 +45,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Question:
-    """What a node is asked.
+    """The data that a node's check needs.
 
-    node: how findings name it. cpus, gpus: its logical CPUs and GPUs.
-    sources: the digest of the driver's goodshot; a node with another one is asked nothing else.
+    node: the name of the node in findings.
+    cpus, gpus: the node's numbers of logical CPUs and GPUs.
+    sources: the digest of the driver's goodshot; a node with another digest is not checked further.
     marker: the content of the marker files that the driver has written to each place.
     photographs: paths of files or folders that the driver reads photographs from.
     """
@@ -64,7 +66,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A node's answer. absent: the photographs that are not on this node."""
+    """A node's answer.
+
+    absent: the photographs that are not on the node.
+    """
 
     sources: str
     findings: tuple[Finding, ...] = ()
@@ -73,7 +78,7 @@ class Answer:
 
 
 def ask() -> Callable[[bytes], dict[str, Any]]:
-    """The function that runs on a node. It is nested, because only nested functions are pickled by value."""
+    """Return the function that runs on a node. It is nested, because only nested functions are pickled by value."""
 
     def told(question: bytes) -> dict[str, Any]:
         import platform
@@ -102,7 +107,7 @@ def ask() -> Callable[[bytes], dict[str, Any]]:
 
 
 def answer(question: Question) -> Answer:
-    """Check this node for what the driver asks about."""
+    """Run the checks on this node."""
     digest = sources_digest()
     if digest != question.sources:
         return Answer(digest)
@@ -118,7 +123,7 @@ def answer(question: Question) -> Answer:
 
 
 def sources_digest() -> str:
-    """The first 12 digits of a SHA-256 over goodshot's Python files: equal versions may hold different code."""
+    """Return 12 hexadecimal digits of a SHA-256 over goodshot's Python files, as equal versions may differ in code."""
     digest = hashlib.sha256()
     for root in goodshot.__path__:
         # A checkout links its folders into the package.
@@ -131,7 +136,7 @@ def sources_digest() -> str:
 
 
 def marker_name(marker: str, node: str = "") -> str:
-    """The name of the driver's marker file, or of the file by which a node replies."""
+    """Return the name of the driver's marker file, or of the file by which a node replies."""
     reply = hashlib.sha256(node.encode()).hexdigest()[:16] if node else ""
     return f"{TEMPORARY}nodes-{marker}{reply}"
 
@@ -145,7 +150,7 @@ def _machine(question: Question) -> Iterator[Finding]:
 
 
 def _gpu_finding(question: Question) -> Finding:
-    """Compare the GPUs that Ray was told of with those that torch can use."""
+    """Compare the number of GPUs that Ray was given with the number that torch can use."""
     usable, problem = _cuda_devices()
     if problem or usable < question.gpus:
         detail = f"{question.gpus:g} by --num-gpus, {usable} that torch can use" + f" ({problem})" * bool(problem)
@@ -156,9 +161,9 @@ def _gpu_finding(question: Question) -> Finding:
 
 
 def _cuda_devices() -> tuple[int, str]:
-    """The number of CUDA devices, counted by a process of its own: torch would keep memory of each GPU in this one.
+    """Return the number of CUDA devices, counted in a subprocess so that torch reserves no GPU memory in this process.
 
-    Ray hides the GPUs from a task that asks for none.
+    Ray hides the GPUs from a task that requests none.
     """
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
@@ -168,7 +173,7 @@ def _cuda_devices() -> tuple[int, str]:
 
 
 def _output(command: Iterable[str], environment: Any) -> str:
-    """What a command prints; empty if it is not there or fails."""
+    """Return the output of a command; empty if the command does not exist or fails."""
     try:
         done = subprocess.run(
             [*command], env=dict(environment), capture_output=True, text=True, timeout=CUDA_SECONDS, check=True
@@ -187,7 +192,7 @@ def _disks(question: Question) -> Iterator[Finding]:
         files = Files(place.uri)
         if files.is_local:
             folders[place.option] = files.base
-    # Several folders may lie on one disk, which is named once.
+    # Several folders may lie on one disk, which is reported once.
     disks = {Path(folder).stat().st_dev: name for name, folder in folders.items() if Path(folder).exists()}
     free = {name: shutil.disk_usage(folders[name]).free for name in disks.values()}
     for name, size in free.items():
@@ -238,7 +243,7 @@ def _weights(question: Question) -> Iterator[Finding]:
 
 
 def _token_files(node: str) -> Iterator[Finding]:
-    """Find token files that other users of the machine can read: Ray writes them for everybody."""
+    """Find token files that other users of the machine can read, because Ray makes them readable for everybody."""
     paths = {Path.home() / ".ray" / "auth_token", Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "/dev/null")}
     for path in sorted(path for path in paths if path.is_file()):
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):

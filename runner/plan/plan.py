@@ -22,22 +22,22 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """The point as text, for look-ups; equal points have equal keys."""
+        """The point as text for look-ups; equal points have equal keys."""
         return point_key(self.values)
 
     @property
     def label(self) -> str:
-        """The point for people, for example ``vq_weight=1 copies=10 iterations=60``."""
+        """The point as readable text, for example ``vq_weight=1 copies=10 iterations=60``."""
         return point_label(self.values)
 
 
 def point_key(values: Mapping[str, Any]) -> str:
-    """A point as JSON with sorted fields: equal points have equal keys, whatever the order of their fields."""
+    """Return a point as JSON with sorted fields, so that equal points have equal keys in any order of their fields."""
     return json.dumps(dict(values), sort_keys=True)
 
 
 def point_label(values: Mapping[str, Any]) -> str:
-    """A point for people, for example ``vq_weight=1 copies=10 iterations=60``."""
+    """Return a point as readable text, for example ``vq_weight=1 copies=10 iterations=60``."""
     shown = ((name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in values.items())
     return " ".join(f"{name}={text}" for name, text in shown)
 
@@ -57,7 +57,7 @@ class Plan:
     trials_of: dict[str, list[Trial]] = field(default_factory=dict)
 
     def of(self, kind: type[S]) -> list[S]:
-        """The stages of one class, in the order in which they were planned."""
+        """Return the stages of one class, in the order in which they were planned."""
         return [stage for stage in self.stages.values() if isinstance(stage, kind)]
 
     def merge(self, part: Plan) -> None:
@@ -71,16 +71,16 @@ class Plan:
             self.trials_of.setdefault(study, []).extend(trials)
 
     def producer(self, stage: Stage) -> Stage:
-        """The stage that makes a stage's artifact: the stage itself, or for an image set its training."""
+        """Return the stage that makes a stage's artifact: the stage itself, or for an image set its training."""
         return stage if stage.producer == stage.id else self.stages[stage.producer]
 
     def before(self, stage: Stage) -> tuple[Stage, ...]:
-        """The stages that have to be made first: the inputs of the stage and of its producer."""
+        """Return the stages that have to be made first: the inputs of the stage and of its producer."""
         ids = dict.fromkeys((*stage.inputs, *self.producer(stage).inputs))
         return tuple(self.stages[id_] for id_ in ids)
 
     def closure(self, ids: Iterable[str]) -> dict[str, Stage]:
-        """These stages, their producers and all stages that they depend on, each after its own dependencies."""
+        """Return these stages, their producers and all their dependencies, each stage after its dependencies."""
         stages: dict[str, Stage] = {}
 
         def visit(stage: Stage) -> None:
@@ -97,7 +97,7 @@ class Plan:
         return stages
 
     def products(self, cells: Iterable[CellStage]) -> dict[str, list[Stage]]:
-        """The artifacts that these cells need, as lists by the id of the stage that produces them."""
+        """Return the artifacts that these cells need, as lists by the id of the stage that produces them."""
         products: dict[str, list[Stage]] = {}
         for stage in self.closure(dict.fromkeys(id_ for cell in cells for id_ in cell.inputs)).values():
             if stage.is_artifact:
@@ -106,7 +106,7 @@ class Plan:
 
 
 def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
-    """The number of training steps if each image set trained its own generator from scratch, as a plain sweep does.
+    """Return the number of training steps if each image set trained its own generator, as in a plain sweep.
 
     Cells that differ only in what is trained on their images share an image set even then.
     """
@@ -114,12 +114,12 @@ def unshared_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
     ids = dict.fromkeys(id_ for inputs in sets for id_ in inputs)
     stages: Iterator[Stage] = (plan.stages[id_] for id_ in ids)
     by_producers = sum(plan.producer(stage).steps([stage]) for stage in stages if stage.producer != stage.id)
-    # Trainings that are artifacts themselves, such as those of a fusion and its base, of the parts of one set once.
+    # A training that is an artifact itself, such as that of a fusion and its base, counts once for all parts of a set.
     return by_producers + sum(stage.steps([stage]) for inputs in sets for stage in plan.closure(inputs).values())
 
 
 def planned_steps(plan: Plan, cells: Iterable[CellStage]) -> int:
-    """The number of training steps if all image sets of a training share its generator."""
+    """Return the number of training steps if all image sets of a training share its generator."""
     return sum(_steps(plan, producer, wanted) for producer, wanted in plan.products(cells).items())
 
 

@@ -94,7 +94,7 @@ def _plan_grid(declared: Declared, plan: Plan) -> None:
 
 
 def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[Point, tuple[str, ...]]:
-    """The fingerprints of each point's generated cells and of the baselines compared with them, in declared order."""
+    """Return the fingerprints of each point's generated cells and of their baselines, in declared order."""
     by_copies: defaultdict[int, list[Point]] = defaultdict(list)
     by_point: dict[Point, list[str]] = {}
     for point in points:
@@ -104,7 +104,7 @@ def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[P
         if cell.generation is not None:
             points_of_cell: Iterable[Point] = (cell.generation.point,)
         else:
-            # Defective images may have a number of their own, which belongs to every point.
+            # The number of defective images may be fixed separately; then these cells belong to every point.
             points_of_cell = by_copies.get(cell.copies, by_point) if cell.arm.point_fields else by_point
         for point in points_of_cell:
             by_point[point].append(fingerprint_)
@@ -112,10 +112,10 @@ def cells_by_point(cells: Mapping[Cell, str], points: Iterable[Point]) -> dict[P
 
 
 def _samples(study: Study) -> int:
-    """The minimum samples of each scored iteration: the most copies that a guided search may choose, otherwise 0.
+    """Return the minimum samples of each scored iteration: a guided search's maximum number of copies, otherwise 0.
 
-    Points that share a training may need more copies than the first of them, so all are sampled from the start. With a
-    range of ``vq_weight`` no two points share a training.
+    A later point that shares a training may need more copies than the first point, so the maximum number is sampled
+    from the start. If ``vq_weight`` has a range, no two points share a training.
     """
     space = space_of(study)
     shared = study.search.is_guided and not isinstance(space["vq_weight"], Range)
@@ -148,7 +148,7 @@ class StudyPlanner:
         return {cell: self._add(cell) for cell in every if (cell.kind, cell.category) not in omitted}
 
     def _omitted(self) -> set[tuple[CellKind, str]]:
-        """The categories for which a kind has no cells."""
+        """Return the categories for which a kind has no cells."""
         found: set[tuple[CellKind, str]] = set()
         for kind in self.study.own_kinds:
             reasons = {name: kind.omits(self.study, category) for name, category in self.categories.items()}
@@ -170,7 +170,7 @@ class StudyPlanner:
         return stage
 
     def once(self, make: Callable[..., T], *arguments: Any) -> T:
-        """The result of ``make(planner, *arguments)``, which is called once for the same arguments."""
+        """Return the result of ``make(planner, *arguments)``, which is called once for the same arguments."""
         key = (make, *arguments)
         if key not in self._results:
             self._results[key] = make(self, *arguments)
@@ -178,7 +178,7 @@ class StudyPlanner:
         return result
 
     def policy(self, name: str) -> Canonical:
-        """An augmentation policy in canonical form."""
+        """Return an augmentation policy in canonical form."""
         return self.once(_policy, name)
 
     def _add(self, cell: Cell) -> str:
@@ -216,7 +216,7 @@ def _policy(planner: StudyPlanner, name: str) -> Canonical:
 
 
 def _declared_columns(planner: StudyPlanner, name: str, arm: Any) -> dict[str, Any]:
-    """The columns that all rows of a category and an arm have in common; the columns of other arms stay null."""
+    """Return the columns that all rows of a category and an arm have in common; the columns of other arms stay null."""
     study = planner.study
     return {
         "study": study.name,

@@ -1,6 +1,7 @@
-"""Price a plan: count its stages, those that are already made, and the hours and disk space that the others need.
+"""Price a plan: count all stages and the stages already made, and estimate the hours and disk space of the others.
 
-Nothing is run or written. Prices come from the seconds that stages took here (`goodshot.runner.stages.costs`).
+Nothing is run or written. Prices are computed from the seconds that stages took on this machine
+(`goodshot.runner.stages.costs`).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class StagePrice:
 
 
 def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: Costs) -> list[StagePrice]:
-    """The prices of all kinds of stages in a plan, in the order of the stage graph.
+    """Return the prices of all kinds of stages in a plan, in the order of the stage graph.
 
     Args:
         finished: fingerprints of the cells that have a row.
@@ -56,7 +57,7 @@ def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: C
     stages = plan.closure(dict.fromkeys(id_ for cell in plan.cells.values() for id_ in cell.inputs))
     users = _users(plan, stages)
     prices = _Prices(shares, costs)
-    # A cell that has a row asks for no stage any more, whatever became of the store.
+    # A cell that has a row needs no stages, even if they were deleted from the store.
     needed = {id_ for id_, cells in users.items() if id_ not in made and not cells <= finished}
     for id_, stage in stages.items():
         missing = [product for product in products.get(id_, ()) if product.id in needed]
@@ -68,7 +69,7 @@ def price(plan: Plan, store: Store, finished: set[str], shares: Shares, costs: C
 
 
 def _users(plan: Plan, stages: Mapping[str, Stage]) -> dict[str, set[str]]:
-    """The fingerprints of the cells that depend on each stage, directly or indirectly, by the stage's id."""
+    """Return the fingerprints of the cells that depend on each stage, directly or indirectly, by the stage's id."""
     users: dict[str, set[str]] = {id_: set() for id_ in stages}
     groups: dict[tuple[str, ...], set[str]] = {}
     for fingerprint, cell in plan.cells.items():
@@ -91,7 +92,7 @@ class _Prices:
         self._by_kind.setdefault(stage.title, []).append((stage, products, is_remaining, users))
 
     def prices(self) -> list[StagePrice]:
-        """The price of each kind."""
+        """Return the price of each kind."""
         return [self._price(title, entries) for title, entries in self._by_kind.items()]
 
     def _price(self, title: str, entries: Sequence[tuple[Stage, Sequence[Stage], bool, set[str]]]) -> StagePrice:
@@ -102,7 +103,7 @@ class _Prices:
         return StagePrice(title, len(entries), asked, len(entries) - len(remaining), cpu_hours, gpu_hours, disk)
 
     def _hours(self, stage: Stage, products: Sequence[Stage]) -> Hours:
-        """The CPU hours and GPU hours that a stage reserves; None if a part of its work was never measured."""
+        """Return the CPU hours and GPU hours that a stage reserves; None if a part of its work was never measured."""
         share = self._shares.of(stage)
         seconds = 0.0
         for work in stage.work(products, share.device):
@@ -115,7 +116,7 @@ class _Prices:
 
 
 def _total(hours: Iterable[Hours]) -> Hours:
-    """The sums of the CPU hours and of the GPU hours; None if some of them were never measured."""
+    """Return the sums of the CPU hours and of the GPU hours; None if some of them were never measured."""
     pairs = list(hours)
     if any(cpu_hours is None for cpu_hours, _ in pairs):
         return None, None
@@ -123,7 +124,7 @@ def _total(hours: Iterable[Hours]) -> Hours:
 
 
 def wall_hours(prices: Iterable[StagePrice], cpus: float, gpus: float) -> float | None:
-    """The wall-clock hours if this many CPUs and GPUs are always busy; None if some work was never measured.
+    """Return the wall-clock hours if this many CPUs and GPUs are always busy; None if some work was never measured.
 
     Infinite if the work needs GPUs and there are none.
     """

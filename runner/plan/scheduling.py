@@ -26,7 +26,7 @@ STEPS_OF_A_GPU = 20
 TYPE_OF_GPU = "accelerator_type:"
 """The beginning of the resource by which Ray names the type of a node's GPUs, for example ``accelerator_type:H200``."""
 A_LITTLE = 0.001
-"""How much of the resource that stands for a type of GPU a process reserves, so that any number of them share it."""
+"""The amount of a node's GPU-type resource that a process reserves; small, so that many processes can share it."""
 UNKNOWN_UNIT_SECONDS = 0.02
 """The assumed seconds of a unit of work that was never measured; to score an image takes 0.002 to 0.1."""
 
@@ -72,13 +72,13 @@ class Share:
 
     @property
     def label(self) -> str:
-        """The same in words, for example ``1 CPU and 0.5 GPUs``."""
+        """The share as text, for example ``1 CPU and 0.5 GPUs``."""
         amounts = ((amount, name) for name, amount in self.bundle.items() if name in ("CPU", "GPU"))
         words = " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for amount, name in amounts)
         return f"{words} ({self.accelerator})" if self.accelerator else words
 
     def fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """How many such stages run at once on nodes with these numbers of ``CPU`` and ``GPU``; none spans two nodes."""
+        """Return how many stages with this share fit on nodes with these resources; a stage never spans two nodes."""
         return sum(self._fit_on(node) // (1 + self.workers) for node in nodes)
 
     def _fit_on(self, node: Mapping[str, float]) -> int:
@@ -100,7 +100,7 @@ class Shares:
         nodes: the numbers of ``CPU`` and ``GPU`` of each node. They may be replaced during a run.
         memory: the measured GPU memory, by kind of work and card.
         excluded: Ray ids of nodes that must get no work; they are not among ``nodes``.
-        unchecked: Ray ids of further such nodes, which may be found sound later.
+        unchecked: Ray ids of nodes that get no work until they are found sound.
     """
 
     nodes: list[dict[str, float]]
@@ -111,7 +111,7 @@ class Shares:
 
     def __post_init__(self) -> None:
         self._cards = {m.card: m.total for by_card in self.memory.values() for m in by_card.values() if m.card}
-        """The total memory of GPUs that stages were measured on, by torch's name of the card."""
+        """The total memory of the GPUs on which stages were measured, by torch's name of the card."""
 
     @property
     def placement(self) -> dict[str, Any]:
@@ -122,29 +122,29 @@ class Shares:
 
     @property
     def has_gpus(self) -> bool:
-        """Whether any node has a GPU, or had one in this run.
+        """Whether any node has a GPU, or had a GPU earlier in this run.
 
-        A study that began on GPUs waits for the next one when the last was lost: on CPUs it might take weeks.
+        If the last GPU is lost, the run waits for another GPU, because on CPUs it might take weeks.
         """
         self._had_gpus = self._had_gpus or any(node.get("GPU", 0) for node in self.nodes)
         return self._had_gpus
 
     def of(self, stage: Stage) -> Share:
-        """The share that a stage reserves according to its study's resources."""
+        """Return the share that a stage reserves according to its study's resources."""
         return self._reserved(stage.takes, stage.resources, stage.memory_kind(), stage.is_generator)
 
     def largest(self, resources: Resources) -> dict[str, Share]:
-        """The largest share of a study's generator and detector stages: before their GPU memory was measured."""
+        """Return the largest share of a study's generator and detector stages: that before a GPU memory measurement."""
         return {takes: self._reserved(takes, resources, "", True) for takes in ("generator", "detector")}
 
     def at_once(self, stage: Stage) -> int:
-        """How many stages like this one run at once; at least one."""
+        """Return how many stages like this one run at once; at least one."""
         room = self.of(stage).fits(self.nodes)
         limit = stage.resources.generators if stage.takes == "generator" else stage.resources.detections
         return max(1, min(room, limit or room))
 
     def detections(self, resources: Resources) -> int:
-        """How many detections run at once if their GPU memory was never measured; at least one."""
+        """Return how many detections run at once if their GPU memory was never measured; at least one."""
         return max(1, self.largest(resources)["detector"].fits(self.nodes))
 
     def measured(self, kind: str, memory: Memory) -> None:
@@ -170,7 +170,7 @@ class Shares:
     def _gpus(self, declared: Any, kind: str | None, type_: str | None) -> float:
         if declared != "auto":
             return float(declared)
-        # Where a type of GPU is named, its node is waited for.
+        # If the study names a type of GPU, the run waits for a node of this type.
         if not (self.has_gpus or type_) or kind is None:
             return 0.0
         needs = self._needs(self.memory.get(kind, {}), type_)
@@ -180,9 +180,9 @@ class Shares:
         return min(1.0, math.ceil(fraction * STEPS_OF_A_GPU) / STEPS_OF_A_GPU)
 
     def _needs(self, by_card: Mapping[str, Memory], type_: str | None) -> list[Memory]:
-        """What a kind of work needs on each type of GPU that it may run on; empty if that of one is unknown.
+        """Return the memory that a kind of work needs on each allowed type of GPU; empty if one need is unknown.
 
-        Ray names the type of a node's GPUs if it knows it. If it does not, they are taken for the measured ones.
+        If Ray does not know the type of a node's GPUs, they are assumed to be of the measured types.
         """
         had = {name for node in self.nodes for name in node if name.startswith(TYPE_OF_GPU) and node.get("GPU", 0)}
         names = {type_} if type_ else {name.removeprefix(TYPE_OF_GPU) for name in had}
@@ -194,7 +194,10 @@ class Shares:
         return known if len(known) == len(needs) else []
 
     def _need(self, by_card: Mapping[str, Memory], type_: str) -> Memory | None:
-        """As measured on that type; or the most that was needed on another one, if the type's own memory is known."""
+        """Return the need measured on a type of GPU, or else the maximum need measured on other types.
+
+        Returns None for a type without a measurement whose total memory is unknown.
+        """
         for card, memory in by_card.items():
             if _is_of(card, type_):
                 return memory
@@ -207,12 +210,12 @@ def _share(cpus: float, gpus: float, type_: str | None, workers: int = 0) -> Sha
 
 
 def _is_of(card: str, type_: str) -> bool:
-    """Whether torch's name of a card, such as ``NVIDIA A100-SXM4-80GB``, is that of Ray's type, such as ``A100``."""
+    """Return whether torch's name of a card (``NVIDIA A100-SXM4-80GB``) belongs to Ray's type of GPU (``A100``)."""
     return type_ in re.split(r"[\s-]+", card)
 
 
 def expected_seconds(stage: Stage, wanted: Sequence[Stage], device: str, costs: Costs) -> float:
-    """The expected seconds of a stage from measured costs, or ``UNKNOWN_UNIT_SECONDS`` for each unmeasured unit.
+    """Return the expected seconds of a stage from measured costs, or ``UNKNOWN_UNIT_SECONDS`` for each unmeasured unit.
 
     Args:
         wanted: the products that the stage has to make.

@@ -1,4 +1,4 @@
-"""Rows, scores and metrics of finished cells, and what is read out of them.
+"""Rows, scores and metrics of finished cells: write, read and compare them.
 
 ``from goodshot.runner import results; results.read("OUT")`` gives a pandas frame.
 """

@@ -26,7 +26,7 @@ COMPACT_SECONDS = 15.0
 AT_ONCE = BATCH
 """Number of cells that are moved in one step. A step takes seconds, even on an object store that is slow per file."""
 MANY_PARTS = 8
-"""Number of Parquet files of one size from which on they are merged into one file of the next size."""
+"""Minimum number of Parquet files of one size that are merged into one file of the next size."""
 LARGEST = 3
 """The size whose files are not merged again, so that no row is merged more than three times.
 
@@ -40,7 +40,7 @@ LAST_SECONDS = 2.0
 
 
 def compact(results: Results, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Move finished cells into the tables' Parquet files, and merge Parquet files that are many.
+    """Move finished cells into the tables' Parquet files, and merge Parquet files if there are many.
 
     Args:
         is_over: called between two steps; True stops the compaction. Cells that are not moved yet stay readable.

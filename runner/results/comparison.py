@@ -1,4 +1,4 @@
-"""Rows → comparisons: each variant's mean ± std over supports, and its paired difference to the baselines."""
+"""Compare the variants in rows: each variant's mean ± std over supports, and its paired difference to baselines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seed = tuple[Any, Any]
 """(support_seed, seed)."""
 
 TABLE = ("dataset", "category", "shots", "image_size", "dev", "oracle")
-"""The columns that all rows compared with each other have in common, besides what they were measured with."""
+"""The columns that rows must share to be compared with each other, besides their subject (:func:`subject_of`)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Comparison:
     """One variant of one category and detector over its supports.
 
     table: the values of ``TABLE``, among them the category's tags: ``dev`` (a development category), ``oracle`` (test
-        labels took part in a choice).
-    subject: what it was measured with, see :func:`subject_of`.
-    variant: the columns that tell it apart from others in the same table.
-    rows: its row of each support.
-    compared: the metric of ``against``; None if the table's rows have none.
-    against: for each baseline, by its label, the paired difference of ``compared``.
-    paired: for each of these baselines its rows.
+        labels influenced a choice).
+    subject: the detector, or other kind of cell, that measured the variant, see :func:`subject_of`.
+    variant: the columns that distinguish the variant from other variants in the same table.
+    rows: the variant's row for each support.
+    compared: the metric of ``against``; None if the table's rows have no such metric.
+    against: the paired difference of ``compared`` to each baseline, by the baseline's label.
+    paired: the rows of each of these baselines, by the baseline's label.
     """
 
     table: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def arm(self) -> Arm:
-        """Its arm."""
+        """The arm of the variant."""
         return arm_of_row(self.variant["arm"])
 
     @property
@@ -57,13 +57,13 @@ class Comparison:
 
     @property
     def label(self) -> str:
-        """The arm, how many images it adds, and what is varied within it away from the default."""
+        """The arm, the number of images that it adds, and the columns that differ from the arm's defaults."""
         copies = self.variant["copies"]
         added = [f"+{copies}"] if copies else []
         return " ".join([str(self.variant["arm"]), *added, *(f"{c}={v}" for c, v in _unusual(self.variant).items())])
 
     def values(self, metric: Metric) -> dict[Seed, float]:
-        """The metric of each support that has it; NaN where it is undefined, as its kind of cell measures it."""
+        """Return the metric by support. Supports without the metric are left out; an undefined value is NaN."""
         values = {seed: row.get(metric.name) for seed, row in self.rows.items()}
         kinds = (kind_of_row(row.get("cell")) for row in self.rows.values())
         undefined = math.nan if any(kind and metric.name in kind.metrics for kind in kinds) else None
@@ -71,12 +71,15 @@ class Comparison:
         return {seed: float(value) for seed, value in found.items() if value is not None}
 
     def judged(self, baseline: str) -> PairedDifference | None:
-        """The difference to a baseline if it may be called a gain or a harm: that of a metric which a study may choose
-        by. Images that resemble the originals more are not better ones by that alone."""
+        """Return the difference to a baseline if it may be called a gain or a harm, otherwise None.
+
+        Only a metric that may be a study's objective gives a gain. For example, a greater similarity to the originals
+        does not make images better.
+        """
         return self.against.get(baseline) if self.compared and self.compared.objective else None
 
     def mean(self, metric: Metric) -> MeanStd | None:
-        """The metric over the supports that have it; None if none of them does."""
+        """Return the mean and deviation of a metric over the supports that have it; None if no support has it."""
         values = self.values(metric)
         return mean_std(values.values()) if values else None
 
@@ -108,7 +111,7 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
 
 
 def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
-    """The variants of one table with their differences to the baselines among them."""
+    """Yield the variants of one table with their differences to the baselines of the same table."""
     there = [c for c in own if c.arm.is_baseline]
     for c in own:
         metric = c.compared
@@ -120,19 +123,22 @@ def _compared(own: Sequence[Comparison]) -> Iterator[Comparison]:
 
 
 def _baselines_of(arm: Arm) -> Iterator[Arm]:
-    """The baselines that an arm is compared with. A baseline is compared with earlier baselines only."""
+    """Return the baselines that an arm is compared with. A baseline is compared with earlier baselines only."""
     return itertools.takewhile(lambda baseline: baseline != arm, baselines())
 
 
 def is_paired(comparison: Comparison, baseline: Comparison) -> bool:
-    """Whether a variant is compared with this variant of a baseline: for example both add equally many images."""
+    """Return whether a variant is compared with this variant of a baseline, for example if both add as many images."""
     return all(comparison.variant[column] == baseline.variant[column] for column in baseline.arm.paired_by)
 
 
 def leading_metric(rows: Iterable[Row]) -> Metric | None:
-    """The metric by which rows are compared: the first of the results tables that all rows of a category have, or else
-    that any row has; None if there is none. A category in which it is undefined does not decide for the others.
-    Differences and verdicts are read as "more is better", so it is one of that kind."""
+    """Return the metric by which rows are compared; None if there is none.
+
+    It is the first metric of the results tables that all rows of some category have, or else that any row has, so a
+    category with an undefined metric does not decide for the others. For this metric, more is always better, because
+    differences and verdicts are read in this way.
+    """
     categories: dict[Any, list[Row]] = {}
     for row in rows:
         categories.setdefault(row["category"], []).append(row)
@@ -145,7 +151,7 @@ def leading_metric(rows: Iterable[Row]) -> Metric | None:
 
 
 def by_kind(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
-    """Comparisons by the title of their kind of cell, because different kinds have no metric in common."""
+    """Group comparisons by the title of their kind of cell, because different kinds have no metric in common."""
     kinds: dict[str, list[Comparison]] = {}
     for c in comparisons:
         name = next(iter(c.rows.values())).get("cell")
@@ -155,8 +161,11 @@ def by_kind(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:
 
 
 def results_metrics(comparisons: Sequence[Comparison]) -> tuple[list[Metric], list[Metric]]:
-    """The metrics of a results table of which some variant has a value: those that say how good a variant is, and those
-    that a study may choose by without a test label."""
+    """Return the metrics of a results table for which some variant has a value, as two lists.
+
+    The first list has the metrics that tell how good a variant is, the second the metrics that may be a study's
+    objective without test labels.
+    """
 
     def is_defined(metric: Metric) -> bool:
         means = (c.mean(metric) for c in comparisons)
@@ -167,13 +176,13 @@ def results_metrics(comparisons: Sequence[Comparison]) -> tuple[list[Metric], li
 
 
 def baseline_labels(comparisons: Iterable[Comparison]) -> list[str]:
-    """The baselines that any of them is compared with."""
+    """Return the labels of the baselines that any of the comparisons has."""
     there = {label for c in comparisons for label in c.against}
     return [arm.label for arm in baselines() if arm.label in there]
 
 
 def subject_of(row: Row) -> str:
-    """What a row was measured with: its detector, and the kind of its cell unless that is the usual one."""
+    """Return what measured a row: its detector, and the kind of its cell unless that is the usual kind."""
     kind = kind_of_row(row.get("cell"))
     detector, title = row.get("detector"), kind.title if kind else str(row["cell"])
     parts = (title if detector is None or kind is not USUAL else None, detector)
@@ -181,18 +190,18 @@ def subject_of(row: Row) -> str:
 
 
 def variant_label(row: Row) -> str:
-    """The arm, and what is varied within it away from the default: ``generated worst``."""
+    """Return the arm with the values that differ from the arm's defaults, for example ``generated worst``."""
     return " ".join([str(row["arm"]), *map(str, _unusual(row).values())])
 
 
 def _unusual(row: Row) -> dict[str, Any]:
-    """The columns in which a row differs from what its arm's labels leave out."""
+    """Return the columns in which a row differs from the default values, which the arm's labels leave out."""
     defaults = arm_of_row(row["arm"]).column_defaults
     return {column: row[column] for column, value in defaults.items() if row[column] not in (None, value)}
 
 
 def variant_columns() -> tuple[str, ...]:
-    """The columns that tell variants of one table apart."""
+    """Return the columns that distinguish the variants of one table."""
     return tuple(
         dict.fromkeys(("arm", *(c for a in arms.ARMS for c in (*a.point_fields, *a.column_defaults)), "augmentation"))
     )

@@ -38,11 +38,11 @@ class FinishedCells:
         self.files, self.tables = files, tables
 
     def names(self) -> dict[str, str]:
-        """The names of all files, by the fingerprint of the cell."""
+        """Return the names of all files, by the fingerprint of the cell."""
         return {Path(name).stem: name for name in self.files.names(FOLDER, SUFFIX)}
 
     def has(self, fingerprint: str) -> bool:
-        """Whether a file of this cell exists."""
+        """Return whether a file of this cell exists."""
         return self.files.exists(_name(fingerprint))
 
     def write(
@@ -67,11 +67,11 @@ class FinishedCells:
         self.files.write(_name(fingerprint), sink.getvalue())
 
     def row(self, fingerprint: str) -> dict[str, Any]:
-        """The cell's row of ``results``. Raises FileNotFoundError if the cell has no file."""
+        """Return the cell's row of ``results``. Raises FileNotFoundError if the cell has no file."""
         return dict(self.of_table(self._read(_name(fingerprint)), "results").to_pylist()[0])
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        """The cells of several files, one row each; :meth:`of_table` extracts a table's rows.
+        """Return the cells of several files, one row per cell; :meth:`of_table` extracts a table's rows.
 
         Raises:
             FileNotFoundError: a file is gone, because its cell was moved.
@@ -84,13 +84,13 @@ class FinishedCells:
         return pa.concat_tables(found)
 
     def of_table(self, cells: pa.Table, table: str) -> pa.Table:
-        """The rows of one table, extracted from cells that :meth:`read` returned."""
+        """Return the rows of one table, extracted from cells that :meth:`read` returned."""
         if table == "results":
             return cells.select(self.tables.row.names)
         return pa.Table.from_struct_array(pc.list_flatten(cells[table]))
 
     def sound(self, names: Sequence[str]) -> list[str]:
-        """The names of the files whose content is valid.
+        """Return the names of the files whose content is valid.
 
         The other files are moved to the folder ``damaged``, so that their cells count as not run.
         """
@@ -112,7 +112,7 @@ class FinishedCells:
         self.files.each(self.files.delete, names)
 
     def _read(self, name: str) -> pa.Table:
-        """The content of one file. Columns that an earlier version did not write are added as NULL."""
+        """Return the content of one file. Columns that an earlier version did not write are added as NULL."""
         content = self.files.read(name)
         try:
             table = pa.ipc.open_stream(content).read_all()

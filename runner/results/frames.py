@@ -45,7 +45,7 @@ def read(
         NaN. Rows of ``results`` are sorted by study, dataset, category, shots, support and arm.
 
     Raises:
-        BadInput: an output does not exist, or is not one of goodshot's; or ``metrics`` is given for another table.
+        BadInput: an output does not exist, or is not an output of goodshot; or ``metrics`` is given for another table.
         GoodshotError: a file is damaged, or the storage cannot be reached.
     """
     import pandas as pd
@@ -71,7 +71,7 @@ def _read_one(results: Results, table: TableName, metrics: bool) -> pd.DataFrame
 
 
 def _with_metrics(frame: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """The rows with a column for each subset and metric of the table ``metrics``."""
+    """Return the rows with a further column for each subset and metric of the table ``metrics``."""
     import pandas as pd
 
     long = _frame(results.read("metrics", ["fingerprint", "subset", "metric", "value"]))
@@ -89,10 +89,10 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 def opened(out: str | os.PathLike[str]) -> Results:
-    """The results below an output, with the columns that only another version of goodshot, or another arm, knows.
+    """Return the results below an output, with further columns that other versions or unregistered arms have written.
 
     Raises:
-        BadInput: ``out`` does not exist, or is no output of goodshot.
+        BadInput: ``out`` does not exist, or is not an output of goodshot.
     """
     results = Results(absolute(os.fspath(out)))
     files = results.files

@@ -20,7 +20,7 @@ T = TypeVar("T")
 ROW_GROUP = 2**16
 """Number of rows of a Parquet file that are read or written at once."""
 MANY_TABLES = 256
-"""Number of tables from which on waiting tables are concatenated: a table of one row uses 100 times the row's bytes."""
+"""Number of tables after which they are concatenated, because a table of one row uses 100 times the row's bytes."""
 
 
 class Parts:
@@ -31,7 +31,7 @@ class Parts:
         self._known: dict[str, frozenset[str]] = {}
 
     def names(self, table: str) -> list[str]:
-        """The names of a table's files."""
+        """Return the names of a table's files."""
         names = self.files.names(table, ".parquet")
         # A folder is listed piece by piece. If a file is replaced meanwhile, the listing may lack the old file and the
         # new one, so only two equal listings in a row are accepted.
@@ -43,7 +43,7 @@ class Parts:
         return names
 
     def fingerprints(self, name: str) -> frozenset[str]:
-        """The fingerprints of the cells in a file. They are read once per file."""
+        """Return the fingerprints of the cells in a file. They are read once per file."""
         if name not in self._known:
             only = ["fingerprint"]
             # In `scores` and `metrics` many rows share a fingerprint, so the column is read as a dictionary.
@@ -53,15 +53,15 @@ class Parts:
         return self._known[name]
 
     def all_fingerprints(self, table: str) -> set[str]:
-        """The fingerprints of the cells in all of a table's files."""
+        """Return the fingerprints of the cells in all of a table's files."""
         return set().union(*map(self.fingerprints, self.names(table)))
 
     def known(self, table: str, among: Set[str]) -> set[str]:
-        """The fingerprints in ``among`` whose cells are in a table's files."""
+        """Return the fingerprints in ``among`` whose cells are in a table's files."""
         return set().union(*(self.fingerprints(name) & among for name in self.names(table)))
 
     def read(self, name: str, **options: Any) -> pa.Table:
-        """The rows of a file.
+        """Return the rows of a file.
 
         Args:
             options: passed on to :func:`pyarrow.parquet.read_table`.
@@ -73,7 +73,7 @@ class Parts:
         return self._parsed(name, lambda source: pq.read_table(source, **options))
 
     def schema(self, name: str) -> pa.Schema:
-        """The columns of a file and their types. Raises the same errors as :meth:`read`."""
+        """Return the columns of a file and their types. Raises the same errors as :meth:`read`."""
         return self._parsed(name, pq.read_schema)
 
     def groups(self, name: str) -> Iterator[pa.Table]:
@@ -97,7 +97,7 @@ class Parts:
             seen |= self.fingerprints(name)
 
     def has_copies(self, table: str) -> bool:
-        """Whether a cell is in two of a table's files: a compaction was killed, or lost its lease to another driver."""
+        """Return whether a cell is in two of a table's files, after a compaction was killed or lost its lease."""
         held = [self.fingerprints(name) for name in self.names(table)]
         return sum(map(len, held)) > len(set().union(*held))
 
@@ -172,14 +172,14 @@ class Parts:
 
 
 def without(rows: pa.Table, fingerprints: Collection[str]) -> pa.Table:
-    """The rows without those of the cells in ``fingerprints``."""
+    """Return the rows without the rows of the cells in ``fingerprints``."""
     if not fingerprints:
         return rows
     return rows.filter(pc.invert(pc.is_in(rows["fingerprint"], value_set=pa.array(sorted(fingerprints), pa.string()))))
 
 
 def size_of(name: str) -> int:
-    """How often a file's rows have been merged, read from its name; 0 for a name from an earlier version."""
+    """Return how often a file's rows have been merged, read from its name; 0 for a name from an earlier version."""
     kind, _, rest = Path(name).stem.partition("-")
     size = rest.partition("-")[0]
     return int(size) if kind == "part" and len(size) == 1 and size.isdecimal() else 0

@@ -11,7 +11,7 @@ from goodshot.runner.store.artifacts import Store
 
 
 def original_images(store: Store, cell: CellRecord, most: int) -> list[np.ndarray]:
-    """The first originals of a cell's support, uint8 (H, W, 3) each."""
+    """Return at most ``most`` originals of a cell's support, the first ones, uint8 (H, W, 3) each."""
     shard = store.get(cell.shard)
     path = shard.path(f"train{SUFFIX}")
     table = read_split(path, columns=["image"], image_ids=cell.support_ids[:most], filesystem=shard.filesystem)
@@ -19,9 +19,9 @@ def original_images(store: Store, cell: CellRecord, most: int) -> list[np.ndarra
 
 
 def added_images(store: Store, cell: CellRecord) -> np.ndarray | None:
-    """The added images of a cell, uint8 (M, H, W, 3): its image set, or the first of those that it made itself.
+    """Return the added images of a cell, uint8 (M, H, W, 3): its image set, or the first images that the cell made.
 
-    None if it made them itself and kept none.
+    Returns None if the cell made its images itself and kept none.
     """
     if cell.image_set:
         return store.get(cell.image_set).arrays("images.safetensors")["images"]

@@ -1,4 +1,4 @@
-"""What an hour of a machine costs."""
+"""The price of an hour of a machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Prices:
     cpu_hour: float | None = None
 
     def of(self, cpu_hours: float, gpu_hours: float) -> float | None:
-        """The price of all hours, where a missing price counts as 0; None without any price."""
+        """Return the price of all hours, where an unknown price counts as 0; None if both prices are unknown."""
         if self.gpu_hour is None and self.cpu_hour is None:
             return None
         return gpu_hours * (self.gpu_hour or 0.0) + cpu_hours * (self.cpu_hour or 0.0)

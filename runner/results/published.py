@@ -1,7 +1,7 @@
-"""Published numbers beside rows: what an experiment's rows give for the quantity of each reference.
+"""Compare published numbers with rows: compute the quantity of each reference from an experiment's rows.
 
-A reference (:class:`goodshot.runner.study.experiment.Reference`) is about a metric, or about a gain over another arm,
-of single categories or as a mean over several. The same quantity is computed from the rows of each matching variant.
+The quantity of a reference (:class:`goodshot.runner.study.experiment.Reference`) is a metric, or a gain over another
+arm, for one category or as a mean over several. It is computed from the rows of each matching variant.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ LongMetrics = Mapping[str, Mapping[tuple[str, str], float]]
 
 @dataclass(frozen=True)
 class Beside:
-    """One published number and what one variant's rows give for the same quantity.
+    """One published number, and the same quantity computed from one variant's rows.
 
-    label: the variant. subject: the detector that it was measured with.
-    unit: of a gain, whether ``own`` is a difference (``points``) or a fraction of the baseline (``relative``).
-    own: the mean over categories of each support, and its sample deviation over supports.
-    supports, categories: how many the mean is over.
-    substitutes: column → (the source's value, this row's value), where rows were not measured as the number was.
+    label: the label of the variant.
+    subject: the detector with which the variant was measured.
+    unit: the unit of a gain: ``points`` if ``own`` is a difference, ``relative`` if it is a fraction of the baseline.
+    own: the mean over categories and supports, and the sample deviation over supports.
+    supports, categories: the numbers of supports and categories in the mean.
+    substitutes: column → (the source's value, this row's value), if rows were measured in another way than the source.
     rows: the fingerprints of the rows.
     """
 
@@ -47,12 +48,12 @@ class Beside:
 
     @property
     def difference(self) -> float:
-        """Own minus published, on the metric's own scale."""
+        """The own value minus the published value, in units of the metric."""
         return self.own.mean - self.reference.value
 
     @property
     def relative_difference(self) -> float:
-        """The difference as a fraction of the published number; NaN if that is 0."""
+        """The difference as a fraction of the published number; NaN if the published number is 0."""
         return self.difference / self.reference.value if self.reference.value else math.nan
 
 
@@ -70,7 +71,7 @@ def beside(references: Iterable[Reference], rows: Sequence[Row], metrics: LongMe
 
 
 def measured(metric: str, rows: Sequence[Row], metrics: LongMetrics) -> list[Beside]:
-    """What the rows of each variant give for a metric, as a mean over categories; none that does not measure it."""
+    """Return a metric of each variant as a mean over categories. Variants without the metric are left out."""
     return [*_of_reference(Reference("", metric, math.nan, {}), rows, metrics)]
 
 
@@ -91,12 +92,12 @@ def _of_reference(reference: Reference, rows: Sequence[Row], metrics: LongMetric
 
 
 def _subject(reference: Reference, row: Row) -> str:
-    """What the row was measured with; one for all if the reference is a mean over detectors."""
+    """Return what measured the row; the same text for all rows if the reference is a mean over detectors."""
     return "all detectors" if "detector" in reference.mean_over else subject_of(row)
 
 
 def _units(reference: Reference) -> Sequence[Unit]:
-    """A gain that is printed as "+x %" without a unit is compared both as points and relative to the baseline."""
+    """Return the units in which to compare: both for a gain printed as "+x %" without a unit, "" for a metric."""
     if reference.over is None:
         return ("",)
     return ("points", "relative") if reference.unit == "unstated" else (reference.unit or "points",)
@@ -113,7 +114,7 @@ def _pair(row: Row) -> Pair:
 def _values(
     reference: Reference, unit: Unit, own: Sequence[Row], rows: Sequence[Row], metrics: LongMetrics
 ) -> dict[Pair, float]:
-    """The quantity of each pair; of a relative gain it is undefined where the baseline is 0."""
+    """Return the quantity of each pair. A relative gain leaves out pairs whose baseline is 0."""
     read = _reader(reference, metrics)
     values = {_pair(row): value for row in own if (value := read(row)) is not None}
     if reference.over is None:
@@ -134,7 +135,7 @@ def _values(
 
 
 def _reader(reference: Reference, metrics: LongMetrics) -> Callable[[Row], float | None]:
-    """How the value of a row is read: from its column, or from the long metrics. NaN counts as missing."""
+    """Return a function that reads a row's value from its column or from the long metrics. NaN counts as missing."""
 
     def read(row: Row) -> float | None:
         value = row.get(reference.metric) if reference.subset == ALL else None

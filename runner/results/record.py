@@ -1,7 +1,7 @@
-"""What a study leaves beside its rows, so that a report needs neither the dataset nor the plan again.
+"""The records of studies, with which a report can be written without the dataset and the plan.
 
-``OUT/studies/<name>.yaml`` is the study itself; ``OUT/studies/<name>.cells.json`` says, cell by cell, which artifacts
-of the store its row stands on.
+``OUT/studies/<name>.yaml`` is the study itself; ``OUT/studies/<name>.cells.json`` lists the artifacts of the store from
+which the row of each cell was computed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from goodshot.runner.study.study import Study
 
 @dataclass(frozen=True)
 class CellRecord:
-    """A cell's fingerprint, its kind and arm, its originals, and the artifacts of the store behind it.
+    """A cell's fingerprint, kind, arm and originals, and the artifacts of the store that the cell depends on.
 
-    shard, support_ids: the originals.
-    image_set: the key of the added images; None if the arm adds none, or makes them in the cell.
-    stages: the artifacts that the cell reads: key → kind of the stage that makes it.
-    trainings: the trainings behind these, in the same way.
+    shard, support_ids: the key of the shard with the originals, and the ids of the originals in the shard.
+    image_set: the key of the added images; None if the arm adds no images, or makes them in the cell.
+    stages: the artifacts that the cell reads: key → kind of the stage that makes the artifact.
+    trainings: the trainings that made these artifacts: key → kind of the stage.
     """
 
     fingerprint: str
@@ -48,18 +48,18 @@ class CellRecord:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> CellRecord:
-        """A record as it was written. Fields that a later version added are left out."""
+        """Return the record with the given fields, without the fields that a later version of goodshot has added."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**known, **_stages_of_earlier(values), "support_ids": tuple(known["support_ids"])})
 
     def key_of(self, stage: type[Stage]) -> str | None:
-        """The key of the first artifact or training of this class behind the cell; None if there is none."""
+        """Return the key of the cell's first artifact or training that a stage of this class makes; None if none."""
         behind = (*self.stages.items(), *self.trainings.items())
         return next((key for key, kind in behind if kind == stage.kind), None)
 
 
 def _stages_of_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record by an earlier version, which wrote keys without kinds, or only some of the keys."""
+    """Return the current fields for a record of an earlier version, which wrote no kinds, or only some of the keys."""
     if isinstance(values.get("stages"), Mapping):
         return {}
 
@@ -72,14 +72,14 @@ def _stages_of_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study as it was run last, with its cells in declared order."""
+    """A study as in its last run, with its cells in declared order."""
 
     study: Study
     cells: tuple[CellRecord, ...]
 
 
 def write_record(study: Study, plan: Plan, results: Results) -> None:
-    """Write the two files, each atomically and without the credentials of a URI."""
+    """Write the two files of a study, each atomically and without the credentials of a URI."""
     recorder = Recorder(plan)
     cells = ",\n".join(json.dumps(asdict(recorder.record(plan.cells[f]))) for f in plan.cells_of[study.name])
     results.files.write(f"studies/{study.name}.cells.json", f"[\n{cells}\n]\n".encode())
@@ -87,20 +87,20 @@ def write_record(study: Study, plan: Plan, results: Results) -> None:
 
 
 def read_records(results: Results) -> Sequence[StudyRecord]:
-    """Every study that was run into this ``--out``, by name. Raises :class:`BadInput` as :func:`read_record` does."""
+    """Return every study of this ``--out``, sorted by name. Raises :class:`BadInput` as :func:`read_record` does."""
     return [read_record(results, name) for name in record_names(results)]
 
 
 def record_names(results: Results) -> list[str]:
-    """The files of the studies that were run into this ``--out``."""
+    """Return the names of the record files of all studies in this ``--out``."""
     return results.files.names("studies", ".yaml")
 
 
 def read_record(results: Results, name: str) -> StudyRecord:
-    """The study of one of these files.
+    """Read the record of the study in the file ``name``.
 
     Raises:
-        BadInput: a file is missing or damaged, or another version of goodshot wrote a study that this one cannot have.
+        BadInput: a file is missing or damaged, or another version of goodshot wrote a study that is invalid here.
     """
     cells_name = name.removesuffix(".yaml") + ".cells.json"
     try:
@@ -117,14 +117,14 @@ def read_record(results: Results, name: str) -> StudyRecord:
 
 
 class Recorder:
-    """Writes down the cells of a plan; what thousands of cells stand on is looked up once."""
+    """Makes the records of a plan's cells; dependencies that thousands of cells share are looked up once."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._behind: dict[tuple[str, ...], tuple[dict[str, str], dict[str, str]]] = {}
 
     def record(self, stage: CellStage) -> CellRecord:
-        """The record of a cell."""
+        """Return the record of a cell."""
         stages, trainings = self._stages(stage.inputs)
         return CellRecord(
             fingerprint=stage.fingerprint,
@@ -141,9 +141,9 @@ class Recorder:
         )
 
     def _stages(self, inputs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
-        """The artifacts that a cell reads, and the trainings behind them."""
+        """Return the artifacts that a cell reads, and the trainings that made these artifacts."""
         if inputs not in self._behind:
-            # Not what those stand on: of an image set that is in a shared store, nothing else need have been made.
+            # Dependencies of these artifacts are not listed: they may not exist if the artifact was in a shared store.
             read = [self._plan.stages[id_] for id_ in inputs]
             trainings = [stage for stage in self._plan.closure(inputs).values() if stage.is_generator]
             self._behind[inputs] = _kinds(read), _kinds(trainings)
@@ -155,7 +155,7 @@ def _kinds(stages: Iterable[Stage]) -> dict[str, str]:
 
 
 def write_experiment(experiment: Experiment, studies: Sequence[Study], results: Results) -> None:
-    """Leave ``OUT/experiments/<name>.json``: which studies belong together, and the published numbers beside them."""
+    """Write ``OUT/experiments/<name>.json`` with the names of the experiment's studies and its published numbers."""
     values = {
         "name": experiment.name,
         "title": experiment.title,
@@ -168,7 +168,7 @@ def write_experiment(experiment: Experiment, studies: Sequence[Study], results: 
 
 @dataclass(frozen=True)
 class ExperimentRecord:
-    """An experiment as it was run last: the names of its studies, and its published numbers."""
+    """An experiment as in its last run: the names of its studies, and its published numbers."""
 
     name: str
     title: str
@@ -177,12 +177,12 @@ class ExperimentRecord:
 
 
 def read_experiments(results: Results) -> Sequence[ExperimentRecord]:
-    """Every experiment that was run into this ``--out``, by name."""
+    """Return every experiment of this ``--out``, sorted by name."""
     return [_read_experiment(results, name) for name in results.files.names("experiments", ".json")]
 
 
 def _read_experiment(results: Results, name: str) -> ExperimentRecord:
-    """Read one of them, without the fields of references that a later version added. Raises :class:`BadInput`."""
+    """Read an experiment, without fields of references that a later version has added. Raises :class:`BadInput`."""
     try:
         values = json.loads(results.files.read(name))
         known = Reference.__dataclass_fields__
@@ -194,5 +194,5 @@ def _read_experiment(results: Results, name: str) -> ExperimentRecord:
 
 
 def _reference(values: Mapping[str, Any]) -> Reference:
-    """A reference as it was written; JSON knows lists only."""
+    """Return the reference with the given fields, with lists converted to tuples, because JSON has only lists."""
     return Reference(**{**values, "mean_over": tuple(values.get("mean_over", ()))})

@@ -1,6 +1,6 @@
-"""Give finished rows the names that a run has for their photographs.
+"""Change the names of photographs in finished rows to the names of the current run.
 
-Rows are identified by content. If a category is renamed, its finished rows stand for it under its new name.
+Rows are identified by content, so the finished rows of a renamed category remain valid under the new name.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from goodshot.runner.results.comparison import Row
 from goodshot.runner.results.results import Results
 
 NAMES = ("dataset", "category")
-"""The columns of a row that name its photographs and are no part of its identity."""
+"""The columns of a row that name its photographs and do not belong to its identity."""
 
 
 def under_planned_names(rows: Mapping[str, Row], planned: Mapping[str, CellStage]) -> dict[str, Row]:
     """Return the rows of the planned cells by fingerprint, with the names that the plan has for their photographs.
 
-    They differ from the stored ones if `rename` has left a row its names.
+    The planned names differ from the stored names if `rename` has kept the names of a row.
     """
     found: dict[str, Row] = {}
     for fingerprint in planned.keys() & rows.keys():
@@ -32,10 +32,10 @@ def under_planned_names(rows: Mapping[str, Row], planned: Mapping[str, CellStage
 
 
 def rename(results: Results, planned: Mapping[str, CellStage]) -> int:
-    """Change the ``NAMES`` of finished rows to the planned ones; returns how many rows were changed.
+    """Change the ``NAMES`` of finished rows to the planned names; returns how many rows were changed.
 
-    A row keeps its names if the planned ones have a row of their own, from a run that had both categories. While
-    another driver moves rows of the same ``--out``, nothing is changed.
+    A row keeps its names if another row, from a run with both categories, has the planned names. No row is changed
+    while another driver moves rows of the same ``--out``.
 
     Args:
         planned: cells by fingerprint.

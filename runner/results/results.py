@@ -1,9 +1,10 @@
-"""A study's results: each finished cell in a file of its own as it finishes, then in tables as Parquet.
+"""Write and read the results of studies: first one file per finished cell, later Parquet tables.
 
-A cell is finished when its file is in ``finished/``: its row, scores and metrics, whole or not at all. Every few
-seconds of a run, and at its end, `goodshot.runner.results.compaction` moves such cells into the Parquet files of
-``results/``, ``scores/`` and ``metrics/``. What is read here is both, each cell once, though it ran twice or was being
-moved when a process died: its row in ``results/`` stands for all of it, and until that is there its own file does.
+A cell is finished when its file, which holds its row, scores and metrics, is in ``finished/``; the file is written
+atomically. Every few seconds of a run, and at the end of the run, `goodshot.runner.results.compaction` moves finished
+cells into the Parquet files of ``results/``, ``scores/`` and ``metrics/``. This module reads both places and returns
+each cell once, even if the cell ran twice or a process died while moving it: if ``results/`` has the row of a cell, the
+cell is read from the tables, otherwise from its own file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from goodshot.runner.store.files import Files
 
 T = TypeVar("T")
 
-# What helps to read many rows takes a third of the time to write a few. Their types are known without Arrow's schema.
+# Dictionaries and statistics speed up reading many rows, but take a third of the time of writing a few rows. Arrow's
+# schema is not stored, because the types are known.
 _OF_FEW_ROWS: Mapping[str, Any] = {"use_dictionary": False, "write_statistics": False, "store_schema": False}
 _LOOKS = 8
 _LOOK_PAUSE = 0.05
@@ -52,11 +54,11 @@ class Results:
         return Results, (self.uri, self.tables)
 
     def at(self, uri: str) -> Results:
-        """The same tables below another URI, for example one that every node can read."""
+        """Return the same tables below another URI, for example a URI that every node can read."""
         return Results(uri, self.tables)
 
     def append_cell(self, stage: CellStage, measured: Measured, device: str) -> dict[str, Any]:
-        """Write what running a cell has found, all of it at once. Returns its row."""
+        """Write the row, scores and metrics of a cell atomically. Returns the row."""
         own = {"fingerprint": stage.fingerprint}
         row = _defined({**stage.columns, **measured.columns, "device": device, **own, **software()})
         if unknown := row.keys() - {*self.tables.row.names}:
@@ -72,11 +74,11 @@ class Results:
         scores: Sequence[Mapping[str, Any]],
         metrics: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Write one finished cell, all of it at once."""
+        """Write one finished cell atomically."""
         self.single.write(fingerprint, row, scores, metrics)
 
     def append_failure(self, fingerprint: str, study: str, cell: str, error: str, log: str) -> None:
-        """Record that a cell failed, and how often by now; the next runs try it again, up to a limit."""
+        """Record the failure of a cell and its number of failures; later runs try the cell again, up to a limit."""
         tries = self.tries().get(fingerprint, 0) + 1
         row = {"fingerprint": fingerprint, "study": study, "cell": cell, "error": error, "log": log, "tries": tries}
         text = f"{study}: {cell}\n{fingerprint}, try {tries}\n{error}\n\n{log.rstrip()}\n"
@@ -84,30 +86,30 @@ class Results:
         self._write("failures", fingerprint, [row])
 
     def tries(self) -> dict[str, int]:
-        """How often each failed cell has been tried."""
+        """Return how often each failed cell has been tried, by fingerprint."""
         return {row["fingerprint"]: row["tries"] or 1 for row in self.read("failures").to_pylist()}
 
     def forget_failure(self, fingerprint: str) -> None:
-        """Drop a failure's record once its cell has finished."""
+        """Delete the failure record and the log of a cell that has finished."""
         self.files.delete(f"failures/{fingerprint}.parquet")
         self.files.delete(log_name(fingerprint))
 
     def write_trial(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep what is known of a trial, in place of what was."""
+        """Write the rows of a trial, replacing earlier rows of the same trial."""
         self._write("trials", name, [{column: row.get(column) for column in TRIAL.names} for row in rows])
 
     def finished(self) -> set[str]:
-        """Fingerprints of the finished cells."""
-        # Cells move from their own files into tables, so they are looked for in this order, here as below.
+        """Return the fingerprints of the finished cells."""
+        # Cells move from their own files into tables, so all methods look at the files first and then at the tables.
         single = set(self.single.names())
         return single | self._settled(lambda: self.parts.all_fingerprints("results"))
 
     def has(self, fingerprint: str) -> bool:
-        """Whether the cell is finished."""
+        """Return whether the cell is finished."""
         return self.single.has(fingerprint) or self._part_of(fingerprint) is not None
 
     def row(self, fingerprint: str, columns: Sequence[str] = ()) -> dict[str, Any]:
-        """A finished cell's row, or some columns of it. Raises KeyError if it is not."""
+        """Return the row of a finished cell, or only some columns. Raises KeyError if the cell is not finished."""
         wanted = list(columns or self.tables.row.names)
         with suppress(FileNotFoundError):
             row = self.single.row(fingerprint)
@@ -124,21 +126,21 @@ class Results:
         return self._settled(look)
 
     def rows(self, columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-        """The finished cells' rows by fingerprint; of hundreds of thousands better only the columns that are wanted."""
+        """Return the rows of all finished cells by fingerprint. For very many cells, restrict the columns."""
         wanted = dict.fromkeys(["fingerprint", *columns]) if columns else ()
         return {row["fingerprint"]: _defined(row) for row in self.read("results", tuple(wanted)).to_pylist()}
 
     def read(self, table: str, columns: Sequence[str] = ()) -> pa.Table:
-        """One of the tables ``results``, ``scores``, ``metrics``, ``failures``, ``trials``; empty if there is none.
+        """Read the table ``results``, ``scores``, ``metrics``, ``failures`` or ``trials``; empty if it has no file.
 
         Args:
-            columns: those that are wanted; none for all.
+            columns: the names of the columns to read; empty for all columns.
         """
         found = self._of_cells(table, columns) if table in CELL_TABLES else self._changing(table)
         return found.select(columns or found.column_names)
 
     def schemas(self) -> dict[str, pa.Schema]:
-        """The columns and types of each Parquet file of ``results/``; those of another version may be others."""
+        """Return the schema of each Parquet file of ``results/``; files of other versions may have other columns."""
         return self._settled(lambda: {name: self.parts.schema(name) for name in self.parts.names("results")})
 
     def _of_cells(self, table: str, columns: Sequence[str]) -> pa.Table:
@@ -153,7 +155,7 @@ class Results:
         read: dict[str, pa.Table] = {}
 
         def look() -> pa.Table:
-            """Read the files that are not read yet. Rows that were read are kept if a compaction deletes their file."""
+            """Read the files that were not read yet. Rows stay in memory even if a compaction deletes their file."""
             moved = self.parts.known("results", single) if single else set()
             seen, found = single - moved, [schema.empty_table(), without(own, moved)]
             for name in self.parts.names(table):
@@ -168,7 +170,7 @@ class Results:
         return self._settled(look)
 
     def _changing(self, table: str) -> pa.Table:
-        """A table whose files are replaced or deleted one by one, by other drivers perhaps."""
+        """Read a table of small files, which this or another driver may replace or delete at any time."""
         found = [self.tables[table].empty_table()]
         for name in self.files.names(table, ".parquet"):
             with suppress(FileNotFoundError):
@@ -176,18 +178,18 @@ class Results:
         return pa.concat_tables(found)
 
     def _small(self, name: str, schema: pa.Schema) -> pa.Table:
-        """A small Parquet file's rows. Made for large data sets, read_table takes three times as long for one."""
+        """Read a small Parquet file. ``read_table``, made for large data sets, takes three times as long."""
         content = self.files.read(name)
         try:
             rows = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
-            # It adds the columns, though, that a file of an earlier version lacks.
+            # Only read_table adds the columns that a file of an earlier version lacks.
             return rows if rows.schema == schema else pq.read_table(pa.BufferReader(content), schema=schema)
         except (pa.ArrowInvalid, OSError) as error:
             what = str(error).splitlines()[0]
             raise Damaged(f"{self.files.where(name)}: is damaged ({what}); delete it, run the study again") from error
 
     def _part_of(self, fingerprint: str) -> str | None:
-        """The Parquet file that holds a cell's row."""
+        """Return the name of the Parquet file that holds a cell's row; None if there is no such file."""
 
         def look() -> str | None:
             names = self.parts.names("results")
@@ -196,7 +198,7 @@ class Results:
         return self._settled(look)
 
     def _settled(self, look: Callable[[], T]) -> T:
-        """Look again where a file was moved into another one between its listing and its reading."""
+        """Call ``look``, and call it again if a compaction has deleted a file between its listing and its reading."""
         for _ in range(_LOOKS):
             try:
                 return look()
@@ -206,7 +208,7 @@ class Results:
         raise GoodshotError(f"{self.files.shown}: its files change faster than they are read ({gone}); try again later")
 
     def _write(self, table: str, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        # All columns in one go: Table.from_pylist converts them one by one, at more than twice the time.
+        # All columns are converted at once: Table.from_pylist converts them singly and takes more than twice as long.
         structs = pa.array([dict(row) for row in rows], pa.struct(list(self.tables[table])))
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_struct_array(structs), sink, **_OF_FEW_ROWS)
@@ -214,25 +216,25 @@ class Results:
 
 
 def _defined(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with None, NULL in Parquet, for a metric that is undefined; earlier versions wrote NaN."""
+    """Return the row with None (NULL in Parquet) for undefined metrics, for which earlier versions wrote NaN."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def log_name(fingerprint: str) -> str:
-    """Where a failed cell's error and traceback are, as text."""
+    """Return the name of the text file with a failed cell's error and traceback."""
     return f"logs/{fingerprint[:16]}.log"
 
 
 @lru_cache
 def software() -> dict[str, str]:
-    """The columns ``commit`` and ``versions``: the code that made a row."""
+    """Return the columns ``commit`` and ``versions``, which identify the code that computed a row."""
     names = ("goodshot", "torch", "anomalib", "timm", "ray", "accelerate", "open_clip_torch", "nltk", "pyarrow")
     versions = {name: importlib.metadata.version(name) for name in names}
     return {"commit": _commit(), "versions": json.dumps(versions)}
 
 
 def _commit() -> str:
-    """The checkout's commit, with ``+`` if it has changes; empty where goodshot does not run from its checkout."""
+    """Return the checkout's commit, with ``+`` if it has changes; empty if goodshot does not run from a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     try:
         if _git("rev-parse", "--show-toplevel", cwd=checkout) != str(checkout):

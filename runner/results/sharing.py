@@ -1,4 +1,4 @@
-"""How many training steps a study took, against one training for each of its image sets."""
+"""Count the training steps that a study saves by sharing trainings between its image sets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from goodshot.runner.study.study import Study
 
 @dataclass(frozen=True)
 class Sharing:
-    """Generator steps of a study.
+    """The numbers of generator training steps of a study.
 
-    this_run, all_runs: executed in this run, and in all runs that are recorded in ``--out``.
-    planned: those that the study's trainings need. More than ``all_runs`` if the store had trainings of another output.
-    unshared: those that it would take without any sharing.
+    this_run, all_runs: steps executed in this run, and in all runs that are recorded in ``--out``.
+    planned: steps that the study's trainings need; more than ``all_runs`` if another output has made trainings in the
+    store.
+    unshared: steps that the study would need if each image set had its own training.
     """
 
     this_run: int
@@ -27,15 +28,15 @@ class Sharing:
 
     @property
     def executed(self) -> int:
-        """The steps that were executed for the study, here or for another output."""
+        """The steps that were executed for the study, for this or another output."""
         return max(self.all_runs, self.planned)
 
 
 def sharing(study: Study, plan: Plan, steps: Mapping[str, int], results: Results) -> Sharing:
-    """Count the steps executed for a study's generators, those shared with other studies included.
+    """Count the steps executed for a study's generators, including steps shared with other studies.
 
     Args:
-        steps: training → the steps of this run.
+        steps: the steps of this run, by the id of the training.
     """
     cells = [plan.cells[f] for f in plan.cells_of[study.name]]
     stages = plan.closure(dict.fromkeys(id_ for cell in cells for id_ in cell.inputs))

@@ -41,7 +41,7 @@ class NodeStatus(BaseModel):
     memory: float = 0.0
     memory_used: float = 0.0
     is_leaving: bool = False
-    """Whether it is drained, for example because a spot machine will be taken away."""
+    """Whether the node is being drained, for example because a cloud will end a spot machine."""
 
 
 class Status(BaseModel):
@@ -95,11 +95,11 @@ class Status(BaseModel):
 
     @property
     def is_silent(self) -> bool:
-        """Whether its driver has probably died: it has not written for longer than :data:`SILENCE`."""
+        """Whether the run's driver has probably died: it has not written the status for longer than :data:`SILENCE`."""
         return self.state == "running" and datetime.now(UTC) - self.written > SILENCE
 
     def to_json(self) -> str:
-        """The status as one JSON object."""
+        """Return the status as one JSON object."""
         return self.model_dump_json(indent=1)
 
 

@@ -101,10 +101,10 @@ class Tables:
 
     @classmethod
     def known(cls) -> Tables:
-        """The tables with the columns of all arms and cell kinds that are registered in this process.
+        """Return the tables with the columns of all arms and cell kinds that are registered in this process.
 
         Raises:
-            TypeError: two of them declare a column of one name with different types.
+            TypeError: two arms or cell kinds declare a column of the same name with different types.
         """
         types = dict(_EVERY_ROW)
         for columns in (*(kind.columns for kind in cell_kinds()), *(arm.columns for arm in arms())):
@@ -120,15 +120,15 @@ class Tables:
         return cls(row, pa.schema([*row, *own]), ("category", "arm", *metrics))
 
     def extended(self, columns: Iterable[pa.Field]) -> Tables:
-        """The same tables, with the given columns added to the rows unless the rows have a column of that name.
+        """Return the same tables, with the given columns added to the rows unless the rows have a column of that name.
 
-        It is used to read rows that another version of goodshot has written.
+        This is needed to read rows that another version of goodshot has written.
         """
         more = [column for column in columns if column.name not in self.row.names]
         return replace(self, row=pa.schema([*self.row, *more]), cell=pa.schema([*self.cell, *more]))
 
     def __getitem__(self, table: str) -> pa.Schema:
-        """The schema of the table of this name."""
+        """Return the schema of a table by its name."""
         return self.row if table == "results" else _OTHERS[table]
 
 

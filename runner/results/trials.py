@@ -1,8 +1,8 @@
-"""What became of the points of a study, kept beside its rows: values, objective, and the cells that it is the mean of.
+"""The records of a study's trials: the values of each point, its objective, and the cells of which that is the mean.
 
-``OUT/trials/<study>-<search>-<trial>.parquet`` has a row for each L that a trial has reported, or one without an
-objective where it has not reported yet. A search that was killed goes on from here: its trials are asked for again, in
-the order in which they began, and their rows are finished; nothing of Ray Tune's own state is read.
+``OUT/trials/<study>-<search>-<trial>.parquet`` has a row for each L that a trial has reported, or one row without an
+objective if the trial has not reported yet. A search that was killed continues from these records: its trials are
+repeated in the order in which they began, without running finished cells again. Ray Tune's own state is not read.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from goodshot.runner.study.settings import to_yaml
 from goodshot.runner.study.study import Study
 
 State = Literal["running", "complete", "stopped", "failed"]
-"""``stopped``: the scheduler gave the point up before its last L."""
+"""The state of a trial; ``stopped`` if the scheduler stopped it before its last L."""
 BESIDE = {"title", "dev", "resources", "name", "dataset"}
-"""Fields of a study that do not change what is searched; the dataset counts by its name."""
+"""Fields of a study that are not part of a search's identity; the dataset's name is added to it separately."""
 LATER: Mapping[str, Any] = {"cells": [USUAL.name]}
-"""Fields that came later, at the values that mean "as before": they change no identity."""
+"""Fields that later versions added, with their neutral values. A field with this value does not change an identity."""
 LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False, "caption": None}
-"""Such fields of the prompt."""
+"""Fields of the prompt that later versions added, with their neutral values."""
 LATER_OF_DETECTORS: Mapping[str, Any] = {"epoch_images": None}
-"""Such fields of each detector."""
+"""Fields of a detector that later versions added, with their neutral values."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The objective's mean over a trial's judged cells at one L; NaN if one of them failed."""
+    """The mean of the objective over a trial's judged cells at one L; NaN if one of these cells failed."""
 
     iterations: int
     value: float
@@ -49,7 +49,7 @@ class Report:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One point that was tried: its values, what it reported by growing L, and how it ended."""
+    """One tried point: its values, its reports by ascending L, and its state."""
 
     name: str
     started: float
@@ -57,39 +57,39 @@ class TrialRecord:
     state: State = "running"
     reports: tuple[Report, ...] = ()
     error: str = ""
-    """Why the study cannot have this point, where it cannot."""
+    """Why the point is invalid for the study; empty if it is valid."""
 
     @property
     def best(self) -> Report | None:
-        """The report with the largest value, of equal ones the first; None if there is none with a value."""
+        """The first report with the largest finite value; None if no report has one."""
         return max((r for r in self.reports if math.isfinite(r.value)), key=lambda r: r.value, default=None)
 
     def ended(self, state: State) -> TrialRecord:
-        """The record of a trial that ended so."""
+        """Return the record with another state."""
         return replace(self, state=state)
 
     @property
     def label(self) -> str:
-        """The point with the L of its best report."""
+        """The point as text, with the L of its best report."""
         return Trial(self.point, {}).label
 
     @property
     def point(self) -> dict[str, Any]:
-        """The values, with the L of the best report."""
+        """The values of the point, with the L of its best report if it has one."""
         best = self.best
         return {**self.values, "iterations": best.iterations} if best else dict(self.values)
 
 
 def search_identity(study: Study) -> str:
-    """The identity of a search. Another space or objective gives another identity; more trials do not."""
+    """Return the identity of a search, which depends on the space and the objective, not on the number of trials."""
     declared = study.model_dump(mode="json", exclude=BESIDE)
     declared = _without(declared, {**LATER, "synthesis": SynthesisConfig().model_dump(mode="json")})
     declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)
     declared["detectors"] = [_without(detector, LATER_OF_DETECTORS) for detector in declared["detectors"]]
     if study.prompt.wordnet == "embedded":
-        declared["prompt"]["wordnet"] = "extract"  # the name that it had when it was an extract
+        declared["prompt"]["wordnet"] = "extract"  # the name of this value in earlier versions
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}
-    # Of datasets their names: a study's record keeps no credentials, and has to find its trials.
+    # Only the names of datasets count: a recorded study, which has no credentials, must get the same identity.
     declared["variation_sources"] = [source.name for source in study.variation_sources]
     return fingerprint("search", 1, {**declared, "dataset": study.dataset.name}, {})[:8]
 
@@ -110,7 +110,7 @@ class Ledger:
         self.identity = search_identity(self.study)
 
     def read(self) -> list[TrialRecord]:
-        """All trials in the order in which they began; of a point that was tried twice, both."""
+        """Return all trials in the order in which they began; a point that was tried twice has two trials."""
         own = f"{self.study.name}-{self.identity}-"
         rows: dict[str, list[dict[str, Any]]] = {}
         for row in self.results.read("trials").to_pylist():
@@ -119,12 +119,12 @@ class Ledger:
         return sorted((_record(name, each) for name, each in rows.items()), key=lambda r: r.started)
 
     def begin(self, values: Mapping[str, Any]) -> TrialRecord:
-        """A trial that has reported nothing yet."""
+        """Record and return a new trial without reports."""
         name = f"{self.study.name}-{self.identity}-{uuid.uuid4().hex[:12]}"
         return self.write(TrialRecord(name, time.time(), dict(values)))
 
     def write(self, record: TrialRecord) -> TrialRecord:
-        """Keep what is known of a trial; atomic."""
+        """Write the record of a trial atomically, and return it."""
         common = {
             "study": self.study.name,
             "trial": record.name,
@@ -144,14 +144,14 @@ class Ledger:
         return record
 
     def write_chosen(self, record: TrialRecord) -> str:
-        """Leave ``OUT/chosen/<study>.yaml``, the study at this point alone, and return where that is."""
+        """Write ``OUT/chosen/<study>.yaml``, the study restricted to this point, and return the file's location."""
         name = f"chosen/{self.study.name}.yaml"
         self.results.files.write(name, chosen_yaml(self.study, record).encode())
         return below(public(self.results.uri), name)
 
 
 def chosen_yaml(study: Study, record: TrialRecord) -> str:
-    """The study at a trial's point alone, as YAML without credentials."""
+    """Return the study restricted to a trial's point, as YAML without credentials."""
     ending = "-chosen"
     own = study.at(record.point).model_copy(update={"name": study.name[: LONGEST_NAME - len(ending)] + ending})
     return public(to_yaml(own))
@@ -169,9 +169,9 @@ def _record(name: str, rows: Sequence[Mapping[str, Any]]) -> TrialRecord:
 
 
 def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str, arm: str) -> float:
-    """What a point is worth: the mean over its cells of the judged arm; NaN if any of its cells has no row.
+    """Return the objective of a point: the mean over its cells of the judged arm; NaN if any cell has no row.
 
-    A point is never chosen by the cells that it happened to finish.
+    With a missing row, the mean would depend on which of the cells have finished.
     """
     finished = [row for row in rows if row is not None]
     values = [row[objective] for row in finished if row["arm"] == arm and row.get(objective) is not None]
@@ -179,12 +179,12 @@ def objective_of(rows: Sequence[Mapping[str, Any] | None], objective: str, arm: 
 
 
 def reported(record: TrialRecord, report: Report) -> TrialRecord:
-    """The record with one more report, in place of an earlier one of the same L."""
+    """Return the record with a further report, which replaces an earlier report of the same L."""
     others = [r for r in record.reports if r.iterations != report.iterations]
     return replace(record, reports=tuple(sorted((*others, report), key=lambda r: r.iterations)))
 
 
 def chosen(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The trial whose best report is the best of all, the first of equal ones; None if none has a value."""
+    """Return the first trial with the largest value in its best report; None if no trial has a value."""
     found = [(record.best.value, record) for record in records if record.best is not None]
     return max(found, key=lambda pair: pair[0])[1] if found else None

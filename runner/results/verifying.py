@@ -1,6 +1,6 @@
-"""``goodshot verify OUT``: whether a study's rows are what their scores say, and their artifacts what was committed.
+"""``goodshot verify OUT``: check that rows agree with their scores, and artifacts with what was committed.
 
-Nothing is changed. A finding is a line with its remedy; a row without a finding can be believed.
+The check changes nothing. Each problem is reported as one line with its remedy; a row without a problem is reliable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_SCORES = np.empty(0, np.int8), np.empty(0)
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it should be: where, what, what to do, and the row that is not to be believed."""
+    """A problem: its place, its description, its remedy, and the row that is unreliable because of it."""
 
     where: str
     what: str
@@ -41,10 +41,10 @@ class Problem:
 
 
 def verify(results: Results, store: Store, forgotten: Collection[str] = ()) -> Iterator[Problem]:
-    """Every problem of the rows in ``--out``, of the points that rest on them, then of the artifacts under them.
+    """Yield every problem of the rows in ``--out``, of the trials that depend on the rows, and of the rows' artifacts.
 
     Args:
-        forgotten: rows that were taken out just now; a point that rests on them has to wait for its next run.
+        forgotten: rows that were just removed; a trial that depends on such a row is checked after the next run.
     """
     rows = _read_rows(results)
     records = read_records(results)
@@ -58,7 +58,7 @@ def verify(results: Results, store: Store, forgotten: Collection[str] = ()) -> I
 
 
 def verify_rows(results: Results) -> Iterator[Problem]:
-    """Every problem of the rows alone."""
+    """Yield every problem of the rows, without trials and artifacts."""
     yield from _rows(_read_rows(results), results)
 
 
@@ -80,7 +80,7 @@ def _rows(rows: Mapping[str, Mapping[str, Any]], results: Results) -> Iterator[P
 
 
 def _unknown_kinds(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-    """Every cell kind that only another version of goodshot knows: its rows were not checked."""
+    """Yield a problem for each cell kind that this version of goodshot does not know, whose rows are not checked."""
     kinds = Counter(str(row["cell"]) for row in rows.values() if kind_of_row(row["cell"]) is None)
     for kind, count in kinds.items():
         remedy = "verify them with the version of goodshot that wrote them"
@@ -90,7 +90,7 @@ def _unknown_kinds(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
 
 
 def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each cell's labels and scores, as parts of two arrays: a study of many cells has millions."""
+    """Return each cell's labels and scores, as views of two arrays to save memory: large studies have millions."""
     table = results.read("scores", ["fingerprint", "label", "score"])
     chunks = table["fingerprint"].dictionary_encode().chunks
     if not chunks:
@@ -105,7 +105,7 @@ def _scores(results: Results) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _trials(rows: Mapping[str, Mapping[str, Any]], results: Results, wrong: Collection[str]) -> Iterator[Problem]:
-    """Whether each point's value is the mean of the rows that it rests on, where these are not wrong themselves."""
+    """Yield a problem for each trial with missing rows or a value that is not their mean, unless a row is wrong."""
     again = "run the study again"
     for trial in results.read("trials").to_pylist():
         if trial["value"] is None or math.isnan(trial["value"]) or not set(trial["fingerprints"]).isdisjoint(wrong):

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 SNAPSHOT_SECONDS = 5.0
 """How long the driver waits for the broker's final counts."""
 JOIN_SECONDS = 900.0
-"""How long a run waits for the first node that has room for its stages: a virtual machine with a GPU boots and fetches
-its image in minutes, and a cluster to which no node is added in a quarter of an hour probably never gets one."""
+"""How long a run waits for the first node with room for its stages. A virtual machine with a GPU needs minutes to boot
+and to fetch its image; a cluster that gets no node within 15 minutes probably never gets one."""
 
 
 def execute(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
@@ -126,7 +126,7 @@ class _Driver:
         return self.head is not None and self.head.is_lost
 
     def counted_run(self) -> Run:
-        """The counts so far; if the head is lost, those that were seen last."""
+        """Return the counts so far; if the head is lost, return the last known counts."""
         run = Run(cells=len(self.work.asked), reused=self.work.reused).logged(self.logged)
         # If the cluster itself failed, the counts of its last second are lost.
         if not self._is_head_lost:
@@ -135,7 +135,7 @@ class _Driver:
         return run.counted(self._last, self.options.fail_fast)
 
     def _look(self) -> Progress:
-        """The counts of the run. A broker that was started again is told what the run was at."""
+        """Return the counts of the run. Sends the state of the run to a broker that Ray has started again."""
         progress = self.broker.progress()
         if progress.is_lost:
             self.broker.restore(self.work.plan, self._last)
@@ -166,13 +166,13 @@ class _Driver:
                 self.tracker.end(study, trial.values)
 
     def _run_search(self, declared: Declared) -> None:
-        """Run a guided search through Ray Tune, with as many trials at once as fill the cluster of that moment."""
+        """Run a guided search through Ray Tune, with as many concurrent trials as fill the current cluster."""
         study, points = declared.study, points_of(declared.study)
         trainings = [stage for stage in plan_point(declared, points[0]).stages.values() if stage.is_generator]
 
         def concurrent() -> int:
-            # One more than fills the cluster, so that its training is queued when a slot becomes free. An autoscaler
-            # is asked for room for it too.
+            # One trial more than fills the cluster, so that a training is queued when a slot becomes free. The request
+            # to an autoscaler includes this trial.
             return study.search.concurrent or math.ceil(self.broker.at_once(trainings) / max(1, len(trainings))) + 1
 
         trials = [] if study.search.algorithm == "optuna" else [Trial(values, {}) for values in points]
@@ -196,15 +196,15 @@ class _Driver:
 def _nodes_with_room_for(
     declared: Sequence[Resources], gate: NodeGate | None, console: Console
 ) -> list[dict[str, float]]:
-    """The nodes of the cluster, on one of which each stage fits; waits for such a node if one may still join.
+    """Return the resources of the cluster's nodes. Waits for a node with room for each stage if nodes may still join.
 
     Raises:
-        BadInput: no node has room for a stage, which would wait for ever.
+        BadInput: no node has room for a stage, so that the stage would wait forever.
     """
     deadline, asked, autoscaled = time.monotonic() + JOIN_SECONDS, "", is_autoscaled()
     autoscaler = Autoscaler()
     while problems := _without_room(declared, nodes := _sound_nodes(gate)):
-        # An autoscaler that has no machine for it, and a cluster that has workers, would stay as they are.
+        # Waiting is useless if the autoscaler has no suitable machine, or if a cluster has workers already.
         has_workers = any(node.get("CPU", 0) for node in nodes)
         if time.monotonic() > deadline or (has_workers and not autoscaled):
             raise BadInput("; ".join(dict.fromkeys(_too_small(kind, share, nodes) for kind, share in problems)))
@@ -222,7 +222,7 @@ def _nodes_with_room_for(
 
 
 def _note_on_gpus(declared: Sequence[Resources], nodes: Sequence[Mapping[str, float]]) -> str:
-    """A message that the run uses CPUs although GPU nodes may join; empty if a node or the study states GPUs."""
+    """Return a note that the run uses CPUs although GPU nodes may join; empty if a node or the study states GPUs."""
     is_auto = any("auto" in (own.generator_gpus, own.detector_gpus) for own in declared)
     if not is_auto or any(node.get("GPU", 0) for node in nodes):
         return ""
@@ -233,7 +233,7 @@ def _note_on_gpus(declared: Sequence[Resources], nodes: Sequence[Mapping[str, fl
 
 
 def _without_room(declared: Sequence[Resources], nodes: list[dict[str, float]]) -> list[tuple[str, Share]]:
-    """The kinds of stages, each with its share, that fit on no node."""
+    """Return the kinds of stages that fit on no node, each with its share."""
     shares = Shares(nodes)
     return [
         (kind, share)
@@ -254,14 +254,14 @@ def _too_small(kind: str, share: Share, nodes: list[dict[str, float]]) -> str:
 
 
 def _size(node: Mapping[str, float]) -> str:
-    """The CPUs and GPUs of a node, with Ray's name of their type if it has one."""
+    """Return the CPUs and GPUs of a node as text, with Ray's name of the GPU type if Ray knows the type."""
     types = ", ".join(sorted(name.removeprefix(TYPE_OF_GPU) for name in node if name.startswith(TYPE_OF_GPU)))
     size = f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs"
     return f"{size} ({types})" if types else size
 
 
 def _sound_nodes(gate: NodeGate | None) -> list[dict[str, float]]:
-    """The resources of the nodes that may get work; those of a joined cluster that are new are checked first."""
+    """Return the resources of the nodes that may get work; new nodes of a joined cluster are checked first."""
     if gate is None:
         return nodes_now().resources
     gate.look()
@@ -269,7 +269,7 @@ def _sound_nodes(gate: NodeGate | None) -> list[dict[str, float]]:
 
 
 def _gate(work: Work, options: Options, console: Console) -> NodeGate | None:
-    """The gate of a joined cluster, whose nodes have been checked; None for a cluster of this run's own."""
+    """Check the nodes of a joined cluster and return their gate; None for a cluster that this run has started."""
     if options.address is None:
         return None
     from goodshot.runner.nodes.prepare import NodeGate
@@ -281,7 +281,7 @@ def _gate(work: Work, options: Options, console: Console) -> NodeGate | None:
 
 
 def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:
-    """Sort cells so that those with the longest training come first, because these decide when the study ends."""
+    """Sort cells by descending length of their training, because the longest training decides when the study ends."""
     cells = {f: plan.cells[f] for f in fingerprints}
     products = plan.products(cells.values())
     steps = {producer: plan.stages[producer].steps(wanted) for producer, wanted in products.items()}

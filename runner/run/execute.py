@@ -75,10 +75,10 @@ def declare(studies: Sequence[Study], options: Options) -> list[Declared]:
 
 
 def print_notes(declared: Sequence[Declared], console: Console) -> None:
-    """Print the findings about each category's files, where the words of an object come from that WordNet lacks, and
-    what a cell kind has to say about the comparison of arms.
+    """Print notes on each category's files, on words that WordNet lacks, and on the comparison of arms.
 
-    A category of several studies is listed once.
+    For an object that WordNet lacks, the note states the source of its words. The notes on the comparison come from the
+    cell kinds. A category of several studies is listed once.
     """
     findings: dict[tuple[str, str], dict[Finding, None]] = {}
     for category in (category for each in declared for category in each.categories.values()):
@@ -105,7 +105,7 @@ def _notes_on_words(declared: Declared) -> Iterator[str]:
 
 
 def _notes_on_arms(declared: Declared) -> Iterator[str]:
-    """For each subject the note about the first category for which there is one."""
+    """Yield for each subject the note about the first category that has a note."""
     study, added = declared.study, sorted({variant.copies for variant in declared.study.variants()})
     originals = [
         len(select_support(category.train_ids, study.shots_of(name), 0))
@@ -172,7 +172,7 @@ def run_studies(
 
 
 def _execute(work: Work, options: Options, console: Console, record: RunRecord) -> Run:
-    """Run the remaining work, on Ray or in this process. Ray is imported only here, so never for finished studies."""
+    """Run the remaining work, on Ray or in this process. Ray is imported only here, so not for finished studies."""
     if options.local:
         from goodshot.runner.run.locally import execute_locally
 

@@ -99,5 +99,5 @@ class _LocalRun:
 
 
 def _threads(stage: Stage) -> int:
-    """The same number of threads as on Ray, because it decides the order of summation and so the last bits of a sum."""
+    """Return the number of threads that the stage has on Ray, because this number affects the rounding of sums."""
     return Shares([{"CPU": 1}]).of(stage).threads

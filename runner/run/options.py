@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 class Run:
     """The counts of one call of :func:`run_studies`.
 
-    executed: executed stages, by kind. generator_steps: executed training steps, by the training's id.
-    cells: requested cells; of these, ``reused`` were finished before, ``failed`` failed now, and ``skipped`` had failed
-    too often.
+    executed: the number of executed stages, by kind.
+    generator_steps: the number of executed training steps, by the training's id.
+    cells: the number of requested cells; of these, ``reused`` had finished before the run, ``failed`` failed in it, and
+    ``skipped`` were not run because they had failed too often.
     halted: whether ``--fail-fast`` ended the run.
-    tracked, untracked: W&B runs that were written, and that could not be; ``tracking_error`` is the first error.
+    tracked, untracked: the numbers of W&B runs that were written and that could not be written.
+    tracking_error: the first error of W&B.
     unreachable: why W&B runs were written offline although they should have been sent.
     costs, memory: the measured seconds and GPU memory, by kind of work.
-    retries: how many stages and cells were run again, by the reason. restarts: how often the broker was started again.
+    retries: how many stages and cells were run again, by the reason.
+    restarts: how often the broker was started again.
     """
 
     executed: Mapping[str, int] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class Run:
         return sum(self.executed.values())
 
     def counted(self, progress: Progress, fail_fast: bool) -> Run:
-        """A copy with the counts of an executor."""
+        """Return a copy with the counts of an executor."""
         return replace(
             self,
             executed=dict(progress.executed),
@@ -68,7 +71,7 @@ class Run:
         )
 
     def logged(self, runs: Logged) -> Run:
-        """A copy with the result of the tracker."""
+        """Return a copy with the result of the tracker."""
         written = replace(self, tracked=runs.written, untracked=runs.failed)
         return replace(written, tracking_error=runs.error, unreachable=runs.unreachable)
 
@@ -101,7 +104,7 @@ class Options:
     local: bool = False
     """Whether everything runs in this process, without Ray."""
     insecure_local: bool = False
-    """Whether a running cluster without a token is used, if it listens on this machine's loopback only."""
+    """Whether a running cluster without a token is used if it listens only on this machine's loopback interface."""
 
     @property
     def out_uri(self) -> str:

@@ -1,6 +1,6 @@
-"""``OUT/runs/<stamp>.json``: what a run has executed, kept up to date while it runs.
+"""Write ``OUT/runs/<stamp>.json``, which records what a run has executed, and update the file during the run.
 
-A run that is killed leaves what it had counted until seconds before.
+The file of a killed run has the counts of a few seconds before.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from goodshot.runner.run.status_record import StatusRecord
 from goodshot.runner.store.files import Files
 
 WRITE_SECONDS = 5.0
-"""Pause between two writes of the file, which are skipped while nothing is counted."""
+"""Minimum pause between two writes of the file. It is not written while the counts do not change."""
 POLL_SECONDS = 1.0
-"""Pause between two looks at the progress of a run."""
+"""Pause between two polls of the progress of a run."""
 
 
 class RunRecord:
@@ -33,7 +33,7 @@ class RunRecord:
         files: ``--out``.
         studies: the names of the studies.
         run: the counts that are known before the run.
-        began: ``time.perf_counter()`` at its beginning.
+        began: the value of ``time.perf_counter()`` at the beginning of the run.
     """
 
     def __init__(self, files: Files, studies: Sequence[str], run: Run, began: float) -> None:
@@ -44,12 +44,12 @@ class RunRecord:
         self._next_write = 0.0
 
     def note(self, progress: Progress) -> None:
-        """Write the counts of a run that goes on, unless that was done just now or nothing has been counted since."""
+        """Write the counts of a running run, unless they were written just now or have not changed since."""
         self.status.note(progress)
         counts = (dict(progress.executed), dict(progress.steps_of))
         if not any(counts) or counts == self._written or time.monotonic() < self._next_write:
             return
-        # A place that cannot be written for a moment is no reason to stop; the end of the run reports it.
+        # A failed write does not stop the run, because it may be temporary; a lasting error is raised at the end.
         with suppress(OSError, GoodshotError):
             self._write(self._run.counted(progress, fail_fast=False))
             self._written, self._next_write = counts, time.monotonic() + WRITE_SECONDS
@@ -72,13 +72,13 @@ class RunRecord:
 
 @contextmanager
 def followed(poll: Callable[[], Progress], record: RunRecord) -> Iterator[Callable[[], Status]]:
-    """Look at the progress of a run every second during a ``with`` block, and keep its record up to date.
+    """Poll the progress of a run every second during a ``with`` block, and keep the run's record up to date.
 
     Args:
         poll: returns the current progress.
 
     Yields:
-        A function that returns the last status without asking for it again.
+        A function that returns the last status without polling the progress again.
     """
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Keeps ``OUT/status.json`` up to date while a run goes on, and states at its end how it ended."""
+"""Keep ``OUT/status.json`` up to date during a run, and write into it how the run ended."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StatusRecord:
         self.current = self._of(Progress())
 
     def note(self, progress: Progress) -> None:
-        """Take over the progress of a run that goes on, and write it unless that was done just now."""
+        """Take over the progress of a running run, and write the file unless it was written just now."""
         self.current = self._of(progress)
         if time.monotonic() >= self._next_write:
             self._next_write = time.monotonic() + WRITE_SECONDS
@@ -45,8 +45,8 @@ class StatusRecord:
         """Write how the run ended.
 
         Args:
-            run: its counts.
-            has_ended: whether it ended by itself.
+            run: the final counts of the run.
+            has_ended: whether the run ended by itself.
         """
         state: State = "stopped" if not has_ended or run.halted else "complete"
         if state == "complete" and (run.failed or run.skipped):
@@ -65,7 +65,7 @@ class StatusRecord:
         if run.stages:
             ended |= {"executed": dict(run.executed), "retries": dict(run.retries)}
         if state != "stopped":
-            # A run may end before anything looked at its progress: its own counts are the truth.
+            # A run may end before its progress was polled, so the final counts of the run replace the polled counts.
             done = run.cells - run.reused - run.skipped
             ended |= {"cells_reused": run.reused, "cells_skipped": run.skipped}
             ended |= {"cells_to_run": done, "cells_done": done}
@@ -73,7 +73,7 @@ class StatusRecord:
         self._write()
 
     def _write(self) -> None:
-        # A place that cannot be written for a moment is no reason to stop: results are written there too.
+        # A failed write does not stop the run, because it may be temporary; a lasting error makes the results fail too.
         with suppress(OSError, GoodshotError):
             write_status(self._files, self.current)
 
@@ -106,7 +106,7 @@ class StatusRecord:
         )
 
     def _spend(self, progress: Progress) -> None:
-        """Add the hours of all nodes since the last look: a machine costs whether it works or not."""
+        """Add the hours of all nodes since the last poll, idle nodes included, because idle machines cost money too."""
         now = time.monotonic()
         hours, self._looked = (now - self._looked) / HOUR, now
         self._cpu_hours += hours * sum(node.cpus for node in progress.nodes)

@@ -1,7 +1,7 @@
 """Run the points of a study through Ray Tune. A trial is one point, for all categories, seeds and detectors of a study.
 
 Ray Tune decides which point is tried next and which trial is stopped early. The broker runs the cells. A callback
-records each trial in ``OUT/trials``, from where a search that was killed continues.
+records each trial in ``OUT/trials``, and a search that was killed continues from these records.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from goodshot.runner.tracking.content import summarise
 from goodshot.runner.tracking.tracker import Tracker
 
 GRID_CONCURRENT = 2
-"""Trials of a grid that run at once; few suffice, because trials only wait and the broker runs all cells anyway."""
+"""Number of concurrent trials of a grid. Few suffice, because trials only wait and the broker runs all cells anyway."""
 TRIAL_MEMORY = 256 * 2**20
 """Bytes that a trial requests. A trial that reserved a CPU or GPU would block the stages that it waits for. Ray Tune
 refuses an empty request, so a trial requests the memory that a waiting process needs."""
 TRIAL_RESTARTS = 3
-"""How often a trial whose process was lost is started again. It only waits for rows, so nothing is lost with it."""
+"""How often a trial whose process was lost is started again. A trial only waits for rows, so it loses no results."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Sweep:
     """The arguments of :func:`run_sweep`.
 
     Args:
-        trials: all trials, unless Optuna chooses the points.
+        trials: all trials of a grid; not used if Optuna chooses the points.
         plan_trial: returns the trial with these values, after its cells are in the broker's plan.
         tracker: the W&B tracker, or None.
-        concurrent: returns the number of trials that run at once, which may change during the search; None: always
-            :data:`GRID_CONCURRENT`.
+        concurrent: returns the number of trials that run at once, which may change during the search; None for
+            :data:`GRID_CONCURRENT` trials.
     """
 
     study: Study
@@ -68,13 +68,13 @@ def run_sweep(sweep: Sweep) -> int:
     except in an oracle study.
 
     Raises:
-        GoodshotError: a trial failed in Ray Tune itself; a failed cell is no such failure.
+        GoodshotError: a trial failed in Ray Tune itself. A failed cell does not raise this error.
     """
     study, search = sweep.study, sweep.study.search
     _keep_environment_out_of_trials()
     trial = tune.with_parameters(_trial, objective=study.objective, arm=study.judged_arm.label, broker=sweep.broker)
-    # Ray's dashboard shows the class and the name. Ray Tune's own are ImplicitFunc and _trial, whatever the study. The
-    # name has no point in it, because one actor serves several points in turn.
+    # Ray's dashboard shows the trainable's class and name. Ray Tune's defaults, ImplicitFunc and _trial, do not name
+    # the study. The name does not contain the point, because one actor serves several points in turn.
     trainable = wrap_function(tune.with_resources(trial, _beside_the_driver()), name=f"SweepPoint_{study.name}")
     trainable.__name__ = trainable.__qualname__ = "SweepPoint"
     earlier = sweep.work.ledger(study).read()
@@ -117,19 +117,19 @@ def run_sweep(sweep: Sweep) -> int:
 def _keep_environment_out_of_trials() -> None:
     """Keep Ray Tune from copying variables of the driver, such as ``AWS_SECRET_ACCESS_KEY``, into its trials.
 
-    It would write them into their runtime environment, which Ray logs and shows in plain text. Trials only wait for the
-    broker, so they need none. Ray Tune has no option for this.
+    Ray Tune would write the variables into the trials' runtime environment, which Ray logs and shows in plain text.
+    Trials only wait for the broker, so they need no variables. Ray Tune has no option for this.
     """
     class_cache.ENV_VARS_TO_PROPAGATE.clear()
 
 
 def _beside_the_driver() -> tune.PlacementGroupFactory:
-    """The resources of a trial. On another node, a trial that waits for hours would be lost with that node."""
+    """Return the resources of a trial, placed on the driver's node so that the loss of another node does not end it."""
     return tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY}], bundle_label_selector=[{NODE_LABEL: own_node()}])
 
 
 def _trial(config: dict[str, Any], objective: str, arm: str, broker: BrokerHandle) -> None:
-    """One trial, as Ray Tune runs it: at each L wait for the point's cells, then report their objective and metrics."""
+    """Run one trial for Ray Tune: at each L, wait for the point's cells, then report their objective and metrics."""
     values = config.get("point", config)
     for iterations, fingerprints in broker.trial(point_key(values)).items():
         outcomes = broker.cells(fingerprints)
@@ -139,7 +139,7 @@ def _trial(config: dict[str, Any], objective: str, arm: str, broker: BrokerHandl
 
 
 def _optuna(study: Study, begun: Sequence[Mapping[str, Any]]) -> Any:
-    """Optuna's sampler (TPE) over the study's space; the points that an earlier run began are suggested first."""
+    """Return Optuna's sampler (TPE) for the study's space, which first suggests the points that earlier runs began."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
@@ -175,7 +175,7 @@ def _scheduler(study: Study) -> Any:
 
 
 class _NotPickled:
-    """Keeps objects out of the files to which Ray Tune pickles its arguments, because a URI may contain credentials.
+    """Excludes objects from the files to which Ray Tune pickles its arguments, because a URI may contain credentials.
 
     goodshot never reads these files.
     """
@@ -191,14 +191,14 @@ class _NotPickled:
 
 
 class _Recorder(_NotPickled, tune.Callback):
-    """Plans each trial when it starts and records its reports. It runs in the driver, which has the photographs.
+    """Plans each trial when it starts, and records its reports. Runs in the driver, which can read the photographs.
 
     has_failed: whether a trial has a cell without a row.
     """
 
     def __init__(self, sweep: Sweep, earlier: Sequence[TrialRecord]) -> None:
         self.sweep, self.ledger = sweep, sweep.work.ledger(sweep.study)
-        # Records of earlier runs by point; a point that was tried twice has two.
+        # The records of earlier runs by point; a point that was tried twice has two records.
         self._earlier: dict[str, list[TrialRecord]] = {}
         for record in earlier:
             self._earlier.setdefault(point_key(record.values), []).append(record)
@@ -207,7 +207,7 @@ class _Recorder(_NotPickled, tune.Callback):
         self.has_failed = False
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Plan the trial and publish its cells at the broker, for which the trial waits."""
+        """Plan the trial and send its cells to the broker; the trial waits for these cells."""
         if trial.trial_id in self._records:
             return
         values = trial.config.get("point", trial.config)
@@ -228,7 +228,7 @@ class _Recorder(_NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record the report with the fingerprints of the cells that it is the mean of."""
+        """Record the report with the fingerprints of the cells over which it is the mean."""
         record = self._records[trial.trial_id]
         iterations = int(result["iterations"])
         fingerprints = self.sweep.plan_trial(record.values).cells[iterations]
@@ -251,7 +251,7 @@ class _Recorder(_NotPickled, tune.Callback):
         self._log(self._records[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record that the trial failed, and log what it has."""
+        """Record that the trial failed, and log its results so far to W&B."""
         self._write(trial, replace(self._records[trial.trial_id], state="failed"))
         self._log(self._records[trial.trial_id])
 
@@ -276,7 +276,7 @@ class _Concurrency(_NotPickled, tune.Callback):
         self._next_look = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Set the number, every few seconds, before Ray Tune asks for the next trial."""
+        """Update the number of concurrent trials every few seconds, before Ray Tune asks for the next trial."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + REFRESH_SECONDS
             self._algorithm.max_concurrent = self._concurrent()
@@ -289,9 +289,9 @@ class _StopAtFirstFailure(_NotPickled, tune.Stopper):
         self._recorder = recorder
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """False: no single trial is stopped."""
+        """Return False, because a single trial is never stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all trials are stopped."""
+        """Return whether to stop all trials."""
         return self._recorder.has_failed

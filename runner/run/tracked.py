@@ -1,4 +1,4 @@
-"""Whether and where a run is tracked by W&B."""
+"""Create the W&B tracker of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from goodshot.runner.tracking.tracker import Tracker
 
 
 def tracker_of(work: Work, options: Options) -> Tracker | None:
-    """The tracker of a run; None if W&B is disabled."""
+    """Return the tracker of a run; None if W&B is disabled."""
     mode: Any = tracking_mode()
     if mode == "disabled":
         return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from goodshot.runner.cluster.handles import BrokerHandle
 
 MOST_TRIES = 3
-"""A cell that failed this many times is skipped, because it would probably fail again in every run."""
+"""The number of failures after which a cell is skipped, because it would probably fail again in every run."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Work:
 
     @property
     def asked(self) -> set[str]:
-        """Fingerprints of all requested cells; of a guided search, those that its trials have reported on."""
+        """Fingerprints of all requested cells. A guided search has requested the cells that its trials reported on."""
         return {f for fingerprints in self.plan.cells_of.values() for f in fingerprints}
 
     @property
@@ -82,18 +82,18 @@ class Work:
         return bool(self.missing or self.open_searches)
 
     def ledger(self, study: Study) -> Ledger:
-        """The ledger of the study's trials below ``--out``."""
+        """Return the ledger of the study's trials below ``--out``."""
         return Ledger(self.results, study)
 
     def trial(self, declared: Declared, values: Mapping[str, Any], broker: BrokerHandle | None = None) -> Trial:
-        """The trial of one point of a guided search. At its first request it is planned and sent to the broker."""
+        """Return the trial of one point of a guided search; the first call plans the trial and informs the broker."""
         name, key = declared.study.name, point_key(values)
         if (name, key) not in self._trials:
             part = plan_point(declared, values)
             (self._trials[name, key],) = part.trials_of.pop(name)
-            # The cells are counted when the trial reports on them, because a scheduler may stop it before it does.
+            # The cells are counted when the trial reports on them, because a scheduler may stop the trial earlier.
             del part.cells_of[name]
-            # The broker has all other stages already, and a shard's lists the photographs of its category.
+            # The broker has all stages of the plan already, and the stage of a shard is large: it lists photographs.
             part.stages = {id_: stage for id_, stage in part.stages.items() if id_ not in self.plan.stages}
             self.plan.merge(part)
             self.run_in_driver(part.cells)
@@ -102,7 +102,7 @@ class Work:
         return self._trials[name, key]
 
     def run_in_driver(self, fingerprints: Iterable[str]) -> None:
-        """Make the stages of these cells that only this process can make, such as reading a folder of this machine."""
+        """Make the stages of these cells that only the driver can make, such as reading a folder of its machine."""
         ids = dict.fromkeys(id_ for f in fingerprints for id_ in self.plan.cells[f].inputs)
         executor = LocalExecutor(self.plan, Store(self.options.store_uri))
         for id_, stage in self.plan.closure(ids).items():
@@ -150,7 +150,7 @@ class Work:
                 self.count(declared.study, [f for report in record.reports for f in report.fingerprints])
 
     def _is_open(self, study: Study, finished: set[str]) -> bool:
-        """Whether a guided search has points to choose, or reports with cells that have to be run."""
+        """Return whether a guided search has points to choose, or reports with cells that have to be run."""
         records = self.ledger(study).read()
         ended = [record for record in records if record.state != "running"]
         reported = {f for record in records for report in record.reports for f in report.fingerprints}
@@ -158,5 +158,5 @@ class Work:
 
 
 def _count_points(study: Study) -> int:
-    """The number of points that the search tries."""
+    """Return the number of points that the search tries."""
     return study.search.trials if study.search.algorithm == "optuna" else len(points_of(study))

@@ -1,5 +1,6 @@
-"""Send a study to a cluster as a Ray job, follow it, leave it and find it again, from a machine without torch.
+"""Submit a study to a cluster as a Ray job, follow the job, detach from it and find it again; torch is not needed.
 
-The job runs this package's own code, which is sent along as one archive; nothing is pickled between the two machines.
-Requests go to the dashboard of the cluster's head, which is asked first, with short timeouts, what it is.
+The job runs the code of this installation, which is sent to the cluster as one archive. No pickles are exchanged
+between the two machines. Requests go to the dashboard of the cluster's head; a first request with short timeouts checks
+that it is a dashboard.
 """

@@ -1,4 +1,4 @@
-"""The dashboard of a cluster's head: which URL is meant, who answers there, and which token it wants."""
+"""Find the dashboard of a cluster's head: determine its URL, check what answers there, and find its token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT = (3.05, 5.0)
-"""Seconds to connect, and to be answered."""
+"""Time limits in seconds for connecting, and for an answer."""
 PORT = 8265
 HEAD_PORT = 6379
 VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -29,7 +29,7 @@ class Dashboard:
     """A dashboard that has answered.
 
     where: the address as the user gave it, for messages, without credentials.
-    headers: the token, if the cluster wants one.
+    headers: HTTP headers with the token, if the cluster requires a token.
     """
 
     url: str
@@ -39,16 +39,16 @@ class Dashboard:
 
     @property
     def is_open(self) -> bool:
-        """Whether anybody who reaches it may run code there."""
+        """Whether everybody who reaches the dashboard can run code on the cluster."""
         return not self.headers
 
 
 def reach(address: str | None) -> Dashboard:
-    """The dashboard at an address, or by default at the one of Ray's environment variables.
+    """Return the dashboard at an address, by default the address in Ray's environment variables.
 
     Raises:
-        BadInput: the address is of another kind, the token is missing or wrong, or Ray is of another version.
-        GoodshotError: nothing answers there, or no dashboard does.
+        BadInput: the address is not that of a dashboard, the token is missing or wrong, or Ray's versions differ.
+        GoodshotError: nothing answers at the address, or another program than a dashboard answers.
     """
     url, where = _url(address)
     answer = _ask(url, where, {})
@@ -71,7 +71,7 @@ def reach(address: str | None) -> Dashboard:
 
 
 def _url(address: str | None) -> tuple[str, str]:
-    """The dashboard's URL and the address as the user gave it."""
+    """Return the dashboard's URL, and the address as the user gave it."""
     variable = next((name for name in VARIABLES if os.environ.get(name)), None)
     given = address or (os.environ[variable] if variable else "")
     if not given:
@@ -125,7 +125,7 @@ def _tunnel() -> str:
 
 
 def _token(where: str) -> str:
-    """The token from the places where Ray looks for it, in its order."""
+    """Return the token from the first of the places in which Ray looks for a token, in Ray's order."""
     if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return token
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
@@ -138,7 +138,7 @@ def _token(where: str) -> str:
 
 
 def _require_version(theirs: str, where: str) -> None:
-    """Raise unless both speak the same version of Ray's interface to jobs, which its minor versions change."""
+    """Raise unless both sides have the same minor version of Ray, because minor versions change Ray's job API."""
     ours = version("ray")
     if theirs.split(".")[:2] != ours.split(".")[:2]:
         remedy = f"on this machine: pip install 'ray[default]=={theirs}'"

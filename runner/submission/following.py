@@ -1,7 +1,8 @@
 """Follow the output of a job until it ends, over a connection that may break.
 
-Ray's stream of a job's output begins at its start at each connection, so what was printed already is left out. A stream
-can stay silent because the job is, or because the connection is dead: after some seconds the job itself is asked.
+At each connection, Ray's stream of a job's output begins with the first line, so lines that were printed already are
+skipped. A stream can be silent because the job prints nothing, or because the connection is dead. After some seconds of
+silence, the dashboard is asked for the job's state.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from goodshot.components.errors import GoodshotError
 from goodshot.runner.submission.jobs import Client, Unanswered, find
 
 SILENCE_SECONDS = 5.0
-"""Silence of the stream after which the job is asked for its state."""
+"""Silence of the stream after which the dashboard is asked for the job's state."""
 PATIENCE_SECONDS = 8.0
-"""How long a dashboard may be away before it is given up on."""
+"""How long a dashboard may be unreachable before it counts as lost."""
 BUSY_SECONDS = 90.0
-"""How long one may take requests and not answer them: a head on a busy machine was seen to need more than 10 s."""
+"""How long a dashboard may accept requests without an answer: on a busy machine, answers took more than 10 s."""
 AGAIN_SECONDS = 1.0
 
 
 class ClusterLost(GoodshotError):
-    """The dashboard no longer answers; the job may still run, or be dead with its cluster."""
+    """The dashboard no longer answers; the job may still run, or may have died with its cluster."""
 
 
 def follow(client: Client, job_id: str, write: Callable[[str], None], tell: Callable[[str], None]) -> JobDetails:
@@ -35,11 +36,12 @@ def follow(client: Client, job_id: str, write: Callable[[str], None], tell: Call
 
     Args:
         write: gets pieces of the output.
-        tell: gets lines about the job, such as that it waits to be started.
+        tell: gets messages about the job, for example that the job waits to be started.
 
     Raises:
-        BadInput: there is no such job.
-        ClusterLost: the dashboard is away for :data:`PATIENCE_SECONDS`, or has not answered for :data:`BUSY_SECONDS`.
+        BadInput: there is no job with this id.
+        ClusterLost: the dashboard was unreachable for :data:`PATIENCE_SECONDS`, or gave no answer for
+            :data:`BUSY_SECONDS`.
     """
     return asyncio.run(_Follower(client, job_id, write, tell).run())
 
@@ -60,7 +62,7 @@ class _Follower:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _rest(self) -> None:
-        """Write what the stream did not bring: Ray ends it when the job has ended, also before its last lines."""
+        """Write the output that the stream lacked, because Ray may end the stream before the job's last lines."""
         with suppress(GoodshotError, RuntimeError, OSError):
             output = await asyncio.to_thread(self.client.get_job_logs, self.job_id)
             if rest := (output or "")[self.written :]:
@@ -68,7 +70,7 @@ class _Follower:
                 self.write(rest)
 
     async def _stream(self) -> None:
-        """Write what the stream brings, until it ends or breaks, or the job has ended and nothing more comes."""
+        """Write the stream's output until the stream ends or breaks, or is silent after the end of the job."""
         skip = self.written
         stream = self.client.tail_job_logs(self.job_id)
         piece = asyncio.ensure_future(anext(stream))
@@ -92,7 +94,7 @@ class _Follower:
             await stream.aclose()
 
     async def _asked(self) -> JobDetails:
-        """The job's state, asked for again while the dashboard does not answer."""
+        """Return the job's state; repeats the request while the dashboard does not answer."""
         began = time.monotonic()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a dashboard knows of a job, for who cannot see the folder to which it writes."""
+"""The state of a job as a dashboard knows it, for users who cannot read the job's ``--out``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from goodshot.runner.submission.jobs import Client, Refused, Unanswered
 from goodshot.runner.submission.submission import KEY
 
 LINES = 3
-"""How many lines of a job's output are shown."""
+"""The number of lines of a job's output that are shown."""
 _PROGRESS = re.compile(r"cells \d+/\d+ · ")
-"""How a line begins in which a run without a terminal says how far it is."""
+"""The beginning of a progress line, which a run prints if it has no terminal."""
 
 
 @dataclass(frozen=True)
 class JobState:
-    """A job without its status file.
+    """The state of a job whose status file cannot be read.
 
-    job: its id. state: ``pending``, ``running``, ``succeeded``, ``failed`` or ``stopped``.
-    study: what its command runs; empty if the command is not goodshot's. entrypoint: the whole command.
-    out: its ``--out``, which cannot be read from here. problem: why not.
-    started, ended: in ISO format, in UTC; None before.
-    exit_code: of its command; None before it ended.
-    log: the last lines of its output that say how far it is, or, if none does, its last lines.
+    job: the id of the job.
+    state: ``pending``, ``running``, ``succeeded``, ``failed`` or ``stopped``.
+    study: the study that the job runs; empty if its command is not a command of goodshot.
+    entrypoint: the whole command of the job.
+    out: the job's ``--out``, which cannot be read from this machine.
+    problem: why ``out`` cannot be read.
+    started, ended: the times of start and end in ISO format, in UTC; None before.
+    exit_code: the exit code of the command; None before the job has ended.
+    log: the last progress lines of the job's output, or its last lines if there are no progress lines.
     """
 
     job: str
@@ -47,34 +50,34 @@ class JobState:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended without all of its results."""
+        """Whether the job ended without all of its results."""
         return self.state in ("failed", "stopped")
 
     @property
     def has_ended(self) -> bool:
-        """Whether it ended, in whatever way."""
+        """Whether the job ended, successfully or not."""
         return self.has_failed or self.state == "succeeded"
 
     @property
     def notice(self) -> str:
-        """Why there is no more, as one line."""
+        """The reason, as one line, why the state has no further details."""
         return f"this is what the dashboard knows; the full picture needs --out to be visible from here: {self.problem}"
 
     def to_json(self) -> str:
-        """The fields as one JSON object, with ``source: dashboard``, which a run's own status file has not."""
+        """Return the fields as one JSON object, with ``source: dashboard``, which a run's status file does not have."""
         return json.dumps({"source": "dashboard", **asdict(self), "notice": self.notice}, indent=1)
 
 
 def job_state(client: Client, job: JobDetails, out: str, problem: str) -> JobState:
-    """Ask the dashboard for the output of a job, and combine it with what is known of the job.
+    """Ask the dashboard for the output of a job, and return it together with the details of the job.
 
     Args:
-        problem: why ``out`` cannot be read from here.
+        problem: why ``out`` cannot be read from this machine.
     """
     id_, entrypoint = str(job.submission_id), public(job.entrypoint or "")
     study = str((job.metadata or {}).get(KEY) or _study_of(entrypoint))
     output = ""
-    # A job that waits has no output yet, and a node that is gone has taken its output along.
+    # A pending job has no output yet, and the output of a job is lost with its node.
     with suppress(Refused, Unanswered):
         output = public(client.get_job_logs(id_) or "")
     return JobState(

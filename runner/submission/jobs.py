@@ -155,7 +155,7 @@ def _send(client: Client, submission: Submission, job_id: str, archive: str) -> 
 
 
 def find(client: Client, job_id: str) -> JobDetails:
-    """The job with this id. Raises :class:`BadInput` if there is none."""
+    """Return the job with this id. Raises :class:`BadInput` if there is none."""
     try:
         return client.get_job_info(job_id)
     except Refused as refusal:
@@ -166,7 +166,7 @@ def find(client: Client, job_id: str) -> JobDetails:
 
 
 def submitted_jobs(client: Client) -> Sequence[JobDetails]:
-    """All submitted jobs, from goodshot and from other programs, the latest first."""
+    """Return all submitted jobs, from goodshot and from other programs, the latest first."""
     jobs = [job for job in client.list_jobs() if job.submission_id]
     return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 
@@ -188,7 +188,7 @@ def stop(client: Client, job_id: str) -> JobDetails:
 
 
 def exit_code(job: JobDetails) -> int:
-    """The exit code of a job's command; :data:`STOPPED` if the job was stopped, 1 if its command never ran."""
+    """Return the exit code of a job's command; :data:`STOPPED` for a stopped job, 1 if the command never ran."""
     if job.status == JobStatus.STOPPED:
         return STOPPED
     if job.driver_exit_code is not None:

@@ -1,8 +1,8 @@
 """The code that a job runs, as one archive: goodshot's own files and, if the study is a file, that file.
 
-Files are chosen by what they are and not by what they are not, so that data, results and secrets beside the code stay
-here: Python modules of goodshot's packages, and the data files that the packages declare. Equal contents make an equal
-archive, whatever the machine and the time, so that the cluster receives each version once.
+The archive contains only Python modules of goodshot's packages, and the data files that the packages declare, so that
+data, results and secrets beside the code are not sent. Equal contents give an equal archive on every machine and at any
+time, so that the cluster receives each version once.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Package:
-    """Contents by their path in the archive, in order."""
+    """The contents of files by their path in the archive, sorted by path."""
 
     files: Mapping[str, bytes]
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The size of all files in bytes."""
         return sum(map(len, self.files.values()))
 
     @cached_property
     def archive(self) -> bytes:
-        """The ZIP file. It is not compressed: compressors differ, and the large files are compressed already."""
+        """The ZIP file, without compression: compressors differ, and the large files are compressed already."""
         written = io.BytesIO()
         with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
             for name, content in self.files.items():
@@ -59,7 +59,7 @@ class Package:
 
     @property
     def uri(self) -> str:
-        """The name under which Ray keeps it: that of :func:`ray._private.runtime_env.packaging.get_uri_for_package`."""
+        """Ray's URI of the archive, as :func:`ray._private.runtime_env.packaging.get_uri_for_package` computes it."""
         digest = hashlib.sha1(self.archive, usedforsecurity=False).hexdigest()
         return f"gcs://_ray_pkg_{digest}.zip"
 
@@ -76,11 +76,11 @@ class Package:
 
 
 def package_of(study_file: Path | None = None, code: Path | None = None) -> Package:
-    """The package of a study.
+    """Return the package of a study.
 
     Args:
         study_file: the study's YAML file, if it has one.
-        code: the folder of the package ``goodshot``, by default of the one that runs.
+        code: the folder of the package ``goodshot``, by default that of the running package.
     """
     folder = code or Path(next(iter(goodshot.__path__)))
     files = {f"goodshot/{name}": path.read_bytes() for name, path in sorted(_files(folder))}
@@ -90,7 +90,7 @@ def package_of(study_file: Path | None = None, code: Path | None = None) -> Pack
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    # In a checkout the top folders are links. Links further down may lead anywhere.
+    # In a checkout, the top folders are links, which are followed. Links below them are not, as they may lead anywhere.
     tops = [child for child in folder.iterdir() if (child / "__init__.py").is_file()]
     for path in _plain(folder.glob("*.py")):
         yield path.name, path

@@ -1,6 +1,6 @@
-"""Secrets stay here: what is sent is searched for the secrets that this process can see.
+"""Keep secrets from being sent: search everything that is sent for the secrets that this process can see.
 
-The dashboard shows a job's command line, metadata and runtime environment to everybody who reaches it.
+The dashboard shows a job's command line, metadata and runtime environment to everybody who can reach the dashboard.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from goodshot.runner.store.files import public
 
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY|AUTHORIZATION")
 _PLACES = re.compile(r"_(PATH|FILE|DIR|URL|URI|MODE)$")
-"""Ends of names of variables that say where a secret is."""
+"""Endings of the names of variables that hold the location of a secret and not the secret itself."""
 _SHORTEST = 12
-"""Characters of a value that is searched for; a shorter one may be an ordinary word."""
+"""The minimum length of a value that is searched for; a shorter value may be an ordinary word."""
 REMEDY = "secrets belong on the cluster: in the environment of its nodes (AWS_ACCESS_KEY_ID, WANDB_API_KEY …)"
 
 
@@ -24,9 +24,9 @@ def require_no_secret(sent: Mapping[str, str | bytes], environment: Mapping[str,
     """Raise :class:`BadInput` if something that is sent contains a secret.
 
     Args:
-        sent: what is sent, by its name for the message. Only texts are searched for URIs with credentials, because a
-            program's source may explain them.
-        environment: the variables whose values are looked for, where their name is that of a secret.
+        sent: the contents that are sent, by their names for the message. Only contents of type str are searched for
+            URIs with credentials, because a program's source may contain such URIs as examples.
+        environment: environment variables; the values of those with the name of a secret are searched for.
     """
     secrets = {
         name: value

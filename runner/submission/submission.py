@@ -1,4 +1,4 @@
-"""What is submitted: the command of a job, its id, its package, and what the dashboard shows of it."""
+"""A submission: the command of a job, the job's id, its package, and its metadata for the dashboard."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from goodshot.runner.submission.secrets import require_no_secret
 ENTRY = ("python", "-m", "goodshot.runner", "sweep")
 """The command of a job; it starts in the folder in which the package is unpacked."""
 ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
-"""Variables of the job: it is stopped as by Ctrl-C (Ray's default is SIGTERM, for which Ray prints its own stack), and
-has this time to end before Ray kills it (3 s)."""
+"""Environment variables of the job. Ray stops the job by SIGINT, as by Ctrl-C, and kills it after 30 s. Ray's defaults
+are SIGTERM, for which Ray prints a stack trace, and 3 s."""
 KEY = "goodshot_study"
-"""The name of the metadata that says which study a job runs."""
+"""The key of a job's metadata whose value is the study that the job runs."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NOT_OF_IDS = re.compile(r"[^A-Za-z0-9._-]+")
 _FROM_HERE = "give an absolute path of a folder that all nodes of the cluster share, or a URI (s3://…)"
@@ -34,9 +34,9 @@ _FROM_HERE = "give an absolute path of a folder that all nodes of the cluster sh
 class Submission:
     """A study to run on a cluster.
 
-    name: the experiment, study or file, as given.
+    name: the name of the experiment or study, or the study's file, as the user gave it.
     arguments: further arguments of ``sweep``.
-    id: the id that the user chose; None for one that follows from what is computed where.
+    id: the id that the user chose; None for an id computed from the studies, ``out`` and ``store``.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Submission:
     id: str | None = None
 
     def checked(self) -> Submission:
-        """Itself, with the places as they are sent.
+        """Check the submission, and return it with normalised ``out`` and ``store``.
 
         Raises:
-            BadInput: a place is one of this machine, something contains a secret, the id cannot be one, or the package
-                is too large.
+            BadInput: a path is relative to a folder of this machine, the sent contents contain a secret, the id is
+                invalid, or the package is too large.
         """
         for option, place in (("--out", self.out), ("--store", self.store), *self._roots()):
             if place is not None and is_relative(place):
@@ -85,32 +85,32 @@ class Submission:
 
     @cached_property
     def package(self) -> Package:
-        """What the job runs."""
+        """The code that the job runs."""
         return package_of(Path(self.name) if is_file(self.name) else None)
 
     @property
     def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment, with the package by its name on the cluster."""
+        """Ray's runtime environment for the job, with the URI of the package."""
         return {"working_dir": self.package.uri, "env_vars": dict(ENVIRONMENT)}
 
     @property
     def fingerprint(self) -> str:
-        """Identifies what is computed and where: equal for two people who submit the same."""
+        """A hash of the studies, ``out`` and ``store``; equal submissions of two users have the same hash."""
         studies = [study.model_dump(mode="json") for study in self.studies]
         return fingerprint("submission", 1, {"studies": studies, "out": self.out, "store": self.store or ""}, {})
 
     @property
     def first_id(self) -> str:
-        """The id of the first job that runs it; jobs after one that ended have ``-2``, ``-3`` … after it."""
+        """The id of the submission's first job; if it has ended, later jobs append ``-2``, ``-3`` … to this id."""
         name = _NOT_OF_IDS.sub("-", Path(self.name).stem if is_file(self.name) else self.name).strip("-.")[:60]
         return self.id or f"{name or 'study'}-{self.fingerprint[:8]}"
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the dashboard, and ``goodshot jobs``, show of it."""
+        """The metadata of the job, which the dashboard and ``goodshot jobs`` show."""
         return {KEY: self.name, "goodshot_out": self.out, "goodshot_fingerprint": self.fingerprint}
 
 
 def _plain(place: str) -> str:
-    """The folder or URI without trailing slashes, so that equal places compare equal."""
+    """Return the folder or URI without trailing slashes, so that equal places compare equal."""
     return place if "?" in place else place.rstrip("/") or "/"

@@ -1,1 +1,1 @@
-"""W&B: a run for each point of a study, written by a process of the driver's machine that follows the results."""
+"""Write a W&B run for each point of a study, in a process on the driver's machine that follows the results."""

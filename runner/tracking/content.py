@@ -20,26 +20,26 @@ from goodshot.runner.tracking.messages import PointBegun, StudyBegun, TrackedCel
 
 Row = Mapping[str, Any]
 STATISTICS = ("codes_used", "adaptive_weight", "rollbacks")
-"""What trainings record beside their losses."""
+"""The quantities that trainings record besides their losses."""
 MOST_UPDATES = 250
-"""A curve has at most about so many points, evenly spaced."""
+"""The approximate maximum number of points of a curve, which are evenly spaced."""
 SIDE = 512
 """The longer side of a support's images, in pixels, if it shows at most five rows."""
 IMAGES, LARGEST_IMAGE, SMALLEST_IMAGE = 4, 120, 64
-"""The most images of a row, and the side of each in pixels."""
+"""The maximum number of images in a row, and the largest and smallest side of an image in pixels."""
 FEW = 8
-"""So many rows are read one by one."""
+"""The maximum number of rows that are read one by one and not from the whole table."""
 LEFT_OUT = ("fingerprint", "commit", "versions")
-"""Columns of rows that a table of a few rows need not repeat; the configuration has the versions."""
+"""Columns of rows that are left out of W&B's table; the versions are in the run's configuration."""
 
 
 def code() -> dict[str, Any]:
-    """The commit and the versions of the packages that run, goodshot's own among them."""
+    """Return the commit and the versions of the installed packages, including goodshot."""
     return {"commit": software()["commit"], "versions": json.loads(software()["versions"])}
 
 
 def configuration(study: StudyBegun, values: Mapping[str, Any], report: str) -> dict[str, Any]:
-    """The swept fields by their names, and under ``study`` every field of the study at this point."""
+    """Return the swept fields by name, and under ``study`` every field of the study at this point."""
     declared = copy.deepcopy(dict(study.declared))
     for path, value in values.items():
         assign(declared, path, value)
@@ -47,7 +47,7 @@ def configuration(study: StudyBegun, values: Mapping[str, Any], report: str) -> 
 
 
 def summarise(rows: Iterable[Row], columns: Sequence[str] | None = None) -> dict[str, float]:
-    """The means of all finite float columns, or of some columns, by ``category/arm/column``."""
+    """Return the means of all float columns, or of ``columns``, over finite values, by ``category/arm/column``."""
     groups: dict[str, list[float]] = {}
     numbers = float if columns is None else (float, int)
     for row in rows:
@@ -59,7 +59,7 @@ def summarise(rows: Iterable[Row], columns: Sequence[str] | None = None) -> dict
 
 
 def table(rows: Sequence[Row], order: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
-    """The columns that any row fills, and the rows' values in them."""
+    """Return the columns that have a value in any row, and the values of the rows in these columns."""
     names = [name for name in order if name not in LEFT_OUT and any(row.get(name) is not None for row in rows)]
     return names, [[_plain(row.get(name)) for name in names] for row in rows]
 
@@ -69,14 +69,14 @@ def _plain(value: Any) -> Any:
 
 
 def curve_prefix(point: PointBegun, cell: TrackedCell) -> str:
-    """The beginning of the names of a cell's curves, which tells apart what a point has of one support."""
+    """Return the prefix of the names of a cell's curves, which distinguishes the curves of one point."""
     traced = {c.variant for cells in point.cells.values() for c in cells if c.prompt_kind is not None}
     prefix = f"{cell.record.category}/{cell.support}"
     return prefix if len(traced) == 1 else f"{prefix}/{cell.variant}"
 
 
 def read_cell_curve(store: Store, cell: TrackedCell) -> TrainingCurve | None:
-    """The trace of the training whose images a cell measured; None if it has none."""
+    """Return the trace of the training that made a cell's images; None if there is no trace."""
     image_set, prompt = cell.record.image_set, cell.record.key_of(PromptStage)
     if cell.prompt_kind is None or not image_set or not prompt:
         return None
@@ -84,7 +84,7 @@ def read_cell_curve(store: Store, cell: TrackedCell) -> TrainingCurve | None:
 
 
 def curve_points(curve: TrainingCurve, prefix: str) -> Iterator[tuple[str, int, float]]:
-    """(name, iteration, value) of the similarity, of each loss that is not always zero, and of the codes used."""
+    """Yield (name, iteration, value) for the similarity, and for each loss and statistic that is not always zero."""
     scored = zip(curve.iterations.tolist(), curve.similarity.tolist(), strict=True)
     yield from ((f"{prefix}/similarity", iteration, value) for iteration, value in _thinned([*scored]))
     updates = curve.losses["iteration"].tolist() if "iteration" in curve.losses else []
@@ -101,7 +101,7 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
 
 
 def by_iteration(points: Iterable[tuple[str, int, float]]) -> dict[int, dict[str, float]]:
-    """The values of each iteration by name, in ascending order of the iterations."""
+    """Return the values by name for each iteration, in ascending order of iterations."""
     lines: dict[int, dict[str, float]] = {}
     for name, iteration, value in points:
         lines.setdefault(int(iteration), {})[name] = value
@@ -109,9 +109,10 @@ def by_iteration(points: Iterable[tuple[str, int, float]]) -> dict[int, dict[str
 
 
 def support_image(cells: Sequence[TrackedCell], store: Store) -> bytes | None:
-    """The photographs of one support, and below them what each variant adds, as PNG; None if nothing is added.
+    """Return a PNG with the photographs of one support, and below them the images that each variant adds.
 
-    Augmented images are those that a cell keeps for the report, so that they are there for the first support seed.
+    Returns None if no images are added. A cell keeps augmented images for the report only, so they are shown only for
+    the first support seed.
     """
     added = {}
     for cell in cells:
@@ -127,7 +128,7 @@ def support_image(cells: Sequence[TrackedCell], store: Store) -> bytes | None:
 
 
 def read_rows(results: Results, fingerprints: Sequence[str]) -> dict[str, Row]:
-    """The rows of finished cells; of a few each by itself, of many out of the whole table."""
+    """Read the rows of finished cells: a few rows one by one, many rows from the whole table."""
     if len(fingerprints) <= FEW:
         return {f: results.row(f) for f in fingerprints}
     wanted = {*fingerprints}

@@ -1,4 +1,4 @@
-"""Follow the points of studies: read what is finished from ``--out`` and the store, and log it to their W&B runs."""
+"""Follow the points of studies: read finished results from ``--out`` and the store, and log them to W&B runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from goodshot.runner.tracking.record import RunRecord, RunRecords
 from goodshot.runner.tracking.wandb_runs import Names, WandbRuns
 
 INTERRUPTED = 1
-"""The exit code of a run some of whose cells have not finished; W&B shows it as failed until it is continued."""
+"""The exit code of a W&B run with unfinished cells; W&B shows the run as failed until it is continued."""
 
 
 class Follower:
@@ -35,7 +35,7 @@ class Follower:
 
     @property
     def logged(self) -> Logged:
-        """What became of the runs so far."""
+        """The numbers of W&B runs that were written and that failed so far, and the first error."""
         return replace(self._logged, unreachable=self._wandb.unreachable)
 
     @singledispatchmethod
@@ -67,13 +67,13 @@ class Follower:
         self._attempt(lambda: self._sum_up(message))
 
     def look(self) -> None:
-        """Log what has finished since the last look."""
+        """Log the cells that have finished since the last call."""
         for followed in self._points.values():
             if not followed.is_known:
                 self._attempt(lambda followed=followed: self._follow(followed))  # type: ignore[misc]
 
     def finish(self) -> None:
-        """Close the runs that are still open: those of an interrupted study."""
+        """Close the runs that are still open because their study was interrupted."""
         for study, key in list(self._points):
             self.handle(PointEnded(study, key))
 
@@ -84,7 +84,7 @@ class Follower:
         wandb.teardown()
 
     def _attempt(self, write: Callable[[], None], is_run: bool = False) -> None:
-        """Write something. If that fails online, whatever the reason, it is written offline, as is all that follows."""
+        """Call ``write``. If it fails online for any reason, repeat it offline and write all further runs offline."""
         try:
             try:
                 write()
@@ -100,7 +100,7 @@ class Follower:
             self._logged = replace(self._logged, written=self._logged.written + is_run)
 
     def _follow(self, followed: PointRun) -> None:
-        """Log what is finished. A run whose server was lost meanwhile is begun again, offline."""
+        """Log the finished cells of a point. If the server was lost, the point's run is begun again offline."""
         if followed.is_known:
             return
         self._read_new(followed)
@@ -122,7 +122,7 @@ class Follower:
         followed.rows |= read_rows(self._results, [f for f in missing if f in finished])
 
     def _sum_up(self, ended: StudyEnded) -> None:
-        """Write the run of the whole study: its points in a table, and the best one's configuration."""
+        """Write the run of the whole study, with a table of its points and the configuration of the best point."""
         import wandb
 
         study, id_ = self._studies[ended.study], self._records.id_of(ended.study, "")
@@ -158,7 +158,7 @@ class Follower:
         return RunRecord(id_, study, key, label, self._wandb.names.project, self._wandb.names.entity)
 
     def _of_this_project(self, kept: RunRecord) -> RunRecord:
-        """The record, or an empty one where the run was written for another project, which has nothing of it."""
+        """Return the record, or an empty record if the run was written to another W&B project."""
         names = self._wandb.names
         if kept.project == names.project and names.entity in (None, kept.entity):
             return kept

@@ -78,8 +78,8 @@ class PointRun:
     def begin(self, run: Any, mode: str) -> None:
         """Use a W&B run that was just opened. All values that the run's record does not name will be logged to it."""
         self.run, self.mode, self.logged = run, mode, set()
-        # A continued run goes on with the next step. W&B knows the number of steps of an online run only, so the
-        # record counts the lines as well.
+        # A continued run starts at the next step. W&B knows the number of steps only of an online run, so the record
+        # counts the lines as well.
         self.record = replace(self.kept.at(run), content="", lines=max(self.kept.lines, run.step))
 
     def log_new(self, store: Store) -> None:
@@ -158,7 +158,7 @@ class PointRun:
             self.record = replace(self.record, pictured=(*self.record.pictured, name))
 
     def _caption(self, cells: Sequence[TrackedCell]) -> str:
-        """The caption of a support's images: the chosen iteration of each variant that has one."""
+        """Return the caption of a support's images: the chosen iteration of each variant that has one."""
         rows = ((cell.variant, self.rows[cell.record.fingerprint].get("chosen_iteration")) for cell in cells)
         chosen = dict.fromkeys(f"{variant}: iteration {value}" for variant, value in rows if value is not None)
         return ", ".join(chosen)
@@ -178,5 +178,5 @@ def _picture(png: bytes, caption: str) -> Any:
 
 
 def artifact_name(study: str) -> str:
-    """The name of the artifact with the best configuration of a study, in the letters that W&B allows."""
+    """Return the name of the artifact with the best configuration of a study, in the letters that W&B allows."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{study}-chosen")[:128]

@@ -1,8 +1,8 @@
 """The process that writes W&B runs: it reads messages from its standard input until the driver closes it.
 
-It is a process of its own so that W&B can neither slow down the driver, nor change its environment, nor stop it by not
-answering; and one of the driver's machine, so that its files lie beside the driver's others, and the key of W&B, which
-is in the driver's environment, has no need to travel.
+With a separate process, W&B can neither slow down the driver, nor change the driver's environment, nor block the driver
+by not answering. The process runs on the driver's machine, so that W&B's files lie beside the driver's other files, and
+W&B's API key, which is in the driver's environment, is not sent to another machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from goodshot.runner.tracking.messages import Started
 
 LOOK_SECONDS = 10.0
-"""After how long without a message it looks for newly finished cells."""
+"""How long the process waits for a message before it looks for newly finished cells."""
 NICENESS = 10
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Handle messages until there are no more, then close the runs that are open."""
     os.nice(NICENESS)
     answers = os.fdopen(os.dup(1), "wb")
-    # Whatever W&B prints is not for the driver.
+    # The driver reads answers from the original standard output, so the output that W&B prints is discarded.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from goodshot.runner.tracking.follower import Follower
 
@@ -51,12 +51,12 @@ def main() -> None:
     follower.finish()
     _answer(answers, follower.logged)
     follower.tear_down()
-    # The driver made this folder, and may have been killed.
+    # The driver has made this folder, but may have been killed before it could delete the folder.
     shutil.rmtree(first.temporary, ignore_errors=True)
 
 
 def _read(source: BinaryIO, messages: queue.Queue[Any]) -> None:
-    """Put every message into the queue, and None at the end, which also comes when the driver dies."""
+    """Put every message into the queue, and None at the end of the input, which ends even if the driver is killed."""
     with suppress(EOFError, pickle.UnpicklingError, OSError):
         while True:
             messages.put(pickle.load(source))  # noqa: S301  The driver alone can write to this pipe.
@@ -64,7 +64,7 @@ def _read(source: BinaryIO, messages: queue.Queue[Any]) -> None:
 
 
 def _answer(answers: BinaryIO, logged: object) -> None:
-    # A driver that has died is not told any more.
+    # Writing fails if the driver has died.
     with suppress(OSError):
         pickle.dump(logged, answers)
         answers.flush()

@@ -1,7 +1,7 @@
-"""What is known of each W&B run, below ``--out``: where it is, and what it holds already.
+"""The records of W&B runs below ``--out``: the address of each run, and which content was logged to it.
 
-``OUT/wandb/runs/<id>.json`` is one run. A study that is resumed continues its runs by these records, and logs nothing
-twice; the report reads their addresses.
+``OUT/wandb/runs/<id>.json`` describes one run. A resumed study continues its runs by these records and logs nothing
+twice. The report reads the addresses of the runs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from goodshot.runner.store.fingerprint import fingerprint
 
 FOLDER = "wandb/runs"
 IDENTITY = "wandb/identity"
-"""The file that identifies an output in the ids of its runs. A path would not: a folder can be moved, and another
-output can be made where one was deleted."""
+"""The file with the output's identity, from which the ids of its runs are computed. A path does not identify an output,
+because a folder can be moved, and a new output can be made in the place of a deleted output."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """One W&B run.
 
-    point, label: the point's key, and the point for people; both empty for the run that sums a study up.
-    url: its page; empty for a run that has only been written offline.
-    content: digest of the content that it holds in full; empty while something is missing.
-    lines: how many lines were logged, which are W&B's steps.
-    curves: the last iteration of each of its curves; by ``L=…`` which means it has.
-    pictured: the supports whose images it shows.
+    point, label: the point's key, and the point as readable text; both empty for the run that summarises a study.
+    url: the page of the run; empty for a run that was only written offline.
+    content: a digest of the run's complete content; empty while the content is incomplete.
+    lines: the number of logged lines, which W&B counts as steps.
+    curves: the last logged iteration of each curve; a name ``L=…`` states that the means at this L were logged.
+    pictured: the supports whose images were logged.
     """
 
     id: str
@@ -48,12 +48,12 @@ class RunRecord:
     pictured: tuple[str, ...] = ()
 
     def at(self, run: Any) -> RunRecord:
-        """The record with the address of W&B's run; one that is offline has none."""
+        """Return the record with the address of W&B's run; an offline run has no address."""
         return replace(self, url=run.url or self.url, entity=run.entity or self.entity)
 
 
 def read_run_records(files: Files) -> list[RunRecord]:
-    """The records of all runs; one that cannot be read is left out."""
+    """Return the records of all runs, without records that cannot be read."""
     found = (_read(files, name) for name in files.names(FOLDER, ".json"))
     return [record for record in found if record is not None]
 
@@ -66,15 +66,15 @@ class RunRecords:
         self._identity = _identity(files)
 
     def id_of(self, study: str, key: str) -> str:
-        """The id of the run of one point of a study, or with an empty key of the run that sums the study up."""
+        """Return the id of the run of one point of a study; with an empty key, of the run that summarises the study."""
         return fingerprint("wandb_run", 1, {"out": self._identity, "study": study, "point": key}, {})[:16]
 
     def read(self, id_: str) -> RunRecord | None:
-        """The record of a run; None if there is none."""
+        """Return the record of a run; None if there is none."""
         return _read(self._files, f"{FOLDER}/{id_}.json")
 
     def write(self, record: RunRecord) -> None:
-        """Keep a record in place of the run's earlier one."""
+        """Write a record, which replaces the run's earlier record."""
         self._files.write(f"{FOLDER}/{record.id}.json", json.dumps(asdict(record), indent=1).encode())
 
 

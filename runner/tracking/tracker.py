@@ -1,4 +1,4 @@
-"""The driver's side of W&B: start the process that writes the runs, and tell it which points begin and end."""
+"""Start the process that writes W&B runs, and send messages to it when points begin and end."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from goodshot.runner.tracking.messages import (
 )
 
 PATIENCE_SECONDS = 180.0
-"""How long the end of a study waits for the process without any answer; W&B itself gives up on a run earlier."""
+"""How long the end of a run waits for an answer of the process. W&B itself gives up earlier on sending a run."""
 HASTE_SECONDS = 8.0
-"""How long an interrupted study waits. The process writes the rest after the study has ended."""
+"""How long an interrupted run waits for the process, which continues to write after the driver has ended."""
 JOIN_SECONDS, POLL_SECONDS = 5.0, 0.02
 IN_WORDS = "the process that writes W&B runs"
 
 
 class Tracker:
-    """Writes a W&B run for each point, in a process that starts with the first point. No method but `finish` waits.
+    """Writes a W&B run for each point, in a process that starts with the first point. Only `finish` blocks.
 
     Args:
-        results: the tables below ``--out``, by a URI that holds in any process.
+        results: the tables below ``--out``, with a URI that is valid in any process.
         folder: the local folder for W&B's files, which lie in ``wandb/`` below it.
         mode: ``online`` or ``offline``.
     """
@@ -64,7 +64,7 @@ class Tracker:
         self._studies: set[str] = set()
 
     def begin(self, study: Study, plan: Plan, trial: Trial) -> None:
-        """Tell that the cells of a point, which are in the plan, are running or finished."""
+        """Report to the process that the cells of a point, which are in the plan, are running or finished."""
         if study.name not in self._studies:
             self._studies.add(study.name)
             self._send(StudyBegun(study.name, _declared(study), _metrics(study, self._results)))
@@ -76,14 +76,15 @@ class Tracker:
         self._send(PointBegun(study.name, trial.key, trial.label, dict(trial.values), cells))
 
     def end(self, study: Study, values: Mapping[str, Any], iterations: int | None = None) -> None:
-        """Tell that no more cells of a point run.
+        """Report to the process that no more cells of a point will run.
 
-        iterations: the L that the point is judged at; None for its last.
+        Args:
+            iterations: the L at which the point is judged; None for its largest L.
         """
         self._send(PointEnded(study.name, point_key(values), iterations))
 
     def conclude(self, study: Study) -> None:
-        """Tell what became of all points of a study, and which is the best one."""
+        """Send the process the trials of all points of a study, and the best point."""
         if study.name not in self._studies:
             return
         records = Ledger(self._results, study).read()
@@ -93,9 +94,10 @@ class Tracker:
         self._send(StudyEnded(study.name, study.objective, trials, own))
 
     def finish(self, at_most: float = math.inf) -> Logged:
-        """Wait until everything is written, as long as something is, and ``at_most`` so many seconds.
+        """Wait until everything is written, and return the numbers of written and failed runs.
 
-        Returns what became of the runs.
+        Args:
+            at_most: the maximum number of seconds to wait. The wait also ends if the process makes no progress.
         """
         return self._process.finish(PATIENCE_SECONDS, at_most) if self._process is not None else Logged()
 
@@ -116,7 +118,7 @@ def _declared(study: Study) -> dict[str, Any]:
 
 
 def _metrics(study: Study, results: Results) -> tuple[str, ...]:
-    """The metrics that its rows may have as columns, and the chosen iteration."""
+    """Return the metrics that a study's rows may have as columns, and the column of the chosen iteration."""
     own = (metric for kind in study.own_kinds for metric in kind.metrics)
     metrics = dict.fromkeys((*results.tables.outcome[2:], *own, "chosen_iteration"))
     return tuple(name for name in metrics if name in results.tables.row.names)
@@ -132,14 +134,14 @@ def _tracked(stage: CellStage, recorder: Recorder) -> TrackedCell:
 
 
 class _Process:
-    """The process and the pipes to it."""
+    """The process that writes W&B runs, and the pipes to and from the process."""
 
     def __init__(self, folder: Path) -> None:
         self.temporary = tempfile.mkdtemp(prefix="goodshot-", dir=socket_folder())
         command = [sys.executable, "-P", "-m", "goodshot.runner.tracking.process"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         environment = _environment(str(folder), self.temporary)
-        # In a session of its own, Ctrl-C reaches the driver alone, which then ends it in order.
+        # The process has its own session, so that Ctrl-C reaches only the driver, which then ends the process.
         self._process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
         self._to, self._from = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         self._messages: queue.Queue[Any] = queue.Queue()
@@ -152,13 +154,13 @@ class _Process:
         self._messages.put(message)
 
     def finish(self, patience: float, at_most: float) -> Logged:
-        """Wait for its end, ``at_most`` so long. If it writes nothing for ``patience`` seconds it is ended."""
+        """Wait ``at_most`` seconds for the process to end; kill it after ``patience`` seconds without an answer."""
         self._messages.put(None)
         began = time.monotonic()
         while self._process.poll() is None:
             now = time.monotonic()
             if now - began > at_most:
-                return self._logged  # It writes what it has been told, and ends.
+                return self._logged  # the process continues, handles all messages, and then ends
             if now - max(began, self._answered) > patience:
                 self._process.kill()
                 self._process.wait()
@@ -187,15 +189,15 @@ class _Process:
 
 
 def _environment(folder: str, temporary: str) -> dict[str, str]:
-    """The driver's environment, the key of W&B included, with what W&B needs to know."""
+    """Return the driver's environment, including W&B's API key, with further settings for W&B."""
     environment = dict(os.environ)
-    # All points would be one run; and a notebook's own W&B is none of this.
+    # These variables would make all points one run, or use the W&B service of a notebook.
     for name in ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE"):
         environment.pop(name, None)
     package = str(Path(goodshot.__path__[0]).parent)
     path = [package, *filter(None, [environment.get("PYTHONPATH")])]
     quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false", "OMP_NUM_THREADS": "1"}
-    # W&B would keep copies of artifacts below the home folder until they are sent.
+    # By default, W&B keeps copies of unsent artifacts below the home folder.
     own = {"WANDB_DIR": folder, "WANDB_DATA_DIR": str(Path(folder) / "wandb"), "PYTHONPATH": os.pathsep.join(path)}
-    # One of its temporary files is a socket, whose path must be short.
+    # One of W&B's temporary files is a socket, whose path must be short.
     return {**quiet, **environment, **own, "TMPDIR": temporary}

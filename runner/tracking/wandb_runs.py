@@ -1,4 +1,4 @@
-"""Open and close W&B runs. If one cannot be sent, it and all later ones are written offline, at once."""
+"""Open and close W&B runs. If a run cannot be sent, this run and all later runs are written offline."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any
 from goodshot.runner.tracking.messages import Mode
 
 PROBE_SECONDS = 5.0
-"""How long the first request waits for W&B's server to answer anything at all."""
+"""How long the first request waits for any answer of W&B's server."""
 INIT_SECONDS = 30
-"""How long a run waits for W&B's server, unless ``WANDB_INIT_TIMEOUT`` says otherwise; W&B's own is 90."""
+"""How long a run waits for W&B's server, unless ``WANDB_INIT_TIMEOUT`` is set; W&B's default is 90 s."""
 FINISH_SECONDS = 30
-"""How long a run may take to be sent when it ends. One that takes longer is written again, offline."""
+"""How long sending a run may take at its end. A run that takes longer is written again offline."""
 RETRIES = 3
 """How often a request is repeated."""
 LONGEST = 128
-"""The most characters that W&B takes for the name of a run; its configuration has all values of the point."""
+"""W&B's maximum length of a run's name. The configuration of the run has all values of the point."""
 
 
 @dataclass(frozen=True)
 class Names:
     """W&B's own variables that name a run: ``WANDB_PROJECT``, ``…ENTITY``, ``…RUN_GROUP``, ``…NAME`` and ``…TAGS``.
 
-    The group is the study unless it is set. ``name`` precedes each point's, because a study writes several runs.
+    The default of the group is the study. ``name`` is a prefix of each point's name, because a study writes several
+    runs.
     """
 
     project: str = "goodshot"
@@ -39,7 +40,7 @@ class Names:
 
     @classmethod
     def of_environment(cls) -> Names:
-        """The names that the environment sets."""
+        """Return the names that are set in the environment."""
         get = os.environ.get
         tags = tuple(tag.strip() for tag in (get("WANDB_TAGS") or "").split(",") if tag.strip())
         project = get("WANDB_PROJECT") or "goodshot"
@@ -47,10 +48,10 @@ class Names:
 
 
 class WandbRuns:
-    """Opens runs, online until the first one that cannot be sent. It must be the only one in its process that does.
+    """Opens W&B runs, online until a run cannot be sent. Nothing else in the process may open W&B runs.
 
-    mode: ``online`` or ``offline``, now. Once it is ``offline``, runs that were opened before are closed.
-    unreachable: why runs are offline although they should be sent; else empty.
+    mode: the current mode, ``online`` or ``offline``. The change to ``offline`` closes all open runs.
+    unreachable: why runs are offline although they should be sent; otherwise empty.
     """
 
     def __init__(self, folder: str, mode: Mode, names: Names) -> None:
@@ -61,7 +62,7 @@ class WandbRuns:
             self.go_offline(reason)
 
     def open(self, id_: str, study: str, label: str, job_type: str, config: dict[str, Any], notes: str) -> Any:
-        """Begin the run of this id, or continue it where it exists already."""
+        """Begin the run with this id, or continue it if it exists."""
         import wandb
 
         names = self.names
@@ -81,7 +82,7 @@ class WandbRuns:
             reinit="create_new",
             settings=_settings(),
         )
-        # Trainings are at different iterations while W&B's own steps may only grow.
+        # The trainings are at different iterations at the same time, but W&B's own steps must never decrease.
         run.define_metric("iteration", hidden=True)
         run.define_metric("*", step_metric="iteration")
         return run
@@ -90,23 +91,23 @@ class WandbRuns:
         """End a run, and wait until it is sent.
 
         Raises:
-            TimeoutError: it is not sent after ``FINISH_SECONDS``.
+            TimeoutError: sending the run takes longer than ``FINISH_SECONDS``.
         """
         run.finish(exit_code=exit_code)
 
     def go_offline(self, reason: str) -> None:
-        """Write all further runs offline. Those that are open are closed, and have to be opened again."""
+        """Write all further runs offline. Open runs are closed, and have to be opened again."""
         import wandb
 
         self.mode, self.unreachable = "offline", self.unreachable or reason
-        # A run that could not be begun is in use until the service has ended.
+        # W&B's service regards a run that could not be begun as in use until the service ends.
         with suppress(Exception):
             wandb.teardown()
         _set_up()
 
 
 def _set_up() -> None:
-    """W&B's settings for what belongs to no run, such as asking for the type of an artifact."""
+    """Apply the settings to W&B requests outside of a run, such as the request for the type of an artifact."""
     import wandb
 
     wandb.setup(settings=_settings())
@@ -119,12 +120,12 @@ def _settings() -> Any:
         init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_SECONDS),
         finish_timeout=FINISH_SECONDS,
         finish_timeout_raises=True,
-        # By default W&B asks again for many minutes, and with it whoever logs to it waits.
+        # By default, W&B retries for many minutes, during which calls that log to the run block.
         x_graphql_retry_max=RETRIES,
         x_graphql_timeout_seconds=PROBE_SECONDS * 2,
         disable_git=True,
         save_code=False,
-        # Machine and packages are in the rows. To look for them takes longer than all the rest of a run.
+        # The rows record the machine and the packages. W&B's own search for them takes longer than the rest of a run.
         x_disable_stats=True,
         x_disable_machine_info=True,
         x_save_requirements=False,
@@ -132,7 +133,7 @@ def _settings() -> Any:
 
 
 def _unreachable() -> str:
-    """Why W&B's server gives no answer to one short request; empty if it gives any, be it an error."""
+    """Return why W&B's server does not answer a short request; empty if it answers, even with an error."""
     import wandb
 
     url = str(wandb.setup().settings.base_url)
@@ -142,6 +143,6 @@ def _unreachable() -> str:
         return ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        # W&B may know the certificates of a company, or be told to ignore them.
+        # A certificate error is ignored: W&B may know a company's certificates, or be configured to ignore them.
         return "" if isinstance(reason, ssl.SSLError) else f"{url}: {reason}"
     return ""
