@@ -1,7 +1,7 @@
-"""Unpack a .zip, .tar, .tar.gz or .tar.xz from a stranger: nothing outside the folder, all of it or nothing.
+"""Unpack an untrusted .zip, .tar, .tar.gz or .tar.xz: completely or not at all, and never outside the folder.
 
-The standard library writes the files, under names that are checked here first; modes and owners have no effect. A link
-is refused wherever it leads: a dataset has none, and checking where they lead has been got wrong often enough.
+The standard library writes the files, under names that are checked here first; modes and owners have no effect. Every
+link is refused: datasets contain no links, and checks of link targets are error-prone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from goodshot.components.download import readable, writing
 from goodshot.components.errors import BadInput, GoodshotError
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes of the archive that have been read, and all of them."""
+"""Progress callback: the number of the archive's bytes read so far, and their total number."""
 
 CHUNK = 1 << 20
 _DAMAGED = (
@@ -36,7 +36,7 @@ _DAMAGED = (
     zlib.error,
     EOFError,
     OSError,
-    # zipfile: a password, or a compression it does not know; tarfile: numbers and names that are none
+    # raised by zipfile for a password or an unknown compression, by tarfile for malformed numbers and names
     RuntimeError,
     ValueError,
 )
@@ -46,14 +46,14 @@ _DAMAGED = (
 class _Member:
     name: str
     kind: str
-    """`file`, `folder`, or what else it is."""
+    """The kind of the member: `file`, `folder`, or the word for another kind."""
     size: int
     extract: Callable[[str], None]
-    """Writes the file, given its path below the folder."""
+    """Function that writes the member to a given path."""
 
 
 def unpack(archive: Path, folder: Path, on_progress: Progress = lambda done, total: None) -> None:
-    """Unpacks the archive as the new `folder`, which appears when all of it is there.
+    """Unpacks the archive as the new `folder`, which appears only when it is complete.
 
     Raises:
         BadInput: the archive is damaged, encrypted or of no known kind, one of its members may not be unpacked,
@@ -154,7 +154,7 @@ def _tar_members(stream: Any, folder: Path) -> Iterator[_Member]:
         if blocks.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("its end is missing")
     while stream.read(CHUNK):
-        # to the end of the compressed stream, where its checksum is
+        # read to the end of the compressed stream, which holds the checksum
         pass
 
 
@@ -173,14 +173,14 @@ class _Blocks:
 
 @contextmanager
 def _reported(archive: Path, folder: Path) -> Iterator[None]:
-    """Turns what the standard library raises into one line about the archive, or about the folder if it is full."""
+    """Turns exceptions of the standard library into one-line errors about the archive, or about a full disk."""
     try:
         yield
     except GoodshotError:
         raise
     except _DAMAGED as error:
         number = getattr(error, "errno", None)
-        # A damaged archive has no error number, or leads to a place before its beginning.
+        # The error of a damaged archive has no errno, or comes from a seek before the file's beginning.
         if number not in (None, errno.EINVAL) and getattr(error, "filename", None) != str(archive):
             with writing(folder):
                 raise

@@ -10,9 +10,9 @@ class Classes(nn.Module):
     """A trunk whose logits are those of defect types, for images in [−1, 1].
 
     Args:
-        mean, std: what the trunk subtracts from images in [0, 1], and divides by.
-        keeps_statistics: whether batch normalisation keeps the pretrained statistics. Those of made images would not
-            be those of the real ones that are tested, and a small batch gives poor ones.
+        mean, std: the normalisation of the trunk's input, (x − mean) / std for images x in [0, 1].
+        keeps_statistics: whether batch normalisation keeps the pretrained statistics. The statistics of made images
+            differ from those of the real test images, and small batches give noisy statistics.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Classes(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def train(self, mode: bool = True) -> Classes:
-        """As of any module, except for batch normalisation with kept statistics."""
+        """Set the training mode; batch normalisation with kept statistics stays in evaluation mode."""
         super().train(mode)
         if self._keeps_statistics:
             for module in self.trunk.modules():

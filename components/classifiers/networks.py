@@ -20,10 +20,10 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class Network:
-    """One network: its name in `ClassifierConfig`, what its accuracy is called, and how it is made.
+    """One network: its name in `ClassifierConfig`, the name of its accuracy, and its constructor.
 
-    build: number of types → the network; its input is (B, 3, R, R) in [−1, 1]. weights: the pretrained weights that
-    it starts from, in the registry, None for none.
+    build: number of types → the network; its input is (B, 3, R, R) in [−1, 1]. weights: the registry name of the
+        pretrained start weights; None without them.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Network:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The SHA-256 of the weights that it starts from. Raises :class:`MissingWeights` if they are not here."""
+        """The SHA-256 of the start weights. Raises :class:`MissingWeights` if they are not on this machine."""
         return (
             {} if self.weights is None else {"weights_sha256": resolve(self.weights, f"classifier {self.name}").sha256}
         )

@@ -29,8 +29,8 @@ RGB = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy in [0, 1]. overall: the share of images that get their type, the papers' number. macro: the mean over
-    types of the share of that type's images. by_type: those shares."""
+    """Accuracy in [0, 1]. overall: the share of all images that are classified correctly, which the papers report.
+    by_type: that share of each type's images. macro: the mean of ``by_type``."""
 
     overall: float
     macro: float
@@ -44,7 +44,8 @@ class Classifier:
         defects: made images, of any size; drawn by type, then by image, with equal probability. Masks are not read.
         seed: determines the new weights and the batches.
         validation: real defective images of the training third, which choose the checkpoint by the mean probability
-            of the true type (unlike accuracy it has no ties among few images); without them the last one is taken.
+            of the true type (unlike accuracy, this mean has no ties on few images); without such images, the last
+            checkpoint is chosen.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
     Raises:
@@ -80,15 +81,15 @@ class Classifier:
         return found
 
     def accuracy(self, images: DefectImages) -> Accuracy:
-        """How many real images get their type; one of a type that no image to train on had counts as wrong."""
+        """Return the accuracy on real images; an image whose type no training image has counts as wrong."""
         return accuracy(self.classify(images.images), self.types, images.types)
 
 
 def accuracy(probabilities: NDArray[np.float32], known: Sequence[str], types: Sequence[str]) -> Accuracy:
     """The accuracy of probabilities (N, K) of the ``known`` types, for images of these ``types`` (N,).
 
-    The first of equally probable types is taken. A type that is not known counts as wrong. Raises `BadInput` without
-    images or where the numbers differ.
+    Of equally probable types, the first is taken. An image of an unknown type counts as wrong. Raises `BadInput`
+    without images or if the numbers differ.
     """
     if not len(types) or probabilities.shape != (len(types), len(known)):
         raise BadInput(

@@ -28,10 +28,10 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Checks:
-    """What is checked besides the files themselves.
+    """The checks besides those of the files themselves.
 
-    sides: sides in pixels to which masks will be resized; masks that would mark nothing then are counted.
-    limit: images and masks of more pixels are broken.
+    sides: sides in pixels to which masks will be resized; masks that would mark nothing at such a side are counted.
+    limit: images and masks with more pixels count as broken.
     """
 
     sides: tuple[int, ...] = ()
@@ -111,7 +111,7 @@ def check(
 
 
 def _sorted_as(samples: Iterable[Sample], valid: Iterable[Checked]) -> tuple[Checked, ...]:
-    """How each of these samples was checked; they have other splits and values for white by now."""
+    """Return the check result of each of these samples, whose split and white value may have changed since."""
     by_id = {each.sample.image_id: each for each in valid}
     return tuple(replace(by_id[sample.image_id], sample=sample) for sample in samples)
 
@@ -142,7 +142,7 @@ def too_fine(counts: Mapping[int, int], folder: Path) -> Iterator[Finding]:
 
 
 def _undefined(samples: Iterable[Sample], folder: Path) -> list[Finding]:
-    """Returns a finding if test images are normal or defective alone, so that no AUROC is defined."""
+    """Returns a finding if all test images are normal or all are defective, so that no AUROC is defined."""
     labels = {sample.label for sample in samples if sample.split == "test"}
     if len(labels) != 1:
         return []
@@ -227,10 +227,10 @@ def _mask(path: Path, entry: Entry, image: ImageFacts, limit: Limit) -> tuple[Ma
 def _upright(
     marked: Mask, own_orientation: int, path: Path, entry: Entry, image: ImageFacts
 ) -> tuple[Mask, int | None, list[Finding]]:
-    """The mask of a photograph that its EXIF tag turns, the orientation by which it is turned too, and what to tell.
+    """Return the mask of a photograph with an EXIF rotation, the orientation to apply to the mask, and a note.
 
     A mask without a tag of its own was drawn on the stored pixels if it has their size, and on the turned photograph if
-    it has that size. Where the two sizes are equal, nobody can know.
+    it has that size. If the two sizes are equal, the case is ambiguous.
     """
     if image.orientation == 1 or own_orientation != 1:
         return marked, None, []

@@ -20,12 +20,12 @@ from goodshot.components.errors import BadInput
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Pillow's modes of integer pixels deeper than 8 bits."""
 RANGES = (255, 1023, 4095, 16383)
-"""The largest values of 8, 10, 12 and 14 bits; above, values use 16 bits."""
+"""The largest values of 8, 10, 12 and 14 bits; larger values use 16 bits."""
 Deep = NDArray[Any]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000_SIZES = b"\xff\x4f\xff\x51"
-"""Begins the codestream of a JPEG 2000, the depth of whose first channel stands `_TO_DEPTH` bytes later."""
+"""The marker that begins a JPEG 2000 codestream; the depth of the first channel follows `_TO_DEPTH` bytes later."""
 _TO_DEPTH = 42
 _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _FORMAT = 258, 262, 284, 338, 339
 """Tags of a TIFF."""
@@ -37,7 +37,7 @@ WHITEST = 65535
 
 
 def white_of(brightest: Iterable[int | None]) -> int | None:
-    """Returns the value that is white in images whose largest values are `brightest`; None if that is the file's.
+    """Returns the white value of images whose largest values are `brightest`; None for the format's own maximum.
 
     `brightest` has None for each image of 8 bits.
     """
@@ -48,9 +48,9 @@ def white_of(brightest: Iterable[int | None]) -> int | None:
 def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
     """Returns the values (H, W) or (H, W, C) of a deep image file without alpha, as stored; None for 8 bits.
 
-    Pillow reduces colours of 16 bits to 8 without a word, and reads some deep TIFFs and JPEG 2000s wrong. So these are
-    decoded by imagecodecs, without the rotation of the EXIF tag. `image` is the file as Pillow opens it. A TIFF's
-    values may be floating point.
+    Pillow silently reduces 16-bit colours to 8 bits, and reads some deep TIFF and JPEG 2000 files wrong. Deep files are
+    therefore decoded by imagecodecs, without the rotation of the EXIF tag. `image` is the file as Pillow opens it. A
+    TIFF's values may be floating point.
 
     Raises:
         BadInput: the file holds deep pixels that are not read (CMYK, JPEG 2000 of signed or more than 16-bit values).
@@ -70,8 +70,9 @@ def deep_values(data: memoryview, image: Image.Image) -> Deep | None:
 def is_read_anew(image: Image.Image) -> bool:
     """Returns whether earlier versions read other values of a deep file.
 
-    These are signed TIFFs, those with white as 0, by planes, or with colours multiplied by alpha, and colours in JPEG
-    2000. Their `white` is always stated, so that their identity is not that of the values which were read before.
+    Such files are TIFFs that are signed, have white as 0, are stored by planes or have colours multiplied by alpha, and
+    JPEG 2000 files with colours. The `white` of such a file is always stated, so that its identity differs from that of
+    the values read by earlier versions.
     """
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
@@ -101,7 +102,7 @@ def _tiff_values(data: memoryview, image: Image.Image) -> Deep | None:
 
 
 def _unassociated(values: Deep, opaque: int) -> Deep:
-    """Colours (H, W, 4) that are stored multiplied by their alpha, as Pillow returns those of 8 bits."""
+    """Return colours (H, W, 4) stored multiplied by alpha in the form that Pillow returns for 8 bits."""
     alpha = values[..., 3:]
     colours = np.rint(values * (opaque / np.maximum(alpha, 1)))
     return np.where(alpha > 0, np.minimum(colours, opaque), values).astype(values.dtype)
@@ -119,14 +120,14 @@ def _jpeg2000_values(data: memoryview, image: Image.Image) -> Deep | None:
 
 
 def scaled(values: Deep, white: int) -> NDArray[np.uint8]:
-    """Returns values as uint8, `white` and all above as 255."""
+    """Returns values scaled to uint8, with `white` and all larger values as 255."""
     return np.clip(np.rint(values.astype(np.float64) * (255 / white)), 0, 255).astype(np.uint8)
 
 
 def eight_bit(values: Deep, white: int | None) -> NDArray[np.uint8]:
-    """Returns values of 0 to 65535 as uint8, `white` and all above as 255; without a `white`, 65535."""
+    """Returns values of 0 to 65535 as uint8, with `white` (by default 65535) and all larger values as 255."""
     if white is None and values.ndim == 3:
-        # Pillow does the same, so that images that it has read right keep their pixels.
+        # Pillow does the same, so images that Pillow has read correctly keep their pixels.
         return (values >> 8).astype(np.uint8)
     return scaled(values, white or 65535)
 

@@ -19,10 +19,10 @@ from goodshot.components.data.masks import Mask, MaskReading, read_mask_image, r
 from goodshot.components.data.unread import FLOATING, not_read
 from goodshot.components.errors import BadInput
 
-# Pillow's limit is one for the whole process, and speaks of attacks. Images are opened by `_opened` alone, which
+# Pillow's limit holds for the whole process, and its message speaks of attacks. Only `_opened` opens images; it
 # checks the caller's `Limit` before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
-# What they log about damaged or unusual files would be printed where nobody has configured logging.
+# Messages of these loggers about damaged or unusual files would be printed if logging is not configured.
 for _library in ("PIL", "imagecodecs"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
@@ -55,7 +55,7 @@ LOSSY = (b"\xff\xd8", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 
 @dataclass(frozen=True)
 class Limit:
-    """The millions of pixels above which an image is refused, and the name of what a user sets it by, if anything."""
+    """The maximum size of an image in millions of pixels, and the name of the setting for it, if there is one."""
 
     megapixels: float = MAX_MEGAPIXELS
     setting: str = ""
@@ -106,7 +106,9 @@ def _rgb(data: Encoded, white: int | None) -> Image.Image:
 
 
 def read_mask(data: Encoded, defect_id: int | None = None) -> MaskReading:
-    """Reads a mask file as `goodshot.components.data.masks` says. With a `defect_id`, that value's pixels are marked.
+    """Reads a mask file by the rules of `goodshot.components.data.masks`.
+
+    With a `defect_id`, that value's pixels are marked.
 
     Raises:
         BadInput: the bytes are not a readable image, or hold values below 0 or values that are not numbers.
@@ -175,7 +177,8 @@ class ImageFacts:
     """An intact image file: its size after EXIF rotation, its EXIF orientation (1: none), and its number of frames.
 
     `brightest` is the largest value of an image deeper than 8 bits, and None for others. `kind` names the format, the
-    colours and the bits of a value, for people. `is_read_anew` is that of `goodshot.components.data.depth`.
+    colours and the bits of a value, for people. `is_read_anew` is the result of the function of that name in
+    `goodshot.components.data.depth`.
     """
 
     width: int
@@ -187,7 +190,7 @@ class ImageFacts:
     is_read_anew: bool = False
 
     def white(self, of_category: int | None) -> int | None:
-        """The value of the image that is read as 255, given that of its category; None if that is the file's own."""
+        """Return the value of this image that is read as 255, given its category's; None for the format's maximum."""
         if self.brightest is None:
             return None
         return of_category or (WHITEST if self.is_read_anew else None)
@@ -265,7 +268,7 @@ def _chunks(png: memoryview) -> set[bytes]:
 
 @contextmanager
 def _opened(data: Encoded, limit: Limit | None = None) -> Iterator[Image.Image]:
-    """The file as Pillow opens it, its pixels not yet decoded. Whatever goes wrong with it is BadInput."""
+    """The file as Pillow opens it, its pixels not yet decoded. Every error is raised as BadInput."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if limit is not None:
@@ -288,7 +291,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _photographed(image: Image.Image, values: Deep | None) -> Deep | None:
-    """The values of a photograph. Raises BadInput if there is no range that they are scaled by."""
+    """The values of a photograph. Raises BadInput if no range for scaling the values is defined."""
     if image.mode == "F":
         raise BadInput(FLOATING)
     if values is not None and (values.min() < _DARKEST or values.max() > _BRIGHTEST):

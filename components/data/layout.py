@@ -19,9 +19,9 @@ EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".gif"}
 )
 _ADDED = ("__MACOSX", "Thumbs.db", "desktop.ini")
-"""What macOS and Windows add to folders and archives without showing it there."""
+"""Names of hidden files that macOS and Windows add to folders and archives."""
 _TEXTS = (".txt", ".md", ".pdf")
-"""Extensions of what publishers put beside the folders of a dataset."""
+"""Extensions of files that publishers put beside the folders of a dataset."""
 Kind = Literal["broken", "missing", "unexpected", "mismatched", "noted", "unmarked", "overlap"]
 Defects = Mapping[int, Callable[[int], int] | None]
 """(pixel value in a mask, area of the defect) -> number of its pixels that have to be found; None if undefined."""
@@ -31,10 +31,9 @@ Defects = Mapping[int, Callable[[int], int] | None]
 class Finding:
     """One problem of a dataset's files.
 
-    Files with an `unexpected` finding are skipped when a dataset is read, files with a `noted` one are read as it says.
-    An `unmarked` image is read too, as one of normal pixels, but no defect is learned from it.
-    Files with an `overlap` finding are read too, but a study refuses them unless told otherwise. Any other finding
-    stops the reading.
+    Files with an `unexpected` finding are skipped. Files with a `noted` finding are read as the finding says.
+    An image with an `unmarked` finding is read as an image of normal pixels, and no defect is learned from it.
+    Files with an `overlap` finding are read, but a study refuses them by default. Any other finding stops the reading.
     """
 
     kind: Kind
@@ -44,7 +43,7 @@ class Finding:
 
     @property
     def stops(self) -> bool:
-        """Whether the files cannot be read without correcting it."""
+        """Whether the files cannot be read until the problem is corrected."""
         return self.kind not in ("unexpected", "noted", "unmarked", "overlap")
 
     def __str__(self) -> str:
@@ -179,7 +178,7 @@ def paired(kinds: Iterable[str], folders: Mapping[str, Path]) -> dict[str, Path]
 
 
 def deeper(root: Path, list_categories: Callable[[Path], tuple[str, ...]]) -> str:
-    """Returns a remedy that names the first folder in `root` that holds categories, which `root` does not."""
+    """Returns a remedy for a `root` without categories: the first folder in `root` that holds categories."""
     found = next((path for path in subfolders(root) if list_categories(path)), None)
     return f"; {found} holds some: give that folder" if found else ""
 
@@ -228,7 +227,7 @@ def similar(kinds: Mapping[str, Path]) -> list[Finding]:
 
 
 def stray(path: Path) -> Finding:
-    """Returns the finding about a file or folder that is no part of the layout."""
+    """Returns the finding about a file or folder that does not belong to the layout."""
     if path.name.startswith(".") or not images(path):
         return Finding("unexpected", path, "is not part of the layout and is skipped", "remove it")
     problem = "is not part of the layout and is skipped with all its images"
@@ -248,7 +247,7 @@ def duplicates(paths: Iterable[Path]) -> list[Finding]:
 
 
 def is_folder(path: Path) -> bool:
-    """Returns whether the path is a folder. Raises BadInput if its permissions forbid to know."""
+    """Returns whether the path is a folder. Raises BadInput if permissions prevent the check."""
     try:
         return path.is_dir()
     except OSError as error:

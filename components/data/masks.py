@@ -2,7 +2,8 @@
 
 A pixel is marked if it is not background. Background is black, or transparent where a mask is drawn in its alpha
 channel. Files of a lossy format, and files that were stored in one once, have pixels near black and near white; such
-masks are split in the middle. Where a file has more than two kinds of pixels, the reading says how it was read.
+masks are thresholded in the middle. For a file with more than two kinds of pixels, `MaskReading.note` says how the file
+was read.
 
 Letters: H, W height and width.
 """
@@ -22,9 +23,9 @@ Mask = NDArray[np.bool_]
 NEAR = 16
 """Distance from the darkest and the brightest grey level, of 256, within which compression moves two-valued pixels."""
 MOST_LEVELS = 8
-"""Grey levels of a drawn mask at most; compression makes more."""
+"""Maximum number of grey levels in a drawn mask; compression makes more."""
 LEVELS_OF_NOISE = 3
-"""Different levels of a compressed mask's white at least."""
+"""Minimum number of different levels near white in a compressed mask."""
 Values = NDArray[Any]
 
 
@@ -70,7 +71,7 @@ def resized(marked: Mask, size: int) -> Mask:
 
 
 def vanishes(marked: Mask, size: int) -> bool:
-    """Returns whether nearest neighbour, resizing a mask (H, W) to `size` × `size`, leaves nothing of what it marks."""
+    """Returns whether resizing a mask (H, W) to `size` × `size` by nearest neighbour removes all marked pixels."""
     return bool(marked.any()) and not _nearest(marked, size).any()
 
 
@@ -101,7 +102,7 @@ def _read(image: Image.Image, is_lossy: bool, deep: Values | None) -> MaskReadin
 
 
 def _read_before(image: Image.Image) -> Mask | None:
-    """The mask as earlier versions read it; None where they refused it."""
+    """Return the mask as earlier versions read it; None if they refused the file."""
     if image.mode == "F":
         return None
     values = np.asarray(image if image.mode in DEEP else image.convert("L"))
@@ -177,12 +178,12 @@ def _by_opaque(reading: MaskReading, seen: Mask) -> MaskReading:
 
 
 def _varies(colours: Values) -> bool:
-    """Whether there are several among some colours (N, C)."""
+    """Whether the colours (N, C) are not all equal."""
     return bool((colours != colours[:1]).any())
 
 
 def _levels(values: Values) -> Values:
-    """The different values, sorted."""
+    """Return the distinct values, sorted."""
     if values.dtype == np.uint8:
         return np.flatnonzero(np.bincount(values.ravel(), minlength=256)).astype(np.uint8)
     return np.unique(values)
@@ -195,8 +196,8 @@ def _ruled(marked: Mask, rule: str, note: str) -> MaskReading:
 def _is_compressed(values: Values) -> bool:
     """Whether grey levels look like black and white that a lossy format stored once.
 
-    Compression changes many pixels by little, on the bright side as well as on the dark one. A soft edge has all levels
-    alike, and classes are few or stand on the dark side alone.
+    Compression changes many pixels slightly, near black and near white. A soft edge has all levels about equally often;
+    class labels have few levels, or levels near black only.
     """
     if values.dtype != np.uint8:
         return False

@@ -7,8 +7,9 @@
 BTAD has the same layout with other names: the normal images are in `ok`, the defective ones in `ko`. Extensions may
 differ within a category, and between an image and its mask (BTAD's `03` has both as .bmp).
 
-An `image_id` has the names above even if the folders are called `Train/Good` or lie in a second `good`. A file system
-without case has always read them so, and a folder that is renamed or unpacked anew stays the same dataset.
+An `image_id` has the names above even if the folders are called `Train/Good` or lie in a second `good`.
+Case-insensitive file systems have always given these names, and a folder that is renamed or unpacked again stays the
+same dataset.
 """
 
 from collections.abc import Iterable, Mapping
@@ -137,7 +138,7 @@ def _no_train(good: Path) -> Finding:
 def _test(
     folder: Path, masks: Masks, names: tuple[str, ...], defects: Defects | None
 ) -> tuple[list[Entry], dict[Path, str], list[Finding]]:
-    """The test images, how to give masks to those that have none, and findings that stop the reading."""
+    """Return the test images, how to supply missing masks, and findings that stop the reading."""
     entries, missing, findings = [], {}, []
     normal, truth = names[0], folder_of_kinds(folder, "ground_truth")
     kinds = kinds_in(folder_of_kinds(folder, "test"), names)
@@ -197,7 +198,7 @@ def _strays(folder: Path, names: tuple[str, ...], good: Mapping[SplitName, Path]
     test = folder_of_kinds(folder, "test")
     kinds = kinds_in(test, names)
     skipped = [f for name in names for f in twins(test, name)]
-    # Images count in the folders of the splits' kinds alone.
+    # Only images in the folders of the splits' kinds are counted.
     splits = (*(folder_in(folder, split) for split in good), test)
     skipped += [stray(path) for split in splits if split not in good.values() for path in images(split)]
     below = [f for path in (*good.values(), *kinds.values()) for f in strays(path)]

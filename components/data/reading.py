@@ -16,7 +16,7 @@ def read_dataset(name: str, root: Path, category: str) -> list[Sample]:
 
 
 def read_category(name: str, root: Path, category: str, checks: Checks = DEFAULT_CHECKS) -> Report:
-    """Returns the category's samples sorted by `image_id`, every file read and verified, and what was noted about them.
+    """Returns the category's samples sorted by `image_id`, every file read and verified, and the findings about them.
 
     Images of one category may differ in size. Hidden files and files that are not images are skipped.
 

@@ -42,8 +42,9 @@ class Sample:
     category and the same on every machine. `width` and `height` are those of the image as decoded (EXIF
     rotation applied). `sha256` (of the image and of each mask) is over the file's bytes as stored. A normal
     image has no mask; an anomalous one has none, one, or one for each of its defects. `white` is the value of a deep
-    image that is read as 255 (`goodshot.components.data.depth`); None if it is the largest that the file can hold,
-    unless earlier versions read the file wrong: then that value is stated, and its identity is another one.
+    image that is read as 255 (`goodshot.components.data.depth`); `white` is None if that value is the largest that the
+    file can hold. If earlier versions read such a file wrong, `white` is stated nevertheless, which gives the image a
+    new identity.
     """
 
     image_id: str
@@ -61,7 +62,7 @@ class Sample:
 
     @property
     def content(self) -> str:
-        """The identity of its pixels: its SHA-256, and how its values are read if that is not the usual way."""
+        """The identity of the image's pixels: the file's SHA-256 and, for an unusual file, how its values are read."""
         return self.sha256 if self.white is None else f"{self.sha256}:white={self.white}"
 
 

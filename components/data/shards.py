@@ -93,7 +93,7 @@ class Defects:
         return flat.reshape(self.size, self.size).astype(np.bool_)
 
     def of(self, images: Sequence[int]) -> "Defects":
-        """The defects of the images with these indices, which are counted anew in this order."""
+        """Return the defects of the images with these indices, renumbered in this order."""
         found = [np.flatnonzero(self.image == n) for n in images]
         kept = np.concatenate([*found, np.empty(0, np.int64)]).astype(np.int64)
         image = np.repeat(np.arange(len(found)), [len(each) for each in found])
@@ -201,7 +201,7 @@ def samples_of(table: pa.Table) -> list[Sample]:
     """Returns a shard's rows (the `METADATA` columns) as samples, whose `image_path` is the bare image id.
 
     They have the complete identity of the data: their `category_fingerprint` equals that of the scanned folder, unless
-    that has unusual files, which a shard stores in the usual way (`Sample.white`, `MaskFile.rule`).
+    the folder has unusual files, which a shard stores in the usual form (`Sample.white`, `MaskFile.rule`).
     """
     return [_sample(row) for row in table.select(METADATA).to_pylist()]
 
@@ -388,7 +388,7 @@ def _read(path: str, filesystem: fs.FileSystem, columns: list[str], image_ids: S
 
 
 def _chosen(file: pa.NativeFile, columns: list[str], image_ids: Sequence[str], path: str) -> pa.Table:
-    """Some rows, in the requested order. A filter on the dataset would read every batch completely."""
+    """Return the requested rows in the given order. A filter on the dataset would read every batch completely."""
     ids = [batch["image_id"].to_pylist() for batch in _batches_of(file, ["image_id"])]
     where = {image_id: (b, row) for b, batch in enumerate(ids) for row, image_id in enumerate(batch)}
     for image_id in image_ids:
@@ -426,5 +426,5 @@ def _check(data: pa.Scalar, expected: pa.Scalar, what: str) -> None:
 
 
 def _view(data: pa.Scalar) -> memoryview:
-    """The bytes without a copy: in the mapped file, or in the buffer that was read."""
+    """Return a view of the bytes in the mapped file or in the buffer that was read, without a copy."""
     return memoryview(data.as_buffer()).cast("B")

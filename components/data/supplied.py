@@ -19,7 +19,7 @@ from goodshot.components.errors import BadInput
 
 @dataclass(frozen=True)
 class Supplied:
-    """One supplied image: its path, the SHA-256 of its bytes, and its value that is white (see `Sample.white`)."""
+    """One supplied image: its path, the SHA-256 of its bytes, and the value read as white (see `Sample.white`)."""
 
     path: Path
     sha256: str
@@ -27,7 +27,7 @@ class Supplied:
 
     @property
     def content(self) -> str:
-        """The identity of its pixels (see `Sample.content`)."""
+        """The identity of the image's pixels (see `Sample.content`)."""
         return self.sha256 if self.white is None else f"{self.sha256}:white={self.white}"
 
     def decode(self, size: int | None = None) -> RGB:

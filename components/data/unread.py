@@ -1,4 +1,4 @@
-"""Image files that are not read: what they hold, in the words of the line that refuses them."""
+"""Error messages for image files that are not supported: the content of the file, and a remedy."""
 
 import io
 from typing import Any
@@ -19,14 +19,14 @@ _FRAMES = {
     **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
     0xF7: "JPEG-LS",
 }
-"""What the marker before a JPEG's size and depth says."""
+"""The kind of JPEG by the marker before its size and depth."""
 _NUMBERS = {1: "unsigned", 2: "signed", 5: "complex", 6: "complex"}
 _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 _HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
 def not_read(data: memoryview) -> str:
-    """Returns the line that refuses a file which Pillow does not know: the problem, "; " and the remedy."""
+    """Returns the one-line error for a file that Pillow does not know: the problem, "; " and the remedy."""
     head = bytes(data[:32])
     if head[:4] in _TIFF:
         return _of_tiff(data)

@@ -2,14 +2,14 @@
 
     <root>/<category>/prompt/<type>/NNN.txt      one sentence, UTF-8, of the image test/<type>/NNN.*
 
-MVTec Caption (AnomalyXFusion §3) has this layout for MVTec AD and LOCO alike. Its authors state no licence, so that it
-is the user's to bring; ``root`` may be a folder of its own, or the dataset's. A file is matched with the image of its
-number by type and stem. Where there is no file, the sentence is made from the type's name, and is counted as such.
+MVTec Caption (AnomalyXFusion §3) has this layout for MVTec AD and LOCO alike. Its authors state no licence, so the user
+has to supply the files; ``root`` may be a separate folder, or the dataset's. A file is matched with the image of its
+number by type and stem. Without a file, the sentence is made from the type's name, and is counted as made.
 
-What is wrong with the files is a `Finding`, of the kinds that the dataset's readers have. A caption of an image that is
-not there stops the reading if its type has images: then the numbers probably belong to other images, and every sentence
-of the type may describe another image than its own. If the dataset has no image of the type at all, it is a part of the
-original, and that is noted.
+Problems of the files are reported as `Finding`s, of the kinds that the dataset's readers use. A caption without an
+image stops the reading if its type has images: the numbers then probably belong to other images, so every sentence of
+the type may describe the wrong image. If the dataset has no image of the type at all, the dataset is taken for a part
+of the original one, and the finding is only noted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ PROMPT = "prompt"
 
 @dataclass(frozen=True)
 class Captions:
-    """sentences: image_id → its sentence, of every defective image. made: the ids whose sentence is from a type's name.
+    """The captions of a category's defective images.
 
-    findings: what was noted about the files.
+    sentences: image_id → sentence, for every defective image.
+    made: the ids whose sentence is made from a type's name.
+    findings: notes about the files.
     """
 
     sentences: Mapping[str, str]
@@ -45,7 +47,7 @@ def default_caption(object_name: str, defect_type: str) -> str:
 def read_captions(root: Path | None, category: str, samples: Iterable[Sample], object_name: str) -> Captions:
     """Returns the sentence of each defective sample; without a ``root``, each is made from its type's name.
 
-    samples: all of the category, of which the defective ones count. object_name: the word for the product.
+    samples: all samples of the category; only the defective ones are used. object_name: the word for the product.
 
     Raises:
         BadInput: the first problem that stops the reading (see `check_captions`), in one line.
@@ -69,7 +71,7 @@ def read_captions(root: Path | None, category: str, samples: Iterable[Sample], o
 def check_captions(root: Path, category: str, samples: Iterable[Sample]) -> tuple[Finding, ...]:
     """Returns every finding about a category's captions, those that stop the reading first.
 
-    samples: all of the category, of which the defective ones count.
+    samples: all samples of the category; only the defective ones are used.
 
     Raises:
         BadInput: ``root`` is missing, or a folder cannot be listed.
@@ -87,7 +89,7 @@ def check_captions(root: Path, category: str, samples: Iterable[Sample]) -> tupl
 
 
 Key = tuple[str, str]
-"""Defect type and stem."""
+"""The key of a caption: the defect type, and the stem of the file."""
 
 
 def _files(root: Path, category: str, types: set[str]) -> dict[Key, Path]:
@@ -106,7 +108,7 @@ def _key(sample: Sample) -> Key:
 
 
 def _sentence(path: Path) -> str:
-    """The one sentence in a file. Raises ValueError with the problem and a remedy."""
+    """Return the only sentence in a file. Raises ValueError with the problem and a remedy."""
     try:
         lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig").strip().splitlines()]
     except UnicodeDecodeError as error:

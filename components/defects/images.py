@@ -40,12 +40,12 @@ class DefectImages:
 
 @dataclass(frozen=True)
 class Site:
-    """Where one defective image is made.
+    """The place of one defective image.
 
     good: index of the good image that it is made on. source: index of the real defective image whose mask, type and
-    caption it has; -1 where nothing real is used. mask: bool (S, S), the source's mask after ``matrix``, on the good
-    image's product; without a source, the whole product. matrix: float (2, 3), the affine map from pixel positions
-    (x, y) of the source to those of the good image.
+    caption are used; -1 without one. mask: bool (S, S), the source's mask after ``matrix``, on the good image's
+    product; without a source, the whole product. matrix: float (2, 3), the affine map from pixel positions (x, y) of
+    the source to those of the good image.
     """
 
     good: int

@@ -1,9 +1,9 @@
-"""Where defects are made: a good image, a real defect's mask, and where on the product it goes (METHOD B, Data).
+"""Where defects are made: a good image, a real defect's mask, and the mask's place on the product (METHOD B, Data).
 
-Masks are those of the images that the caller gives, which are the training third's: turned, scaled, mirrored and moved
-to a place on the product, and one in five as it is. What would reach beyond the product is drawn again, with smaller
-and smaller changes, until the mask lies on it about as well as it does unchanged; so large masks move little, and those
-of at least half the product stay where they are, because they mean the whole of it.
+The masks of the given images, which are those of the training third, are rotated, scaled, mirrored and moved to a place
+on the product; one in five is used unchanged. A mask that would reach beyond the product is drawn again with smaller
+and smaller changes, until its share on the product is about that of the unchanged mask. Large masks therefore move
+little. A mask of at least half the product's area is not changed, because it marks the whole product.
 
 A site is a function of (seed, index) alone. The defect types take turns, so that the first n sites have each type
 equally often, and the first c sites of a type are the same however many follow. For c sites of each of T types, take
@@ -32,17 +32,17 @@ TRIES = 12
 LARGEST_SCALE = 10
 """The largest factor of a mask's size: no mask on a product needs more."""
 INSIDE = 0.95
-"""Share on the product, relative to that of the unchanged mask, that a changed mask has to reach."""
+"""Minimum share of a changed mask on the product, relative to that of the unchanged mask."""
 LEAST_INSIDE = 0.5
-"""Taken for the unchanged mask's share where it is smaller, because its place on this image says little then."""
+"""Lower bound of the unchanged mask's share: below it, the mask's place on this image is not meaningful."""
 WHOLE = 0.5
-"""Share of the product's area from which on a mask is not changed."""
+"""A mask of at least this share of the product's area is not changed."""
 LEAST_AREA = 0.5
-"""Area of a mask after its transformation, relative to what its scale predicts: thin masks can fall apart."""
+"""Minimum area of a transformed mask, relative to the area that its scale predicts: thin masks can fall apart."""
 
 
 class PlacingConfig(Config):
-    """How a mask may be changed.
+    """The limits within which a mask may be changed.
 
     rotation: largest rotation in degrees, either way. scale: smallest and largest factor of its size. flip: whether
     every other mask is mirrored. unchanged: share of the masks that stay as they are, where they are.
@@ -99,7 +99,7 @@ def _sources(defects: DefectImages) -> list[list[int]]:
 
 
 def _turn(images: list[int], visit: int, entropy: list[int]) -> int:
-    """The image whose turn it is: all of them once, in an order of this round, then again."""
+    """Return the image whose turn it is; each round uses every image once, in an order of its own."""
     order = np.random.default_rng([*entropy, visit // len(images)]).permutation(len(images))
     return images[int(order[visit % len(images)])]
 
@@ -121,7 +121,7 @@ def _site(products: Mask, defects: DefectImages, source: int, entropy: list[int]
 
 
 def _transform(mask: Mask, product: Mask, strength: float, rng: np.random.Generator, config: PlacingConfig) -> Matrix:
-    """A similarity about the mask's centre, which goes to a point of the product; ``strength`` 0 is the identity."""
+    """Return a similarity about the mask's centre that moves it to a point of the product; ``strength`` 0: identity."""
     angle = np.deg2rad(rng.uniform(-config.rotation, config.rotation)) * strength
     scale = np.exp(rng.uniform(*np.log(config.scale)) * strength)
     mirrored = -1.0 if config.flip and rng.random() < 0.5 else 1.0

@@ -14,7 +14,7 @@ OUTLINE = (255, 0, 160)
 SIDE = 160
 COLUMNS = 8
 ROWS = 2
-"""Rows of made images of each type."""
+"""Number of rows of made images for each type."""
 
 RGB = NDArray[np.uint8]
 
@@ -22,11 +22,12 @@ RGB = NDArray[np.uint8]
 def defect_sheet(
     goods: RGB, owners: Sequence[int], made: DefectImages, real: DefectImages | None = None, side: int = SIDE
 ) -> bytes:
-    """Returns a PNG with the first images of each type, in pairs: the good image with the mask's outline, and what was
-    made of it. Above them are real defective images with their masks' outlines.
+    """Returns a PNG with real defective images of each type, and below them the first made images of the type.
+
+    Each made image stands beside its good image with the mask's outline. Real images have their masks' outlines.
 
     goods: uint8 RGB (K, S, S, 3). owners: the index of the good image that each of the N images was made on. real: the
-    images that were learned from. side: of each image on the sheet, in pixels.
+        real images used for training. side: the side in pixels of each image on the sheet.
     """
     rows: list[tuple[str, Sequence[RGB]]] = []
     for kind in sorted({*made.types}):

@@ -46,7 +46,7 @@ INSTEAD = "use cutpaste, which needs no defective photograph"
 
 @dataclass(frozen=True)
 class SuppliedDefects:
-    """The good photographs, at least three defective ones or none, and what the user should know about the files.
+    """The good photographs, at least three defective ones or none, and notes about the files for the user.
 
     All are training images, because nothing is tested on them; each defective one has one mask.
     """

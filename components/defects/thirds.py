@@ -18,7 +18,7 @@ from goodshot.components.data.sample import Sample
 from goodshot.components.errors import BadInput
 
 PARTS = 3
-"""One of so many defective images trains, and one of so many of these is for validation."""
+"""One in this many defective images is for training, and one in this many of those for validation."""
 WITHOUT_DEFECTS = "cutpaste and draem_skimage make anomalies without any"
 
 
@@ -49,12 +49,12 @@ class Thirds:
 def split_thirds(samples: Iterable[Sample], leave_out: Collection[str] = ()) -> Thirds:
     """Splits a category's samples. Normal images of other splits than ``test`` belong to no part.
 
-    leave_out: defect types that are neither trained on nor tested, also such as this category does not have. Types are
-        never left out silently, because that would change what a mean over the test images means.
+    leave_out: defect types to use neither in training nor in tests; the category need not have them. Types are never
+        left out silently, because that would change what a mean over the test images means.
 
     Raises:
-        BadInput: there is no defective image; a type has too few for a training image, which also leaves none to test
-            where it has one; a test image has the content of a training image.
+        BadInput: there is no defective image; a type has too few images to train and to test with; a test image has the
+            content of a training image.
     """
     everything = list(samples)
     by_type = _by_type(everything, leave_out)

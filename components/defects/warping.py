@@ -18,12 +18,12 @@ def about(centre: NDArray[np.float64], linear: NDArray[np.float64], target: NDAr
 
 
 def warp_mask(mask: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_]:
-    """Returns the mask, bool (S, S), under the map; what leaves the image is lost."""
+    """Returns the mask, bool (S, S), under the map; pixels that leave the image are lost."""
     return np.asarray(_warp(mask.astype(np.float32), matrix, "constant") > 0.5)
 
 
 def warp_image(image: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
-    """Returns the image, uint8 (S, S, 3), under the map, bilinear; its border goes on outside."""
+    """Returns the image, uint8 (S, S, 3), under the map, bilinear; border pixels are repeated outside."""
     channels = [_warp(image[..., c].astype(np.float32), matrix, "nearest") for c in range(image.shape[2])]
     return np.asarray(np.clip(np.rint(np.stack(channels, axis=2)), 0, 255), dtype=np.uint8)
 

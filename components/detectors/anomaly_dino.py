@@ -27,7 +27,7 @@ class AnomalyDINO(AnomalibDetector):
         self.fit_features([self.embed(train)])
 
     def score(self, images: Images) -> Scores:
-        """As `AnomalibDetector.score`."""
+        """Return raw scores and maps, with the shapes and errors of `AnomalibDetector.score`."""
         return self.score_features(self.embed(images))
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from goodshot.components.weights.timm_table import timm_entry
 
 EMBEDDED_BACKBONE = "efficientnet_lite0"
 EMBEDDED_TIMM = f"tf_{EMBEDDED_BACKBONE}"
-"""Its name in timm."""
+"""The embedded backbone's name in timm."""
 CAUTION = (
     "Detectors read EfficientNet-Lite0's features, the embedded substitute for the published backbones, such as the "
     "paper's wide ResNet-50: their numbers are not comparable with published ones."
@@ -20,12 +20,12 @@ LITE0_LAYERS = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")
 
 
 def backbone_caution(backbones: Collection[str]) -> str:
-    """What readers of numbers on these backbones should know; empty if there is nothing."""
+    """The caution for readers of numbers on these backbones; empty if there is none."""
     return CAUTION if EMBEDDED_BACKBONE in backbones else ""
 
 
 def check_lite0_layers(layers: Sequence[str] | None) -> None:
-    """As `check_layers`, for the embedded backbone, without importing anything."""
+    """Check layers of the embedded backbone as `check_layers` does, without importing anything."""
     given = [*(layers or ())]
     if not given or given != [layer for layer in LITE0_LAYERS if layer in given]:
         raise BadInput(f"layers {given} must be some of {list(LITE0_LAYERS)}, each once, in this order")

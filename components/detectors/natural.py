@@ -1,9 +1,9 @@
 """Natural photographs that some models learn from besides the good images.
 
-EfficientAD's student is penalised for describing them; DRAEM and GLASS paint synthetic anomalies with
-them. anomalib downloads ImageNette and DTD for that. Here they are ImageNette or DTD by name after a fetch, or a folder
-of the user's; EfficientAD's default is the colour photographs that ship with scikit-image: few, but enough for the tens
-of steps of the default preset.
+EfficientAD's student is penalised for describing natural photographs; DRAEM and GLASS paint synthetic anomalies with
+such photographs. anomalib downloads ImageNette and DTD for this purpose. Here, the photographs are ImageNette or DTD by
+name after a fetch, or a user's folder; EfficientAD's default is the colour photographs that ship with scikit-image:
+few, but enough for the tens of steps of the default preset.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class NaturalImages:
         return (str(folder),) if folder in (IMAGENETTE, DTD) else ()
 
     def argument_of(self, args: Mapping[str, Any]) -> dict[str, str]:
-        """The argument as anomalib's class takes it: the path of a folder. Raises as `natural_images`."""
+        """The argument as anomalib's class takes it: the path of a folder. Raises the errors of `natural_images`."""
         folder = self.chosen(args)
         return {self.argument: str(natural_images(folder))} if self.used(folder) else {}
 

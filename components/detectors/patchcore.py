@@ -1,7 +1,7 @@
 """PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection"), with anomalib's numbers.
 
 anomalib's Engine is not used, because its post-processor clamps scores to [0, 1] and its datamodules let test data set
-thresholds. Features are made apart from the rest, so that they can be shared, as no fit changes them. Images are
+thresholds. Features are computed separately, because no fit changes them and several fits can share them. Images are
 processed one at a time, so that a score depends on the fitted bank and the image only, bit for bit.
 
 Legend: N training images, M patches in the memory bank, C feature channels, T test images, S the image size.
@@ -125,7 +125,7 @@ class PatchCore:
         """The distance (P,) of each patch (P, C) to its nearest patch of the bank; `norms` are the bank's squared
         norms.
 
-        The same as anomalib's, but the bank is processed in blocks and only the smallest squared distances are
+        The distances equal anomalib's, but the bank is processed in blocks and only the smallest squared distances are
         finished: the (P, M) matrix, 88 MB for 21 images at 256 px, is never stored as a whole.
         """
         squares = [

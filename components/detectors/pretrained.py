@@ -1,6 +1,6 @@
 """The pretrained weights that a detector needs, including those that anomalib's models load themselves.
 
-Missing ones are named at once, because anomalib would try to download them, some without a timeout. Each
+Missing weights are reported at once, because anomalib would try to download them, some without a timeout. Each
 detector's family lists its weights (`families/`).
 """
 
@@ -31,7 +31,7 @@ def check_weights(config: DetectorConfig) -> None:
 def weights_identity(config: DetectorConfig) -> dict[str, str]:
     """Name in the fingerprint → SHA-256 of each network's file that a detector loads.
 
-    Raises `MissingWeights` as `check_weights`.
+    Raises `MissingWeights` as `check_weights` does.
     """
     found = {name: resolve(name, f"detector {config.label}").sha256 for name in config.family.weights(config)}
     if len(found) == 1:

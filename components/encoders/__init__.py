@@ -71,7 +71,7 @@ def encoder_weights(name: str) -> tuple[str, ...]:
 
 
 def encoder_caution(names: Collection[str]) -> str:
-    """What readers of numbers by encoders of these names should know; empty if there is nothing."""
+    """The caution for readers of numbers by encoders of these names; empty if there is none."""
     return CONSE_CAUTION if CONSE_NAME in names else ""
 
 

@@ -36,9 +36,9 @@ class Encoder(Protocol):
         """RGB float (B, 3, H, W) in [0, 1] → float32 (B, d), unit rows; raises `BadInput` otherwise."""
 
     def embed_with_gradient(self, images: Tensor) -> Tensor:
-        """As `encode_images`, in one batch, differentiable in `images`; on the encoder's device.
+        """Embed images as `encode_images` does, differentiably, in one batch; the result is on the encoder's device.
 
-        The encoder's own weights get no gradient. A pixel at 0 or 1 has one too.
+        The encoder's own weights get no gradient. Pixels at 0 and 1 get a gradient too.
         """
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

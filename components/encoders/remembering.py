@@ -51,19 +51,19 @@ class RememberingEncoder:
         return self._dim or self.encoder.dim
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """As `Encoder.encode_images`, with the cache."""
+        """Embed images as `Encoder.encode_images` does, with the cache."""
         check_images(images)
         pixels = images.detach().cpu().float().contiguous()
         keys = [_key("image", str(tuple(row.shape)).encode() + row.numpy().tobytes()) for row in pixels]
         return self._embedded(keys, lambda new: self.encoder.encode_images(images[new]))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """As `Encoder.encode_texts`, with the cache."""
+        """Embed texts as `Encoder.encode_texts` does, with the cache."""
         keys = [_key("text", text.encode()) for text in texts]
         return self._embedded(keys, lambda new: self.encoder.encode_texts([texts[i] for i in new]))
 
     def embed_with_gradient(self, images: Tensor) -> Tensor:
-        """As `Encoder.embed_with_gradient`, without the cache."""
+        """Embed images as `Encoder.embed_with_gradient` does, without the cache."""
         return self.encoder.embed_with_gradient(images)
 
     def _embedded(self, keys: Sequence[str], embed: Callable[[list[int]], Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ from goodshot.components.stored import tensors_in
 
 
 class Task(Protocol):
-    """What a network learns, and by what a checkpoint is chosen."""
+    """The interface of a task: its batches, its loss, and the value by which a checkpoint is chosen."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """The inputs and targets of the step after ``step`` updates."""
@@ -34,16 +34,16 @@ class Task(Protocol):
         """A scalar, from float32 outputs."""
 
     def merit(self, network: nn.Module, device: torch.device) -> float | None:
-        """How good a network is on validation images, larger is better; None without validation images."""
+        """Return the quality of a network on validation images, larger is better; None without validation images."""
 
 
 class Fitting:
     """Fits a network to a task, step by step, and keeps the best checkpoint.
 
     Args:
-        name: what messages call it.
+        name: the network's name in messages.
         build: makes the network, under ``seed``.
-        stated: what else identifies the fitting, as plain values; a checkpoint of another one is refused.
+        stated: further options that identify the fitting, as plain values; a checkpoint of another fitting is refused.
         device: torch device.
     """
 
@@ -67,7 +67,7 @@ class Fitting:
         optimiser = torch.optim.Adam(learned, lr=config.learning_rate, betas=config.betas)
         self._network, self._optimiser = self.accelerator.prepare(network, optimiser)
         self.iteration = 0
-        """Updates made."""
+        """The number of updates made."""
         self.merits: dict[int, float] = {}
         """The merit of each candidate so far, by its number of updates."""
         self._chosen: dict[str, Tensor] = {}
@@ -84,7 +84,7 @@ class Fitting:
         return max(self.merits, key=lambda step: (self.merits[step], -step)) if self.merits else self.iteration
 
     def train(self, to: int | None = None) -> list[float]:
-        """Train until ``to`` updates are made, by default and at most all. Returns the losses of the steps made.
+        """Train until ``to`` updates (by default and at most all) are made. Returns the losses of the steps made.
 
         Raises:
             GoodshotError: a loss is not finite.
@@ -108,7 +108,7 @@ class Fitting:
         return save({name: value.contiguous() for name, value in tensors.items()}, metadata)
 
     def load(self, state: bytes) -> None:
-        """Continue from :meth:`state`. Raises :class:`BadInput` if it is another fitting's."""
+        """Continue from :meth:`state`. Raises :class:`BadInput` if the state belongs to another fitting."""
         tensors, metadata = tensors_in(state, f"checkpoint of a {self.name}")
         if metadata.get("options") != self._identity:
             raise BadInput(f"checkpoint: saved by a {self.name} with other options; remove it to train anew")

@@ -18,8 +18,8 @@ from goodshot.components.generator.augment import to_uint8
 from goodshot.components.generator.batch import to_square
 
 READ_AT_ONCE = 8
-"""A network always reads so many images together, the last ones repeated, so that an image's output does not depend on
-how many others there are."""
+"""Size of every batch that a network reads. The last batch is filled with repeated images, so that an image's output
+does not depend on the number of other images."""
 
 RGB = NDArray[np.uint8]
 Masks = NDArray[np.bool_]

@@ -24,13 +24,13 @@ def random_maps(ranges: AffineConfig, count: int, rng: np.random.Generator) -> T
 
 
 def moved(images: Tensor, maps: Tensor, outside: str = "reflection") -> Tensor:
-    """Images (B, C, H, W) after their maps, bilinear. ``outside``: ``reflection``, or ``zeros`` as masks need it."""
+    """Warp images (B, C, H, W) by their maps, bilinear. ``outside``: ``reflection``, or ``zeros`` as masks need it."""
     grid = F.affine_grid(maps.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 
 def seeded(seed: int, purpose: int, step: int) -> np.random.Generator:
-    """The random numbers of one step of one purpose, whatever was drawn before."""
+    """Return the random number generator of one step and purpose, independent of earlier draws."""
     return np.random.default_rng((seed, purpose, step))
 
 

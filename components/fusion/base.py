@@ -24,7 +24,7 @@ class Base(nn.Module):
 
     Args:
         unet: diffusers' ``UNet2DConditionModel``.
-        codec: images ↔ what is diffused.
+        codec: converts images to the diffused tensor and back.
         schedule: the configuration of diffusers' schedulers.
         resolution: R, the side of its images in pixels.
         null: the learned token (1, d) of a small base that stands for "no condition"; a published base has none.
@@ -53,24 +53,24 @@ class Base(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """C, h, w: the shape of what is diffused."""
+        """C, h, w: the shape of the diffused tensor."""
         side = self.resolution // self.codec.factor
         return self.codec.channels, side, side
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, R, R) in [−1, 1] → what is diffused (B, C, h, w), in fp32 even within mixed precision."""
+        """Encode images (B, 3, R, R) in [−1, 1] as the diffused tensor (B, C, h, w), always in fp32."""
         with torch.autocast(images.device.type, enabled=False):
             return self.codec.encode(images.float())
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The reverse of :meth:`encode`."""
+        """Decode the diffused tensor (B, C, h, w) into images (B, 3, R, R)."""
         with torch.autocast(latents.device.type, enabled=False):
             return self.codec.decode(latents.float())
 
     def forward(self, x_t: Tensor, timesteps: Tensor, tokens: Tensor | None = None) -> Tensor:
         """ε_θ: x_t (B, C, h, w), timesteps (B,), tokens (B, n, d) → noise (B, C, h, w).
 
-        Without tokens the null embedding stands for them, which only a small base has.
+        Without tokens, the null embedding is used, which only a small base has.
         """
         if tokens is None:
             assert self.null is not None  # noqa: S101 - a published base is given tokens
@@ -83,12 +83,12 @@ class Base(nn.Module):
         return predicted
 
     def expected_error(self, timesteps: Tensor) -> Tensor:
-        """(B,): the mean square that the linear prediction of a small base leaves of ε; 1 for a published one."""
+        """Return (B,): the expected squared error of a small base's linear prediction of ε; 1 for a published base."""
         return torch.ones(len(timesteps)) if self.linear is None else self.linear.remaining(timesteps)
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Fit the codec's scale and the linear part of a small base to good images (N, 3, R, R), before it learns."""
+        """Fit the codec's scale and the linear part of a small base to good images (N, 3, R, R), before training."""
         assert self.linear is not None  # noqa: S101 - of a small base
         self.codec.fit(images)
         self.linear.fit(self.encode(images))
@@ -144,14 +144,14 @@ def noise_schedule(base: Base) -> Any:
 
 
 def base_bytes(base: Base, config: BaseConfig) -> bytes:
-    """A small base as safetensors, with its configuration as metadata. The embedded VQGAN is not repeated in it."""
+    """A small base as safetensors, with its configuration as metadata. The embedded VQGAN is not included."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in _stored(base).items()}
     facts = {"resolution": base.resolution, "config": config.model_dump(mode="json"), "codec": base.codec.identity}
     return st.save(tensors, {METADATA: json.dumps(facts, sort_keys=True)})
 
 
 def base_from(content: bytes, what: str = "diffusion base") -> Base:
-    """The base of :func:`base_bytes`. Raises :class:`BadInput` if it is damaged, or not such a base."""
+    """Return the base stored by :func:`base_bytes`. Raises :class:`BadInput` for damaged or other bytes."""
     tensors, metadata = tensors_in(content, what)
     if METADATA not in metadata:
         raise BadInput(

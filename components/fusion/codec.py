@@ -1,4 +1,4 @@
-"""The space that is diffused: pixels, the latent space of the embedded VQGAN, or that of a published autoencoder.
+"""The diffused space: pixels, the latent space of the embedded VQGAN, or that of a published autoencoder.
 
 # B images, R × R pixels, C channels of the diffused tensor, h × w its positions
 """
@@ -18,7 +18,7 @@ from goodshot.components.generator.config import EMBEDDED_NETWORK
 
 
 class Codec(nn.Module):
-    """Images (B, 3, R, R) in [−1, 1] ↔ (B, C, h, w). Nothing in it is trained with the diffusion model."""
+    """Converts images (B, 3, R, R) in [−1, 1] to (B, C, h, w) and back. It is not trained with the diffusion model."""
 
     channels: int
     factor: int
@@ -33,11 +33,11 @@ class Codec(nn.Module):
         """Choose the scale by good images, once, before the diffusion base is trained."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images, (B, 3, R, R) in [−1, 1], into what is diffused, (B, C, h, w)."""
+        """Encode images, (B, 3, R, R) in [−1, 1], into the diffused tensor, (B, C, h, w)."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode what is diffused, (B, C, h, w), into images of about [−1, 1], (B, 3, R, R)."""
+        """Decode the diffused tensor, (B, C, h, w), into images of about [−1, 1], (B, 3, R, R)."""
         raise NotImplementedError
 
 
@@ -51,16 +51,16 @@ class PixelCodec(Codec):
         self.factor, self.channels = patch, 3 * patch**2
 
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images, as :meth:`Codec.encode`."""
+        """Encode images; see :meth:`Codec.encode`."""
         return F.pixel_unshuffle(images, self.factor)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode into images, as :meth:`Codec.decode`."""
+        """Decode into images; see :meth:`Codec.decode`."""
         return F.pixel_shuffle(latents, self.factor)
 
 
 class VQGANCodec(Codec):
-    """The VQGAN that is embedded in goodshot, frozen: latents before quantising, scaled by channel; decoded so too."""
+    """The frozen VQGAN embedded in goodshot: its unquantised latents, standardised by channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,20 +81,20 @@ class VQGANCodec(Codec):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Channels get zero mean and unit variance on these images."""
+        """Choose the scale so that channels have zero mean and unit variance on these images."""
         latents = self.vqgan.encode(images)
         self.mean.copy_(latents.mean((0, 2, 3), keepdim=True))
         self.deviation.copy_(latents.std((0, 2, 3), keepdim=True))
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images, as :meth:`Codec.encode`."""
+        """Encode images; see :meth:`Codec.encode`."""
         scaled: Tensor = (self.vqgan.encode(images) - self.mean) / self.deviation
         return scaled
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode into images, as :meth:`Codec.decode`."""
+        """Decode into images; see :meth:`Codec.decode`."""
         return self.vqgan.decode(latents * self.deviation + self.mean)
 
 
@@ -110,14 +110,14 @@ class PublishedCodec(Codec):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images, as :meth:`Codec.encode`."""
+        """Encode images; see :meth:`Codec.encode`."""
         encoded = self.autoencoder.encode(images)
         latents: Tensor = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         return latents * self.scale
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode into images, as :meth:`Codec.decode`."""
+        """Decode into images; see :meth:`Codec.decode`."""
         images: Tensor = self.autoencoder.decode(latents / self.scale).sample
         return images
 

@@ -10,7 +10,7 @@ from goodshot.components.config import Config
 from goodshot.components.generator.config import EMBEDDED_NETWORK
 
 PATH = "path:"
-"""How the name of a base begins that is a folder or file of the user."""
+"""The prefix of a base's name that denotes a user's folder or file."""
 SMALL = "small"
 MODULES = ("text", "mif", "ddf")
 """The parts that Table 6 switches."""
@@ -69,7 +69,7 @@ class ScheduleConfig(Config):
 
 
 TimeWeight = Literal["relative", "none"]
-"""relative: a timestep's error in units of what a small base's linear prediction leaves there; none: eq. 17."""
+"""relative: a timestep's error in units of the error of a small base's linear prediction there; none: eq. 17."""
 
 
 class BaseConfig(Learning):
@@ -112,7 +112,7 @@ class BaseConfig(Learning):
 
 
 class SamplingConfig(Config):
-    """How images are made (eq. 15, 16)."""
+    """The options of sampling (eq. 15, 16)."""
 
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: int = Field(default=25, ge=1, le=1000, description="steps of the sampler, of the schedule's T")
@@ -128,7 +128,7 @@ class SamplingConfig(Config):
 class FusionConfig(Learning):
     """How defective images of one product are learned and made. Defaults suit two CPU cores.
 
-    Table 6 switches ``text``, ``mif`` and ``ddf``; without all three, textual inversion alone is left, the idea of
+    Table 6 switches ``text``, ``mif`` and ``ddf``; without all three, only textual inversion remains, the idea of
     AnomalyDiffusion.
     """
 

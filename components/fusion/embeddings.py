@@ -42,7 +42,7 @@ class LocationEmbedding(nn.Module):
         self.linear = nn.Linear(encoder.side**2, width)
 
     def train(self, mode: bool = True) -> LocationEmbedding:
-        """As of every module, but the mask encoder stays in evaluation mode."""
+        """Set the training mode; the mask encoder stays in evaluation mode."""
         super().train(mode)
         self.encoder.eval()
         return self
@@ -56,8 +56,8 @@ class LocationEmbedding(nn.Module):
 class TexturalEmbedding(nn.Module):
     """Eq. 3: k learned tokens of each defect type, which start at the encoder's features of image · mask.
 
-    They are learned in the encoder's space and mapped to d by a linear layer, as text is, so that their start is the
-    feature itself whatever d is.
+    The tokens are learned in the encoder's space and mapped to d by a linear layer, as text is, so that they can start
+    at the features themselves for any d.
     """
 
     def __init__(self, initial: Tensor, width: int) -> None:

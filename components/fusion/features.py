@@ -1,4 +1,4 @@
-"""What the frozen encoder says about real defects: features of their captions (eq. 1) and of image · mask (eq. 3)."""
+"""Features of real defects by the frozen encoder: of their captions (eq. 1) and of image · mask (eq. 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from goodshot.components.encoders import Encoder
 
 @dataclass(frozen=True)
 class DefectFeatures:
-    """float32 (N, D) each, unit rows: the captions' and the masked images'."""
+    """The features of captions and of masked images, float32 (N, D) each, with unit rows."""
 
     text: NDArray[np.float32]
     image: NDArray[np.float32]

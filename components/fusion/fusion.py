@@ -34,7 +34,7 @@ class Fusion:
         defects: the real defective images that may be seen, the training third's.
         features: their features (``features_of``), which may come from a cache.
         seed: determines initial weights and every step.
-        base: the diffusion base, trained. With ``trains: all`` a copy of it learns.
+        base: the diffusion base, trained. With ``trains: all``, a copy of the base is trained.
         autoencoder: the mask autoencoder, trained. A copy of its encoder is fine-tuned.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
@@ -67,18 +67,18 @@ class Fusion:
 
     @property
     def iteration(self) -> int:
-        """Steps made."""
+        """The number of steps made."""
         return self.training.iteration
 
     def train(self, to: int) -> list[float]:
         """Train until ``to`` steps are made; returns the losses of the steps made now (eq. 17, weighted).
 
-        Raises :class:`GoodshotError` if the loss stays not finite.
+        Raises :class:`GoodshotError` if the loss is repeatedly not finite.
         """
         return self.training.train(to)
 
     def state(self) -> bytes:
-        """The state of the training, as safetensors; of a frozen base nothing is in it."""
+        """The state of the training, as safetensors, without the weights of a frozen base."""
         return self.training.state()
 
     def load(self, state: bytes) -> None:
@@ -104,7 +104,7 @@ class Fusion:
             goods: uint8 RGB (K, S, S, 3), the good images.
             seed: determines the noise.
             indices: the index of each image among all that are made with this seed; by default 0, 1, ….
-            sampling: how they are made; by default as the configuration says. One training serves any.
+            sampling: the sampling options, by default the configuration's. A training can be sampled with any options.
 
         Returns:
             uint8 RGB (n, S, S, 3). Image i is a function of (seed, i), its site and the weights, whatever images are

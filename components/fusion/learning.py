@@ -24,7 +24,7 @@ from goodshot.components.stored import tensors_in
 LARGEST_NORM = 1.0
 """Gradients are scaled down to this norm."""
 SKIPS = 5
-"""Steps in succession whose loss or gradient is not finite, before training fails."""
+"""The number of consecutive steps with a non-finite loss or gradient after which training fails."""
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -36,7 +36,7 @@ class Training(Generic[Network]):
         network: its parameters with ``requires_grad`` are trained.
         learning: the options.
         loss: (the network within Accelerate's wrapper, steps made) → the step's loss, a scalar.
-        options: what the saved state belongs to; another training's state is refused.
+        options: the options that identify the training; the state of another training is refused.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Training(Generic[Network]):
     def step(self) -> float:
         """One update; returns the loss before it.
 
-        An update whose loss or gradient is not finite is left out. Raises :class:`GoodshotError` after five of them in
-        succession.
+        An update whose loss or gradient is not finite is left out. Raises :class:`GoodshotError` after five such
+        updates in succession.
         """
         self._wrapped.train()
         self._optimiser.zero_grad(set_to_none=True)
@@ -112,7 +112,7 @@ class Training(Generic[Network]):
             self._set(current)
 
     def keep_average(self) -> Network:
-        """The network with the averaged weights for good; training ends with it."""
+        """Replace the network's weights by their average permanently, and return it; this ends the training."""
         self._set(self._average)
         return self.network.eval()
 
@@ -126,7 +126,7 @@ class Training(Generic[Network]):
         return st.save(whole, {"options": self._options})
 
     def load(self, state: bytes) -> None:
-        """Continue from :meth:`state`. Raises :class:`BadInput` if it is another training's, or damaged."""
+        """Continue from :meth:`state`. Raises :class:`BadInput` for a damaged state or that of another training."""
         tensors, metadata = tensors_in(state, "the state of a training")
         if metadata.get("options") != self._options:
             raise BadInput("the state of a training was saved with other options; remove it to train anew")

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 LEAST = 1e-4
-"""The least variance that is taken to remain. Near t = T the filter predicts almost all of the noise, and a smaller
-unit would make the network's errors there count without bound."""
+"""Lower bound of the remaining variance. Near t = T the filter predicts almost all of the noise, and a smaller unit
+would weight the network's errors there without bound."""
 
 
 class Solved(NamedTuple):
@@ -72,7 +72,7 @@ class LinearPrediction(nn.Module):
             return predicted
 
     def remaining(self, timesteps: Tensor) -> Tensor:
-        """The mean square of ε − ε̂ that is to be expected of such images at the timesteps (B,), in (0, 1]: (B,)."""
+        """Return the expected mean square of ε − ε̂ on such images at the timesteps (B,), in (0, 1]: (B,)."""
         return self._of_spectrum().remaining[timesteps]
 
     def _of_spectrum(self) -> Solved:

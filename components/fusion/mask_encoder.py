@@ -90,12 +90,12 @@ def new_mask_autoencoder(config: MaskEncoderConfig, seed: int) -> MaskAutoencode
 
 
 def mask_autoencoder_bytes(autoencoder: MaskAutoencoder) -> bytes:
-    """Its weights as safetensors; :func:`mask_autoencoder_from` reads them."""
+    """Return the autoencoder's weights as safetensors; :func:`mask_autoencoder_from` reads them."""
     return st.save({name: value.contiguous() for name, value in autoencoder.state_dict().items()})
 
 
 def mask_autoencoder_from(content: bytes, config: MaskEncoderConfig) -> MaskAutoencoder:
-    """The autoencoder of :func:`mask_autoencoder_bytes`. Raises :class:`BadInput` if it is of another architecture."""
+    """The autoencoder of :func:`mask_autoencoder_bytes`. Raises :class:`BadInput` for another architecture."""
     autoencoder = new_mask_autoencoder(config, seed=0)
     load_exactly(autoencoder, tensors_in(content, "mask autoencoder")[0], "mask autoencoder")
     return autoencoder.eval()

@@ -24,7 +24,7 @@ from goodshot.components.fusion.mask_encoder import MaskEncoder
 
 
 class Condition(NamedTuple):
-    """What B images are to show: text features (B, D), masks (B, 1, 112, 112), indices of defect types (B,)."""
+    """The conditions of B images: text features (B, D), masks (B, 1, 112, 112), indices of defect types (B,)."""
 
     text: Tensor
     masks: Tensor
@@ -32,7 +32,7 @@ class Condition(NamedTuple):
 
 
 class FusionModel(nn.Module):
-    """The whole network. A part that a switch turns off does not exist in it.
+    """The whole network. The network does not contain parts that a switch turns off.
 
     Args:
         config: the switches, k, and whether the base is trained.

@@ -28,8 +28,8 @@ def load_base(name: str, resolution: int) -> Base:
     with its configuration. Weights are safetensors, or a ``.bin`` of plain tensors where the publisher has no others.
 
     Raises:
-        MissingWeights: it is not on this machine; the message has the remedy.
-        BadInput: it is damaged or of another architecture; the message names the first tensor that differs.
+        MissingWeights: the base is not on this machine; the message has the remedy.
+        BadInput: the base is damaged or of another architecture; the message names the first tensor that differs.
     """
     place = base_path(name)
     base = base_from(place.read_bytes(), str(place)) if place.is_file() else _load_folder(place, resolution)

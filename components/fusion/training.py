@@ -69,7 +69,7 @@ SPECTRUM_VIEWS = 128
 
 
 def _spread(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The indices of :data:`SPECTRUM_VIEWS` of so many images, each taken again where there are fewer."""
+    """Return :data:`SPECTRUM_VIEWS` indices of images, with repetitions if there are fewer images."""
     return np.resize(rng.permutation(count), SPECTRUM_VIEWS)
 
 
@@ -144,7 +144,7 @@ class Pairs:
         )
 
     def drawn(self, chosen: NDArray[np.int64], maps: Tensor) -> tuple[Tensor, Tensor, Condition]:
-        """These images after their maps, (B, 3, R, R), the masks (B, 1, R, R) with them, and what they show."""
+        """Return these images warped by their maps, (B, 3, R, R), their masks (B, 1, R, R), and their conditions."""
         masks = moved(self.encoder_masks[chosen], maps, "zeros")
         condition = Condition(self.text[chosen], masks, self.types[chosen])
         return moved(self.images[chosen], maps), moved(self.masks[chosen], maps, "zeros"), condition
@@ -155,7 +155,7 @@ def fusion_training(
 ) -> Training[FusionModel]:
     """The training of a fusion model on defective images, at its first step."""
     if config.trains == "all" and model.base.linear is not None:
-        # Good images have no red spot: their spectrum would call its colour noise.
+        # A defect such as a red spot has colours that good images lack; their spectrum would treat the colour as noise.
         rng = seeded(seed, _SPECTRUM, 1)
         images, _, _ = pairs.drawn(_spread(len(pairs.images), rng), random_maps(config.affine, SPECTRUM_VIEWS, rng))
         model.base.linear.fit(model.base.encode(images))
@@ -178,4 +178,4 @@ def fusion_training(
 
 
 TOUCHED = 0.25
-"""A moved mask's pixel is inside from this share on: at one half, lines of one pixel would break."""
+"""A pixel of a moved mask counts as inside from this value on: at one half, lines of one pixel would break."""

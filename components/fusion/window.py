@@ -1,7 +1,7 @@
 """The square of an image in which a defect is learned and made.
 
 The paper diffuses whole images. A small base has few pixels, of which a small defect would get one or two, so it works
-in a square about the mask; what lies outside of it stays the good image in any case.
+in a square about the mask; outside the square, the good image is kept in any case.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class Window(NamedTuple):
     side: int
 
     def of(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Its part of an image or mask (S, S, …), a view."""
+        """Return the window's part of an image or mask (S, S, …), as a view."""
         return image[self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 def window_about(mask: NDArray[np.bool_], margin: float) -> Window:
     """The square about a mask, bool (S, S), ``margin`` times as wide as it, within the image; 0: the whole image.
 
-    A mask without a pixel has the whole image too.
+    An empty mask also gives the whole image.
     """
     side = len(mask)
     if not margin or not mask.any():
@@ -46,7 +46,7 @@ def window_about(mask: NDArray[np.bool_], margin: float) -> Window:
 
 
 def random_window(side: int, rng: np.random.Generator) -> Window:
-    """A square of an image of this side, of any size from a quarter on."""
+    """Return a random square of an image of this side, between a quarter of it and the whole image wide."""
     wanted = int(rng.integers(side // LEAST_SHARE, side + 1))
     top, left = rng.integers(side - wanted + 1, size=2)
     return Window(int(top), int(left), wanted)

@@ -205,10 +205,10 @@ class GeneratorConfig(Config):
         return self
 
     def stated(self) -> dict[str, Any]:
-        """The options as plain values, without paths and without options at the value that means "as before".
+        """Return the options as plain values, without paths.
 
-        A field that was added later is left out at the value that means "as before", so that trainings made before it
-        existed keep their fingerprint.
+        A field that was added later is left out at the value that keeps the earlier behaviour, so that earlier
+        trainings keep their fingerprint.
         """
         values = self.model_dump(mode="json")
         if values["discriminator"]["start"] is None:

@@ -1,4 +1,4 @@
-"""``variance: predicted``: Σ from E by a small network that has seen how other products vary, for a product seen once.
+"""``variance: predicted``: a small network predicts Σ from E. It has learned how other products vary.
 
 Eq. 3 measures Σ over augmented views of one photograph, so it knows only what augmentation knows. Here pairs of real
 normal images of other categories show how far one good part is from another: for a pair (a, b) the residual at a latent
@@ -30,7 +30,7 @@ from goodshot.components.generator.config import VariationConfig
 from goodshot.components.generator.vqgan import VQGAN
 
 _LOWEST, _HIGHEST = -6.0, 6.0
-"""Of the head's output: the logarithm of Σ relative to the mean variance of its channel."""
+"""Bounds of the head's output, which is the logarithm of Σ relative to the mean variance of its channel."""
 
 
 class VarianceHead(nn.Module):

@@ -22,9 +22,9 @@ class Metric:
 
     name: its column in ``results/``, or its name in ``metrics/``. The values of an image set are columns of the rows of
         ``images`` cells, and long metrics of other rows; those of latents are both in the rows of ``latents`` cells.
-    title: what tables call it.
-    limit: up to where it looks, which the tables of long metrics add to the title.
-    in_words: what it measures, to begin a sentence with.
+    title: the metric's name in tables.
+    limit: the limit of the measurement, which the tables of long metrics add to the title.
+    in_words: the measured quantity, as the beginning of a sentence.
     better: which direction is an improvement; ``neither`` if none is.
     is_fraction: whether its values are fractions, whose differences are read in percentage points.
     column: whether searches and W&B see it in a row.

@@ -133,9 +133,9 @@ def aupro(maps: Maps, masks: Masks, max_fpr: float = PRO_LIMIT) -> float:
 def au_spro(maps: Maps, masks: Masks, defects: Regions, max_fpr: float = 0.05) -> float:
     """Return the area under the saturated per-region overlap curve up to `max_fpr`, divided by it (Bergmann 2022).
 
-    As `aupro`, but regions are the `defects` as annotated, however many components they have, and the overlap of a
-    region is min(pixels found / s, 1): s is its saturation share of the defect's area at the maps' size. NaN if there
-    is no region or no normal pixel.
+    The definition is that of `aupro`, but regions are the `defects` as annotated, however many components they have,
+    and the overlap of a region is min(pixels found / s, 1): s is its saturation share of the defect's area at the maps'
+    size. NaN if there is no region or no normal pixel.
     """
     pixels = Pixels(maps, masks)
     return measure(pixels, [_saturated(pixels, defects, (max_fpr,))])[0].curves[0].values()[max_fpr]

@@ -1,9 +1,9 @@
-"""One score out of two systems' scores: a detector that knows good images, and a segmenter that knows made defects.
+"""Combine the scores of a detector that learned good images and a segmenter that learned made defects.
 
 Both are brought to one scale and averaged with a weight. Scale and weight are chosen on a validation set of synthetic
-anomalies (planted or made defects on good images, and good images), so that no test image has a say. Neither system may
-have been trained on these images: a segmenter is nearly perfect on defects that it has learnt. Who calls this leaves
-out some good photographs; where all are learned from, the choice favours the detector, and the runner says so.
+anomalies (planted or made defects on good images, and good images), and never on test images. Neither system may
+have been trained on these images: a segmenter is nearly perfect on defects that it has learnt. The caller holds out
+some good photographs; if all are used for training, the choice favours the detector, and the runner says so.
 
 # T images, h × w the size of the detector's maps
 """
@@ -24,9 +24,9 @@ from goodshot.components.metrics.detection import image_auroc
 from goodshot.components.metrics.pixels import Pixels, measure
 
 WEIGHTS = tuple(i / 20 for i in range(21))
-"""The segmenter's weights that are tried; the detector's is 1 less it."""
+"""The candidate weights w of the segmenter; the detector's weight is 1 − w."""
 HIGH = 0.99
-"""The quantile of anomalous scores that becomes 1. Not their maximum, which is a single pixel's."""
+"""The quantile of anomalous scores that becomes 1. The maximum is not used, because it is a single pixel's score."""
 
 Float = NDArray[np.float32]
 
@@ -135,7 +135,7 @@ def resized_maps(maps: Float, size: tuple[int, ...]) -> Float:
 
 def _scale(good: Float, anomalous: Float) -> Scale:
     low, high = float(np.median(good)), float(np.quantile(anomalous, HIGH))
-    # A system that tells nothing apart is shifted alone: it must not be turned around or divided by zero.
+    # Scores that do not separate the classes are only shifted: they must not be inverted or divided by zero.
     return Scale(low, high if high > low else low + 1)
 
 

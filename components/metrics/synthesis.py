@@ -1,4 +1,4 @@
-"""Quality of made defective images: IS, IC-LPIPS (Tables 1 and 2), and whether the background survived.
+"""Quality of made defective images: IS, IC-LPIPS (Tables 1 and 2), and the preservation of the background.
 
 IC-LPIPS is the mean distance of images that resemble the same real one, so it grows with the variety of the defects
 and just as well with damage to the background. Background preservation, which the paper does not measure, tells the
@@ -45,7 +45,7 @@ def synthesis_quality(
     real: DefectImages,
     networks: QualityNetworks | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Measure made defective images, all together and each type, looking at each image once.
+    """Measure made defective images, all together and by type, reading each image once.
 
     Memory does not grow with their number beyond the images themselves.
 
@@ -57,8 +57,8 @@ def synthesis_quality(
         networks: by default those of this machine.
 
     Returns:
-        Of :data:`ALL` images, and of each type if there are several: ``is`` without splits, in [1, M]; ``ic_lpips`` and
-        ``ic_clusters`` (`intra_cluster_lpips`); ``background_difference``, ``background_psnr`` and
+        Values for :data:`ALL` images, and for each type if there are several: ``is`` without splits, in [1, M];
+        ``ic_lpips`` and ``ic_clusters`` (`intra_cluster_lpips`); ``background_difference``, ``background_psnr`` and
         ``background_lpips`` (`Background`). The names of the networks' values end in ``_lite0`` if the embedded network
         replaces the standard ones.
 
@@ -156,7 +156,7 @@ def _squared_distances(ours: Tensor, theirs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Background:
-    """How far each made image is from the good image that it was made on, outside its mask; NaN if nothing is outside.
+    """The difference of each made image from its good image outside the mask; NaN if the mask covers everything.
 
     absolute, squared: means over the pixels outside of the error in grey levels of 255, and of its square, (M,).
     perceptual: LPIPS between the good image and the made one with the good image's pixels inside the mask, (M,).

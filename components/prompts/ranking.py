@@ -42,7 +42,7 @@ class PromptConfig(Config):
     `senses` names the noun senses to use ("nut.n.03": the third of "nut"); for an object without a
     named sense all senses are used.
 
-    `naive_if_unknown`: an object that is no noun in WordNet has one prompt without words, "a photo of a {object}";
+    `naive_if_unknown`: an object that is not a noun in WordNet has one prompt without words, "a photo of a {object}";
     otherwise it is an error.
 
     `caption` is the text of the prompt kind "caption", such as the description of the photograph that the paper had
@@ -119,7 +119,7 @@ class RankedPrompt(Prompt):
 
 @dataclass(frozen=True)
 class Listed:
-    """A displayed line of a ranking; `rank` (from 1) and `kept` are None for a comparator, which is no candidate."""
+    """A displayed line of a ranking; `rank` (from 1) and `kept` are None for a comparator, which is not a candidate."""
 
     name: Literal["best", "worst", "only word", "naive", "caption", ""]
     rank: int | None
@@ -130,7 +130,7 @@ class Listed:
 class Ranking(Config):
     """All candidates of one support by descending cosine (Fig. 8), and the comparators without a word of WordNet.
 
-    Of an object without words the naive prompt is the only candidate.
+    For an object without words, the naive prompt is the only candidate.
 
     `threshold` and `keep` are those of stage 1; None in rankings stored before they were added. `caption` is None if
     the configuration gives no text for it.

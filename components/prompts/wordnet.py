@@ -43,7 +43,7 @@ _SENSE = re.compile(r"(?P<lemma>\S+)\.n\.(?P<number>0*[1-9]\d*)")
 
 
 class UnknownWord(BadInput):
-    """An object that is no noun in WordNet: `problem` says so, `nearest` are the most similar nouns."""
+    """The error for an object that is not a noun in WordNet: `problem` states it, `nearest` are similar nouns."""
 
     def __init__(self, problem: str, nearest: tuple[str, ...] = ()) -> None:
         super().__init__(problem, nearest)
@@ -107,7 +107,7 @@ class WordNet:
         2. Last words that contain a digit or are a single letter are left out ("bottle lot2", "tile b"). A name of one
            word loses the digits at its end ("macaroni1").
         3. The longest end that is a noun counts ("aluminium hex nut" → "hex nut" if that is a noun, else "nut"). If
-           the last word is no noun, there is none.
+           the last word is not a noun, the result is None.
         """
         return next(iter(self._nouns(name).values()), None)
 
@@ -133,7 +133,7 @@ class WordNet:
 
         Lower-cased, spaces for underscores, the lemma itself excluded. "synonyms" adds the words of the
         senses themselves; the other relations are followed `hops` times. An inflected lemma ("pushpins")
-        counts as its base form, a name that is no noun as its head noun (`noun_of`), and both are excluded. `senses`
+        counts as its base form, a name that is not a noun as its head noun (`noun_of`), and both are excluded. `senses`
         are names as in `sense_name`; empty: all.
 
         Raises `UnknownWord` for a name without a noun in WordNet, `BadInput` for `hops` < 1, an unknown relation, and a

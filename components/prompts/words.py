@@ -10,7 +10,7 @@ from goodshot.components.prompts.wordnet import WordNet
 def words_of(object_name: str, config: PromptConfig, wordnet: WordNet, objects: Iterable[str]) -> tuple[str, ...]:
     """Return the words of one of a study's `objects`; none if it is unknown and `config.naive_if_unknown` is set.
 
-    Raises `UnknownWord` for another object that is no noun in WordNet, and `BadInput` for a sense that no object has
+    Raises `UnknownWord` for another object that is not a noun in WordNet, and `BadInput` for a sense that no object has
     and for a noun without words by the configured relations.
     """
     senses = wordnet.own_senses(object_name, config.senses, objects)

@@ -1,4 +1,4 @@
-"""A trained U-Net: what it says of images, and its weights as bytes.
+"""A trained U-Net: its scores of images, and its weights as bytes.
 
 # N images, R × R pixels of the segmenter's resolution
 """

@@ -35,12 +35,12 @@ class Segmenter:
         defects: made images with masks, of any size; drawn by type, then by image, with equal probability.
         goods: good images, uint8 RGB (H, W, 3) of any sizes; may be empty if ``config.good_share`` is 0.
         seed: determines weights and batches.
-        validation: real defective images that choose the checkpoint by pixel AP; without them the last one is taken.
-            Test images must not be among them.
+        validation: real defective images that choose the checkpoint by pixel AP; without them the last checkpoint is
+            taken. Test images must not be among them.
         device: torch device. Bit-exact continuation holds on the CPU with a fixed thread count.
 
     Raises:
-        BadInput: no defective image, one without a marked pixel, no good image where they have a share of the batch,
+        BadInput: no defective image, one without a marked pixel, no good image although they have a share of the batch,
             or no marked pixel in the validation images.
     """
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class UNet(nn.Module):
     """(B, 3, R, R) in [−1, 1] → logits (B, 1, R, R); R is a multiple of 2^levels.
 
-    Level l has C·2^l channels. Normalised by the batch, as DRAEM's: with group normalisation it learnt nothing in the
-    few hundred steps of the small configuration.
+    Level l has C·2^l channels. Batch normalisation is used, as in DRAEM: with group normalisation the network learnt
+    nothing in the few hundred steps of the small configuration.
     """
 
     def __init__(self, channels: int, levels: int) -> None:

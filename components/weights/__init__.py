@@ -2,7 +2,7 @@
 
 ``registry`` names → what is published and where it is kept · ``files`` the kinds of files and how they are fetched ·
 ``caches`` the folders of this machine · ``timm_table`` and ``open_clip_table`` what two libraries publish, ``asking``
-how they are asked · ``lite0`` the embedded backbone. Importing this room loads neither torch nor a hub's client, and
+how they are asked · ``lite0`` the embedded backbone. Importing this package loads neither torch nor a hub's client, and
 only `Pretrained.fetch` ever downloads.
 """
 

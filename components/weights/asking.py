@@ -1,4 +1,4 @@
-"""Ask an installed library what it publishes, in a process that has not to import it.
+"""Ask an installed library what it publishes, without importing it in this process.
 
 Importing timm or open_clip costs seconds and much memory, which is too much for refusing a misspelt name. A second
 process imports the library, once for each version of it, and its answer is kept in goodshot's cache.
@@ -19,7 +19,7 @@ from goodshot.components.errors import GoodshotError, MissingWeights
 from goodshot.components.weights.caches import cache_dir
 
 LAYOUT = 1
-"""Part of the kept answers' names: to be counted up where a question answers with another structure than before."""
+"""Version of the cached answers, part of their names; increased when an answer gets another structure."""
 
 
 def asked(distribution: str, question: Callable[[], Any]) -> Any:

@@ -67,7 +67,7 @@ class InPackage:
         return path if path.is_file() else None
 
     def published(self, path: Path) -> str:
-        """As published."""
+        """The published SHA-256; see `WeightFile.published`."""
         return self.sha256
 
     def describe(self) -> str:
@@ -101,7 +101,7 @@ class OnHub:
         return next(filter(None, map(self._cached, self.names)), None)
 
     def published(self, path: Path) -> str:
-        """As published."""
+        """The published SHA-256; see `WeightFile.published`."""
         return self.sha256
 
     def describe(self) -> str:
@@ -196,11 +196,11 @@ class AtURL:
         return next((path for path in places if path.is_file()), None)
 
     def published(self, path: Path) -> str:
-        """As published."""
+        """The published SHA-256; see `WeightFile.published`."""
         return self.sha256 if path.name == self.name else ""
 
     def describe(self) -> str:
-        """Its full path."""
+        """The file's full path."""
         return str(self.folder() / self.name)
 
     def fetch(self, on_progress: Progress) -> Path:
@@ -235,7 +235,7 @@ class InArchive:
         return ""
 
     def describe(self) -> str:
-        """Its full path."""
+        """The file's full path."""
         return str(self.folder() / self.holds)
 
     def fetch(self, on_progress: Progress) -> Path:

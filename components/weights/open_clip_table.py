@@ -1,4 +1,4 @@
-"""What open_clip publishes: models, pretrained tags, and the files of the hub that they are. Imports no torch."""
+"""The models and pretrained tags that open_clip publishes, and their files on the hub. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from goodshot.components.weights.asking import asked
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model")
 COMPANIONS = (*TOKENIZER_FILES, "special_tokens_map.json", "spiece.model", "config.json")
-"""What a tokenizer consists of, where the repository has it."""
+"""The files of a tokenizer, as far as the repository has them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Tag:
 
 
 def model_names() -> tuple[str, ...]:
-    """Return every model that open_clip has a configuration of, registered ones included."""
+    """Return every model for which open_clip has a configuration, registered ones included."""
     if (loaded := sys.modules.get("open_clip")) is not None:
         return tuple(loaded.list_models())
     return tuple(sorted(path.stem for path in (_package() / "model_configs").glob("*.json")))
@@ -73,7 +73,7 @@ def hub_names(file: str) -> tuple[str, ...]:
 
 
 def companions(model: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What some models take from another repository of the hub: (repository, names of which one is needed)."""
+    """Files that some models take from another repository of the hub: (repository, names of which one is needed)."""
     config = text_config(model)
     wanted = ((config.get("hf_tokenizer_name"), TOKENIZER_FILES), (config.get("hf_model_name"), ("config.json",)))
     return tuple((repository, files) for repository, files in wanted if repository)

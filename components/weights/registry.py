@@ -206,7 +206,7 @@ _CLIP_LICENCES = tuple(
     }.items()
     for start in starts
 )
-"""Start of a repository's name → the licence that its card on the hub states. Others are referred to their page."""
+"""Start of a repository's name → the licence that its card on the hub states. Others: see their page."""
 
 
 def _timm(name: str) -> Pretrained:
@@ -306,8 +306,8 @@ _LDM_FILES: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("scheduler/scheduler_config.json", "unet/config.json", "vqvae/config.json"), ""),
     }
 )
-"""What a base is read from (:mod:`goodshot.components.fusion.published`). The repository's BERT and its tokenizer are
-not: the captions are embedded by the study's own encoder."""
+"""The files from which a base is read (:mod:`goodshot.components.fusion.published`). The repository's BERT and its
+tokenizer are not needed: the captions are embedded by the study's own encoder."""
 
 FIXED: Mapping[str, Pretrained] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""Where timm's pretrained weights are published, as timm itself says."""
+"""The locations of timm's pretrained weights, as timm itself states them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TimmEntry:
 
 @lru_cache(maxsize=64)
 def timm_entry(name: str) -> TimmEntry:
-    """What ``timm.create_model(name, pretrained=True)`` loads.
+    """The entry of the weights that ``timm.create_model(name, pretrained=True)`` loads.
 
     Args:
         name: an architecture ("wide_resnet50_2"), or one with a tag ("wide_resnet50_2.racm_in1k").

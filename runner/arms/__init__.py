@@ -46,7 +46,8 @@ ARMS: tuple[Arm, ...] = (
     FusionArm(),
 )
 """All arms, in the order in which errors list them. If several arms of a study depend on equally many searched fields,
-the first of them that is no baseline judges the points. A baseline is compared only with the baselines before it."""
+the first of these arms that is not a baseline judges the points. A baseline is compared only with the baselines before
+it."""
 
 
 ONCE_JUDGED = Generated.label

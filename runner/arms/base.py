@@ -62,12 +62,12 @@ class Variant:
 
     @property
     def copies(self) -> int:
-        """The number of images that it adds."""
+        """The number of images that the variant adds."""
         return self.adds.point.copies if isinstance(self.adds, Generation) else self.adds
 
     @property
     def iterations(self) -> int:
-        """L, the number of iterations that its images may be chosen from; 0 without a generator."""
+        """L, the number of iterations that the variant's images may be chosen from; 0 without a generator."""
         return self.generation.point.iterations if self.generation else 0
 
     @property
@@ -145,43 +145,43 @@ class Arm(ABC):
     """One source of added images. Arms are compared and hashed by their name."""
 
     label: str
-    """Its name in rows and tables."""
+    """The arm's name in rows and tables."""
     name: str
-    """Its name in a study's field ``arms``."""
+    """The arm's name in a study's field ``arms``."""
     colour: ClassVar[str]
-    """Its colour in figures, from the Okabe-Ito palette, which is distinguishable with any colour vision."""
+    """The arm's colour in figures, from the Okabe-Ito palette, which is distinguishable with any colour vision."""
     makes: ClassVar[Product] = "normal"
-    """What its images show. A detector that learns what is normal must never see defective ones."""
+    """What the arm's images show. A detector that learns what is normal must never see defective images."""
     is_baseline: ClassVar[bool] = False
-    """Whether tables compare other arms with it."""
+    """Whether tables compare other arms with this one."""
     paired_by: ClassVar[tuple[str, ...]] = ()
     """For a baseline: the columns that must be equal in its row and in the row that is compared with it."""
     has_text: ClassVar[bool] = False
-    """Whether its images depend on a prompt."""
+    """Whether the arm's images depend on a prompt."""
     has_trace: ClassVar[bool] = False
-    """Whether the similarity trace of a training explains the choice of its images."""
+    """Whether the similarity trace of a training explains the choice of the arm's images."""
     point_fields: ClassVar[tuple[str, ...]] = ()
-    """The fields of a grid point by which its rows differ."""
+    """The fields of a grid point by which the arm's rows differ."""
     column_defaults: ClassVar[Mapping[str, Any]] = {}
-    """The other columns by which its variants differ, each with its default, which labels omit."""
+    """The other columns by which the arm's variants differ, each with its default, which labels omit."""
     searched: ClassVar[frozenset[str]] = frozenset({"copies", "detectors"})
-    """The fields of a study on which its rows depend, so that it can judge a search over them."""
+    """The fields of a study on which the arm's rows depend, so that the arm can judge a search over these fields."""
     in_words: ClassVar[str] = ""
-    """For a baseline: what sentences call it, such as ``plain augmentation``."""
+    """For a baseline: its name in sentences, such as ``plain augmentation``."""
     images_are: ClassVar[str] = "added"
-    """The adjective for its images in captions, such as ``generated`` or ``supplied``."""
+    """The adjective for the arm's images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
-    """The columns of ``results/`` that it fills, in addition to the columns of every row."""
+    """The columns of ``results/`` that the arm fills, in addition to the columns of every row."""
     stages: ClassVar[tuple[type[Stage], ...]] = ()
-    """The classes of the stages that it plans."""
+    """The classes of the stages that the arm plans."""
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
-        """What is noted about the arm's own files, such as captions. Raises :class:`BadInput` for unusable ones."""
+        """Return findings about the arm's own files, such as captions. Raises :class:`BadInput` for unusable ones."""
         return ()
 
     @abstractmethod
     def variants(self, study: Declaration) -> Iterator[Variant]:
-        """Its configurations in a study; each is measured on every support."""
+        """The arm's configurations in a study; each is measured on every support."""
 
     def plan(self, planner: Planner, variant: Variant, seeded: SeededSupport, side: int) -> AddedImages:
         """Plan the added images of a variant and add their stages to the plan.
@@ -201,20 +201,20 @@ class Arm(ABC):
         return None, {}
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
-        """The columns that are equal in all its rows of a category."""
+        """The columns that are equal in all of the arm's rows of a category."""
         return {}
 
     def varied(self, variant: Variant) -> dict[str, Any]:
-        """The columns by which its variants differ, without ``copies``."""
+        """The columns by which the arm's variants differ, without ``copies``."""
         return {}
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """The files that its stages need on a machine."""
+        """The files that the arm's stages need on a machine."""
         for stage in self.stages:
             yield from stage.needs(study)
 
     def sources(self, study: Declaration) -> bool:
-        """Whether it uses a variance that is predicted from other categories, which then have to be read."""
+        """Whether the arm uses a variance that is predicted from other categories, which then have to be read."""
         return False
 
     def caption(self, row: Mapping[str, Any]) -> str:

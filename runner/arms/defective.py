@@ -72,7 +72,7 @@ def _split(planner: Planner, name: str) -> DefectSplit:
 
 
 def _check_masks(category: Category, learned: Sequence[Sample]) -> None:
-    """Raise :class:`BadInput` for an image to learn a defect from in which none is marked."""
+    """Raise :class:`BadInput` for a defective training image in which no defect is marked."""
     unmarked = {finding.path for finding in category.findings if finding.kind == "unmarked"}
     for sample in learned:
         if not sample.masks:
@@ -120,7 +120,7 @@ class DefectArm(Arm):
     columns = COLUMNS
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
-        """Findings about the captions, such as images without a caption, which are described by their type's name."""
+        """Return findings about captions, such as images without one, which are described by their type's name."""
         return _captions(study, category).findings
 
     def variants(self, study: Declaration) -> Iterator[Variant]:
@@ -141,7 +141,7 @@ class DefectArm(Arm):
     def count(self, variant: Variant, split: DefectSplit) -> int:
         """The number of images of a variant: ``copies`` for each type of the real defects.
 
-        An arm without the real types makes as many in all, so that it can be compared.
+        An arm without the real types makes the same total number, so that arms can be compared.
         """
         return variant.copies * max(1, len(split.fit.kinds))
 

@@ -73,7 +73,7 @@ class FusionArm(DefectArm):
         return f"images of each type, by a fusion with {self.modules}"
 
     def matches(self, text: str) -> Arm | None:
-        """The arm with the parts after the prefix. Raises ValueError for parts that there are not."""
+        """The arm with the parts after the prefix. Raises ValueError for unknown parts."""
         if text in ("fusion", f"{PREFIX}{ALL}"):
             return FusionArm()
         if not text.startswith(PREFIX):
@@ -119,7 +119,7 @@ def _mask_encoder(planner: Planner) -> MaskEncoderStage:
     defects = tuple(plan_split(planner, name).fit for name in sorted(planner.categories))
     options = {**config.masks.learned_as(), "steps": config.masks.steps, "window": config.window, "seed": SEED}
     inputs = {
-        # In their order, by which a step draws them.
+        # In this order, because a step draws masks by their index.
         "masks": [content for each in defects for content in each.content],
         "side": planner.study.synthesis.side,
     }
@@ -160,10 +160,10 @@ def _support(planner: Planner, name: str, support_seed: int | None) -> Support:
 
 
 def _published(planner: Planner, name: str) -> dict[str, str]:
-    """The hashes of a published base's files. A user's own are read whole, so that a wrong one is refused at once.
+    """The hashes of a published base's files. A user's files are read completely, to refuse a wrong file at once.
 
     Raises:
-        BadInput: they are damaged, of another architecture, or for another resolution.
+        BadInput: the files are damaged, of another architecture, or for another resolution.
     """
     from goodshot.components.fusion.published import base_identity, load_base
 

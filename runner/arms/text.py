@@ -136,7 +136,7 @@ def _training(planner: Planner, seeded: SeededSupport, vq_weight: float, varianc
     augmentation = study.augmentation_of(seeded.category.name)
     options = {**config.identity(augmentation), "vq_weight": vq_weight, "seed": seeded.seed}
     if study.resources.generator_workers > 1:
-        # They add up gradients in another order, and what follows from the rounding of a codebook index may differ.
+        # Several processes add gradients in another order; the rounding difference may change a codebook index.
         options["workers"] = study.resources.generator_workers
     variation: VariationStage | None = None
     if variance == "predicted":

@@ -99,7 +99,7 @@ class VQGANClip(text.TextArm):
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Read the optimised images."""
         images, facts = text.read_image_set(added, text.generation_of(variant).prompt_kind, context)
-        # Of the optimisation, not of the training of the network.
+        # These are the seconds of the optimisation, not of the network's training.
         return images, {**facts, "seconds_generator": None, "seconds_vqgan_clip": facts["seconds_generator"]}
 
     def caption(self, row: Mapping[str, Any]) -> str:

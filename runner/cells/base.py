@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def copies(self) -> int:
-        """The number of images that the arm adds."""
+        """The number of images that the cell's arm adds."""
         return self.variant.copies
 
     @property
@@ -104,17 +104,17 @@ class CellStage(Stage):
         return self.key.rpartition("/")[2]
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """Its kind, category, seed, arm with its point, and subject."""
+        """The cell's kind, category, seed, arm with its point, and subject."""
         return f"{self.kind} {self.cell.label}"
 
     @property
     def images(self) -> tuple[str, ...]:
-        """Ids of the stages that make its images: the support's shard, and the stages that the added images need."""
+        """Ids of the stages that make the cell's images: the support's shard, and those that the added images need."""
         return (self.support.shard, *self.added.inputs)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Ids of the stages that have to run before it: those of its images, if nothing is trained on them between."""
+        """Ids of the stages that have to run before the cell; by default those that make its images."""
         return self.images
 
     @property
@@ -153,24 +153,24 @@ class CellKind(ABC):
     """One kind of measurement of a support and a variant. Kinds are compared and hashed by their name."""
 
     name: ClassVar[str]
-    """Its name in a study's field ``cells`` and in fingerprints."""
+    """The kind's name in a study's field ``cells`` and in fingerprints."""
     title: ClassVar[str]
-    """Its name in tables."""
+    """The kind's name in tables."""
     columns: ClassVar[Mapping[str, pa.DataType]]
-    """The columns of ``results/`` that it fills, in addition to the columns of every row."""
+    """The columns of ``results/`` that the kind fills, in addition to the columns of every row."""
     metrics: ClassVar[tuple[str, ...]]
     """The ``columns`` that are metrics (:mod:`goodshot.components.metrics.declared`)."""
     measures: ClassVar[Product] = "normal"
-    """What the added images show that it measures."""
+    """What the measured images show: a good product, or one with a defect."""
     tested: ClassVar[bool] = True
-    """Whether its cells score the test images: a category without any is then an error, and its masks are checked at
-    the side to which images are resized."""
+    """Whether the kind's cells score test images: a category without test images is then an error, and masks are
+    checked at the side to which images are resized."""
     needed: ClassVar[str] = "a detector"
     """The name of the missing subject in the error message of a study without :meth:`subjects`."""
     checked: ClassVar[tuple[str, ...]] = ()
     """The columns that :meth:`problems` reads."""
     stages: ClassVar[tuple[type[Stage], ...]] = ()
-    """The classes of the stages that it plans, its cells' own among them."""
+    """The classes of the stages that the kind plans, those of its cells included."""
 
     def subjects(self, study: Declaration) -> tuple[Any, ...]:
         """The objects to measure with, such as the study's detectors; each has its own cells."""
@@ -181,7 +181,7 @@ class CellKind(ABC):
         return variant.arm.makes == self.measures
 
     def uses(self, arm: Arm) -> bool:
-        """Whether its cells use images of the arm at all."""
+        """Whether cells of this kind use images of the arm at all."""
         return arm.makes == self.measures
 
     def label(self, subject: Any) -> str:
@@ -197,16 +197,16 @@ class CellKind(ABC):
         return study.generator.resolution
 
     def needs(self, study: Declaration) -> Iterator[Need]:
-        """The files that its stages need on a machine."""
+        """The files that the kind's stages need on a machine."""
         for stage in self.stages:
             yield from stage.needs(study)
 
     def omits(self, study: Declaration, category: Category) -> str:
-        """Why it has no cell for a category, to end the sentence "<category>: has no … cell, because"; mostly empty."""
+        """Return the reason why a category has no cell, the end of "<category>: has no … cell, because"; else empty."""
         return ""
 
     def findings(self, study: Declaration, category: Category) -> tuple[Finding, ...]:
-        """What is noted about measuring a category in this study."""
+        """Return findings about measuring a category in this study."""
         if reason := self.omits(study, category):
             problem = f"has no {self.name} cell, because {reason}"
             return (Finding("noted", Path(category.name), problem, "the study's other categories are measured"),)
@@ -232,7 +232,7 @@ class CellKind(ABC):
     def plan(
         self, planner: Planner, cell: Cell, seeded: SeededSupport, added: AddedImages, declared: Mapping[str, Any]
     ) -> CellStage:
-        """Plan the stage of a cell: its key, and what it needs to run."""
+        """Plan the stage of a cell: its key, and the values that the stage needs to run."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CellKind) and other.name == self.name

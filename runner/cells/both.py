@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 FUSED = ("image_auroc", "pixel_auroc", "image_ap", "pixel_ap")
 ALONE = ("image_auroc", "pixel_ap")
-"""What is shown of each system alone."""
+"""The metrics that are shown for each system alone."""
 SYSTEMS = ("detector", "segmenter")
 METRICS = (*FUSED, *(f"{metric}_{system}" for metric in ALONE for system in SYSTEMS))
 
@@ -64,7 +64,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class BothStage(DefectCellStage):
-    """Fit a detector, choose how to combine it with a trained segmenter, and score the test images by each and both.
+    """Fit a detector, choose its combination with a trained segmenter, and score the test images by all three.
 
     good: the planned images that are added to the originals.
     planted: the synthetic anomalies by which scales and weight are chosen.
@@ -118,7 +118,7 @@ class BothStage(DefectCellStage):
         return self._work_kind("cuda")
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Fit the detector, choose their combination, and measure each and both."""
+        """Fit the detector, choose the combination, and measure each system alone and both together."""
         from goodshot.components.metrics.fusing import choose_fusion, resized_maps
 
         began = time.perf_counter()
@@ -130,7 +130,7 @@ class BothStage(DefectCellStage):
         test = self.test_images(context)
         alone = [system.score(test.images) for system in (detector, segmenter)]
         fused = fusion(*alone)
-        # A pixel metric depends on the size of the maps, so that both systems and their combination have one.
+        # A pixel metric depends on the size of the maps, so both systems and their combination use one size.
         detected, segmented = alone
         alone = [detected, replace(segmented, maps=resized_maps(segmented.maps, detected.maps.shape[1:]))]
         seconds = time.perf_counter() - began
@@ -191,7 +191,7 @@ class Both(DefectCellKind):
         return (Finding("noted", Path(category.name), problem, "fewer shots leave some to choose by"),)
 
     def uses(self, arm: Arm) -> bool:
-        """Any arm's: good images for the detector, defective ones for the segmenter."""
+        """Always true: good images are for the detector, defective ones for the segmenter."""
         return True
 
     def subjects(self, study: Declaration) -> tuple[System, ...]:
@@ -217,7 +217,7 @@ class Both(DefectCellKind):
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
-        """As for detections: the fused scores reproduce the image AUROC."""
+        """Check that the fused scores reproduce the image AUROC of the row."""
         return Detection().problems(row, labels, scores, has_metrics)
 
     def plan(
@@ -252,7 +252,7 @@ class Both(DefectCellKind):
 
 
 def at_size(masks: np.ndarray, scores: Scores) -> np.ndarray:
-    """Masks (T, S, S) at the size of the maps (T, h, w): a pixel counts as marked if any pixel below it is."""
+    """Masks (T, S, S) at the size of the maps (T, h, w): a pixel is marked if any mask pixel in it is."""
     import torch
     import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""The cell kind ``classification``: defect types, learned from made images and told of real ones (Tables 4 and 5)."""
+"""The cell kind ``classification``: defect types, learned on made images and recognised on real ones (Tables 4, 5)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MACRO = "defect_accuracy_macro"
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationStage(DefectCellStage):
-    """Train a classifier on made defective images, and tell the types of the real test images."""
+    """Train a classifier on made defective images, and classify the real test images."""
 
     kind = "classification"
     title = "classification"
@@ -112,7 +112,7 @@ class Classification(DefectCellKind):
         return study.synthesis.classifier.resolution
 
     def omits(self, study: Declaration, category: Category) -> str:
-        """That there are no two defect types to tell apart, as in MVTec AD's toothbrush."""
+        """Return the reason for a category with fewer than two defect types, such as MVTec AD's toothbrush."""
         kinds = {sample.defect_type for sample in category.samples if sample.label} - {*study.synthesis.leave_out}
         return "" if len(kinds) > 1 else f"its only defect type is {', '.join(kinds)}" if kinds else "it has no defects"
 

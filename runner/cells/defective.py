@@ -1,4 +1,4 @@
-"""What cells about defective images have in common: they are tested on what nothing was learned from."""
+"""The common base of cells about defective images. They are tested only on images that nothing was learned from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S = TypeVar("S", bound="DefectCellStage")
 class DefectCellStage(CellStage):
     """A cell that measures defective images.
 
-    split: what may be learned from, what chooses a checkpoint, and what is tested on.
+    split: the images to learn from, to choose a checkpoint by, and to test on.
     side: the side in pixels to which test images are resized.
     """
 
@@ -82,7 +82,7 @@ class DefectCellKind(CellKind):
         declared: Mapping[str, Any],
         **fields: Any,
     ) -> S:
-        """A planned cell. Its options, seed, the images on both sides and the split identify it."""
+        """Return a planned cell, identified by its options, its seed, the training and test images, and the split."""
         category, split = seeded.category, plan_split(planner, seeded.category.name)
         inputs = {
             "train": planner.once(train_identity, seeded.support),

@@ -1,4 +1,4 @@
-"""The cell kind ``segmentation``: what a U-Net that learned made defects finds of real ones (Table 3)."""
+"""The cell kind ``segmentation``: localisation of real defects by a U-Net that learned made ones (Table 3)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Segmentation(DefectCellKind):
     def problems(
         self, row: Mapping[str, Any], labels: np.ndarray, scores: np.ndarray, has_metrics: bool
     ) -> Iterator[str]:
-        """As for detections: the scores reproduce the image AUROC."""
+        """Check that the scores reproduce the image AUROC of the row."""
         return Detection().problems(row, labels, scores, has_metrics)
 
     def plan(

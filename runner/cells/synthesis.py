@@ -31,7 +31,7 @@ METRICS = tuple(metric.name for metric in shown_in("defect_images"))
 
 @dataclass(frozen=True, kw_only=True)
 class DefectImagesStage(DefectCellStage):
-    """Measure the first ``measured`` images of a defect set, which has ``count``."""
+    """Measure the first ``measured`` of the ``count`` images of a defect set."""
 
     kind = "defect_images"
     title = "defect image quality"
@@ -59,7 +59,7 @@ class DefectImagesStage(DefectCellStage):
         return 8192
 
     def run(self, context: Context, wanted: Sequence[Stage]) -> Measured:
-        """Measure IS, IC-LPIPS and what is left of the background."""
+        """Measure IS, IC-LPIPS and the preservation of the background."""
         from goodshot.components.metrics.synthesis import synthesis_quality
 
         goods, real = map(context.read, self.reads)

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 1 for a failure, 2 for bad input, 130 for Ctrl-C, 3 for a lost head.
 
     An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback. After the loss of a
-    cluster's head, this process cannot use Ray any more, and ends without Ray's own farewell.
+    cluster's head, this process cannot use Ray any more, and exits without Ray's shutdown.
     """
     prepare()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -75,7 +75,7 @@ def _code(error: GoodshotError) -> int:
     from goodshot.runner.cluster.head import EXIT_CODE, HeadLost, leave
 
     if isinstance(error, HeadLost):
-        # What is registered last runs first, thus before Ray's own, which would wait for the head.
+        # The exit handler registered last runs first, before Ray's own handler, which would wait for the head.
         atexit.register(leave)
         return EXIT_CODE
     return 2 if isinstance(error, BadInput) else 1

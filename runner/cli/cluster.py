@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from goodshot.runner.submission.submission import Submission
 
 DETACHED = 130
-"""The exit code of Ctrl-C, which leaves the job alone."""
+"""The exit code of Ctrl-C, which does not stop the job."""
 
 DashboardURL = Annotated[
     str | None,

@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# The width in characters of output that is no terminal, such as a log file; the tables fit into it.
+# The width in characters of output that is not a terminal, such as a log file; the tables fit into it.
 PLAIN_WIDTH = 200
 
 Named = Annotated[
@@ -70,7 +70,7 @@ Oracle = Annotated[
 
 
 def stdout() -> Console:
-    """Return a console on standard output, wide enough for the tables if it is no terminal.
+    """Return a console on standard output, wide enough for the tables if it is not a terminal.
 
     Texts are printed as they are: titles, paths and categories are a user's, and may hold ``[brackets]``.
     """

@@ -305,7 +305,7 @@ def _settings(settings: Sequence[str] | None, oracle: bool, no_words: bool) -> l
 
 
 def _joined(out: str, store: str | None, address: str | None) -> str | None:
-    """The address of the cluster that a run joins; refuses at once what it cannot join, and folders of a Ray job."""
+    """Return the address of the cluster to join. Refuses addresses and folders that the run cannot use."""
     from goodshot.runner.cluster.address import joined_address, require_lasting_place
 
     require_lasting_place("--out", out)

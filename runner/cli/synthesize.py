@@ -69,7 +69,7 @@ def synthesize(
 
 
 def summary(made: Synthesized, object_name: str) -> list[str]:
-    """The lines that say what was learned, what was made, and what to expect of it."""
+    """Return the lines about the training, the images made, and their expected quality."""
     from goodshot.runner.console.durations import duration
 
     source = f"{made.goods} good" + f" and {made.defects} defective" * bool(made.defects) + " photographs"

@@ -18,13 +18,13 @@ from rich.progress import (
 )
 
 Report = Callable[[int, int | None], None]
-"""Called with the amount that is done and the total amount (None if it is not known)."""
+"""Progress callback: the amount done, and the total amount (None if unknown)."""
 
 
 def bars(console: Console, *columns: ProgressColumn) -> Progress:
     """Return a display of bars, each between its description and ``columns``.
 
-    The bars disappear at their end. If the console is no terminal, nothing is shown.
+    The bars disappear at their end. If the console is not a terminal, nothing is shown.
     """
     before = (TextColumn("{task.description:<16}"), BarColumn())
     return Progress(*before, *columns, console=console, transient=True, disable=not console.is_terminal)

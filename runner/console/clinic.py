@@ -9,7 +9,7 @@ from rich.console import Console
 from goodshot.runner.data.clinic import Examined
 
 MOST = 6
-"""Formats, sizes and copies that are named of each category."""
+"""Maximum number of formats, of sizes and of copies named for each category."""
 
 
 def facts(category: Examined) -> Iterator[tuple[str, str]]:

@@ -15,11 +15,11 @@ from goodshot.runner.differences.measured import Line
 from goodshot.runner.results.comparison import Row
 
 SHOWN = 5
-"""Cells of one kind that are named; the JSON file has all of them."""
+"""Maximum number of cells of one kind that are named; the JSON file has all cells."""
 
 
 def print_differences(console: Console, found: Differences) -> None:
-    """Print all differences. Of results the leading metrics, and every other one that differs beyond its interval."""
+    """Print all differences. Metrics are the leading ones, and others that differ beyond their interval."""
     _print_settings(console, found)
     _print_sentences(console, [*_cells(found), *found.notes])
     _print_results(console, found)

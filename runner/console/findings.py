@@ -1,4 +1,4 @@
-"""What a reader noted about the photographs of a study, and which files it skipped, as a few lines."""
+"""The findings about the photographs of a study, and the skipped files, as a few lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from goodshot.components.data.layout import Finding
 
 SHOWN = 3
-"""Findings of one kind that are shown of each category."""
+"""Maximum number of findings of one kind shown for each category."""
 
 
 def print_findings(console: Console, categories: Iterable[tuple[str, Iterable[Finding]]]) -> None:

@@ -17,7 +17,7 @@ from goodshot.runner.results.status import NodeStatus, Status
 
 GB = 1e9
 MOST_NODES = 20
-"""Of more nodes, the table has only the first ones and the sums of the others."""
+"""Maximum number of nodes in the table; all further nodes are added up in one line."""
 
 
 def status_view(status: Status, prices: Prices | None = None) -> RenderableType:
@@ -87,7 +87,7 @@ def _stages(status: Status) -> Table | None:
         counts = (counts.get(kind, 0) for counts in (status.running, status.queued, status.executed))
         table.add_row(kind, *map(str, counts))
     if status.awaited:
-        # They are none of this run's: another run makes them, so they are neither queued nor done here.
+        # Another run makes these stages, so they are neither queued nor done in this run.
         table.add_row(f"waiting for another run: {status.awaited}")
     return table
 

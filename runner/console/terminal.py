@@ -123,7 +123,7 @@ def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> N
 
 
 def print_search(console: Console, study: Study, records: Sequence[TrialRecord], file: str) -> None:
-    """Print the chosen point, and of a search its best points; nothing if no point has a value.
+    """Print the chosen point, and the best points of a search; nothing if no point has a value.
 
     Args:
         file: where the study at the chosen point is stored.

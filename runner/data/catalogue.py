@@ -30,7 +30,7 @@ class Category:
     source: str | None = None
     """The URI of the category's shards, if it was read from `goodshot shard`'s output."""
     findings: tuple[Finding, ...] = ()
-    """What was noted about its files, and which were skipped."""
+    """Findings about the category's files, including the files that were skipped."""
     enlarged: frozenset[int] = frozenset()
     """The sides in pixels at which masks keep a defect only because all pixels that it touches are marked."""
 

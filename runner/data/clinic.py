@@ -1,6 +1,6 @@
-"""What was read of a folder of photographs: counts, formats, sizes, copies, masks and findings of each category.
+"""The facts about a folder of photographs: counts, formats, sizes, copies, masks and findings of each category.
 
-Nothing is judged here a second time: the findings are those of the readers, by which studies and shards go.
+The findings are those of the readers, which studies and shards use too; nothing is judged a second time.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Examined:
 def layout_of(folder: Path) -> tuple[Dataset | None, Path, tuple[str, ...]]:
     """The dataset whose layout a folder has, the folder of the categories, and their names.
 
-    The folder holds categories, is a category, or holds images alone, which is no dataset's layout (None).
+    The folder holds categories, is a category, or holds only images, which is not the layout of a dataset (None).
 
     Raises:
         BadInput: it has no known layout, or cannot be listed.

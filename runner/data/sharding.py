@@ -1,7 +1,8 @@
 """A verified dataset as Arrow shards below one URI, and a study's data read back from them.
 
-`manifest.json` is the only door: shards lie in a folder of their own attempt and count once the manifest names
-them, so a killed run leaves nothing that is read. It is written again after every category; one writer at a time.
+Readers start at `manifest.json`: each attempt writes its shards to a new folder, and only shards that the manifest
+names are read, so nothing of a killed run is read. The manifest is written again after every category, by one writer at
+a time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from goodshot.runner.store.files import Files, public
 
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int], None]
-"""Called with the images that are done and those there are in all."""
+"""Progress callback: the number of images done, and the total number."""
 
 
 def verified(
@@ -56,9 +57,9 @@ def write_shards(
     done: Callable[[str], None] = lambda message: None,
     on_progress: Progress = lambda done, total: None,
 ) -> None:
-    """Write each split of the report's sound images as one shard; categories unchanged since are left alone.
+    """Write each split of the report's sound images as one shard; unchanged categories are skipped.
 
-    Files with a finding are not among them, and the category's entry in the manifest names those. With a
+    Files with a finding are left out, and the category's entry in the manifest names them. With a
     ``resolution``, images and masks are stored square-resized to it.
 
     Raises:
@@ -139,7 +140,7 @@ def _piece(files: Files, name: str, source: Any) -> bytes:
 
 
 def _counter(on_progress: Progress, total: int) -> Callable[[int], None]:
-    """A function that adds so many images to those that are done."""
+    """Return a function that adds a number of images to those that are done."""
     counts = [0]
 
     def advance(images: int) -> None:
@@ -167,7 +168,7 @@ def _manifest_for(name: str, resolution: int | None, files: Files) -> dict[str, 
 
 @dataclass
 class _Category:
-    """One category on its way into shards."""
+    """The conversion of one category to shards."""
 
     name: str
     samples: Sequence[Sample]
@@ -176,7 +177,7 @@ class _Category:
     advance: Callable[[int], None]
 
     def shard(self, left_out: list[str], manifest: dict[str, Any]) -> str:
-        """Write what has changed, name it in the manifest, and say what was done."""
+        """Write the category if it has changed, name it in the manifest, and return a line about the result."""
         if not _count(self.samples, "train"):
             raise BadInput(f"{self.name}: has no sound train images; correct the findings above")
         original = category_fingerprint(self.samples)
@@ -189,7 +190,7 @@ class _Category:
         try:
             entry = {**self._written(attempt), "original": original, "columns": columns, "left_out": left_out}
         except BaseException:
-            # Where the disk is full, half an attempt would keep it so.
+            # On a full disk, an incomplete attempt would keep the disk full.
             self.files.discard(attempt)
             raise
         manifest["categories"][self.name] = entry

@@ -13,7 +13,7 @@ GPUs = Annotated[float, Field(ge=0)] | Literal["auto"]
 
 
 class Resources(Config):
-    """The resources of a study's stages. Only ``generator_workers`` is part of an identity: of the generators.
+    """The resources of a study's stages. Only ``generator_workers`` is part of an identity, that of the generators.
 
     GPUs ``auto``: none on a node without one; otherwise a whole GPU for the first stage of its kind, and for later
     stages the share of a GPU whose memory such a stage was measured to need. An accelerator is a type of GPU by Ray's

@@ -112,7 +112,7 @@ class Photographs(Config):
         return read_supplied(self.image_folder, len(files))
 
     def notes(self) -> Iterator[str]:
-        """Yield a line that names files that are no images, and one that says which value is white in deep images."""
+        """Yield a line that names files that are not images, and one that says which value is white in deep images."""
         folder = self.image_folder
         others = [p for p in listed(folder) if not is_folder(p) and p not in set(images_in(folder))]
         if others and not self.folder.is_file():

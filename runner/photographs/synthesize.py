@@ -242,7 +242,7 @@ def _record(
     photographs: SuppliedDefects,
     made: Mapping[str, int],
 ) -> dict[str, object]:
-    """What was made of what, and by which settings."""
+    """Return the record of the images made, the photographs used, and all settings."""
     fit = cell.split.fit
     return {
         "object": study.objects[cell.cell.category],

@@ -4,7 +4,7 @@
 report, listed in ``SECTIONS``, which returns ``blocks`` of plain data · ``rendering`` turns blocks into HTML with the
 templates and scripts in ``html`` · ``charts`` and ``pictures`` hold the style of charts and pictures · ``answer`` puts
 the result into words · ``rows`` embeds the rows behind the numbers · ``context`` reads ``--out`` and the store for the
-sections · ``provenance`` and ``cost`` collect where the numbers come from and what they took · ``readme`` draws the
+sections · ``provenance`` and ``cost`` collect the origin and the cost of the numbers · ``readme`` draws the
 picture of the README.
 """
 

@@ -18,7 +18,7 @@ from goodshot.runner.report.summary import counted, listed
 from goodshot.runner.results.comparison import Row, leading_metric, subject_of, variant_label
 
 MOST_VARIANTS = 2
-"""Each of so many variants has an answer of its own; of more, only the default ones have."""
+"""Up to this many variants have an answer each; with more variants, only the default ones have."""
 
 
 class Unit(NamedTuple):
@@ -68,7 +68,7 @@ class Scored:
         yield from ((label, base) for label in self.scores if label not in self.baselines for base in self.baselines)
 
     def answers(self, study: StudyContext) -> Iterator[str]:
-        """Yield a sentence for each variant and baseline, the strictest baseline first; or why there is none."""
+        """Yield a sentence for each variant and baseline, the strictest baseline first; or why there is no answer."""
         prefix = "" if study.has_one_subject else f"{self.subject}: "
         at = _point(study)
         pairs = list(self._pairs()) or [(label, base) for base, label in pairwise(self.baselines)]

@@ -1,4 +1,4 @@
-"""What a section of a report consists of: texts, tables, charts and galleries, as plain data.
+"""The content of a report's section: texts, tables, charts and galleries, as plain data.
 
 A section (:class:`goodshot.runner.report.sections.Section`) returns blocks and knows no output format. The page renders
 them as HTML (``runner/report/page.py``); ``goodshot export`` writes the same tables as Markdown, LaTeX and CSV, and the
@@ -21,7 +21,7 @@ class Value:
     number: the number itself, by which the column is sorted and which CSV files contain; None if it is undefined.
     text: how it is shown, for example ``0.737 ± 0.005``.
     rows: the fingerprints of the rows of results that it was computed from.
-    metric: what was read of these rows: a column of ``results/``, or ``subset/metric`` of ``metrics/``.
+    metric: the quantity read from these rows: a column of ``results/``, or ``subset/metric`` of ``metrics/``.
     tone: whether it is good or bad news, which the page shows by colour beside the text; empty for neither.
     """
 

@@ -16,7 +16,7 @@ from goodshot.runner.report.pictures import OUTLINE, data_uri, edge
 from goodshot.runner.report.templates import render
 
 SHOWN = 8
-"""Photographs that are shown of each defect type."""
+"""Maximum number of photographs shown for each defect type."""
 SIDE = 236
 """The longer side of a photograph on the page, in pixels; it is drawn at half of it, for dense screens."""
 

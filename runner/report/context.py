@@ -1,7 +1,7 @@
 """The data of a report: one ``--out`` with its store (:class:`Output`), and one study in it (:class:`StudyContext`).
 
 Reading them needs neither the dataset nor Ray nor torch. An artifact that the store no longer contains is listed as
-missing and left out of the page; it is no error.
+missing and left out of the page, and is not an error.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class StudyContext:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether the report compares several declared points; of a search, it shows only the chosen point."""
+        """Whether the report compares several declared points. For a search, the report shows only the chosen point."""
         return len(self.study.points) > 1 and not self.is_search
 
     @cached_property
@@ -213,7 +213,7 @@ class StudyContext:
     def _rows(self) -> Mapping[str, Row]:
         """The rows of ``--out`` by fingerprint, with the categories' names in this study.
 
-        A row has the name that the last run gave to its photographs, which another study may name otherwise.
+        A row has the category name of the last run with the same photographs; another study may use another name.
         """
         rows = dict(self.output.rows)
         # Records of earlier versions have a copied category's cells under the first one's fingerprints.
@@ -224,7 +224,7 @@ class StudyContext:
 
     @cached_property
     def shown(self) -> list[Row]:
-        """The rows to compare: all rows, but of a search those at the chosen point.
+        """The rows to compare: all rows, or for a search only those at the chosen point.
 
         The rows of two points of a search may be equal in all columns of a table.
         """
@@ -247,7 +247,7 @@ class StudyContext:
 
     @cached_property
     def point_cells(self) -> list[CellRecord]:
-        """The finished cells at the chosen point; without a chosen point at the last declared one, of a search none."""
+        """The finished cells at the chosen point; without one, those at the last declared point (a search: none)."""
         return [cell for cell in self.cells if self._is_of_point(cell)]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What the numbers of a page cost: CPU and GPU hours, and money if a price is given."""
+"""The cost of a page's numbers: CPU and GPU hours, and money if a price is given."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from goodshot.runner.results.prices import Prices
 
 HOUR = 3600.0
 OF_EARLIER = ("step|", "image|", "latents|", "vqgan_clip|", "base_step|", "fusion_step|", "defect|fusion ")
-"""How the names of kinds of work began whose stages take what a study declares for generators, in records of versions
-that did not note what a stage takes."""
+"""Prefixes of kinds of work whose stages use the resources that a study declares for generators. They are needed for
+records of earlier versions, which do not state the resources of a stage."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def behind(studies: Iterable[StudyContext]) -> Cost:
 
 
 def _reserved(seconds: float, device: str, is_training: bool, resources: Sequence[Resources]) -> Cost:
-    """The hours of the CPUs that a stage reserved, and of its GPU if its device is one; of several studies the most."""
+    """The CPU hours that a stage reserved, and the GPU hours if it ran on a GPU; the maximum over several studies."""
     cpus = [own.generator_cpus * own.generator_workers if is_training else own.detector_cpus for own in resources]
     gpus = [own.generator_gpus if is_training else own.detector_gpus for own in resources]
     shares = [1.0 if share == "auto" else float(share) for share in gpus]

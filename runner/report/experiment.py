@@ -39,7 +39,7 @@ class ExperimentContext:
 
     @cached_property
     def comparisons(self) -> Sequence[Comparison]:
-        """The variants of all studies by category and detector; of a sweep those at its chosen point."""
+        """The variants of all studies by category and detector; for a sweep, those at its chosen point."""
         return compare(_once(row for study in self.studies for row in _shown(study)))
 
 
@@ -63,7 +63,7 @@ def _prompt_cosine(study: StudyContext, cell: CellRecord) -> float | None:
 
 
 def _shown(study: StudyContext) -> list[Row]:
-    """The rows that are compared: of a sweep those at one point, because a mean over points means nothing."""
+    """The compared rows: for a sweep, those at one point, because a mean over points has no meaning."""
     return [study.row(cell) for cell in study.point_cells] if study.is_sweep else study.shown
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageFilter
 SIDE = 256
 """The longer side of a picture on the page, in pixels."""
 LARGEST = 10_000
-"""The size in bytes up to which a picture has the first of these qualities that keeps it below; else the last one."""
+"""Maximum bytes of a picture, which gets the first of these qualities that keeps this limit, else the last one."""
 QUALITIES = (85, 70, 50, 30)
 OUTLINE = "#ff3b30"
 EDGE = 2

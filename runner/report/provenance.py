@@ -18,7 +18,7 @@ from goodshot.runner.tracking.record import read_run_records
 SECONDS = "seconds_"
 """The beginning of the names of the columns that state how long a part of a row's work took."""
 MOST_LINKS = 10
-"""A study has links to at most so many of its W&B runs; the first leads to the others."""
+"""Maximum number of links to the W&B runs of a study; the first run leads to the others."""
 ORACLE = "Test labels took part in choosing hyperparameters (oracle): no number of those rows is a fair result."
 
 
@@ -42,7 +42,7 @@ def provenance(studies: Sequence[StudyContext]) -> dict[str, Any]:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each substitute that the rows use, each dataset with a caution, and oracle rows."""
+    """Return a sentence for each substitute that the rows use, for each dataset with a caution, and for oracle rows."""
     cautions = [backbone_caution({str(row["backbone"]) for row in rows})]
     cautions += [encoder_caution({str(row["encoder"]) for row in rows})]
     cautions = [caution for caution in cautions if caution]

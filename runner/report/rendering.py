@@ -1,4 +1,4 @@
-"""Blocks as HTML, and what they need of the page around them."""
+"""Render blocks as HTML, and collect what the page has to provide for them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class RowIndex:
         }
 
     def _values(self, metric: str) -> list[float | None] | dict[int, float]:
-        """Return a metric's value of each row; of few rows as index → value."""
+        """Return a metric's value of each row; for few rows, as index → value."""
         found = {i: v for i, v in enumerate(self._value(*key, metric) for key in self._rows) if v is not None}
         return found if 2 * len(found) < len(self._rows) else [found.get(i) for i in range(len(self._rows))]
 

@@ -35,7 +35,7 @@ Takes = Literal["driver", "cpu", "generator", "detector"]
 """The resources that a stage needs. ``driver``: none of a node, because the stage runs in the driver's process;
 ``cpu``: one CPU; ``generator`` and ``detector``: the CPUs and GPUs that the study's resources declare for them."""
 WARM = 2
-"""Number of objects that a process keeps from one stage to the next; the least recently used is dropped first."""
+"""Number of objects that a process keeps between stages; the least recently used one is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class SharedValue(ABC):
 
 
 class NodeLeaves(GoodshotError):
-    """A stage has saved what it made and ended early, because its node will be taken away."""
+    """Raised by a stage that has saved its state and ended early, because its node will be taken away."""
 
 
 def _stays() -> bool:
@@ -142,49 +142,49 @@ class Stage(ABC):
     """
 
     kind: ClassVar[str]
-    """Its name in fingerprints and in the counts of executed stages."""
+    """The stage's name in fingerprints and in the counts of executed stages."""
     title: ClassVar[str]
-    """Its name in tables."""
+    """The stage's name in tables."""
     version: ClassVar[int]
-    """Increased whenever a change of the code changes the result."""
+    """The version of the code, increased with every change that changes the result."""
     takes: ClassVar[Takes] = "cpu"
     is_artifact: ClassVar[bool] = True
     """Whether the stage commits an artifact at its key; a training commits only below its key."""
     is_generator: ClassVar[bool] = False
-    """Whether it trains a generator, which ``resources.generator_workers`` processes may do together. Plans count these
-    stages, and a search runs as many points at once as there is room for them."""
+    """Whether the stage trains a generator, which ``resources.generator_workers`` processes may do together. Plans
+    count such stages, and a search runs as many points at once as the resources allow for them."""
     computes: ClassVar[bool] = True
-    """Whether it needs torch, whose import takes seconds."""
+    """Whether the stage needs torch, whose import takes seconds."""
 
     key: str
     resources: Resources = field(default=Resources(), compare=False, repr=False)
 
     @classmethod
     def needs(cls, study: Declaration) -> Iterator[Need]:
-        """The files besides photographs that its stages in a study load: pretrained weights, a user's own files.
+        """The files besides photographs that the stage loads in a study: pretrained weights, a user's own files.
 
-        They are asked for before anything is planned, so that a missing weight is reported before work begins.
+        These files are checked before anything is planned, so that a missing weight is reported before work begins.
         """
         return iter(())
 
     @property
     def id(self) -> str:
-        """Its name in the plan."""
+        """The stage's name in the plan."""
         return self.key
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Ids of the stages that have to run before it."""
+        """Ids of the stages that have to run before this one."""
         return ()
 
     @property
     def producer(self) -> str:
-        """Id of the stage that makes its artifact; by default the stage itself."""
+        """Id of the stage that makes this stage's artifact; by default the stage itself."""
         return self.id
 
     @property
     def reads(self) -> tuple[SharedValue, ...]:
-        """The shared values that it reads."""
+        """The shared values that the stage reads."""
         return ()
 
     @property
@@ -193,11 +193,11 @@ class Stage(ABC):
         return None
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """What one run of it makes, for people: its kind, and what tells it from others of its kind."""
+        """A text for users about one run of the stage: its kind, and its difference from others of the kind."""
         return self.kind
 
     def is_made(self, store: Store) -> bool:
-        """Whether its artifact is in the store."""
+        """Whether the stage's artifact is in the store."""
         return store.has(self.key)
 
     def steps(self, wanted: Sequence[Stage]) -> int:
@@ -213,7 +213,7 @@ class Stage(ABC):
         return 0
 
     def memory_kind(self) -> str | None:
-        """The kind of work under which its peak GPU memory is recorded; None if the stage uses no GPU."""
+        """The kind of work under which the stage's peak GPU memory is recorded; None if the stage uses no GPU."""
         return None
 
     @abstractmethod

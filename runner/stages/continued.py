@@ -1,4 +1,4 @@
-"""A training that the store keeps checkpoints of, so that one that was killed continues."""
+"""Training with checkpoints in the store, so that a killed training can be continued."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from goodshot.runner.store.artifacts import CHECKPOINT, Store
 
 STATE = "state.safetensors"
 CHUNK = 20
-"""Steps between two reports of progress."""
+"""Number of steps between two reports of progress."""
 SAVE_SECONDS = 120.0
-"""Seconds of training that a killed process loses at most; a state of the published size has gigabytes."""
+"""Maximum seconds of training that a killed process loses. A smaller value is slow: large states have gigabytes."""
 
 
 class Training(Protocol):
-    """What is trained step by step, and continues exactly from its state."""
+    """The interface of a training that runs step by step and continues exactly from its state."""
 
     @property
     def iteration(self) -> int:
-        """The steps made."""
+        """The number of steps made."""
 
     def train(self, to: int, /) -> list[float]:
-        """Train to that many steps; returns the losses of the new ones."""
+        """Train until that many steps are made; returns the losses of the new steps."""
 
     def state(self) -> bytes:
-        """All that it continues from."""
+        """Return the state from which the training can continue."""
 
     def load(self, state: bytes, /) -> None:
         """Continue from :meth:`state`."""
@@ -67,7 +67,7 @@ def trained_to(
 
 
 def discard_checkpoints(key: str, store: Store) -> None:
-    """Delete what only served to continue a training that has ended."""
+    """Delete the checkpoints of a training that has ended."""
     for name in _checkpoints(key, store):
         store.discard(f"{key}/{name}")
 

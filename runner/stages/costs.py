@@ -26,7 +26,7 @@ MEMORY_FILE = f"{MEASURED}/gpu_memory.json"
 class Cost:
     """The seconds that a number of units took.
 
-    takes: what their stage takes of a node; empty in records of earlier versions.
+    takes: the resources that the stage of these units uses; empty in records of earlier versions.
     """
 
     seconds: float = 0.0

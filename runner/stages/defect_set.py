@@ -39,7 +39,7 @@ def parts_of(count: int) -> Iterator[range]:
 class DefectSetStage(Stage):
     """Make the images ``first`` to ``first + count - 1`` of a defect set.
 
-    support: the originals. defects: the defective images that may be learned from.
+    support: the originals. defects: the real defective images that may be used.
     """
 
     kind = "defect_set"
@@ -66,10 +66,10 @@ class DefectSetStage(Stage):
     @property
     @abstractmethod
     def maker(self) -> str:
-        """What makes the images, as the cost model names it."""
+        """The method that makes the images, by its name in the cost model."""
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """What makes the images, and which they are."""
+        """The method that makes the images, and their indices."""
         return f"{self.kind} {self.maker} {self.first}-{self.first + self.count - 1}"
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
@@ -100,12 +100,12 @@ class DefectSetStage(Stage):
         context.measured(self._work_kind(context.device), seconds, self.count)
 
     def facts(self, store: Store) -> Mapping[str, Any]:
-        """What the artifact's ``info`` says of what made the images."""
+        """The facts about the method that the artifact's ``info`` states."""
         return {}
 
     @property
     def indices(self) -> range:
-        """The indices of its images in the set."""
+        """The indices of the stage's images in the set."""
         return range(self.first, self.first + self.count)
 
     @abstractmethod
@@ -114,7 +114,7 @@ class DefectSetStage(Stage):
     ) -> tuple[DefectImages, Sequence[Site]]:
         """Make the images, and return the sites at which they were made.
 
-        goods: uint8 (K, S, S, 3). products: bool (K, S, S). defects: what may be learned from.
+        goods: uint8 (K, S, S, 3). products: bool (K, S, S). defects: the real defects that may be used.
         """
 
     def _work_kind(self, device: str) -> str:
@@ -122,7 +122,7 @@ class DefectSetStage(Stage):
 
 
 def set_key(maker: Mapping[str, Any], support: Support, defects: SeenDefects, seed: int, indices: range) -> str:
-    """The key of a part: what makes its images, on what, from what, and which they are."""
+    """Return the key of a part, made of the method, the good images, the real defects and the images' indices."""
     options = {"maker": dict(maker), "seed": seed, "first": indices.start, "count": len(indices)}
     inputs = {"goods": list(support.content), "defects": defects.identity()}
     return f"defect_set/{fingerprint(DefectSetStage.kind, DefectSetStage.version, options, inputs)}"
@@ -141,7 +141,7 @@ class MadeDefects:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What a row says of them: how many were made, and in what time."""
+        """The columns of a row about these images: their number, and the seconds that they took."""
         return (
             {"images_made": 0}
             if self.goods is None
@@ -176,7 +176,7 @@ class Defective:
     needed: tuple[str, ...]
 
     def identity(self) -> dict[str, Any]:
-        """What identifies the images in a fingerprint."""
+        """The values that identify the images in a fingerprint."""
         return {"parts": list(self.parts)} if self.parts else {"real": self.real.identity()}
 
     @property
@@ -185,7 +185,7 @@ class Defective:
         return () if self.parts else (self.real,)
 
     def read(self, context: Context) -> MadeDefects:
-        """Read the images; real ones were made on no good one."""
+        """Read the images; real images have no good image on which they were made."""
         if self.parts:
             return read_defect_set(context.store, self.parts)
         return MadeDefects(context.read(self.real), None, 0.0)
@@ -207,7 +207,7 @@ class ShownDefects:
 
 
 def read_shown(store: Store, first_part: str) -> ShownDefects:
-    """What the report shows of the set whose first part has this key."""
+    """Return the images that the report shows of the set whose first part has this key."""
     import numpy as np
 
     artifact = store.get(first_part)

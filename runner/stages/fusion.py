@@ -88,7 +88,7 @@ class MaskEncoderStage(Stage):
 class DiffusionBaseStage(Stage):
     """Train one small diffusion base on the good images of all categories.
 
-    side: of these images, that of the images on which defects are made.
+    side: the side in pixels of these images, the same as of the images on which defects are made.
     """
 
     kind = "diffusion_base"
@@ -102,7 +102,7 @@ class DiffusionBaseStage(Stage):
 
     @property
     def home(self) -> str:
-        """A home of its own, whose process reports the steps."""
+        """A home for this stage alone, whose process reports the steps."""
         return self.key
 
     @property
@@ -203,7 +203,7 @@ class FusionStage(Stage):
         return self.config.steps if wanted else 0
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """Its category and the parts that are switched on."""
+        """The fusion's category and the parts that are switched on."""
         return f"{self.kind} {self.category} {self.config.modules}"
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
@@ -304,7 +304,7 @@ class FusionSetStage(DefectSetStage):
     def make(
         self, goods: np.ndarray, products: np.ndarray, defects: DefectImages, context: Context
     ) -> tuple[DefectImages, Sequence[Site]]:
-        """Place masks of real defects on the product, and fill them."""
+        """Place masks of real defects on the product, and generate a defect in each mask."""
         from goodshot.components.defects import DefectImages
         from goodshot.components.defects.placing import sites
 

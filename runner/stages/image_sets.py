@@ -247,7 +247,7 @@ class ImageSets:
             self._losses = _losses_from_columns(next(iter(arrays.values())))
             traces = {d: Trace(a["iterations"], a["embeddings"][:, : self._sample_count]) for d, a in arrays.items()}
             part = _checkpoint_part(updates)
-            # One that a process left which ended early: the next one takes its place.
+            # This checkpoint was left by a process that ended early: the next checkpoint replaces it.
             if self.store.get(f"{self.stage.key}/{part}").info.get("provisional"):
                 self._provisional_checkpoint, self._provisional_traces = part, list(self._trace_parts.values())
             return self._restored(updates), traces

@@ -25,7 +25,7 @@ FILE = "latents.safetensors"
 
 @dataclass(frozen=True)
 class LatentFigures:
-    """What a figure of one generator's latents shows.
+    """The data for a figure of one generator's latents.
 
     counts: the histogram of the standardised latents, (B,), between :data:`goodshot.components.metrics.latents.EDGES`.
     samples, views: the first two principal components of the samples (M, 2) and of the views' codes (V, 2).

@@ -30,7 +30,7 @@ class PastedSetStage(DefectSetStage):
     placing: PlacingConfig
     object_name: str
     caption: str | None = None
-    """One sentence for all images of a paster that uses no real defects; None for one of the object's name."""
+    """The caption of all images of a paster without real defects; None for a caption made of the object's name."""
 
     @property
     def maker(self) -> str:

@@ -1,4 +1,4 @@
-"""The segmenter that is trained on defective images: one for all cells that need it, whatever they measure with it."""
+"""The training of a segmenter on defective images, which all cells that need this segmenter share."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class SegmenterStage(Stage):
     """Train a U-Net, choose a checkpoint on the validation images, and commit its weights.
 
-    defective: what it learns defects from. validation: real defective images of the training third; may be empty.
-    trained_for: the category, seed and arm, for people.
+    defective: the defective training images. validation: real defective images of the training third; may be empty.
+    trained_for: the category, seed and arm, for display.
     """
 
     kind = "segmenter"
@@ -54,7 +54,7 @@ class SegmenterStage(Stage):
         return (self.goods, *self.defective.reads, *([self.validation] if len(self.validation) else []))
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """Its category, seed and arm."""
+        """The segmenter's category, seed and arm."""
         return f"{self.kind} {self.trained_for}"
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:
@@ -104,7 +104,7 @@ class SegmenterStage(Stage):
 def segmenter_key(
     support: Support, defective: Defective, validation: SeenDefects, config: SegmenterConfig, seed: int
 ) -> str:
-    """The key: the options and the seed, and the images that it learns from and is chosen by."""
+    """Return the key, made of the options, the seed, the training images and the validation images."""
     inputs = {
         "goods": list(support.content),
         "defective": defective.identity(),

@@ -92,7 +92,7 @@ class TrainingStage(Stage):
         return max((s.iterations for s in wanted if isinstance(s, ImageSetStage)), default=1) - 1
 
     def label(self, wanted: Sequence[Stage]) -> str:
-        """Its category, λ and L."""
+        """The training's category, λ and L."""
         return f"{self.kind} {self.category} λ={self.vq_weight:g} L={self.steps(wanted) + 1}"
 
     def work(self, wanted: Sequence[Stage], device: str) -> Sequence[Work]:

@@ -41,7 +41,7 @@ class Artifact:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Its files."""
+        """The names of the artifact's files."""
         return tuple(self._hashes)
 
     def read(self, name: str) -> bytes:

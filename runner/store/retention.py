@@ -20,7 +20,7 @@ from goodshot.runner.store.files import TEMPORARY, Files
 from goodshot.runner.store.leases import FOLDER as LEASES
 
 MEASURED = "measured"
-"""The folder of what runs on a store have measured."""
+"""The folder with the measurements of runs on a store."""
 
 
 @dataclass(frozen=True)

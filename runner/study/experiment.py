@@ -17,19 +17,19 @@ class Reference:
     """One published number, and the rows that measure the same quantity.
 
     metric: a metric's name, or the name of a quantity that no row holds, which a report can only print.
-    value: on the scale of our own metrics, for example an AUROC in [0, 1]; of a gain the printed percentage as a
+    value: on the scale of our own metrics, for example an AUROC in [0, 1]; for a gain, the printed percentage as a
         fraction, 0.157 for "15.7 %".
     where: the columns that identify the matching rows, for example ``{"category": "pill", "arm": "generated"}``. A
         detector may be named by its family alone: ``patchcore`` stands for ``patchcore-lite0`` too.
     setting: how the number was measured, in words, so that a reader sees whether the comparison is fair.
-    kind: ``paper`` for a number of the paper that the experiment repeats; ``field`` for what another method reaches,
-        which belongs beside a result as a line of reference.
+    kind: ``paper`` for a number of the paper that the experiment repeats; ``field`` for the result of another method,
+        which is shown beside a result as a line of reference.
     spread: the number printed after ±; None if none is printed.
-    subset: the test images that it is about: all, or one of the subsets in ``metrics/``, such as a defect type.
-    over: of a gain, the arm that it is a gain over; None for the metric itself.
-    unit: of a gain, ``points`` for a difference of two AUROCs, ``relative`` for a fraction of the baseline's value, and
-        ``unstated`` for a printed "+x %" that may be either.
-    mean_over: the columns over whose values it is a mean, for example ``("category",)``.
+    subset: the test images that were measured: all, or one of the subsets in ``metrics/``, such as a defect type.
+    over: for a gain, the arm with which the gain compares; None for the metric itself.
+    unit: for a gain, ``points`` for a difference of two AUROCs, ``relative`` for a fraction of the baseline's value,
+        and ``unstated`` for a printed "+x %" that may be either.
+    mean_over: the columns over whose values the number is a mean, for example ``("category",)``.
     measured_with: the columns of a row that was measured as the number was, as far as its source says so; a row that
         differs in one of them rests on a substitute.
     doubt: why the printed number, or the label of its row, is probably wrong; empty where nothing speaks against it.
@@ -51,12 +51,12 @@ class Reference:
 
     @property
     def is_of_one_row(self) -> bool:
-        """Whether it stands for a value that each matching row holds: no gain, no mean, and of all test images."""
+        """Whether each matching row holds this quantity: neither a gain nor a mean, and over all test images."""
         return self.over is None and not self.mean_over and self.subset == "all"
 
     @property
     def baseline_where(self) -> dict[str, Any]:
-        """Of a gain, the columns that identify the rows that it is a gain over."""
+        """The columns that identify the rows with which a gain compares."""
         shared = {column: value for column, value in self.where.items() if column in _SHARED_BY_ARMS}
         return {**shared, "arm": self.over}
 

@@ -25,7 +25,7 @@ PAPER: Final[dict[str, Any]] = {
 }
 """Published VQGAN f16 (K = 1024) at 256², its LPIPS, CLIP, and a PatchCore that the paper can have used."""
 DEFAULT: Final[dict[str, Any]] = {
-    # As without a preset: ``--set preset=default`` takes a study of the preset ``paper`` to the embedded weights.
+    # The same as without a preset: ``--set preset=default`` gives a study of the preset ``paper`` the embedded weights.
     "encoder": "conse-lite0-minilm",
     "detectors": ({"name": "patchcore"},),
     "augmentation": "mild",

@@ -32,7 +32,7 @@ def is_search(study: Declaration) -> bool:
 
 
 def space_of(study: Declaration) -> dict[str, Range | tuple[Any, ...]]:
-    """Every field of a point with its values. With ASHA, L is none of them: each point goes through all values of L."""
+    """Every field of a point with its values. With ASHA, L is left out: each point goes through all values of L."""
     declared: dict[str, Range | tuple[Any, ...]] = {name: getattr(study, name) for name in SWEPT}
     if study.search.scheduler == "asha":
         del declared["iterations"]
@@ -121,7 +121,7 @@ def problems(study: Declaration, judged: Arm) -> Iterator[str]:
 
 def _problems_of(study: Declaration, judged: Arm, field: str, values: Range | tuple[Any, ...]) -> Iterator[str]:
     where, first = f"search.space.{field}", field.partition(".")[0]
-    # Over the dataset or the objective it would be another question.
+    # A search over the dataset or the objective would answer another question.
     searchable = {name for arm in arms.ARMS for name in arm.searched}
     if first not in searchable:
         yield f"{where}: cannot be searched; there are: {', '.join(sorted(searchable))}, and the fields below them"

@@ -15,12 +15,12 @@ class Dataset:
     """One dataset: how its folders are read, the objects in its categories, its publisher and licence."""
 
     name: str
-    """Its name in studies and commands."""
+    """The dataset's name in studies and commands."""
     title: str
     source: str
-    """Its origin in one line, which shards made from it record."""
+    """The dataset's origin in one line, which shards made from it record."""
     licence: str
-    """Its licence in one line, which shards made from it record."""
+    """The dataset's licence in one line, which shards made from it record."""
     list_category: Callable[[Path, str], Listing] = mvtec.list_category
     """(root, category) -> the category's images. Raises BadInput if the category is missing or unreadable."""
     list_categories: Callable[[Path], tuple[str, ...]] = mvtec.list_categories
@@ -28,16 +28,16 @@ class Dataset:
     recognises: Callable[[Path], bool] = lambda folder: False
     """Whether a folder is a category in this layout and in no other dataset's. Raises BadInput if it is unreadable."""
     categories: tuple[str, ...] = ()
-    """All its categories; empty if they depend on the user."""
+    """All categories of the dataset; empty if they depend on the user's folder."""
     objects: Mapping[str, str] = field(default_factory=dict)
     """Category -> the object in its images, a noun in WordNet. Datasets that share a category agree on it."""
     publisher: Publisher | None = None
     nothing_to_fetch: str = ""
     """For a dataset without publisher: the reason, and what to do instead."""
     write: Callable[[Path], Path] | None = None
-    """Writes the photographs that ship with the installation to the given folder, and returns it; None: none ship."""
+    """Function that writes the shipped photographs to the given folder and returns it; None if none are shipped."""
     caution: str = ""
-    """A caution for readers who compare results on it with other results."""
+    """A caution for readers who compare results on this dataset with other results."""
 
     def published(self) -> Publisher:
         """Returns the publisher. Raises BadInput with the reason if nothing can be fetched."""

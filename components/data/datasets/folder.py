@@ -42,7 +42,7 @@ from goodshot.components.errors import BadInput
 
 BAD, MASKS = "bad", "masks"
 HELD_OUT = 3
-"""Of this many different good images, one is held out for the test."""
+"""One in this many different good images is held out for the test."""
 
 
 def list_categories(root: Path) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _list_folders(folder: Path) -> Listing:
 
 
 def _bad(folder: Path) -> tuple[list[Entry], dict[Path, str]]:
-    """The defective images, and, where others have masks, how to give one to those that have none."""
+    """Return the defective images and, if only some of them have masks, how to supply the missing masks."""
     entries, missing = [], {}
     where, truth = folder_of_kinds(folder, BAD), folder_in(folder, MASKS)
     kinds = kinds_in(where)

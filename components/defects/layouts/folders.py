@@ -5,7 +5,7 @@
     <object>/ground_truth/<type>/0000_mask.png
     <object>/prompt/<type>/0000.txt          their captions, as in MVTec Caption
 
-The layout calls the folder of defective images ``test``. Made images are no test set: a result on them says how well
+The layout calls the folder of defective images ``test``. Made images are not a test set: a result on them says how well
 they are recognised, not how well real defects are.
 """
 
@@ -24,7 +24,7 @@ from goodshot.components.defects.layouts.layout import RGB, Layout, folder_name,
 
 @dataclass(frozen=True)
 class Folders(Layout):
-    """MVTec AD's folders. The images of a type are numbered on their own, as there."""
+    """MVTec AD's folders. The images of each type are numbered separately, as in MVTec AD."""
 
     name: ClassVar[str] = "folder"
     read_by: ClassVar[str] = "anomalib (Folder, MVTecAD)"

@@ -1,4 +1,4 @@
-"""What the layouts of made images on disk have in common, and how one is written: whole or not at all."""
+"""The interface of the layouts of made images on disk. A layout is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """One way to lay out images, masks and types. name: of it, for users. read_by: which libraries load it."""
+    """A layout of images, masks and types. name: its name for users. read_by: the libraries that load it."""
 
     name: ClassVar[str]
     read_by: ClassVar[str]

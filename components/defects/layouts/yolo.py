@@ -26,7 +26,7 @@ from goodshot.components.defects.images import DefectImages
 from goodshot.components.defects.layouts.layout import RGB, Layout, Mask, kinds, parts, put
 
 OF = 5
-"""One of so many images is for validation."""
+"""One in this many images is for validation."""
 _COMMENT = """\
 # Images made by goodshot. Those in images/val are made too: they say how well made defects are found, not how well real
 # ones are. Name real photographs as val to measure that. Paths are relative to this file.

@@ -1,6 +1,6 @@
-"""Defective images without a generative model: what a generated one has to be better than.
+"""Defective images without a generative model, the baselines for generated ones.
 
-One object a file; `paste` makes many images by one of them.
+Each paster is an object in a file of its own; `paste` makes many images by one paster.
 """
 
 from goodshot.components.defects.pasting.crop_paste import CropPaste

@@ -26,7 +26,7 @@ class CropPaste(Paster):
 
     @property
     def name(self) -> str:
-        """Its name in studies and results."""
+        """The paster's name in studies and results."""
         return "crop_paste_feathered" if self.feather else "crop_paste"
 
     def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:

@@ -1,10 +1,11 @@
 """CutPaste: a piece of the good image itself, somewhere else (Li et al., CVPR 2021).
 
-As there: a patch of 2 to 15 % of the image's area with an aspect ratio in (0.3, 1) or (1, 3.3), or a scar, 2 to 16
-pixels wide and 10 to 25 long on an image of 256, turned by up to 45°; brightness, contrast, saturation and hue are
-changed by up to 0.1. Patch and scar come equally often, as the three-way variant of the paper learns from both. The
-paper trains a classifier of whole images with them. Here a segmenter learns from the mask, so the piece is laid on the
-product, its centre on a pixel of it, and cut off at its outline: background on background would be marked and unseen.
+The published parameters are used: a patch of 2 to 15 % of the image's area with an aspect ratio in (0.3, 1) or (1,
+3.3), or a scar, 2 to 16 pixels wide and 10 to 25 long on an image of 256, turned by up to 45°; brightness, contrast,
+saturation and hue are changed by up to 0.1. Patch and scar come equally often, as the three-way variant of the paper
+learns from both. The paper trains a classifier of whole images with them. Here a segmenter learns from the mask, so the
+piece is pasted with its centre on the product and clipped to the product's outline: background pasted on background
+would be marked but invisible.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class CutPaste(Paster):
 
     @property
     def name(self) -> str:
-        """Its name in studies and results."""
+        """The paster's name in studies and results."""
         return "cutpaste"
 
     def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:
-        """See `Paster.make`; real defects are not looked at."""
+        """See `Paster.make`; real defects are not used."""
         good = goods[site.good]
         while True:
             # The turned scar of a small image can have no opaque pixel, and is drawn again.
@@ -59,14 +60,14 @@ class CutPaste(Paster):
 
 
 def _cut(good: RGB, width: float, height: float, rng: np.random.Generator) -> Image.Image:
-    """A rectangle of the image from anywhere, its colours changed, as RGBA that is opaque."""
+    """Return a random rectangle of the image with changed colours, as opaque RGBA."""
     h, w = (max(1, min(round(size), limit)) for size, limit in zip((height, width), good.shape, strict=False))
     top, left = (int(rng.integers(limit - size + 1)) for size, limit in zip((h, w), good.shape, strict=False))
     return Image.fromarray(_jittered(good[top : top + h, left : left + w], rng)).convert("RGBA")
 
 
 def _laid(good: RGB, piece: NDArray[np.uint8], product: Mask, rng: np.random.Generator) -> tuple[RGB, Mask]:
-    """The image with the piece, RGBA (h, w, 4), on a pixel of the product and cut off at its outline; and its mask."""
+    """Return the image with the piece, RGBA (h, w, 4), pasted on the product and clipped to it, and the mask."""
     row, column = divmod(int(rng.choice(np.flatnonzero(product))), good.shape[1])
     rows, columns = np.nonzero(piece[..., 3] > 127)
     y, x = rows + row - piece.shape[0] // 2, columns + column - piece.shape[1] // 2

@@ -1,8 +1,8 @@
 """DRAEM's synthetic anomalies: another photograph, blended in where Perlin noise is high (Zavrtanik et al., ICCV 2021).
 
 The noise has 1 to 32 cells along each side, independently, is turned by up to 90° and thresholded at 0.5; the other
-photograph is changed by three of seven operations; opacity β is uniform in [0.1, 1]. Unlike in the paper, the mask
-keeps to the product, and noise that marks nothing of it is drawn again.
+photograph is changed by three of seven operations; opacity β is uniform in [0.1, 1]. Unlike in the paper, the mask is
+limited to the product, and noise that marks no pixel of the product is drawn again.
 
 DRAEM takes its photographs from the Describable Textures Dataset (``draem``). ``draem_skimage`` takes the four colour
 photographs that ship with scikit-image, which need no download.
@@ -30,11 +30,11 @@ from goodshot.components.weights.registry import DTD
 
 OPACITY = (0.1, 1.0)
 CELLS = 6
-"""Along a side, the noise has a power of two of cells, with an exponent below this."""
+"""The number of noise cells along each side is a power of two with an exponent below this."""
 THRESHOLD = 0.5
 TRIES = 100
 CHANGES = 3
-"""So many of the operations below change the photograph."""
+"""Number of operations, chosen from those below, that change the photograph."""
 
 Operation = Callable[[Image.Image, np.random.Generator], Image.Image]
 OPERATIONS: tuple[Operation, ...] = (
@@ -61,7 +61,7 @@ class Draem(Paster):
 
     @property
     def name(self) -> str:
-        """Its name in studies and results."""
+        """The paster's name in studies and results."""
         return "draem_skimage" if self.textures is None else "draem"
 
     @property
@@ -74,7 +74,7 @@ class Draem(Paster):
         return {"textures": natural_identity(self.textures)}
 
     def make(self, goods: RGB, defects: DefectImages | None, site: Site, rng: np.random.Generator) -> tuple[RGB, Mask]:
-        """See `Paster.make`; real defects are not looked at. Raises BadInput if the photographs cannot be read."""
+        """See `Paster.make`; real defects are not used. Raises BadInput if the photographs cannot be read."""
         good = goods[site.good]
         mask = noise_mask(site.mask, rng)
         files = _files(natural_images(self.textures))
@@ -85,7 +85,7 @@ class Draem(Paster):
 
 
 def noise_mask(product: Mask, rng: np.random.Generator) -> Mask:
-    """Returns bool (S, S): where thresholded Perlin noise marks something of the product, which is not empty."""
+    """Returns a mask bool (S, S), not empty: the pixels of the product that thresholded Perlin noise marks."""
     for _ in range(TRIES):
         noise = _turned_noise(len(product), rng)
         if (mask := (noise > THRESHOLD) & product).any():
@@ -104,7 +104,7 @@ def _turned_noise(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def perlin(side: int, rows: int, columns: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Returns Perlin's gradient noise (side, side) with so many cells, within [−1, 1] and 0 at their corners.
+    """Returns Perlin's gradient noise (side, side) with these numbers of cells, in [−1, 1], 0 at cell corners.
 
     A value is the interpolation, by 6t⁵ − 15t⁴ + 10t³, of the products of the four corners' random unit gradients with
     the distances to the corners, times √2.

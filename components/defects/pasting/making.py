@@ -23,13 +23,13 @@ def paste(
     config: PlacingConfig = DEFAULT_PLACING,
     where: Sequence[Site] | None = None,
 ) -> DefectImages:
-    """Returns the images of these indices; each is a function of (seed, index) and of what the paster looks at.
+    """Returns the images of these indices; each is a function of (seed, index) and of the paster's inputs.
 
     goods: uint8 (K, S, S, 3). products: bool (K, S, S), their product's area (`foreground`). defects: real defective
-        images of the training third, which the paster may not need. Where it uses them, types take turns (`placing`)
-        and an image has its source's caption; otherwise its type is the paster's name. caption: of images
-        whose paster uses no real defects. where: their sites, if
-        `sites_of` has been asked for them.
+        images of the training third. If the paster uses real defects, types take turns (`placing`) and
+        an image has its source's caption; otherwise an image's type is the paster's name.
+    caption: the caption of images whose paster uses no real defects.
+    where: the images' sites, if `sites_of` has already computed them.
 
     Raises:
         BadInput: the paster needs real defects, and there is none.

@@ -1,4 +1,4 @@
-"""What the ways of making defective images without a generative model have in common."""
+"""The interface of the methods that make defective images without a generative model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Mask = NDArray[np.bool_]
 class Paster(ABC):
     """One way to make a defective image from good images and, perhaps, real defects.
 
-    title: for people. needs_defects: whether it uses real defective images; otherwise its images have its name as
-    their defect type.
+    title: the name shown to users. needs_defects: whether it uses real defective images; otherwise its images have its
+    name as their defect type.
     """
 
     title: ClassVar[str]
@@ -28,16 +28,16 @@ class Paster(ABC):
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The sets of photographs in the weights' registry that it reads."""
+        """The sets of photographs in the weights' registry that the paster reads."""
         return ()
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Its name in studies and results."""
+        """The paster's name in studies and results."""
 
     def identity(self) -> dict[str, Any]:
-        """The options that determine its images, for fingerprints: plain values, without paths."""
+        """The options that determine the paster's images, for fingerprints: plain values, without paths."""
         return asdict(self)
 
     @abstractmethod

@@ -80,7 +80,7 @@ class AnomalibFamily(Family):
         return values
 
     def check(self, config: DetectorConfig) -> None:
-        """As `Family.check`, and for unknown arguments or a backbone that the model does not take."""
+        """Raise as `Family.check` does, and for unknown arguments or a backbone that the model does not take."""
         super().check(config)
         for name in ("backbone", "layers", "pre_trained"):
             if name in config.args:
@@ -100,13 +100,13 @@ class AnomalibFamily(Family):
             raise BadInput(f"detector {self.name}: has its own network; backbone {config.backbone!r} is not for it")
 
     def weights(self, config: DetectorConfig) -> tuple[str, ...]:
-        """As `Family.weights`. Raises `BadInput` for an unusable model, because every study asks for weights first."""
+        """Return `Family.weights`. Raises `BadInput` for an unusable model, because studies ask for weights first."""
         if self.unusable:
             raise BadInput(f"detector {self.name}: {self.unusable}; choose another model")
         return super().weights(config)
 
     def networks(self, config: DetectorConfig) -> tuple[str, ...]:
-        """Its fixed networks, or the one chosen by the backbone or by its own argument, if it is known."""
+        """The model's fixed networks, or the one chosen by the backbone or by the model's argument, if it is known."""
         if self.fixed is not None:
             return self.fixed
         chosen, argument = config.backbone, self.network_argument

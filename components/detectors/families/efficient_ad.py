@@ -40,7 +40,7 @@ class EfficientADFamily(AnomalibFamily):
         return True
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for batches of several images and images too small for its autoencoder."""
+        """Raise as `AnomalibFamily.check` does, for batches of several images and for too small images."""
         super().check(config)
         if config.resolution < SMALLEST:
             raise BadInput(
@@ -74,9 +74,9 @@ class EfficientADFamily(AnomalibFamily):
     def fit(self, detector: AnomalibDetector, good: list[Tensor]) -> None:
         """Train; statistics that anomalib measures on other images are measured once on each good image.
 
-        These are the teacher's channel statistics, for which anomalib reads the train loader (ours repeats the images
-        for all steps), and the quantiles that combine the maps, for which it reads validation images, by default test
-        images.
+        The statistics are the teacher's channel statistics, for which anomalib reads the train loader (ours repeats the
+        images for all steps), and the quantiles that combine the maps, for which it reads validation images, by default
+        test images.
         """
         data, module = detector.data(good), detector.module
         if len(data.order) < 2:

@@ -41,7 +41,7 @@ class Family(ABC):
 
     @abstractmethod
     def build(self, config: DetectorConfig, seed: int, device: str, object_name: str | None) -> Detector:
-        """The detector, not fitted yet. Arguments and errors as in `build_detector`."""
+        """Build the detector without fitting it; arguments and errors are those of `build_detector`."""
 
     @property
     def reads_layers(self) -> bool:

@@ -36,7 +36,7 @@ class PatchCoreFamily(Family):
         return values
 
     def check(self, config: DetectorConfig) -> None:
-        """As `Family.check`, and for a missing backbone."""
+        """Raise as `Family.check` does, and for a missing backbone."""
         if config.backbone is None:
             raise BadInput(f"detector {self.name}: needs a backbone")
         super().check(config)

@@ -21,7 +21,7 @@ class ReverseDistillationFamily(AnomalibFamily):
     """Reverse Distillation with the embedded backbone as its encoder, or unchanged from anomalib."""
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for layers of the embedded backbone whose strides do not fit the decoder."""
+        """Raise as `AnomalibFamily.check` does, and for Lite0 layers whose strides do not fit the decoder."""
         super().check(config)
         if config.backbone == EMBEDDED_BACKBONE and config.layers != _LITE0_LAYERS:
             raise BadInput(f"detector {self.name}: reads blocks.1, blocks.2 and blocks.4 (strides 4, 8, 16)")

@@ -32,7 +32,7 @@ class WinCLIPFamily(AnomalibFamily):
         return "class_name" not in config.args
 
     def check(self, config: DetectorConfig) -> None:
-        """As `AnomalibFamily.check`, and for another image side or references from elsewhere."""
+        """Raise as `AnomalibFamily.check` does, and for another image side or references from elsewhere."""
         super().check(config)
         if config.resolution != _SIDE:
             raise BadInput(f"detector {self.name}: its network reads images of {_SIDE} px and no others")

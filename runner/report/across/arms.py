@@ -1,4 +1,4 @@
-"""What the images of each arm are worth over all categories, by dataset, shots and detector."""
+"""The effect of each arm's images over all categories, by dataset, shots and detector."""
 
 from __future__ import annotations
 

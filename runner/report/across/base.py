@@ -18,4 +18,4 @@ class AcrossSection(ABC):
 
     @abstractmethod
     def blocks(self, experiment: ExperimentContext) -> Iterable[Block]:
-        """Return the section's blocks; none if the experiment has nothing for it. It has at least one row."""
+        """Return the section's blocks; none if the experiment, which has a row at least, has no data for it."""

@@ -62,7 +62,7 @@ def _table(
 
 
 def _stands_for(metric: Metric, cited: set[str]) -> bool:
-    """Whether it is one of the cited metrics, or measured in place of one with a substitute network."""
+    """Whether the metric is cited, or replaces a cited one because a substitute network measured it."""
     return any(metric.name == name or metric.name.startswith(f"{name}_") for name in cited)
 
 

@@ -116,7 +116,7 @@ def _quantity(line: Beside) -> str:
 
 
 def _metric(line: Beside) -> str:
-    """What was read of each row."""
+    """The quantity that was read from each row."""
     reference = line.reference
     return reference.metric if reference.subset == ALL else f"{reference.subset}/{reference.metric}"
 

@@ -62,7 +62,8 @@ def image_sets(study: StudyContext) -> list[ImageSet]:
 def made_in_cells(study: StudyContext) -> list[ImageSet]:
     """Read the images that cells made themselves, such as augmented ones, which they keep with their anomaly maps.
 
-    Of several detectors the first one's, because they differ in nothing but size. Cells of earlier versions kept none.
+    With several detectors, the first one's images are used, because the others differ only in size. Cells of earlier
+    versions kept no images.
     """
     made = [c for c in study.cells_with_shown_images if c.has_maps and not c.image_set and study.row(c)["copies"]]
     cells = study.not_yet_shown(made, lambda cell: _identity(study, cell))

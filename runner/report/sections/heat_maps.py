@@ -20,7 +20,7 @@ from goodshot.runner.results.comparison import Row, subject_of
 
 NOTE = "Means over the study's categories and supports; the panels of one figure share its colour scale."
 PANELS = 3
-"""Panels in one row."""
+"""Number of panels in one row."""
 
 
 class HeatMaps(Section):

@@ -75,7 +75,7 @@ def _sampled(study: StudyContext, cell: CellRecord) -> Sampled:
 
 
 def _label(row: Row) -> str:
-    """The variant, also where it is the default one."""
+    """Return the label of the variant, also if it is the default one."""
     return f"{variant_label(row).partition(' ')[0]}, variance {row['variance']}, {support_label(row)}"
 
 

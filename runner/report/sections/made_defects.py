@@ -1,4 +1,4 @@
-"""Made defects: the good image with the place of the defect, what each arm made there, and by how large a model."""
+"""Made defects: the good image with the place of the defect, the result of each arm, and the size of its model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class MadeDefects:
-    """What one arm has made of one support."""
+    """The images that one arm has made of one support."""
 
     category: str
     support: str

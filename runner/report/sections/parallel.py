@@ -65,7 +65,7 @@ class ParallelCoordinates(Section):
 
 
 def _points(study: StudyContext) -> list[Point]:
-    """Return the tried points with a value; of a sweep without recorded trials those of its rows."""
+    """Return the tried points with a value; for a sweep without recorded trials, those of its rows."""
     judged, objective = study.study.judged_arm, study.study.objective
     if not study.trials:
         return _points_of_rows(study) if study.is_sweep else []

@@ -21,7 +21,7 @@ class ResultsTable(Section):
     title = "Results"
 
     def blocks(self, study: StudyContext) -> Iterator[Block]:
-        """Yield the tables; nothing if there is nothing to compare, as before a search has chosen."""
+        """Yield the tables; nothing if there are no rows to compare, for example before a search has chosen."""
         kinds = by_kind(study.comparisons)
         title = "Results at the chosen point" if study.is_search else "Results of each category"
         for kind, comparisons in kinds.items():

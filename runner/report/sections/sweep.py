@@ -24,14 +24,14 @@ from goodshot.runner.report.values import number_value
 from goodshot.runner.results.comparison import Row, leading_metric, subject_of
 
 FACTOR = 4
-"""An axis whose largest value is so many times its smallest is logarithmic: such values usually grow by a factor."""
+"""An axis is logarithmic if its largest value is this many times its smallest: such values usually grow by a factor."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn of one metric: its values of the judged arm, or how far they lie above those of a baseline.
+    """The drawn values of one metric: those of the judged arm, or their differences to a baseline.
 
-    label, colour: of the line. values: the value and the fingerprints behind it, by row.
+    label, colour: the line's. values: the value and the fingerprints behind it, by row.
     """
 
     metric: Metric
@@ -83,7 +83,7 @@ def _varied(rows: Sequence[Row]) -> list[str]:
 
 
 def _series(study: StudyContext, subject: str, rows: Sequence[Row]) -> Iterator[Series]:
-    """Yield the leading metric over each baseline, or itself without one, and the metrics without test labels."""
+    """Yield the leading metric's gain over each baseline (without one, the metric), and metrics without test labels."""
     metric, judged = leading_metric(rows), study.study.judged_arm
     gains = []
     if metric is not None:
