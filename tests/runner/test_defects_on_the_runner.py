@@ -36,6 +36,9 @@ from goodshot.runner.store.artifacts import Store
 from goodshot.runner.study.settings import validate
 from goodshot.runner.study.study import Study
 from tests.conftest import TINY
+from tests.data.conftest import shared
+
+__all__ = ["shared"]
 
 SYNTHESIS: dict[str, Any] = {
     "side": 32,
@@ -434,3 +437,28 @@ def test_both_says_where_no_photograph_is_left_to_choose_by(defects: Callable[..
         print_notes(declare([study], Options(str(tmp_path / name))), Console(file=shown))
         said.append("photographs that the detector has seen" in " ".join(shown.getvalue().split()))
     assert said == [True, False]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("category", ["pill", "bottle"])
+def test_the_study_of_real_photographs(category: str, shared: Path, tmp_path: Path) -> None:
+    """The study of docs/defects.md, with trainings of a few steps."""
+    study = validate(
+        {
+            "name": "real", "dataset": {"name": "mvtec_ad", "root": str(shared / "mvtec_ad_256")},
+            "categories": [category], "shots": "full", "support_seeds": [0], "copies": [3],
+            "arms": ["real_defects", "crop_paste", "cutpaste", "fusion:none", "fusion"],
+            "cells": ["segmentation", "classification", "defect_images"],
+            "synthesis": {**SYNTHESIS, "side": 128, "captions": str(shared / "mvtec_caption")},
+        },
+        "real",
+    )  # fmt: skip
+    plan, done = run(study, tmp_path)
+    rows = list(Results(str(tmp_path)).rows().values())
+    assert (done.failed, len(rows), len(plan.cells)) == (0, 5 + 4 + 3, 12)
+    types = {"pill": 7, "bottle": 3}[category]
+    made = {row["arm"]: row["images_made"] for row in rows if row["images_made"]}
+    assert made == dict.fromkeys(("crop_paste", "cutpaste", "fusion:none", "fusion"), 3 * types)
+    assert {row["n_test"] for row in rows if row["cell"] == "segmentation"} == {{"pill": 122, "bottle": 63}[category]}
+    assert main(["verify", str(tmp_path)]) == 0
