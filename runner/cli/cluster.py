@@ -190,9 +190,22 @@ def _show_job(job_id: str, address: str | None, prices: Prices, watch: bool, jso
         found, problem = _readable(out)
     except GoodshotError as error:  # its object store, or its mount, refuses this machine
         found, problem = None, str(error)
+    if found is not None and _is_of_job(found, job):
+        return _show(out, found, prices, watch, json) or _has_failed(job)
     if found is not None:
-        return _show(out, found, prices, watch, json)
+        problem = "the status there is that of an earlier run"
     return _show_job_state(client, job, out, problem, watch, json)
+
+
+def _is_of_job(found: Status, job: JobDetails) -> bool:
+    """Return whether a status in --out was written after the job had started."""
+    return job.start_time is not None and found.written.timestamp() >= job.start_time / 1000
+
+
+def _has_failed(job: JobDetails) -> bool:
+    from goodshot.runner.submission.jobs import exit_code
+
+    return job.status.is_terminal() and exit_code(job) != 0
 
 
 def _readable(out: str) -> tuple[Status | None, str]:

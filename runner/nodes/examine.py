@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from goodshot.runner.cluster.connection import cluster
-from goodshot.runner.machine.doctor import Finding
+from goodshot.runner.machine.doctor import Finding, study_weights
 from goodshot.runner.nodes.check import NodeCheck, check_nodes, living_nodes, room
 from goodshot.runner.nodes.probe import Place
 from goodshot.runner.store.files import absolute, below
@@ -23,7 +24,15 @@ def examine_cluster(address: str, studies: Sequence[Study], out: str | None, sto
     with cluster(address):
         checks = check_nodes(living_nodes(), studies, places, _folders(studies))
     usable = [check.node for check in checks if not check.faults]
-    return [finding for check in checks for finding in _findings(check)] + [*room(studies, usable)]
+    found = [finding for check in checks for finding in _findings(check)]
+    return [*_of_the_driver(studies), *found, *room(studies, usable)]
+
+
+def _of_the_driver(studies: Sequence[Study]) -> Iterator[Finding]:
+    """Yield the weights that this process lacks. It plans the studies, and fingerprints contain the weights' hashes."""
+    for finding in dict.fromkeys(finding for study in studies for finding in study_weights(study)):
+        if finding.is_fault:
+            yield replace(finding, area="this command", item="weights", detail=f"{finding.item}: {finding.detail}")
 
 
 def _places(out: str | None, store: str | None) -> list[Place]:

@@ -229,9 +229,11 @@ def _is_seen(files: Files, marker: str) -> bool:
 
 
 def _weights(question: Question) -> Iterator[Finding]:
-    """Check the weights of the studies. A node without CPUs runs no stage and needs none."""
-    if not question.cpus or not question.studies:
-        return
+    """Check the weights of the studies.
+
+    A node without CPUs runs no stage, so that a missing weight is no fault there. The command of a submitted job plans
+    its study on the head and needs the weights for that.
+    """
     found = dict.fromkeys(finding for study in question.studies for finding in study_weights(study))
     here = [finding.item for finding in found if finding.state == "here"]
     if here:

@@ -192,7 +192,9 @@ def exit_code(job: JobDetails) -> int:
     if job.status == JobStatus.STOPPED:
         return STOPPED
     if job.driver_exit_code is not None:
-        return int(job.driver_exit_code)
+        # A process that a signal ended has a negative code here; a shell states 128 plus the signal.
+        code = int(job.driver_exit_code)
+        return code if code >= 0 else 128 - code
     return 0 if job.status == JobStatus.SUCCEEDED else 1
 
 

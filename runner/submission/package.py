@@ -21,6 +21,7 @@ from goodshot.components.errors import BadInput
 
 DATA = {
     "": ("py.typed",),
+    "components/detectors": ("models.json",),
     "components/generator": ("embedded.safetensors",),
     "components/prompts": ("wordnet_nouns.*",),
     "runner/report": ("html/*",),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import singledispatchmethod
 from typing import Any
 
+from goodshot.components.errors import GoodshotError
 from goodshot.runner.plan.plan import point_label
 from goodshot.runner.results.results import Results
 from goodshot.runner.store.artifacts import Store
 from goodshot.runner.store.fingerprint import fingerprint
+from goodshot.runner.store.leases import BEAT_SECONDS, Leases
 from goodshot.runner.tracking.content import code, configuration, read_rows
 from goodshot.runner.tracking.messages import Logged, Message, PointBegun, PointEnded, Started, StudyBegun, StudyEnded
 from goodshot.runner.tracking.point_run import PointRun, artifact_name
@@ -32,6 +37,9 @@ class Follower:
         self._studies: dict[str, StudyBegun] = {}
         self._points: dict[tuple[str, str], PointRun] = {}
         self._logged = Logged()
+        self._leases = Leases(started.results.uri)
+        """One for each open run: of two drivers that share an --out, one writes a point's run."""
+        threading.Thread(target=self._renew_leases, daemon=True).start()
 
     @property
     def logged(self) -> Logged:
@@ -51,6 +59,8 @@ class Follower:
     def _(self, message: PointBegun) -> None:
         if message.cells:
             id_ = self._records.id_of(message.study, message.key)
+            if not self._leases.take(_lease_of(id_)):
+                return
             kept = self._records.read(id_) or self._new_record(id_, message.study, message.key, message.label)
             followed = PointRun(self._studies[message.study], message, self._of_this_project(kept))
             self._points[message.study, message.key] = followed
@@ -59,12 +69,18 @@ class Follower:
     @handle.register
     def _(self, message: PointEnded) -> None:
         followed = self._points.pop((message.study, message.key), None)
-        if followed is not None and not followed.is_known:
+        if followed is None:
+            return
+        if not followed.is_known:
             self._attempt(lambda: self._end(followed, message.iterations), is_run=True)
+        self._leases.release(_lease_of(followed.kept.id))
 
     @handle.register
     def _(self, message: StudyEnded) -> None:
-        self._attempt(lambda: self._sum_up(message))
+        lease = _lease_of(self._records.id_of(message.study, ""))
+        if self._leases.take(lease):
+            self._attempt(lambda: self._sum_up(message))
+            self._leases.release(lease)
 
     def look(self) -> None:
         """Log the cells that have finished since the last call."""
@@ -76,6 +92,14 @@ class Follower:
         """Close the runs that are still open because their study was interrupted."""
         for study, key in list(self._points):
             self.handle(PointEnded(study, key))
+        self._leases.close()
+
+    def _renew_leases(self) -> None:
+        while True:
+            time.sleep(BEAT_SECONDS)
+            # A lost lease is no reason to stop: the other driver's run then has what this one lacks, and more.
+            with suppress(OSError, GoodshotError):
+                self._leases.renew()
 
     def tear_down(self) -> None:
         """End W&B's own process."""
@@ -171,3 +195,7 @@ def _plain(value: Any) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _lease_of(id_: str) -> str:
+    return f"wandb/{id_}"

@@ -81,7 +81,8 @@ class RunRecords:
 def _identity(files: Files) -> str:
     with suppress(FileNotFoundError):
         return files.read(IDENTITY).decode()
-    files.write(IDENTITY, uuid.uuid4().hex.encode())
+    # Of two drivers of one --out, the one that comes second takes the first one's.
+    files.create(IDENTITY, uuid.uuid4().hex.encode())
     return files.read(IDENTITY).decode()
 
 

@@ -1,11 +1,14 @@
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 from pydantic import ValidationError
 
 from goodshot.components.detectors import DetectorConfig
 from goodshot.components.detectors.families import PATCHCORE, family_of
+from goodshot.components.detectors.models import TABLE, models
 
 ONLY_TRAINED, ONLY_PATCHCORE = PATCHCORE.unread, family_of("padim").unread
 
@@ -61,3 +64,8 @@ def test_the_doors_types_and_the_identity_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_table_for_laptops_is_that_of_the_installed_anomalib() -> None:
+    """Where anomalib is not installed, a study to submit is checked by it."""
+    assert json.loads(TABLE.read_text()) == json.loads(json.dumps({n: asdict(m) for n, m in models().items()}))

@@ -25,6 +25,7 @@ from ray._private.runtime_env.packaging import get_uri_for_package
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.cli import main
+from goodshot.runner.named import experiment_names
 from goodshot.runner.results.status import Status, write_status
 from goodshot.runner.store.files import Files
 from goodshot.runner.submission import following, jobs, package
@@ -90,7 +91,7 @@ def test_a_package_has_what_an_installation_has(tmp_path: Path) -> None:
     }
     assert {name for name in names if name.endswith(".py")} == modules | {"goodshot/__init__.py"}
     assert {name.rpartition("/")[2] for name in names if not name.endswith((".py", ".j2", ".js", ".css"))} == {
-        "py.typed", "embedded.safetensors", "wordnet_nouns.zip", "wordnet_nouns.LICENSE",
+        "py.typed", "models.json", "embedded.safetensors", "wordnet_nouns.zip", "wordnet_nouns.LICENSE",
     }  # fmt: skip
 
 
@@ -455,9 +456,23 @@ def test_the_status_of_a_job_whose_out_is_visible_is_the_runs_own(
 ) -> None:
     now = datetime.now(UTC)
     write_status(Files(str(tmp_path)), Status(studies=("tiny",), host="driver", began=now, written=now, cells=3))
-    dashboard.add("it", "RUNNING", metadata={"goodshot_study": "demo", "goodshot_out": str(tmp_path)})
+    began = int(1000 * now.timestamp()) - 5000
+    metadata = {"goodshot_study": "demo", "goodshot_out": str(tmp_path)}
+    dashboard.add("it", "RUNNING", metadata=metadata, start_time=began)
     assert main(["status", "it", "--address", dashboard.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["host"] == "driver"
+    # The run that wrote it says that it goes on; the job's command failed.
+    dashboard.add("failed", "FAILED", metadata=metadata, start_time=began, driver_exit_code=2)
+    assert main(["status", "failed", "--address", dashboard.url, "--json"]) == 1
+    capsys.readouterr()
+    # What an earlier run wrote is not shown as the state of this job.
+    dashboard.add("later", "PENDING", metadata=metadata)
+    dashboard.add("latest", "RUNNING", metadata=metadata, start_time=began + 3_600_000)
+    for name in ("later", "latest"):
+        assert main(["status", name, "--address", dashboard.url, "--json"]) == 0
+        fields = json.loads(capsys.readouterr().out)
+        assert (fields["source"], fields["job"]) == ("dashboard", name)
+        assert "that of an earlier run" in fields["notice"]
 
 
 def test_a_job_is_watched_at_the_dashboard_until_it_ends(
@@ -473,8 +488,11 @@ def test_a_job_is_watched_at_the_dashboard_until_it_ends(
 
 BLOCKED = """
 import sys
+import importlib.util
 HEAVY = {"torch", "torchvision", "anomalib", "open_clip", "nltk", "wandb", "accelerate", "timm", "lightning",
-         "transformers", "pandas", "scipy", "skimage", "altair", "optuna", "torchmetrics", "vl_convert"}
+         "transformers", "pandas", "scipy", "skimage", "altair", "optuna", "torchmetrics", "vl_convert", "diffusers"}
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name.partition(".")[0] in HEAVY else find(name, *more)
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HEAVY:
@@ -495,6 +513,7 @@ def test_a_laptop_needs_no_torch(study: Path, dashboard: FakeDashboard, tmp_path
     at = ["--address", dashboard.url]
     commands = [
         ["submit", str(study), "--out", "/o", "--dry-run"],
+        *(["submit", name, "--out", "/o", "--dry-run"] for name in experiment_names()),
         ["submit", "oneshot_lite0", "--out", "/o", *at, "--no-wait"],
         ["jobs", *at],
         ["attach", "it", *at],

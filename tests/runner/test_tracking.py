@@ -239,6 +239,23 @@ def log_all(tracker: Tracker, sweep: Tracked) -> None:
         tracker.end(sweep.study, trial.values)
 
 
+def test_of_two_drivers_of_one_output_one_writes_each_run(
+    bare: Callable[[str], Tracker], sweep: Tracked, tmp_path: Path
+) -> None:
+    first, second = bare("offline"), bare("offline")
+    trials = sweep.plan.trials_of["tracked"]
+    for tracker in (first, second):
+        for trial in trials:
+            tracker.begin(sweep.study, sweep.plan, trial)
+    for tracker in (first, second):
+        for trial in trials:
+            tracker.end(sweep.study, trial.values)
+    written = [tracker.finish().written for tracker in (first, second)]
+    assert sum(written) == POINTS
+    assert len({run.id for run in wandb_runs(tmp_path / "out")}) == len(wandb_runs(tmp_path / "out")) == POINTS
+    assert not [*(tmp_path / "out" / "leases").glob("*wandb*")]
+
+
 def test_a_closed_server_costs_one_attempt_and_loses_nothing(
     bare: Callable[[str], Tracker], sweep: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
