@@ -109,6 +109,8 @@ def _submit(client: Client, submission: Submission, no_wait: bool) -> None:
         _tell(f"job {submitted.id}: submitted, package of {readable(submission.package.size)}")
     else:
         _tell(f"job {submitted.id}: runs this study already; nothing was submitted")
+        if not submitted.is_same:
+            _tell("its code or options differ from yours: stop it and submit again to run yours; it continues")
     if no_wait:
         _tell(f"to follow it: {_attach_command(client, submitted.id)}")
         return

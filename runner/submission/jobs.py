@@ -102,10 +102,12 @@ class Submitted:
     """A job that runs a submission.
 
     is_new: whether this call has started the job; False if it was pending or running already.
+    is_same: whether the job runs the code and the options of this submission.
     """
 
     id: str
     is_new: bool
+    is_same: bool = True
 
 
 def submit(client: Client, submission: Submission) -> Submitted:
@@ -119,7 +121,7 @@ def submit(client: Client, submission: Submission) -> Submitted:
     for job in jobs.values():
         if not job.status.is_terminal():
             _require_same(job, submission)
-            return Submitted(str(job.submission_id), False)
+            return Submitted(str(job.submission_id), False, _runs_the_same(job, submission))
     job_id = _next_id(submission.first_id, jobs)
     with tempfile.TemporaryDirectory(prefix="goodshot-") as folder:
         archive = Path(folder) / "package.zip"
@@ -130,8 +132,9 @@ def submit(client: Client, submission: Submission) -> Submitted:
             # Another user has submitted a job with this id since the jobs were listed.
             if "already exists" not in refusal.text:
                 raise
-            _require_same(find(client, job_id), submission)
-            return Submitted(job_id, False)
+            job = find(client, job_id)
+            _require_same(job, submission)
+            return Submitted(job_id, False, _runs_the_same(job, submission))
     return Submitted(job_id, True)
 
 
@@ -212,3 +215,8 @@ def _next_id(first_id: str, taken: dict[str, JobDetails]) -> str:
 def _require_same(job: JobDetails, submission: Submission) -> None:
     if (job.metadata or {}).get("goodshot_fingerprint") != submission.fingerprint:
         raise BadInput(f"--id {submission.first_id}: job {job.submission_id} runs something else; choose another id")
+
+
+def _runs_the_same(job: JobDetails, submission: Submission) -> bool:
+    """Return whether a job of the same study runs the same code and options; True if an older version started it."""
+    return (job.metadata or {}).get("goodshot_runs", submission.runs) == submission.runs

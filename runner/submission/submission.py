@@ -108,7 +108,17 @@ class Submission:
     @property
     def metadata(self) -> Mapping[str, str]:
         """The metadata of the job, which the dashboard and ``goodshot jobs`` show."""
-        return {KEY: self.name, "goodshot_out": self.out, "goodshot_fingerprint": self.fingerprint}
+        return {
+            KEY: self.name,
+            "goodshot_out": self.out,
+            "goodshot_fingerprint": self.fingerprint,
+            "goodshot_runs": self.runs,
+        }
+
+    @property
+    def runs(self) -> str:
+        """A hash of the code and the options; jobs with the same fingerprint may differ in these."""
+        return fingerprint("submitted", 1, {"package": self.package.uri, "command": list(self.command)}, {})[:16]
 
 
 def _plain(place: str) -> str:

@@ -17,10 +17,11 @@ import psutil
 import pytest
 import yaml
 
+from goodshot.runner.cli import main
 from goodshot.runner.results.results import Results
 from tests.conftest import TINY
 from tests.loopback import closed_port
-from tests.runner.loopback_nodes import ROOT, started, until
+from tests.runner.loopback_nodes import ROOT, started, until, values
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +104,10 @@ def test_the_autoscaler_adds_nodes_for_what_is_queued(
         # Two trainings are queued, of which Ray itself would have been told of one.
         until(lambda: _workers(tmp_path) == 2, process)
         assert process.wait(400) == 0, printed.read_text()
-    assert len(Results(str(out)).finished()) == 2
+    assert main(["sweep", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "here"), "--local"]) == 0
+    rows = Results(str(out)).rows()
+    assert len(rows) == 2
+    assert values(rows) == values(Results(str(tmp_path / "here")).rows())
     assert "no node has a GPU, so that this run stays on CPUs" in printed.read_text()
 
 
