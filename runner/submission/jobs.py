@@ -219,4 +219,4 @@ def _require_same(job: JobDetails, submission: Submission) -> None:
 
 def _runs_the_same(job: JobDetails, submission: Submission) -> bool:
     """Return whether a job of the same study runs the same code and options; True if an older version started it."""
-    return (job.metadata or {}).get("goodshot_runs", submission.runs) == submission.runs
+    return bool((job.metadata or {}).get("goodshot_runs", submission.runs) == submission.runs)
