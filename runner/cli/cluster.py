@@ -21,12 +21,15 @@ from goodshot.runner.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ray.dashboard.modules.job.pydantic_models import JobDetails
     from rich.text import Text
 
     from goodshot.runner.results.prices import Prices
     from goodshot.runner.results.status import Status
     from goodshot.runner.store.files import Files
+    from goodshot.runner.study.study import Study
     from goodshot.runner.submission.job_state import JobState
     from goodshot.runner.submission.jobs import Client
     from goodshot.runner.submission.submission import Submission
@@ -115,6 +118,16 @@ def _submit(client: Client, submission: Submission, no_wait: bool) -> None:
         _tell(f"to follow it: {_attach_command(client, submitted.id)}")
         return
     _follow(client, submitted.id)
+
+
+def submit_doctor(
+    study: str, declared: Sequence[Study], address: str, out: str, store: str | None, given: Sequence[str]
+) -> None:
+    """Check a cluster's nodes for a study by a job there, and follow the job. Exits with the job's code."""
+    from goodshot.runner.submission.submission import Submission
+
+    submission = Submission(study, declared, out, store, ["--address=auto", *given], verb="doctor").checked()
+    _submit(_client(address), submission, no_wait=False)
 
 
 def attach(job: JobID, address: DashboardURL = None) -> None:

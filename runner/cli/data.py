@@ -23,12 +23,23 @@ def doctor(
     ] = None,
     store: StoreURI = None,
 ) -> None:
-    """List what this machine, or each node of a cluster, has and lacks, with a remedy for each; downloads nothing."""
+    """List what this machine, or each node of a cluster, has and lacks, with a remedy for each; downloads nothing.
+
+    --address is HOST:PORT of a cluster's head; or its dashboard, http://…, where the check runs as a job.
+    """
     from goodshot.runner.machine.doctor import examine, print_findings
     from goodshot.runner.named import load_studies
     from goodshot.runner.report.summary import counted
 
     declared = load_studies(study, settings or [], roots=root or [])[1] if study else ()
+    if address and address.startswith(("http://", "https://")):
+        from goodshot.runner.cli.cluster import submit_doctor
+
+        if study is None or out is None:
+            raise BadInput(f"{address}: give the study and its --out, which a job checks on the cluster's nodes")
+        given = [*(f"--set={each}" for each in settings or []), *(f"--root={each}" for each in root or [])]
+        submit_doctor(study, declared, address, out, store, given)
+        return
     if address:
         from goodshot.runner.nodes.examine import examine_cluster
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from goodshot.components.errors import BadInput
 from goodshot.runner.cluster.address import is_relative
@@ -18,8 +18,8 @@ from goodshot.runner.study.study import Study
 from goodshot.runner.submission.package import STUDY, Package, package_of
 from goodshot.runner.submission.secrets import require_no_secret
 
-ENTRY = ("python", "-m", "goodshot.runner", "sweep")
-"""The command of a job; it starts in the folder in which the package is unpacked."""
+ENTRY = ("python", "-m", "goodshot.runner")
+"""The beginning of a job's command, which starts in the folder in which the package is unpacked."""
 ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "30"}
 """Environment variables of the job. Ray stops the job by SIGINT, as by Ctrl-C, and kills it after 30 s. Ray's defaults
 are SIGTERM, for which Ray prints a stack trace, and 3 s."""
@@ -32,11 +32,12 @@ _FROM_HERE = "give an absolute path of a folder that all nodes of the cluster sh
 
 @dataclass(frozen=True)
 class Submission:
-    """A study to run on a cluster.
+    """A study to run on a cluster, or to check a cluster for.
 
     name: the name of the experiment or study, or the study's file, as the user gave it.
-    arguments: further arguments of ``sweep``.
+    arguments: further arguments of the command.
     id: the id that the user chose; None for an id computed from the studies, ``out`` and ``store``.
+    verb: the command of goodshot: ``sweep``, or ``doctor`` to check the nodes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Submission:
     store: str | None = None
     arguments: Sequence[str] = ()
     id: str | None = None
+    verb: Literal["sweep", "doctor"] = "sweep"
 
     def checked(self) -> Submission:
         """Check the submission, and return it with normalised ``out`` and ``store``.
@@ -76,7 +78,7 @@ class Submission:
         """The job's command and its arguments."""
         store = (f"--store={self.store}",) if self.store else ()
         name = STUDY if is_file(self.name) else self.name
-        return (*ENTRY, name, f"--out={self.out}", *store, *self.arguments)
+        return (*ENTRY, self.verb, name, f"--out={self.out}", *store, *self.arguments)
 
     @property
     def entry_point(self) -> str:
@@ -103,7 +105,8 @@ class Submission:
     def first_id(self) -> str:
         """The id of the submission's first job; if it has ended, later jobs append ``-2``, ``-3`` … to this id."""
         name = _NOT_OF_IDS.sub("-", Path(self.name).stem if is_file(self.name) else self.name).strip("-.")[:60]
-        return self.id or f"{name or 'study'}-{self.fingerprint[:8]}"
+        verb = "" if self.verb == "sweep" else f"{self.verb}-"
+        return self.id or f"{verb}{name or 'study'}-{self.fingerprint[:8]}"
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -185,6 +185,20 @@ def until_running(out: Path, kind: str, count: int, seconds: float = 300) -> Non
     raise AssertionError(f"{count} stages {kind} did not run within {seconds} s")
 
 
+def test_a_cluster_is_checked_from_a_laptop(laptop: Laptop, tmp_path: Path) -> None:
+    """By a job, because a laptop reaches the dashboard only."""
+    study = laptop.study(name="checked")
+    code, said = laptop.run("doctor", study, "--address", laptop.head.url, "--out", str(tmp_path / "out"))
+    assert code == 0, said
+    assert "shared with the driver" in said
+    code, said = laptop.run(
+        "doctor", study, "--address", laptop.head.url, "--out", str(tmp_path / "out"),
+        "--set", "resources.generator_cpus=4096",
+    )  # fmt: skip
+    assert code == 1
+    assert "a generator asks for 4096 CPUs, and no node without a fault has them" in said
+
+
 def test_a_failing_study(laptop: Laptop, tmp_path: Path) -> None:
     broken = laptop.study(name="broken", arms=["original"], detectors=[BROKEN])
     code, said = laptop.run("submit", broken, "--out", str(tmp_path / "broken"))

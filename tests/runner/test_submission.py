@@ -235,6 +235,37 @@ def test_words_and_places_are_no_secrets() -> None:
 # To whom
 
 
+def test_a_cluster_is_checked_by_a_job(
+    study: Path, dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A laptop reaches the dashboard only; the exit code is that of the check."""
+
+    def end() -> None:
+        (job,) = dashboard.jobs.values()
+        job.update(status="FAILED", driver_exit_code=1)
+
+    timer = threading.Timer(2, end)
+    timer.start()
+    command = ["doctor", str(study), "--address", dashboard.url, "--out", "/shared/out", "--set", "seed=3"]
+    assert main(command) == 1
+    timer.join()
+    (request,) = dashboard.submitted
+    words = [
+        "python",
+        "-m",
+        "goodshot.runner",
+        "doctor",
+        "study.yaml",
+        "--out=/shared/out",
+        "--address=auto",
+        "--set=seed=3",
+    ]
+    assert shlex.split(request["entrypoint"]) == words
+    assert request["submission_id"].startswith("doctor-mine-")
+    assert main(["doctor", "--address", dashboard.url]) == 2
+    assert "give the study and its --out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("address", "line", "code"),
     [
