@@ -1,7 +1,7 @@
 """End a run soon after the head of the joined cluster has died, with a message of one line.
 
 Ray's own client waits a minute for a lost head and then ends the process with Ray's messages, so that the run cannot
-write its final status. To notice the loss earlier, a thread connects to the head's port every two seconds.
+write its final status. To notice the loss earlier, a thread connects to the head's port every second.
 
 A slow head does not end a run, because the kernel of the head's machine accepts a connection even if the head's process
 does not respond. Only these cases count as a failure: a refused connection, an unreachable network or machine, or no
@@ -23,13 +23,13 @@ from types import FrameType
 
 from goodshot.components.errors import GoodshotError
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 """Pause between two connections to the head."""
-CONNECT_SECONDS = 4.0
-"""Time limit of a connection. It allows two retries of the kernel if the head's queue of connections is full."""
+CONNECT_SECONDS = 2.0
+"""Time limit of a connection. It allows one retry of the kernel if the head's queue of connections is full."""
 FAILURES = 3
-"""Number of consecutive failed connections after which the head counts as dead. That takes 4 to 6 s if the machine
-refuses connections, and 16 to 18 s if it does not answer, because of a power loss or a firewall."""
+"""Number of consecutive failed connections after which the head counts as dead. That takes 2 to 3 s if the machine
+refuses connections, and 8 to 9 s if it does not answer, because of a power loss or a firewall."""
 GRACE_SECONDS = 4.0
 """How long a run may take to end by itself after its head counts as dead. Some calls of Ray's client cannot be
 interrupted by a signal, for example Ray Tune's requests for the cluster's resources. After this time, the watching

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
 
+from goodshot.runner.cluster.failures import LIMITS
 from goodshot.runner.executor.progress import Progress
 
 
@@ -35,7 +36,7 @@ class RunMetrics:
                 self._stages.set(counts.get(kind, 0), {"kind": kind, "state": state})
         _set(self._executed, "kind", progress.executed)
         _set(self._steps, "state", {"total": progress.steps_total, "done": progress.steps_done})
-        _set(self._retries, "reason", progress.retries)
+        _set(self._retries, "reason", {**dict.fromkeys(LIMITS, 0), **progress.retries})
         steps, now = progress.steps_done, time.monotonic()
         self._rate.set((steps - self._last[0]) / max(now - self._last[1], 1e-3))
         self._last = steps, now

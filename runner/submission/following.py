@@ -95,13 +95,16 @@ class _Follower:
 
     async def _asked(self) -> JobDetails:
         """Return the job's state; repeats the request while the dashboard does not answer."""
-        began = time.monotonic()
+        began, is_told = time.monotonic(), False
         while True:
             try:
                 job = await asyncio.to_thread(find, self.client, self.job_id)
             except Unanswered as error:
                 if time.monotonic() - began > (BUSY_SECONDS if error.is_slow else PATIENCE_SECONDS):
                     raise ClusterLost(str(error)) from None
+                if error.is_slow and not is_told:
+                    self.tell(f"the dashboard takes requests and does not answer; it is asked for {BUSY_SECONDS:.0f} s")
+                    is_told = True
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             if job.status.value != self.state and job.status.value == "PENDING":

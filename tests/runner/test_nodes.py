@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 from goodshot.runner.cli import main
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
+from goodshot.runner.cluster.worker import Job, Locations, run_job
 from goodshot.runner.executor.local import LocalExecutor
 from goodshot.runner.plan.scheduling import Shares
 from goodshot.runner.results.results import Results
@@ -75,3 +76,19 @@ def test_a_task_comes_to_the_photographs(nodes: Cluster, tiny_study: Callable[..
         ray.wait([split], fetch_local=False)
         (place,) = ray.experimental.get_object_locations([split])[split]["node_ids"]
         assert {ray.get(where.remote(split)) for _ in range(4)} == {place}
+
+
+def test_stages_without_a_gpu_leave_the_nodes_with_gpus_free(
+    nodes: Cluster, tiny_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """Shards, prompts and metrics run on nodes without GPUs while there is room."""
+    large = nodes.add_node(num_cpus=4, num_gpus=1, node_ip_address="127.0.0.1", object_store_memory=128 * 2**20)
+    nodes.wait_for_nodes(timeout=120)
+    (shard,) = plan_studies([tiny_study()], Options(str(tmp_path))).of(ShardStage)
+    ray.init(nodes.address)
+    shares = Shares([{"CPU": 1.0}, {"CPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}])
+    share = shares.of(shard)
+    locations = Locations((tmp_path / "store").as_uri(), Results(str(tmp_path)))
+    job = Job(shard, (shard,), share)
+    reports = [run_job.options(**share.options).remote(job, locations) for _ in range(2)]
+    assert {report.node for report in ray.get(reports)}.isdisjoint({large.node_id})

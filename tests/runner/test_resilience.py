@@ -138,14 +138,21 @@ def test_the_counts_of_a_run_are_among_rays_metrics(sweep: Sweep, tmp_path: Path
                 name, brace, labels = line.partition("{")
                 if brace and name.startswith("ray_goodshot_"):
                     seen.setdefault(name.removeprefix("ray_goodshot_"), set()).add(labels)
-        return {"cells", "stages", "generator_steps", "generator_steps_per_second"} <= seen.keys()
+        return {"cells", "stages", "generator_steps", "generator_steps_per_second", "retries"} <= seen.keys()
 
     with loopback_cluster(metrics_export_port=port) as cluster:
         add_node(cluster, 1)
         command = ["sweep", str(sweep.file), "--out", str(out), "--address", cluster.address]
         with started(command, printed) as process:
             until(scraped, process)
-    assert {state for labels in seen["cells"] for state in re.findall(r'state="(\w+)"', labels)} >= {"total", "done"}
+    found = {name: " ".join(own) for name, own in seen.items()}
+    states = {name: {*re.findall(r'state="(\w+)"', labels)} for name, labels in found.items()}
+    assert states["cells"] >= {"total", "done"}
+    assert states["stages"] == {"running", "queued"}
+        "running",
+        "queued",
+    }
+    assert any('reason="a node was lost"' in labels for labels in seen["retries"])
     assert all('studies="resilient"' in labels for labels in seen["cells"])
 
 
