@@ -149,9 +149,6 @@ def test_the_counts_of_a_run_are_among_rays_metrics(sweep: Sweep, tmp_path: Path
     states = {name: {*re.findall(r'state="(\w+)"', labels)} for name, labels in found.items()}
     assert states["cells"] >= {"total", "done"}
     assert states["stages"] == {"running", "queued"}
-        "running",
-        "queued",
-    }
     assert any('reason="a node was lost"' in labels for labels in seen["retries"])
     assert all('studies="resilient"' in labels for labels in seen["cells"])
 
