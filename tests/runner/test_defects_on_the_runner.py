@@ -242,6 +242,14 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Kill:
     return call
 
 
+def assert_continued_exactly(key: str, undisturbed: Path, killed: Path) -> None:
+    """A killed training ends with the weights of the one that nothing disturbed, and keeps no checkpoint."""
+    stores = [Store(Options(str(place)).store_uri) for place in (undisturbed, killed)]
+    states = [store.get(key).read("state.safetensors") for store in stores]
+    assert states[0] == states[1]
+    assert stores[1].parts(key) == []
+
+
 def test_a_killed_training_continues_from_its_checkpoint(
     defects: Callable[..., Study], finished: Finished, killed: Kill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,10 +262,7 @@ def test_a_killed_training_continues_from_its_checkpoint(
     (steps,) = [n for id_, n in done.generator_steps.items() if id_.startswith("fusion/")]
     assert steps == 2
     (training, _) = finished.plan.of(FusionStage)
-    stores = [Store(Options(str(place)).store_uri) for place in (finished.out, tmp_path)]
-    states = [store.get(training.key).read("state.safetensors") for store in stores]
-    assert states[0] == states[1]
-    assert stores[1].parts(training.key) == []
+    assert_continued_exactly(training.key, finished.out, tmp_path)
     (row,) = Results(str(tmp_path)).rows().values()
     assert row["pixel_ap"] == finished.rows("segmentation")["fusion"]["pixel_ap"]
 
@@ -271,10 +276,7 @@ def test_a_killed_mask_autoencoder_continues_from_its_checkpoint(
     _, done = run(study, tmp_path)
     assert done.failed == 0
     (stage,) = finished.plan.of(MaskEncoderStage)
-    stores = [Store(Options(str(place)).store_uri) for place in (finished.out, tmp_path)]
-    states = [store.get(stage.key).read("state.safetensors") for store in stores]
-    assert states[0] == states[1]
-    assert stores[1].parts(stage.key) == []
+    assert_continued_exactly(stage.key, finished.out, tmp_path)
 
 
 def test_a_training_whose_node_leaves_saves_what_it_has_made(

@@ -156,3 +156,28 @@ def test_a_table_of_methods_has_a_column_for_each_metric(out: Path) -> None:
     assert (measured, categories, image_auroc) == ("here", "2", "0.805 ± 0.007")
     assert aupro is not None
     assert "Methods on demo, shots 1" in page_of(out)
+
+
+def test_a_table_of_methods_says_which_points_of_a_sweep_it_leaves_out(out: Path) -> None:
+    where = {"dataset": "demo", "shots": "1"}
+    cited = [
+        Reference("Paper, Table 5, Other", metric, 0.8, where, kind="field", mean_over=("category",))
+        for metric in ("image_auroc", "aupro")
+    ]
+    declare(out, cited)
+    (whole,) = blocks(out)["methods"]
+    assert isinstance(whole, Table)
+    assert not any("several points" in note for note in whole.notes)
+    results = Results(str(out))
+    cells = json.loads((out / "studies/tiny.cells.json").read_text())
+    more = []
+    for cell in (cell for cell in cells if cell["arm"] == "generated"):
+        own, name = results.row(cell["fingerprint"]), f"{cell['fingerprint']}-l"
+        point = {"vq_weight": 9.0, "image_auroc": 0.1, "fingerprint": name}
+        results.append(name, {**own, **point}, [], [])
+        more.append({**cell, "fingerprint": name})
+    (out / "studies/tiny.cells.json").write_text(json.dumps([*cells, *more]))
+    (table,) = blocks(out)["methods"]
+    assert isinstance(table, Table)
+    assert [*lines(table)] == [*lines(whole)]
+    assert table.notes[-1] == "Measured at several points of a sweep, of which the first is shown: generated."

@@ -10,6 +10,7 @@ from goodshot.runner.console.terminal import mean_std_text
 from goodshot.runner.report.across.base import AcrossSection
 from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Value, block_name
 from goodshot.runner.report.experiment import ExperimentContext
+from goodshot.runner.report.summary import listed
 from goodshot.runner.results.comparison import Row
 from goodshot.runner.results.published import Beside, LongMetrics, measured
 from goodshot.runner.study.experiment import Reference
@@ -52,12 +53,16 @@ def _table(
     shown = [metric for metric in METRICS if metric.name in cited or here.get(metric.name)]
     columns = [Column("method", "method"), Column("measured", "measured"), Column("categories", "categories")]
     columns += [Column(metric.name, metric.full_title, "mean over categories") for metric in shown]
-    lines = [*_published(printed, shown), *_own(here, shown)]
+    own, left_out = _own(here, shown)
+    lines = [*_published(printed, shown), *own]
     notes = [f"{each.source}, {each.metric}: {each.doubt}." for each in printed if each.doubt]
     notes += [
-        "Published values are printed as they are published. Of values measured here, ± is the deviation between "
-        "supports, and a metric whose name ends in the name of a network was measured with that substitute."
+        "Published values have the published digits, percentages as fractions. Of values measured here, ± is the "
+        "deviation between supports, and a metric whose name ends in the name of a network was measured with that "
+        "substitute."
     ]
+    if left_out:
+        notes += [f"Measured at several points of a sweep, of which the first is shown: {listed(left_out)}."]
     return Table(block_name("methods", setting), f"Methods on {setting}", columns, lines, notes)
 
 
@@ -75,22 +80,27 @@ def _published(printed: Sequence[Reference], shown: Sequence[Metric]) -> Iterato
         yield [source, "published", None, *(Value(c.value, f"{c.value:g}") if c else None for c in cells)]
 
 
-def _own(here: dict[str, list[Beside]], shown: Sequence[Metric]) -> Iterator[list[TableCell]]:
-    """A line for each variant; for each of its detectors or other subjects if several of them measure one metric."""
-    several = any(len({found.label for found in own}) < len(own) for own in here.values())
+def _own(here: dict[str, list[Beside]], shown: Sequence[Metric]) -> tuple[list[list[TableCell]], list[str]]:
+    """Return a line for each variant, or for each of its subjects if several measure one metric.
+
+    The second list names the lines whose variant has further points of a sweep, which have no line.
+    """
+    several = any(len({found.subject for found in own}) > 1 for own in here.values())
     lines: dict[str, dict[str, Beside]] = {}
+    left_out: dict[str, None] = {}
     for metric, own in here.items():
         for found in own:
             name = f"{found.label}, {found.subject}" if several else found.label
-            if metric in lines.get(name, {}):
-                continue  # of several points the first, as the tables above show
-            lines.setdefault(name, {})[metric] = found
-    for name, values in lines.items():
-        counts = sorted({found.categories for found in values.values()})
-        cells = [values.get(metric.name) for metric in shown]
-        yield [
-            name,
-            "here",
-            ", ".join(map(str, counts)),
-            *(Value(c.own.mean, mean_std_text(c.own), c.rows, c.reference.metric) if c else None for c in cells),
-        ]
+            if metric in lines.setdefault(name, {}):
+                left_out[name] = None
+            else:
+                lines[name][metric] = found
+    cells = [[name, "here", *_measured_cells(values, shown)] for name, values in lines.items()]
+    return cells, [*left_out]
+
+
+def _measured_cells(values: dict[str, Beside], shown: Sequence[Metric]) -> Iterator[TableCell]:
+    yield ", ".join(map(str, sorted({found.categories for found in values.values()})))
+    for metric in shown:
+        found = values.get(metric.name)
+        yield Value(found.own.mean, mean_std_text(found.own), found.rows, metric.name) if found else None
