@@ -260,6 +260,7 @@ def verify(
     ] = False,
 ) -> None:
     """Check rows against their scores, and artifacts against their committed hashes; changes nothing by itself."""
+    from goodshot.runner.report.summary import counted
     from goodshot.runner.results.results import Results
     from goodshot.runner.results.verifying import verify as problems_of
     from goodshot.runner.run.options import Options
@@ -276,7 +277,8 @@ def verify(
         problems += 1
     rows = len(results.finished())
     if problems:
-        raise GoodshotError(f"{problems} problems in {rows} rows and their artifacts, listed above")
+        found = f"{counted(problems, 'problem')} in {counted(rows, 'row')}"
+        raise GoodshotError(f"{found} and their artifacts, listed above")
     typer.echo(f"{rows} rows agree with their scores, and their artifacts with what was committed")
 
 

@@ -11,6 +11,7 @@ from goodshot.runner.report.across.base import AcrossSection
 from goodshot.runner.report.across.pooled import Pooled, Setting, pooled
 from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Text, Value
 from goodshot.runner.report.experiment import ExperimentContext
+from goodshot.runner.report.summary import counted
 from goodshot.runner.study.experiment import Reference
 
 
@@ -35,9 +36,10 @@ def _sentences(found: Sequence[Pooled]) -> Iterator[str]:
         for base, value in line.against.items():
             if not line.comparisons[0].arm.is_baseline and not math.isnan(value.mean):
                 dataset, shots, subject = line.setting
+                over = counted(line.categories, "category", "categories")
                 yield (
                     f"{dataset}, {_shots(shots)}, {subject}: {line.label} − {base} is {difference(value)} "
-                    f"in {line.metric.title} over {line.categories} categories ({value.n} pairs; "
+                    f"in {line.metric.title} over {over} ({counted(value.n, 'pair')}; "
                     f"{value.wins} better, {value.losses} worse)."
                 )
 
