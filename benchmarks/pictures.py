@@ -26,7 +26,8 @@ from goodshot.components.data.images import decode_rgb
 from goodshot.components.generator.augment import MILD, POLICIES, augmented_set
 from goodshot.components.generator.config import GeneratorConfig, VariationConfig
 from goodshot.components.generator.generator import Generator
-from goodshot.components.generator.start import load_into, read_start, start_file
+from goodshot.components.generator.start import load_into, read_start
+from goodshot.components.generator.start_file import start_file
 from goodshot.components.generator.variation import VarianceHead, encode_category, train_variance_head
 from goodshot.components.generator.vqgan import VQGAN
 

@@ -35,7 +35,8 @@ from goodshot.components.detectors import DetectorConfig, SharesFeatures, build_
 from goodshot.components.generator.augment import POLICIES, augment, augmented_set, to_uint8
 from goodshot.components.generator.config import EMBEDDED_NETWORK, GeneratorConfig, VariationConfig
 from goodshot.components.generator.generator import Generator
-from goodshot.components.generator.start import load_into, read_start, start_file
+from goodshot.components.generator.start import load_into, read_start
+from goodshot.components.generator.start_file import start_file
 from goodshot.components.generator.variation import Encoded, VarianceHead, encode_category, train_variance_head
 from goodshot.components.generator.vqgan import VQGAN
 from goodshot.components.metrics.detection import image_auroc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -24,6 +24,26 @@ class Config(BaseModel):
     """A frozen set of options. Unknown keys, NaN and infinity are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    added_since_searches: ClassVar[tuple[str, ...]] = ()
+    """Fields that are newer than searches. The identity of a search omits each of them that has its default, so that a
+    search which an earlier version began continues."""
+
+    def identified(self) -> dict[str, Any]:
+        """Return the options as plain values for the identity of a search, without the defaults of newer fields."""
+        fields = type(self).model_fields
+        newer = {n for n in self.added_since_searches if getattr(self, n) == fields[n].get_default()}
+        values = self.model_dump(mode="json", exclude=newer)
+        for name in values:
+            own = getattr(self, name)
+            if isinstance(own, Config):
+                values[name] = own.identified()
+            elif isinstance(own, tuple):
+                values[name] = [
+                    option.identified() if isinstance(option, Config) else value
+                    for option, value in zip(own, values[name], strict=True)
+                ]
+        return values
 
 
 class OneOf:

@@ -46,6 +46,8 @@ class DetectorConfig(Config):
     learning_rate replaces the model's own.
     """
 
+    added_since_searches = ("epoch_images",)
+
     name: str = PATCHCORE.name
     alias: Name | None = None
     preset: Preset = "default"

@@ -64,7 +64,8 @@ class VQGANCodec(Codec):
 
     def __init__(self) -> None:
         super().__init__()
-        from goodshot.components.generator.start import load_into, read_start, start_file
+        from goodshot.components.generator.start import load_into, read_start
+        from goodshot.components.generator.start_file import start_file
         from goodshot.components.generator.vqgan import VQGAN
 
         self.factor, self.channels = EMBEDDED_NETWORK.downsampling, EMBEDDED_NETWORK.latent_channels

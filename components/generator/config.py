@@ -1,6 +1,5 @@
 """The configuration of a generator: every option that changes its images, with the paper's symbol if it has one."""
 
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -14,6 +13,7 @@ from pydantic import (
 
 from goodshot.components.config import Config
 from goodshot.components.generator.augment import POLICIES, AugmentationPolicy
+from goodshot.components.generator.start_file import start_file
 from goodshot.components.weights import resolve
 
 Variance = Literal["estimated", "predicted", "unit", "none"]
@@ -30,10 +30,6 @@ Detail = Annotated[
 def detail_side(detail: Detail, resolution: int) -> int:
     """The side in pixels of images with this detail, made by a generator of this resolution."""
     return int(detail.partition("_")[2] or resolution)
-
-
-EMBEDDED: Final = Path(__file__).parent / "embedded.safetensors"
-"""The start weights that are embedded in goodshot, if they are installed."""
 
 
 class VQGANConfig(Config):
@@ -227,8 +223,6 @@ class GeneratorConfig(Config):
         The start weights and the perceptual network are identified by SHA-256, never by path. Raises
         :class:`MissingWeights` if one of them is not on this machine.
         """
-        from goodshot.components.generator.start import start_file
-
         weights = {"perceptual_sha256": resolve("efficientnet_lite0").sha256} if self.perceptual == "lite0" else {}
         if start := start_file(self.init):
             weights["init_sha256"] = start.sha256

@@ -22,7 +22,8 @@ from goodshot.components.generator.batch import Batch
 from goodshot.components.generator.config import GeneratorConfig
 from goodshot.components.generator.discriminator import PatchDiscriminator, discriminator_hinge, layers_of
 from goodshot.components.generator.objective import Terms, VarianceAwareVQGAN
-from goodshot.components.generator.start import StartWeights, load_into, read_start, start_file
+from goodshot.components.generator.start import StartWeights, load_into, read_start
+from goodshot.components.generator.start_file import start_file
 from goodshot.components.generator.vqgan import VQGAN
 from goodshot.components.optimiser_state import below, load_moments, moments_of
 from goodshot.components.perceptual import PerceptualLoss, load_lpips

@@ -50,6 +50,8 @@ class PromptConfig(Config):
     than the encoder's context are cut: CLIP reads 77 tokens with the two that mark the ends, MiniLM 256 word pieces.
     """
 
+    added_since_searches = ("naive_if_unknown", "caption")
+
     hops: int = Field(default=1, ge=1, le=3)
     relations: tuple[Relation, ...] = Field(default=RELATIONS, min_length=1)
     senses: tuple[str, ...] = ()

@@ -172,6 +172,8 @@ class Arm(ABC):
     """The adjective for the arm's images in captions, such as ``generated`` or ``supplied``."""
     columns: ClassVar[Mapping[str, pa.DataType]] = {}
     """The columns of ``results/`` that the arm fills, in addition to the columns of every row."""
+    made_with: ClassVar[tuple[str, ...]] = ()
+    """Those of the ``columns`` that name the weights and the data that its images were made with."""
     stages: ClassVar[tuple[type[Stage], ...]] = ()
     """The classes of the stages that the arm plans."""
 

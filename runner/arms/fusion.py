@@ -30,6 +30,7 @@ class FusionArm(DefectArm):
     searched = frozenset({"copies", "synthesis", "encoder"})
     fields = (*DefectArm.fields, "synthesis.fusion", "encoder", "encoder_precision")
     images_are = "generated defective"
+    made_with = ("encoder", "base")
     stages = (MaskEncoderStage, DiffusionBaseStage, FusionStage, FusionSetStage)
     columns = MappingProxyType({**COLUMNS, "modules": pa.string(), "encoder": pa.string(), "base": pa.string()})
 

@@ -48,6 +48,7 @@ class TextArm(Arm):
     """An arm whose images come from the study's generator and depend on a prompt."""
 
     has_text = True
+    made_with = ("encoder", "perceptual", "init", "preset", "wordnet_source")
 
     def declared(self, planner: Planner, category: str) -> dict[str, Any]:
         """The columns that state how the network is trained."""

@@ -162,6 +162,8 @@ class CellKind(ABC):
     """The ``columns`` that are metrics (:mod:`goodshot.components.metrics.declared`)."""
     measures: ClassVar[Product] = "normal"
     """What the measured images show: a good product, or one with a defect."""
+    made_with: ClassVar[tuple[str, ...]] = ()
+    """Those of the ``columns`` that name the model and the weights that it measures with."""
     tested: ClassVar[bool] = True
     """Whether the kind's cells score test images: a category without test images is then an error, and masks are
     checked at the side to which images are resized."""

@@ -177,6 +177,7 @@ class Both(DefectCellKind):
         }
     )
     metrics = METRICS
+    made_with = Detection.made_with
     needed = "an arm of good images, such as original, beside the defective ones"
     checked = Detection.checked
 

@@ -176,6 +176,7 @@ class Detection(CellKind):
     stages = (DetectionStage,)
     columns = COLUMNS
     metrics = ("image_auroc", "pixel_auroc", "aupro", "planted")
+    made_with = ("detector", "backbone")
     checked = ("n_test", "image_auroc")
 
     def subjects(self, study: Declaration) -> tuple[DetectorConfig, ...]:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.components.metrics.summary import CLAIM_SEEDS, TOLERANCE, MeanStd, PairedDifference
+from goodshot.runner.declaration.points import OF_A_TRAINING, PointField
 from goodshot.runner.plan.plan import point_key
 from goodshot.runner.results.comparison import Comparison, baseline_labels, by_kind, compare, results_metrics
 from goodshot.runner.results.results import log_name
@@ -82,8 +83,7 @@ def _columns(comparisons: Sequence[Comparison]) -> Iterator[Column]:
     yield Column("arm", lambda c: c.label, "left")
     if len({c.subject for c in comparisons}) > 1:
         yield Column("detector", lambda c: c.subject, "left")
-    yield Column("λ", lambda c: _or_blank(c.variant["vq_weight"]))
-    yield Column("L", lambda c: _or_blank(c.variant["iterations"]))
+    yield from (Column(field.symbol, partial(_of_point, field)) for field in OF_A_TRAINING)
     yield from (Column(metric.title, partial(_mean, metric)) for metric in tested)
     for label in baseline_labels(comparisons):
         yield Column(f"− {label}", partial(_compared_with, difference, label))
@@ -108,7 +108,12 @@ def _verdict(label: str, comparison: Comparison) -> str:
 def _dropped_first(comparisons: Sequence[Comparison]) -> list[str]:
     """Return the titles of columns in the order in which a narrow terminal drops them; the report has all columns."""
     tested, fair = results_metrics(comparisons)
-    return [*(metric.title for metric in reversed([*tested[1:], *fair])), "won:lost", "L", "λ", "verdict"]
+    return [
+        *(metric.title for metric in reversed([*tested[1:], *fair])),
+        "won:lost",
+        *(field.symbol for field in reversed(OF_A_TRAINING)),
+        "verdict",
+    ]
 
 
 def print_failures(console: Console, failures: Sequence[Mapping[str, Any]]) -> None:
@@ -252,5 +257,6 @@ def _signed(value: float) -> str:
     return f"{value:+z.3f}".replace("-", "−")
 
 
-def _or_blank(value: Any) -> str:
+def _of_point(field: PointField, comparison: Comparison) -> str:
+    value = comparison.variant[field.name]
     return "" if value is None else f"{value:g}"

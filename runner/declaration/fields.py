@@ -45,6 +45,8 @@ class Declaration(Config):
     points of a sweep; a study with one point bypasses Ray Tune.
     """
 
+    added_since_searches = ("cells", "synthesis")
+
     name: Name
     title: str = ""
     dataset: DatasetConfig = DatasetConfig()

@@ -13,8 +13,6 @@ Algorithm = Literal["grid", "random", "optuna"]
 Scheduler = Literal["fifo", "asha"]
 Values = Mapping[str, Any]
 """A point of a search: field (dotted where nested) → value."""
-SWEPT = ("vq_weight", "copies", "iterations")
-"""The fields that a study lists several values for; each is part of every point."""
 
 Scalar = bool | int | float | str | None
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from goodshot.runner.arms import arms
+from goodshot.runner.cells import cell_kinds
 from goodshot.runner.differences.matching import Pair
 from goodshot.runner.differences.outputs import Output
 from goodshot.runner.results.comparison import Row
 from goodshot.runner.study.study import Study
 
-MADE_WITH = ("commit", "device", "detector", "backbone", "encoder", "perceptual", "init", "preset", "wordnet_source")
-"""Columns with the code, the device and the weights of a row; embedded substitutes are recognised by their names."""
 NOTHING = "–"
 """Stands for a value that only the other output has."""
 
@@ -67,11 +68,17 @@ def _flat(values: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _made_with(rows: Iterable[Row]) -> dict[str, str]:
-    """Return what the rows were computed with: each name with its values, such as ``torch`` → ``2.11 and 2.12``."""
+    """Return what the rows were computed with: each name with its values, such as ``torch`` → ``2.11 and 2.12``.
+
+    The names are the packages, the code, the device, and the columns in which arms and cell kinds name their weights:
+    embedded substitutes are recognised by these names.
+    """
     found: dict[str, set[str]] = {}
-    distinct = {tuple(row[name] for name in ("versions", *MADE_WITH)) for row in rows}
+    owned = (*(kind.made_with for kind in cell_kinds()), *(arm.made_with for arm in arms()))
+    columns = dict.fromkeys(("commit", "device", *itertools.chain(*owned)))
+    distinct = {tuple(row[name] for name in ("versions", *columns)) for row in rows}
     for versions, *values in distinct:
-        named = {**dict(zip(MADE_WITH, values, strict=True)), **(json.loads(versions) if versions else {})}
+        named = {**dict(zip(columns, values, strict=True)), **(json.loads(versions) if versions else {})}
         for name, value in named.items():
             if value not in (None, ""):
                 found.setdefault(name, set()).add(str(value))

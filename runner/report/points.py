@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.points import ITERATIONS, SWEPT, symbol_of
 from goodshot.runner.plan.plan import point_key
 from goodshot.runner.results.trials import TrialRecord
 from goodshot.runner.study.search import space_of
 from goodshot.runner.study.study import Study
-
-SYMBOLS = {"vq_weight": "λ", "iterations": "L"}
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,12 @@ class Tried:
     @property
     def varied(self) -> list[str]:
         """The fields in which the trials differ, in declared order, without L, which has a column of its own."""
-        return [f for f in space_of(self.study) if f != "iterations" and self._differs(f)]
+        return [f for f in space_of(self.study) if f != ITERATIONS.name and self._differs(f)]
 
     @property
     def drawn(self) -> list[str]:
         """The fields to draw: those of :attr:`varied`, and L if the trials differ in it."""
-        return [*self.varied, *["iterations"] * self._differs("iterations")]
+        return [*self.varied, *[ITERATIONS.name] * self._differs(ITERATIONS.name)]
 
     def _differs(self, name: str) -> bool:
         return len({point_key({name: trial.values.get(name)}) for trial in self.trials}) > 1
@@ -41,7 +39,7 @@ def point_text(point: Mapping[str, Any]) -> str:
     """``λ = 0.69, copies = 2, L = 16``."""
     first = [name for name in SWEPT if name in point]
     names = [*first, *(name for name in point if name not in first)]
-    return ", ".join(f"{SYMBOLS.get(name, name)} = {value_text(point[name])}" for name in names)
+    return ", ".join(f"{symbol_of(name)} = {value_text(point[name])}" for name in names)
 
 
 def value_text(value: Any) -> str:

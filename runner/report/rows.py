@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from goodshot.runner.declaration.points import COPIES, OF_A_TRAINING
 from goodshot.runner.report.context import Output, support_label
 from goodshot.runner.results.comparison import Row, variant_label
 
@@ -85,7 +86,7 @@ def _texts(row: Row | Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _trained_on(row: Row) -> str:
     """The variant with its point: ``generated, 2 copies, λ = 1, L = 4``."""
-    point = {"copies": row.get("copies"), "λ": row.get("vq_weight"), "L": row.get("iterations")}
+    point = {field.symbol: row.get(field.name) for field in (COPIES, *OF_A_TRAINING)}
     return ", ".join([variant_label(row), *(f"{name} = {value:g}" for name, value in point.items() if value)])
 
 

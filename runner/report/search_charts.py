@@ -9,10 +9,11 @@ from typing import Any
 
 import altair as alt
 
+from goodshot.runner.declaration.points import title_of
 from goodshot.runner.declaration.search import Range
 from goodshot.runner.report.blocks import Chart, block_name
 from goodshot.runner.report.charts import GREY, VERMILLION, chart, data
-from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
+from goodshot.runner.report.points import Tried, point_text, value_text
 from goodshot.runner.results.trials import TrialRecord
 from goodshot.runner.study.search import space_of
 
@@ -193,5 +194,5 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def _axis_label(field: str, length: int = 36) -> str:
     """Return the field's name with its symbol; a long path keeps only its end, by which fields differ."""
-    label = f"{SYMBOLS[field]} ({field})" if field in SYMBOLS else field
+    label = title_of(field)
     return label if len(label) <= length else f"…{label[1 - length :]}"

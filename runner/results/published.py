@@ -14,7 +14,7 @@ from typing import Any, Literal
 from goodshot.components.metrics import declared
 from goodshot.components.metrics.detection import ALL
 from goodshot.components.metrics.summary import MeanStd, mean_std
-from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.points import SWEPT
 from goodshot.runner.results.comparison import Row, subject_of, variant_label
 from goodshot.runner.study.experiment import Reference
 

@@ -14,7 +14,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from goodshot.components.errors import GoodshotError
@@ -128,7 +129,7 @@ class Results:
     def rows(self, columns: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         """Return the rows of all finished cells by fingerprint. For very many cells, restrict the columns."""
         wanted = dict.fromkeys(["fingerprint", *columns]) if columns else ()
-        return {row["fingerprint"]: _defined(row) for row in self.read("results", tuple(wanted)).to_pylist()}
+        return {row["fingerprint"]: row for row in _plain(self.read("results", tuple(wanted)))}
 
     def read(self, table: str, columns: Sequence[str] = ()) -> pa.Table:
         """Read the table ``results``, ``scores``, ``metrics``, ``failures`` or ``trials``; empty if it has no file.
@@ -218,6 +219,22 @@ class Results:
 def _defined(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row with None (NULL in Parquet) for undefined metrics, for which earlier versions wrote NaN."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def _plain(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield a table's rows, with None for undefined metrics as in :func:`_defined`.
+
+    A row has values in a third of its columns only, so columns without any value are not converted row by row.
+    """
+    empty = dict.fromkeys(table.column_names)
+    filled = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        if column.null_count < len(column):
+            filled[name] = column.to_pylist()
+    for values in zip(*filled.values(), strict=True):
+        yield {**empty, **dict(zip(filled, values, strict=True))}
 
 
 def log_name(fingerprint: str) -> str:

@@ -5,8 +5,9 @@ The table ``results`` has the columns of every row, the columns of each kind of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 
@@ -91,13 +92,17 @@ class Tables:
     its values without an error.
 
     row: the schema of ``results``.
-    cell: the schema of a finished cell's own file: ``row``, with the cell's scores and metrics as list columns.
     outcome: the columns of a row that are used to judge trials and to log them.
     """
 
     row: pa.Schema
-    cell: pa.Schema
     outcome: tuple[str, ...]
+
+    @cached_property
+    def cell(self) -> pa.Schema:
+        """The schema of a finished cell's own file: ``row``, with the cell's scores and metrics as list columns."""
+        own = {"scores": SCORE, "metrics": METRIC}
+        return pa.schema([*self.row, *(pa.field(name, pa.list_(pa.struct(list(of)))) for name, of in own.items())])
 
     @classmethod
     def known(cls) -> Tables:
@@ -112,12 +117,8 @@ class Tables:
                 raise TypeError(f"the column {twice[0]} is declared with two types")
             types |= columns
         row = pa.schema(types)
-        own = [
-            pa.field("scores", pa.list_(pa.struct(list(SCORE)))),
-            pa.field("metrics", pa.list_(pa.struct(list(METRIC)))),
-        ]
         metrics = [metric.name for metric in metric_columns() if metric.name in types]
-        return cls(row, pa.schema([*row, *own]), ("category", "arm", *metrics))
+        return cls(row, ("category", "arm", *metrics))
 
     def extended(self, columns: Iterable[pa.Field]) -> Tables:
         """Return the same tables, with the given columns added to the rows unless the rows have a column of that name.
@@ -125,11 +126,24 @@ class Tables:
         This is needed to read rows that another version of goodshot has written.
         """
         more = [column for column in columns if column.name not in self.row.names]
-        return replace(self, row=pa.schema([*self.row, *more]), cell=pa.schema([*self.cell, *more]))
+        return replace(self, row=pa.schema([*self.row, *more]))
+
+    def __reduce__(self) -> tuple[Callable[[bytes, tuple[str, ...]], Tables], tuple[bytes, tuple[str, ...]]]:
+        # Every task of a run is sent the tables, and pickling two schemas of ninety columns takes half a millisecond.
+        return _unpickled, (self._serialized, self.outcome)
+
+    @cached_property
+    def _serialized(self) -> bytes:
+        return bytes(self.row.serialize())
 
     def __getitem__(self, table: str) -> pa.Schema:
         """Return the schema of a table by its name."""
         return self.row if table == "results" else _OTHERS[table]
+
+
+@lru_cache
+def _unpickled(row: bytes, outcome: tuple[str, ...]) -> Tables:
+    return Tables(pa.ipc.read_schema(pa.py_buffer(row)), outcome)
 
 
 _OTHERS = {"scores": SCORE, "metrics": METRIC, "failures": FAILURE, "trials": TRIAL}

@@ -16,9 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from goodshot.components.config import LONGEST_NAME
-from goodshot.runner.cells import USUAL
-from goodshot.runner.declaration.search import SWEPT
-from goodshot.runner.declaration.synthesis import SynthesisConfig
+from goodshot.runner.declaration.points import SWEPT
 from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.results.results import Results
 from goodshot.runner.store.files import below, public
@@ -30,12 +28,6 @@ State = Literal["running", "complete", "stopped", "failed"]
 """The state of a trial; ``stopped`` if the scheduler stopped it before its last L."""
 BESIDE = {"title", "dev", "resources", "name", "dataset"}
 """Fields of a study that are not part of a search's identity; the dataset's name is added to it separately."""
-LATER: Mapping[str, Any] = {"cells": [USUAL.name]}
-"""Fields that later versions added, with their neutral values. A field with this value does not change an identity."""
-LATER_OF_PROMPTS: Mapping[str, Any] = {"naive_if_unknown": False, "caption": None}
-"""Fields of the prompt that later versions added, with their neutral values."""
-LATER_OF_DETECTORS: Mapping[str, Any] = {"epoch_images": None}
-"""Fields of a detector that later versions added, with their neutral values."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +74,13 @@ class TrialRecord:
 
 def search_identity(study: Study) -> str:
     """Return the identity of a search, which depends on the space and the objective, not on the number of trials."""
-    declared = study.model_dump(mode="json", exclude=BESIDE)
-    declared = _without(declared, {**LATER, "synthesis": SynthesisConfig().model_dump(mode="json")})
-    declared["prompt"] = _without(declared["prompt"], LATER_OF_PROMPTS)
-    declared["detectors"] = [_without(detector, LATER_OF_DETECTORS) for detector in declared["detectors"]]
+    declared = {name: value for name, value in study.identified().items() if name not in BESIDE}
     if study.prompt.wordnet == "embedded":
         declared["prompt"]["wordnet"] = "extract"  # the name of this value in earlier versions
     declared["search"] = {k: v for k, v in declared["search"].items() if k not in ("trials", "concurrent")}
     # Only the names of datasets count: a recorded study, which has no credentials, must get the same identity.
     declared["variation_sources"] = [source.name for source in study.variation_sources]
     return fingerprint("search", 1, {**declared, "dataset": study.dataset.name}, {})[:8]
-
-
-def _without(declared: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in declared.items() if later.get(name, ...) != value}
 
 
 @dataclass

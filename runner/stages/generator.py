@@ -31,7 +31,7 @@ class GeneratorSpec:
     def build(self, device: str) -> Generator:
         """The generator before its first update. Raises BadInput if the start weights of this node differ."""
         from goodshot.components.generator.generator import Generator
-        from goodshot.components.generator.start import check_start
+        from goodshot.components.generator.start_file import check_start
 
         check_start(self.config.init, self.start_sha256)
         return Generator(

@@ -14,7 +14,7 @@ from goodshot.components.detectors.pretrained import weight_names
 from goodshot.components.encoders import check_encoder, encoder_weights
 from goodshot.components.errors import MissingWeights
 from goodshot.components.generator.config import GeneratorConfig
-from goodshot.components.generator.start import check_start_file, start_weights
+from goodshot.components.generator.start_file import check_start_file, start_weights
 from goodshot.components.weights import require
 from goodshot.runner.declaration.fields import Declaration
 

@@ -27,6 +27,11 @@ EMBEDDING_BYTES = 4 * 512
 """Approximate bytes of one embedding in a trace."""
 
 
+def updates_to(iterations: int) -> int:
+    """The number of updates that an image set of L iterations needs: it is sampled at L after L − 1 updates."""
+    return iterations - 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage(Stage):
     """Train one variance-aware VQGAN and commit the requested image sets.
@@ -88,8 +93,8 @@ class TrainingStage(Stage):
         return self.support.shard
 
     def steps(self, wanted: Sequence[Stage]) -> int:
-        """The number of updates: the last image set, at L, is sampled after L − 1 updates."""
-        return max((s.iterations for s in wanted if isinstance(s, ImageSetStage)), default=1) - 1
+        """The number of updates for the wanted image sets."""
+        return updates_to(max((s.iterations for s in wanted if isinstance(s, ImageSetStage)), default=1))
 
     def label(self, wanted: Sequence[Stage]) -> str:
         """The training's category, λ and L."""

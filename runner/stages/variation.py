@@ -119,7 +119,8 @@ def _first_by_hash(samples: Sequence[Sample], excluded: set[str], count: int) ->
 
 def make_variation(stage: VariationStage, store: Store) -> None:
     """Encode the sources' images with the start weights, train the head and commit it."""
-    from goodshot.components.generator.start import check_start, load_into, read_start, start_file
+    from goodshot.components.generator.start import load_into, read_start
+    from goodshot.components.generator.start_file import check_start, start_file
     from goodshot.components.generator.variation import encode_category, save_head, train_variance_head
     from goodshot.components.generator.vqgan import VQGAN
 

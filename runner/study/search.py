@@ -17,7 +17,8 @@ from goodshot.components.metrics.declared import metric_of, objectives
 from goodshot.runner import arms
 from goodshot.runner.arms import Arm
 from goodshot.runner.declaration.fields import Declaration, assign
-from goodshot.runner.declaration.search import SWEPT, Range
+from goodshot.runner.declaration.points import SWEPT
+from goodshot.runner.declaration.search import Range
 from goodshot.runner.study.problems import first_problem, misplaced_boolean
 
 MOST_DRAWS = 100

@@ -15,9 +15,8 @@ from goodshot.runner.arms import Arm, Variant, arm_of, arms
 from goodshot.runner.cells import Cell, CellKind, cell_kind, cell_kinds
 from goodshot.runner.data.config import DatasetConfig
 from goodshot.runner.declaration.fields import Declaration, Policy
-from goodshot.runner.declaration.points import Point
+from goodshot.runner.declaration.points import SWEPT, Point
 from goodshot.runner.declaration.resources import Resources
-from goodshot.runner.declaration.search import SWEPT
 from goodshot.runner.declaration.several import AtLeastOne
 from goodshot.runner.stages.need import Need
 from goodshot.runner.study.presets import fill_study_fields

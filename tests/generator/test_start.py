@@ -25,7 +25,8 @@ from goodshot.components.generator.config import (
 )
 from goodshot.components.generator.discriminator import PatchDiscriminator
 from goodshot.components.generator.generator import Generator
-from goodshot.components.generator.start import check_start, load_into, read_start, save_vqgan, start_file
+from goodshot.components.generator.start import load_into, read_start, save_vqgan
+from goodshot.components.generator.start_file import check_start, start_file
 from goodshot.components.generator.vqgan import VQGAN
 from goodshot.components.metrics.quality import image_quality
 

@@ -15,8 +15,9 @@ import torch
 
 from goodshot.components.errors import BadInput
 from goodshot.components.generator.augment import POLICIES
-from goodshot.components.generator.config import EMBEDDED, VariationConfig, VQGANConfig
+from goodshot.components.generator.config import VariationConfig, VQGANConfig
 from goodshot.components.generator.start import load_into, read_start, save_vqgan
+from goodshot.components.generator.start_file import EMBEDDED
 from goodshot.components.generator.variation import Encoded, encode_category, train_variance_head
 from goodshot.components.generator.vqgan import VQGAN
 from goodshot.runner.cli import main

@@ -11,7 +11,7 @@ import altair as alt
 
 from goodshot.components.metrics.declared import Metric, shown_in
 from goodshot.components.metrics.summary import mean_std
-from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.points import COPIES, ITERATIONS, SWEPT, VQ_WEIGHT
 from goodshot.runner.report.blocks import Block, Chart, Text, block_name
 from goodshot.runner.report.charts import chart, data, spread
 from goodshot.runner.report.context import StudyContext
@@ -78,8 +78,8 @@ def _chart(means: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, A
     values = [point["value"] for point in means]
     middle = (min(values) + max(values)) / 2
     base = alt.Chart().encode(
-        x=alt.X("iterations:O", title="iterations L", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("vq_weight:O", title="λ (vq_weight)", sort="descending"),
+        x=alt.X(f"{ITERATIONS.name}:O", title=ITERATIONS.title, axis=alt.Axis(labelAngle=0)),
+        y=alt.Y(f"{VQ_WEIGHT.name}:O", title=VQ_WEIGHT.title, sort="descending"),
     )
     colour = alt.Color("value:Q", title=metric.title, scale=spread(values, scheme="viridis"))
     tooltip = [alt.Tooltip(f"{name}:O") for name in SWEPT]
@@ -91,6 +91,6 @@ def _chart(means: Sequence[Mapping[str, Any]], metric: Metric) -> Mapping[str, A
     drawn = (
         alt.layer(cells, texts, data=data())
         .properties(width=alt.Step(46), height=alt.Step(26))
-        .facet(facet=alt.Facet("copies:O", title="copies"), columns=PANELS)
+        .facet(facet=alt.Facet(f"{COPIES.name}:O", title=COPIES.title), columns=PANELS)
     )
     return chart(drawn, rows=means)

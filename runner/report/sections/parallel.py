@@ -12,10 +12,11 @@ import altair as alt
 
 from goodshot.components.metrics.declared import metric_of
 from goodshot.components.metrics.summary import mean_std
+from goodshot.runner.declaration.points import symbol_of
 from goodshot.runner.report.blocks import Block, Chart
 from goodshot.runner.report.charts import GREY, chart, data, spread
 from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
+from goodshot.runner.report.points import Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.results.comparison import Row, leading_metric
 
@@ -77,7 +78,7 @@ def _points(study: StudyContext) -> list[Point]:
         rows = [
             row for f in trial.best.fingerprints if (row := study.output.rows.get(f)) and row["arm"] == judged.label
         ]
-        values = {SYMBOLS.get(field, field): trial.point.get(field) for field in fields}
+        values = {symbol_of(field): trial.point.get(field) for field in fields}
         points.append(_point(values, trial.best.value, rows, objective))
     return points
 
@@ -88,7 +89,7 @@ def _points_of_rows(study: StudyContext) -> list[Point]:
     for row in study.rows:
         if row["arm"] == judged.label and row[objective] is not None:
             groups.setdefault(tuple(row[field] for field in judged.point_fields), []).append(row)
-    names = [SYMBOLS.get(field, field) for field in judged.point_fields]
+    names = [symbol_of(field) for field in judged.point_fields]
     return [
         _point(dict(zip(names, at, strict=True)), mean_std(row[objective] for row in rows).mean, rows, objective)
         for at, rows in groups.items()

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from goodshot.components.metrics.declared import Metric
 from goodshot.runner.console.terminal import record, seeds_note, tags_note, verdict, verdicts_note
+from goodshot.runner.declaration.points import OF_A_TRAINING
 from goodshot.runner.report.blocks import Block, Column, Table, TableCell, block_name
 from goodshot.runner.report.context import StudyContext
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import difference_value, mean_value, number_value
 from goodshot.runner.results.comparison import Comparison, baseline_labels, by_kind, results_metrics
-from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.training import TrainingStage, updates_to
 
 
 class ResultsTable(Section):
@@ -72,8 +73,7 @@ def _columns_of_variants(study: StudyContext, has_one_subject: bool) -> Iterator
         yield Column("detector", "detector")
     yield Column("trained_on", "trained on", "what the detector was trained on besides the original photographs")
     if study.is_sweep:
-        yield Column("vq_weight", "λ", "the weight of the VQGAN's own loss")
-        yield Column("iterations", "L", "the number of iterations that images were chosen from")
+        yield from (Column(field.name, field.symbol, field.meaning) for field in OF_A_TRAINING)
 
 
 def _variant(study: StudyContext, comparison: Comparison, has_one_subject: bool) -> Iterator[TableCell]:
@@ -82,9 +82,8 @@ def _variant(study: StudyContext, comparison: Comparison, has_one_subject: bool)
         yield comparison.subject
     yield comparison.label
     if study.is_sweep:
-        weight, iterations = comparison.variant["vq_weight"], comparison.variant["iterations"]
-        yield None if weight is None else number_value(weight, f"{weight:g}")
-        yield None if not iterations else number_value(iterations, str(iterations))
+        values = (comparison.variant[field.name] for field in OF_A_TRAINING)
+        yield from (None if value is None else number_value(value, f"{value:g}") for value in values)
 
 
 def _column(metric: Metric) -> Column:
@@ -131,7 +130,7 @@ def _steps(study: StudyContext) -> tuple[int, int]:
     for cell in study.cells:
         training = cell.key_of(TrainingStage)
         if study.arm(cell).has_trace and cell.image_set and training:
-            steps = int(study.row(cell)["iterations"]) - 1
+            steps = updates_to(study.row(cell)["iterations"])
             steps_of_set[cell.image_set] = steps
             needed[training] = max(steps, needed.get(training, 0))
     executed = sum(max(steps, study.output.steps[key]) for key, steps in needed.items())

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from goodshot.runner.declaration.points import symbol_of
 from goodshot.runner.report import search_charts
 from goodshot.runner.report.blocks import Block, Column, Table, TableCell, Text, Value, block_name
 from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.points import SYMBOLS, Tried, point_text, value_text
+from goodshot.runner.report.points import Tried, point_text, value_text
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.values import number_value
 from goodshot.runner.results.trials import State, TrialRecord
-from goodshot.runner.stages.training import TrainingStage
+from goodshot.runner.stages.training import TrainingStage, updates_to
 
 SHOWN_TRIALS = 30
 """The table lists at most this many trials, the best ones."""
@@ -90,7 +91,7 @@ def _table(study: StudyContext, tried: Tried) -> Table:
             Column("objective", study.study.objective),
             Column("reached", "L reached"),
             Column("state", "state"),
-            *(Column(block_name(field), SYMBOLS.get(field, field)) for field in tried.varied),
+            *(Column(block_name(field), symbol_of(field)) for field in tried.varied),
         ],
         lines=[cells for _, cells in shown],
         marked=[i for i, (trial, _) in enumerate(shown) if trial == tried.chosen],
@@ -144,7 +145,7 @@ def _executed_steps(study: StudyContext) -> int:
         key, row = cell.key_of(TrainingStage), study.output.rows.get(cell.fingerprint)
         if key is None:
             continue
-        reached[key] = max(reached.get(key, 0), int(row["iterations"]) - 1 if row and row["iterations"] else 0)
+        reached[key] = max(reached.get(key, 0), updates_to(row["iterations"]) if row and row["iterations"] else 0)
     return sum(max(count, study.output.steps[key]) for key, count in reached.items())
 
 
@@ -158,7 +159,7 @@ def _unshared_steps(study: StudyContext) -> int:
     of_trials = [cell for cell in study.cells if cell.fingerprint in first and cell.image_set]
     generated = [cell for cell in of_trials if study.arm(cell).has_trace]
     asha, last = study.study.search.scheduler == "asha", max(study.study.iterations)
-    steps = {str(cell.image_set): (last if asha else int(study.row(cell)["iterations"])) - 1 for cell in generated}
+    steps = {str(cell.image_set): updates_to(last if asha else study.row(cell)["iterations"]) for cell in generated}
     return sum(steps.values())
 
 

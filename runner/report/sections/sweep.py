@@ -13,11 +13,10 @@ from goodshot.components.metrics.declared import Metric, shown_in
 from goodshot.components.metrics.summary import PairedDifference, mean_std, paired_difference
 from goodshot.runner.arms import Arm, baselines
 from goodshot.runner.console.terminal import difference
-from goodshot.runner.declaration.search import SWEPT
+from goodshot.runner.declaration.points import SWEPT, symbol_of, title_of
 from goodshot.runner.report.blocks import Block, Chart, Column, Table, TableCell, Text, Value, block_name
 from goodshot.runner.report.charts import chart, data, spread
 from goodshot.runner.report.context import StudyContext
-from goodshot.runner.report.points import SYMBOLS
 from goodshot.runner.report.sections.base import Section
 from goodshot.runner.report.sections.heat_maps import swept_rows
 from goodshot.runner.report.values import number_value
@@ -146,10 +145,10 @@ def _chart(means: Sequence[Mean], of: str) -> Chart:
     series = list({mean.series.label: mean.series for mean in means}.values())
     is_gain = series[0].label.startswith("−")
     what = f"gain in {metric.title}" if is_gain else metric.title
-    label = f"{SYMBOLS[field]} ({field})" if field in SYMBOLS else field
+    label = title_of(field)
     return Chart(
         name=block_name("sweep", field, metric.name, of),
-        title=f"{what} by {SYMBOLS.get(field, field)}{of}",
+        title=f"{what} by {symbol_of(field)}{of}",
         specification=_drawn(means, series, label, what, is_gain),
         description=f"Line chart: {what} by {field}{of}, means with 95 % intervals",
     )
