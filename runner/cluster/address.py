@@ -130,7 +130,7 @@ def _ask(endpoint: str, where: str) -> None:
     import grpc
     import ray
     from ray._private.grpc_utils import init_grpc_channel  # private: test_submission.py pins it
-    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest  # type: ignore[attr-defined]
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
     try:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
 from goodshot.components.errors import GoodshotError
@@ -21,6 +22,7 @@ from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, Nodes, 
 from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.metrics import RunMetrics
+from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
@@ -395,6 +397,12 @@ def _was_lost() -> bool:
     return context.get_actor_id() is not None and bool(context.was_current_actor_reconstructed)
 
 
-BrokerActor = ray.remote(num_cpus=0, max_concurrency=100_000, max_restarts=LIVES - 1, max_task_retries=-1)(Broker)
-"""The broker as a Ray actor class. Neither the broker nor the trials that wait for it reserve a CPU: a trial that
-reserved the last CPU would wait forever for a stage that needs this CPU."""
+def start_broker(options: BrokerOptions) -> ActorHandle[Broker]:
+    """Start a broker as an actor on the driver's node.
+
+    Neither the broker nor the trials that wait for it reserve a CPU: a trial that reserved the last CPU would wait
+    forever for a stage that needs this CPU.
+    """
+    lives = {"max_restarts": LIVES - 1, "max_task_retries": -1}
+    made = ray.remote(Broker).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=on_own_node(), **lives)
+    return cast("ActorHandle[Broker]", made.remote(options))

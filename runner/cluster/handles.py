@@ -25,6 +25,11 @@ Outcome = Mapping[str, Any] | None
 """The columns of a cell's row that the value of a trial is computed from; None for a failed or skipped cell."""
 
 
+def _answer(reference: ObjectRef[Any], timeout: float | None = None) -> Any:
+    """Wait for the result of a method of an actor. Ray does not know its type: it takes methods for functions."""
+    return ray.get(reference, timeout=timeout)
+
+
 class Listener:
     """Sends the reports of a running stage to the broker."""
 
@@ -83,7 +88,7 @@ class BrokerHandle:
 
     def cells(self, fingerprints: Sequence[str]) -> list[Outcome]:
         """Wait until these cells have ended and return their outcomes, in order."""
-        outcomes: list[Outcome] = ray.get(self._actor.cells.remote(list(fingerprints)))
+        outcomes: list[Outcome] = _answer(self._actor.cells.remote(list(fingerprints)))
         return outcomes
 
     def admit(self, checked: frozenset[str], faulty: frozenset[str]) -> None:
@@ -96,7 +101,7 @@ class BrokerHandle:
 
     def at_once(self, stages: Sequence[Stage]) -> int:
         """Return how many of these stages run at once on the nodes that the cluster has now; at least one."""
-        count: int = ray.get(self._actor.at_once.remote(stages))
+        count: int = _answer(self._actor.at_once.remote(stages))
         return count
 
     def begin(self, trial: Trial) -> None:
@@ -106,12 +111,12 @@ class BrokerHandle:
 
     def trial(self, key: str) -> Mapping[int, tuple[str, ...]]:
         """Wait for :meth:`begin`, and return the fingerprints of the trial's cells by L; empty for an invalid point."""
-        cells: Mapping[int, tuple[str, ...]] = ray.get(self._actor.trial.remote(key))
+        cells: Mapping[int, tuple[str, ...]] = _answer(self._actor.trial.remote(key))
         return cells
 
     def progress(self, timeout: float | None = None) -> Progress:
         """Return the progress of the run. Raises RayError if the cluster is gone or ``timeout`` seconds have passed."""
-        progress: Progress = ray.get(self._actor.snapshot.remote(), timeout=timeout)
+        progress: Progress = _answer(self._actor.snapshot.remote(), timeout)
         return progress
 
     def restore(self, plan: Plan, progress: Progress) -> None:

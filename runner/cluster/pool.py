@@ -155,7 +155,8 @@ class ActorPool:
 
     async def _run_jobs(self, held: list[ActorHandle[Any]]) -> None:
         """Run the jobs of a slot. ``held`` is its actor, if it has one."""
-        actor, home, node = None, "", ""
+        actor: ActorHandle[Any] | None = None
+        home, node = "", ""
         while (queue := self._next_queue(home)) or await self._wait_for_job(actor):
             if not (queue := queue or self._next_queue(home)):
                 continue
@@ -164,8 +165,8 @@ class ActorPool:
             waiting = queue.pop(0)
             job = self._running[id(waiting)] = waiting.job
             try:
-                keeps = actor is not None and waiting.home == home and not self._placement.leaves(node)
-                if not keeps or not self._placement.suits(actor, job):
+                keeps = waiting.home == home and not self._placement.leaves(node)
+                if actor is None or not keeps or not self._placement.suits(actor, job):
                     _stop(actor)
                     held.clear()
                     actor, home, node = None, waiting.home, ""
@@ -188,7 +189,7 @@ class ActorPool:
                 self._actor_of_job.pop(id(job), None)
                 self._running.pop(id(waiting), None)
 
-    async def _wait_for_job(self, actor: ActorHandle[Any]) -> bool:
+    async def _wait_for_job(self, actor: ActorHandle[Any] | None) -> bool:
         """Wait for a job for an idle actor. Returns False if no job arrives in time, or other work needs its CPUs."""
         if actor is None:
             return False
@@ -217,6 +218,6 @@ class ActorPool:
         return max(self._queues.values(), key=lambda queue: sum(waiting.seconds for waiting in queue)) or None
 
 
-def _stop(actor: ActorHandle[Any]) -> None:
+def _stop(actor: ActorHandle[Any] | None) -> None:
     if actor is not None:
         ray.kill(actor)

@@ -352,7 +352,8 @@ class StageMaker:
         """Start an actor that reserves the job's CPUs and GPUs, on the node with this Ray id if it has room."""
         strategy = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "DEFAULT"
         options = {**job.share.options, **self.shares.placement, "scheduling_strategy": strategy}
-        actor = StageActor.options(**options).remote(job.label)
+        made = StageActor.options(**options)  # type: ignore[attr-defined]  # for Ray's decorator returns the class
+        actor: ActorHandle[StageActor] = made.remote(job.label)
         self._share_of_actor[actor] = job.share
         self._submissions.wait(job.ticket, self.shares.unchecked, partial(self._pools[job.stage.resources].stop, job))
         return actor
@@ -379,8 +380,11 @@ class StageMaker:
         # The actor itself may have run other jobs, so only the loads of this job's values may be cancelled.
         self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)
         listener = Listener(ray.get_runtime_context().current_actor)
-        run = actor.run.options(name=job.label)
-        return run.remote(job, self._locations, listener, *self._values.references(job.stage, job.label))
+        run: Any = actor.run.options(name=job.label)
+        report: ObjectRef[JobReport] = run.remote(
+            job, self._locations, listener, *self._values.references(job.stage, job.label)
+        )
+        return report
 
     def is_wanted(self) -> bool:
         """Return whether actors block a task, or make tasks wait longer than a new process needs to start."""

@@ -13,12 +13,11 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from goodshot.components.errors import BadInput
-from goodshot.runner.cluster.broker import BrokerActor, BrokerOptions
+from goodshot.runner.cluster.broker import BrokerOptions, start_broker
 from goodshot.runner.cluster.connection import cluster
 from goodshot.runner.cluster.elastic import REFRESH_SECONDS, Autoscaler, is_autoscaled, nodes_now
 from goodshot.runner.cluster.handles import BrokerHandle
 from goodshot.runner.cluster.head import HeadWatch, watched_head
-from goodshot.runner.cluster.placing import on_own_node
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
@@ -96,7 +95,7 @@ class _Driver:
             excluded,
             gate.seen if gate else None,
         )
-        self.broker = BrokerHandle(BrokerActor.options(scheduling_strategy=on_own_node()).remote(broker_options))
+        self.broker = BrokerHandle(start_broker(broker_options))
         self.tracker = tracker_of(work, options)
         self.logged = Logged()
         self._last = Progress()

@@ -91,7 +91,7 @@ class _Follower:
         finally:
             piece.cancel()
             await asyncio.gather(piece, return_exceptions=True)
-            await stream.aclose()
+            await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def _asked(self) -> JobDetails:
         """Return the job's state; repeats the request while the dashboard does not answer."""

@@ -203,7 +203,7 @@ def exit_code(job: JobDetails) -> int:
 
 def _with_first_id(client: Client, first_id: str) -> dict[str, JobDetails]:
     pattern = re.compile(rf"{re.escape(first_id)}(-\d+)?")
-    return {job.submission_id: job for job in submitted_jobs(client) if pattern.fullmatch(job.submission_id)}
+    return {id_: job for job in submitted_jobs(client) if (id_ := job.submission_id) and pattern.fullmatch(id_)}
 
 
 def _next_id(first_id: str, taken: dict[str, JobDetails]) -> str:
