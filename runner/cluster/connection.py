@@ -130,7 +130,8 @@ def quiet_environment() -> None:
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
     for name in ("ray", "ray.tune", "lightning", "pytorch_lightning", "anomalib", "timm", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        if (logger := logging.getLogger(name)).level != logging.ERROR:
+            logger.setLevel(logging.ERROR)  # it clears the caches of all loggers
 
 
 def quiet_worker() -> None:

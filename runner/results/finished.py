@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,18 @@ class Damaged(GoodshotError):
 class FinishedCells:
     """The files of cells that are in no table yet.
 
-    Each file is an Arrow stream with one row: the cell's row of ``results``, and in two list columns the cell's rows of
-    ``scores`` and ``metrics``. The format is not Parquet, because an Arrow stream is written and read in a tenth of the
-    time, and the file exists for seconds only.
+    Each file is an Arrow stream with one row: those columns of the cell's row of ``results`` that have a value, and in
+    two list columns the cell's rows of ``scores`` and ``metrics``. The format is not Parquet, because an Arrow stream
+    is written and read in a tenth of the time, and the file exists for seconds only.
     """
 
     def __init__(self, files: Files, tables: Tables) -> None:
         self.files, self.tables = files, tables
+        self._struct = lru_cache(lambda *names: pa.struct([tables.cell.field(name) for name in names]))
+
+    @cached_property
+    def _fields(self) -> dict[str, pa.Field]:
+        return {field.name: field for field in self.tables.cell}
 
     def names(self) -> dict[str, str]:
         """Return the names of all files, by the fingerprint of the cell."""
@@ -59,8 +65,9 @@ class FinishedCells:
             scores: the cell's rows of ``scores``.
             metrics: the cell's rows of ``metrics``.
         """
-        cell = {**row, "scores": [dict(score) for score in scores], "metrics": [dict(metric) for metric in metrics]}
-        batch = pa.RecordBatch.from_struct_array(pa.array([cell], pa.struct(list(self.tables.cell))))
+        own = {name: value for name, value in row.items() if value is not None and name in self._fields}
+        cell = {**own, "scores": [dict(score) for score in scores], "metrics": [dict(metric) for metric in metrics]}
+        batch = pa.RecordBatch.from_struct_array(pa.array([cell], self._struct(*cell)))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
             stream.write_batch(batch)
@@ -68,7 +75,7 @@ class FinishedCells:
 
     def row(self, fingerprint: str) -> dict[str, Any]:
         """Return the cell's row of ``results``. Raises FileNotFoundError if the cell has no file."""
-        return dict(self.of_table(self._read(_name(fingerprint)), "results").to_pylist()[0])
+        return dict(self.of_table(self.read([_name(fingerprint)]), "results").to_pylist()[0])
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return the cells of several files, one row per cell; :meth:`of_table` extracts a table's rows.
@@ -80,7 +87,7 @@ class FinishedCells:
         found = [self.tables.cell.empty_table()]
         for start in range(0, len(names), BATCH):
             cells = self.files.each(self._read, names[start : start + BATCH])
-            found.append(pa.concat_tables(cells).combine_chunks())
+            found.append(_together([found[0], *cells]).combine_chunks())
         return pa.concat_tables(found)
 
     def of_table(self, cells: pa.Table, table: str) -> pa.Table:
@@ -112,17 +119,22 @@ class FinishedCells:
         self.files.each(self.files.delete, names)
 
     def _read(self, name: str) -> pa.Table:
-        """Return the content of one file. Columns that an earlier version did not write are added as NULL."""
+        """Return the content of one file, which may lack columns that are NULL, in the types of this version."""
         content = self.files.read(name)
         try:
             table = pa.ipc.open_stream(content).read_all()
-            if not table.schema.equals(self.tables.cell):
+            if not all(field == self._fields.get(field.name) for field in table.schema):
                 table = pa.Table.from_struct_array(pa.array(table.to_pylist(), pa.struct(list(self.tables.cell))))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             what = str(error).splitlines()[0]
             remedy = "run the study again, which sets it aside and makes the cell anew"
             raise Damaged(f"{self.files.where(name)}: is damaged ({what}); {remedy}") from error
         return table
+
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of tables that lack some columns of the first one; NULL is in their place."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _name(fingerprint: str) -> str:

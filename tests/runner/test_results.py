@@ -148,7 +148,7 @@ def test_files_have_the_tables_columns_and_types(tmp_path: Path) -> None:
     results.append("nothing", {"fingerprint": "nothing", "of no column": 1}, [], [])
     append(results, [1])
     for path in (tmp_path / "finished").iterdir():
-        assert pa.ipc.open_stream(path.read_bytes()).schema == TABLES.cell
+        assert all(field == TABLES.cell.field(field.name) for field in pa.ipc.open_stream(path.read_bytes()).schema)
     compact(results)
     results.append_failure("failed", "s", "c", "e", "l")
     results.write_trial("trial", [{"trial": "trial", "of no column": 1}])
