@@ -4,7 +4,7 @@ A sweep of the demo runs on a Ray of its own; its ``status.json`` is read as a p
 difference between the foretold and the true end, as a share of the whole study's time. The first run knows the costs of
 no stage on this machine (its cache is empty), the second one those of the first. What was finished is deleted between.
 
-    python -m benchmarks.expected_end
+    python -m benchmarks.expected_end [supports]
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[1]
 MOMENTS = (0.1, 0.25, 0.5, 0.75)
 
 
-def main() -> str:
+def main(supports: int = 2) -> str:
     """Return the errors at some moments, without and with known costs."""
     lines = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = write_demo(folder / "photographs")
         for run in ("costs unknown", "costs known"):
-            seconds, foretold = _run(folder, root, run.replace(" ", "_"))
+            seconds, foretold = _run(folder, root, run.replace(" ", "_"), supports)
             errors = [f"{moment:.0%}: {_error(foretold, seconds, moment)}" for moment in MOMENTS]
             lines.append(f"{run}, {seconds:.0f} s: {', '.join(errors)}")
     return f"expected end: {'; '.join(lines)}"
@@ -44,11 +44,11 @@ def _error(foretold: list[tuple[float, float]], seconds: float, moment: float) -
     return f"{(later[0] - seconds) / seconds:+.0%}" if later else "nothing foretold"
 
 
-def _run(folder: Path, root: Path, name: str) -> tuple[float, list[tuple[float, float]]]:
+def _run(folder: Path, root: Path, name: str, supports: int) -> tuple[float, list[tuple[float, float]]]:
     """Seconds of a study, and (seconds since its beginning, seconds left) as it foretold them."""
     study, out = folder / "study.yaml", folder / name
     fields = {
-        "name": "foretold", "dataset": {"name": "demo", "root": str(root)}, "support_seeds": [0, 1],
+        "name": "foretold", "dataset": {"name": "demo", "root": str(root)}, "support_seeds": [*range(supports)],
         "arms": ["original", "augmented", "generated"], "vq_weight": [0.5, 1.0], "copies": [5, 10],
         "iterations": [20, 40], "detectors": [{"image_size": 128}],
     }  # fmt: skip
@@ -76,4 +76,4 @@ def _run(folder: Path, root: Path, name: str) -> tuple[float, list[tuple[float, 
 
 
 if __name__ == "__main__":
-    print(main())
+    print(main(*map(int, sys.argv[1:])))

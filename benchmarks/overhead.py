@@ -139,7 +139,8 @@ def _run(plan: Plan, options: Options, available: dict[str, float]) -> tuple[int
     """Run all cells. Returns how many failed, when the first was finished, and the broker's peak memory in MB."""
     results = Results(options.out_uri)
     actor = ray.remote(num_cpus=0, max_concurrency=100_000)(WatchedBroker)
-    broker = actor.remote(BrokerOptions(plan, options.store_uri, results, [available]))
+    broker = actor.remote(BrokerOptions(options.store_uri, results, [available]))
+    ray.get(broker.learn.remote(plan))
     # The first cell pays for the broker's own start and for the shard.
     first, *rest = plan.cells
     failed = ray.get(broker.run.remote([first]))

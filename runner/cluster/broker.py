@@ -64,6 +64,9 @@ def _when_restored(method: Call[P, T]) -> Call[P, T]:
 class BrokerOptions:
     """The arguments of a :class:`Broker`.
 
+    They are small, because Ray cannot start a lost actor again whose arguments were too large for a message. The plan
+    is sent by :meth:`Broker.learn` and :meth:`Broker.restore`.
+
     nodes: the numbers of ``CPU`` and ``GPU`` of each node.
     excluded: Ray ids of further nodes, which must get no work.
     checked: Ray ids of the checked nodes; all other nodes get work after :meth:`Broker.admit`. None: all get work.
@@ -72,7 +75,6 @@ class BrokerOptions:
     costs, memory: the seconds and GPU memory that stages needed on this machine, by kind of work.
     """
 
-    plan: Plan
     store_uri: str
     results: Results
     nodes: list[dict[str, float]]
@@ -93,7 +95,7 @@ class Broker:
     """
 
     def __init__(self, options: BrokerOptions) -> None:
-        self.plan, self.results = options.plan, options.results
+        self.plan, self.results = Plan(), options.results
         self._fail_fast, self._halted, self._skipped = options.fail_fast, False, options.skipped
         self.outcomes: dict[str, Mapping[str, Any]] = dict(self.results.rows(self.results.tables.outcome))
         self._failed_before = set(self.results.tries())
@@ -107,7 +109,7 @@ class Broker:
         self._compaction = Compaction(self.results)
         locations = Locations(options.store_uri, self.results)
         self._stages = StageMaker(
-            options.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs,
+            self.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs,
             self._submissions,
         )  # fmt: skip
         self._requested: set[str] = set()
@@ -185,7 +187,7 @@ class Broker:
 
     @_when_restored
     async def learn(self, part: Plan) -> None:
-        """Add the cells and stages of a point that a search has just chosen to the plan."""
+        """Add cells and stages to the plan: those of the run, or of a point that a search has just chosen."""
         self.plan.merge(part)
 
     @_without_task_events

@@ -96,8 +96,8 @@ class BrokerHandle:
         self._actor.admit.remote(checked, faulty)
 
     def learn(self, part: Plan) -> None:
-        """Add the cells and stages of a point that a search has just chosen to the broker's plan."""
-        self._actor.learn.remote(part)
+        """Add cells and stages to the broker's plan, and wait until they are in it."""
+        _answer(self._actor.learn.remote(part))
 
     def at_once(self, stages: Sequence[Stage]) -> int:
         """Return how many of these stages run at once on the nodes that the cluster has now; at least one."""
@@ -127,7 +127,7 @@ class BrokerHandle:
             progress: the last counts that the driver has seen.
         """
         # Copied, because another thread may plan a further point during the call; copying a dictionary is atomic.
-        known = Plan(dict(plan.stages), dict(plan.cells))
+        known = Plan(dict(plan.stages), dict(plan.cells), dict(plan.cells_of))
         ray.get(self._actor.restore.remote(known, list(self._begun.values()), progress))
 
     def close(self) -> None:

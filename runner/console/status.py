@@ -21,11 +21,16 @@ MOST_NODES = 20
 
 
 def status_view(status: Status, prices: Prices | None = None) -> RenderableType:
-    """Everything that is known of a run: its state, progress, stages, nodes and cost."""
-    parts: list[RenderableType] = [Text(headline(status)), _bars(status)]
-    parts += [table for table in (_stages(status), _nodes(status)) if table is not None]
-    parts += [Text(line) for line in _lines(status, prices)]
-    return Group(*parts)
+    """Everything that is known of a run, and of the others that go on in its ``--out``, in the order they began."""
+    return Group(*(part for each in status.all for part in _parts(each, prices)))
+
+
+def _parts(status: Status, prices: Prices | None) -> Iterator[RenderableType]:
+    """Yield the state of one run, its progress, stages, nodes and cost."""
+    yield Text(headline(status))
+    yield _bars(status)
+    yield from (table for table in (_stages(status), _nodes(status)) if table is not None)
+    yield from (Text(line) for line in _lines(status, prices))
 
 
 def headline(status: Status) -> str:

@@ -1,4 +1,4 @@
-"""``OUT/status.json``: the state of the last run of an ``--out``, written every few seconds during the run.
+"""``OUT/status.json``: the state of the last run of an ``--out``, and of others that go on; written every few seconds.
 
 The file is small, is replaced as a whole, and holds plain JSON only, so that any tool can read it.
 """
@@ -6,13 +6,16 @@ The file is small, is replaced as a whole, and holds plain JSON only, so that an
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from goodshot.components.errors import BadInput
+from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.store.files import Files
 
 NAME = "status.json"
@@ -49,7 +52,7 @@ class Status(BaseModel):
 
     state: ``running`` until the run ends; then ``complete`` if every cell has a row, ``incomplete`` if some cells
         failed or were skipped, ``stopped`` if the run ended early.
-    host: the name of the driver's machine.
+    host, pid: the name of the driver's machine, and the id of its process there; 0 from earlier versions.
     studies: the names of the studies that are run.
     began, written: the times in UTC at which the run began and at which the status was written.
     cells: the number of requested cells.
@@ -65,12 +68,14 @@ class Status(BaseModel):
     seconds_left: the expected seconds until the run ends; None until a step or cell was timed.
     nodes: the nodes of the cluster.
     cpu_hours, gpu_hours: the hours of all CPUs and all GPUs of all nodes since the run began.
+    others: the last status of each other run that goes on in the same ``--out``.
     """
 
     model_config = ConfigDict(frozen=True)
 
     state: State = "running"
     host: str = ""
+    pid: int = 0
     studies: tuple[str, ...] = ()
     began: datetime
     written: datetime
@@ -92,11 +97,35 @@ class Status(BaseModel):
     nodes: tuple[NodeStatus, ...] = ()
     cpu_hours: float = 0.0
     gpu_hours: float = 0.0
+    others: tuple[Status, ...] = ()
+
+    @property
+    def run(self) -> tuple[str, datetime]:
+        """The identity of the run: the driver's machine and the time at which the run began."""
+        return self.host, self.began
+
+    @property
+    def all(self) -> tuple[Status, ...]:
+        """The status of this run and of the other ones, in the order in which the runs began."""
+        return tuple(sorted((self, *self.others), key=lambda status: status.began))
 
     @property
     def is_silent(self) -> bool:
-        """Whether the run's driver has probably died: it has not written the status for longer than :data:`SILENCE`."""
-        return self.state == "running" and datetime.now(UTC) - self.written > SILENCE
+        """Whether the run's driver has died: its process is gone, or it has not written for :data:`SILENCE`."""
+        return self.state == "running" and (self._is_gone or datetime.now(UTC) - self.written > SILENCE)
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the driver was a process of this machine that is no more."""
+        if self.host != socket.gethostname() or not self.pid:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
 
     def to_json(self) -> str:
         """Return the status as one JSON object."""
@@ -104,8 +133,17 @@ class Status(BaseModel):
 
 
 def write_status(files: Files, status: Status) -> None:
-    """Replace the status of the results at ``files``."""
-    files.write(NAME, f"{status.to_json()}\n".encode())
+    """Replace the status of the results at ``files``, and keep those of other runs that go on there.
+
+    Two runs that write at the same instant drop each other's status until their next write.
+    """
+    found = None
+    with suppress(GoodshotError, OSError):  # an unreadable status must not keep the file from being replaced
+        found = read_status(files)
+    known = (found, *found.others) if found else ()
+    others = (s for s in known if s.run != status.run and s.state == "running" and not s.is_silent)
+    own = status.model_copy(update={"others": tuple(s.model_copy(update={"others": ()}) for s in others)})
+    files.write(NAME, f"{own.to_json()}\n".encode())
 
 
 def read_status(files: Files) -> Status | None:

@@ -84,7 +84,6 @@ class _Driver:
         self.work, self.options, self.gate, self.head = work, options, gate, head
         excluded = gate.faulty if gate else frozenset()
         broker_options = BrokerOptions(
-            work.plan,
             options.store_uri,
             work.results.at(options.out_uri),
             nodes,
@@ -101,10 +100,11 @@ class _Driver:
         self._last = Progress()
 
     def run(self, console: Console, record: RunRecord) -> Run:
-        running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
         try:
             admitting = self.gate.watching(self.broker.admit) if self.gate else nullcontext()
             with admitting, followed(self._look, record) as latest, shown(console, latest):
+                self.broker.learn(self.work.plan)
+                running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
                 for declared in self.work.declared:
                     self._run_study(declared)
                 running.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ class StatusRecord:
         run = self._run
         return Status(
             host=socket.gethostname(),
+            pid=os.getpid(),
             studies=self._studies,
             began=self._began,
             written=datetime.now(UTC),

@@ -261,11 +261,12 @@ def test_the_broker_asks_beside_its_event_loop(
 
     monkeypatch.setattr("goodshot.runner.cluster.stages.ray.put", lambda value: value)
     monkeypatch.setattr(StageMaker, "run", run)
-    broker = Broker(BrokerOptions(plan, options.store_uri, results, [{"CPU": 2.0}]))
+    broker = Broker(BrokerOptions(options.store_uri, results, [{"CPU": 2.0}]))
     # Another driver finishes a cell that this one does not know to be finished.
     results.append(elsewhere, {"fingerprint": elsewhere, "image_auroc": 0.5}, [], [])
 
     async def whole_run() -> int:
+        await broker.learn(plan)
         failed = await broker.run(cells)
         await broker.close()
         return failed

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +77,27 @@ def test_the_command_says_what_is_the_matter(
     write_status(Files(absolute(str(tmp_path))), status(**fields))
     assert main(["status", str(tmp_path)]) == code
     assert said in capsys.readouterr().out
+
+
+def test_two_runs_into_one_folder_are_both_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files, later = Files(absolute(str(tmp_path))), datetime.now(UTC) + timedelta(seconds=1)
+    one, two = status(studies=("one",)), status(studies=("two",), host="other", began=later)
+    gone = status(studies=("gone",), host="third", written=datetime.now(UTC) - timedelta(minutes=2))
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead = status(studies=("dead",), host=socket.gethostname(), pid=process.pid)
+    for each in (gone, two, dead, one, two):
+        write_status(files, each)
+    assert main(["status", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert text.index("one on") < text.index("two on")
+    assert "gone" not in text
+    assert "dead" not in text
+    write_status(files, one.model_copy(update={"state": "complete"}))
+    write_status(files, two)
+    found = read_status(files)
+    assert found is not None
+    assert (found.studies, found.others) == (("two",), ())
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "holds no status.json"), ("{", "is damaged")])
