@@ -42,7 +42,9 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 for a failure, 2 for bad input, 130 for Ctrl-C, 3 for a lost head.
+    """Run a command and return its exit code: 0, or why it ended early.
+
+    1 for a failure, 2 for bad input, 3 for a lost head of a cluster, 130 for Ctrl-C, 143 for SIGTERM.
 
     An error is printed as one line on stderr; with ``--debug`` it is raised, for its traceback. After the loss of a
     cluster's head, this process cannot use Ray any more, and exits without Ray's shutdown.

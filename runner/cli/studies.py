@@ -316,14 +316,16 @@ def _joined(out: str, store: str | None, address: str | None) -> str | None:
 
 
 def _run(studies: Sequence[Study], options: Options, experiment: Experiment | None = None) -> None:
+    from goodshot.runner.cluster.connection import code_of_interrupt, take_sigterm_as_ctrl_c
     from goodshot.runner.run.execute import run_studies
 
     console = stdout()
+    take_sigterm_as_ctrl_c()
     try:
         plan, run = run_studies(studies, options, console, experiment)
     except KeyboardInterrupt:
         console.print("stopped; finished cells are kept, the same command continues", highlight=False)
-        raise typer.Exit(130) from None
+        raise typer.Exit(code_of_interrupt()) from None
     _conclude(studies, plan, run, options, console)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.weights import forbid_downloads
@@ -19,6 +22,9 @@ from goodshot.runner.stages.costs import Memory
 
 OBJECT_STORE_BYTES = 512 * 2**20
 WORKER_BYTES = 2 * 2**30
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes of a command that Ctrl-C or SIGTERM has ended, as shells state them."""
+_terminated = threading.Event()
 
 
 @contextmanager
@@ -45,6 +51,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
+    _silence_node_messages()
     if joined is None:
         ray.init(
             "local",
@@ -57,6 +64,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
         )
     else:
         _join(joined)
+    take_sigterm_as_ctrl_c()  # again, because Ray has put a handler in place that prints its stack and aborts
     try:
         yield ray.cluster_resources()
     except BaseException as error:
@@ -65,6 +73,38 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
             ray.shutdown()
         raise
     ray.shutdown()
+
+
+def take_sigterm_as_ctrl_c() -> None:
+    """From now on, let SIGTERM end this process as Ctrl-C does: with a last status, and without leases.
+
+    Batch systems, containers and clouds send it before they take a machine away.
+    """
+
+    def end(*_: object) -> None:
+        _terminated.set()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+
+
+def code_of_interrupt() -> int:
+    """Return the exit code of a command that a KeyboardInterrupt ends. Ray's own replaces that of a signal handler."""
+    return TERMINATED if _terminated.is_set() else INTERRUPTED
+
+
+def _silence_node_messages() -> None:
+    """Keep Ray from printing a long line whenever a process is lost: a run counts them and says why in a few words."""
+    from ray._private import worker  # private: test_connected.py pins it
+
+    printed = worker.print_to_stdstream
+
+    def without_nodes(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+        if data.get("pid") != "raylet":
+            printed(data, ignore_prefix)
+
+    worker.print_to_stdstream = without_nodes
 
 
 def _join(address: str) -> None:

@@ -180,6 +180,8 @@ def _full_disk(world: World, _: float) -> bool:
     """Fill the file system of the results and artifacts for some seconds."""
     ballast = Path(world.out).parent / "ballast"
     with suppress(OSError), ballast.open("wb") as file:
+        free = os.statvfs(ballast.parent)
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
         while True:
             file.write(bytes(2**16))
     timer = threading.Timer(FULL_SECONDS, lambda: ballast.unlink(missing_ok=True))
@@ -216,8 +218,11 @@ def fault_of(name: str) -> Fault:
     return {fault.name: fault for fault in FAULTS}[name]
 
 
-def mounted(place: Path, megabytes: int = 64) -> Any:
-    """Mount a small file system of its own at a folder; returns whether this user may."""
+def mounted(place: Path, megabytes: int = 1400) -> Any:
+    """Mount a file system of its own at a folder; returns whether this user may.
+
+    It is just large enough for a run to begin, which asks for a gigabyte of free space.
+    """
     place.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], check=False, capture_output=True

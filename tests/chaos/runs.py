@@ -43,6 +43,7 @@ class Outcome:
 
     missed: faults that found no target, or for which the study was done too soon.
     exits: the exit code of each command.
+    pieces: how many unfinished files are left.
     problems: what did not hold, a line each.
     """
 
@@ -51,6 +52,7 @@ class Outcome:
     missed: list[str] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    pieces: int = 0
     problems: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def run(seed: int, reference: Reference, folder: Path, strikes: tuple[Strike, ..
             _repeat(world, deque(strikes), outcome, watch)
         outcome.seconds = round(time.monotonic() - began, 1)
         outcome.problems += checks.problems(world)
+        outcome.pieces = checks.pieces(world)
     except BaseException as error:
         outcome.problems.append(f"harness: {type(error).__name__}: {error}")
         raise

@@ -27,8 +27,20 @@ sys.exit(main(sys.argv[1:]))
 """The command, though these tests may run in the background of a shell, where Ctrl-C is ignored."""
 
 
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_finished_is_kept_and_the_rest_is_free(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    number: signal.Signals,
+    code: int,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     out, study = tmp_path / "out", tmp_path / "study.yaml"
@@ -46,11 +58,12 @@ def test_what_is_finished_is_kept_and_the_rest_is_free(
     finished = Results(str(out))
     while process.poll() is None and len(finished.finished()) < 2:
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, printed
+    assert process.returncode == code, printed
     assert "stopped; finished cells are kept, the same command continues" in printed
     assert "Traceback" not in printed
+    assert "***" not in printed, "Ray prints its stack"
     for place in (out, out / "store"):
         assert not list((place / FOLDER).glob("*")), place
     kept = finished.finished()

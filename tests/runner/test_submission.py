@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import tomllib
+import venv
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -571,3 +572,35 @@ def test_the_clients_packages_are_goodshots_own() -> None:
     listed = {line for line in lines if line and not line.startswith("#")}
     assert listed - {"ray[default]>=2.50"} <= dependencies
     assert "ray[default,tune]>=2.50" in dependencies
+
+
+@pytest.mark.slow
+def test_a_laptop_with_the_clients_packages_alone(study: Path, dashboard: FakeDashboard, tmp_path: Path) -> None:
+    """An environment of its own, as docs/cluster.md makes it: it has no torch, and every command of a laptop."""
+    venv.create(tmp_path / "laptop", with_pip=True)
+    commands = tmp_path / "laptop" / "bin"
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(commands / command[0]), *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    pip = ["pip", "install", "--quiet", "--disable-pip-version-check"]
+    constraints, packages = ROOT / "constraints.txt", ROOT / "requirements-client.txt"
+    for arguments in (["--constraint", str(constraints), "--requirement", str(packages)], ["--no-deps", str(ROOT)]):
+        done = run(*pip, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert run("python", "-c", "import torch").returncode != 0
+    metadata = {"goodshot_study": "demo", "goodshot_out": "/of/the/cluster"}
+    dashboard.add("it", "SUCCEEDED", driver_exit_code=0, metadata=metadata)
+    at = ["--address", dashboard.url]
+    for command, said in (
+        (["submit", str(study), "--out", "/o", "--dry-run"], "nothing was sent (--dry-run)"),
+        (["submit", "oneshot_lite0", "--out", "/o", *at, "--no-wait"], "oneshot_lite0"),
+        (["jobs", *at], "it"),
+        (["attach", "it", *at], "job it: succeeded, exit code 0"),
+        (["status", "it", *at], "job it: succeeded"),
+    ):
+        done = run("goodshot", *command)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout + done.stderr
