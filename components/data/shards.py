@@ -28,6 +28,7 @@ from goodshot.components.data.images import RGB, decode_mask, decode_rgb, encode
 from goodshot.components.data.masks import Mask
 from goodshot.components.data.sample import MaskFile, Sample, SplitName
 from goodshot.components.errors import BadInput
+from goodshot.components.heartbeat import beat
 
 BATCH = 32
 """Images in a record batch: a writer holds as many in memory, and a reader of a few images reads at least as many."""
@@ -154,6 +155,7 @@ def write_split(
     stored = []
     with ipc.new_file(sink, SCHEMA) as out:
         for batch in _batches(chosen):
+            beat()
             rows = [_row(sample, resolution) for sample in batch]
             out.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
             stored += [_sample(row) for row in rows]

@@ -26,6 +26,7 @@ from goodshot.components.detectors.patchcore import seeded
 from goodshot.components.detectors.quiet import quiet_import
 from goodshot.components.detectors.training_data import GoodImages, data_module
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.heartbeat import beat
 
 # Lightning's settings by goodshot, which override a model's own.
 _OURS = {"max_epochs", "max_steps", "devices", "num_sanity_val_steps", "val_check_interval"}
@@ -92,6 +93,7 @@ class AnomalibDetector:
         self._fitted = False
 
     def _score(self, image: Batch, index: int) -> tuple[float, np.ndarray]:
+        beat()
         return self.finished(self.module.model(self._transform(image)[None].to(self.device)), index)
 
     def finished(self, output: Any, index: int) -> tuple[float, np.ndarray]:

@@ -12,6 +12,8 @@ Legend: N patches, C channels, K chosen.
 import torch
 from torch import Tensor
 
+from goodshot.components.heartbeat import beat
+
 # Patches that are updated at every choice; their features (2 MB at 256 channels) stay in a core's cache.
 ACTIVE = 2048
 # Patches updated later at a time, and the most choices they are updated for at once: 32 MB of distances.
@@ -43,6 +45,7 @@ def farthest_first(features: Tensor, count: int, first: int) -> Tensor:
     distances = torch.linalg.norm(features - features[first], dim=1)
     norms = features.square().sum(1)
     while len(chosen) < count:
+        beat()
         # Rows whose distance ties with the last one are included: among equal distances the first row has to win.
         least = distances.topk(min(ACTIVE, len(distances))).values[-1]
         active = distances >= least

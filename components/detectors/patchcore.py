@@ -25,6 +25,7 @@ from goodshot.components.detectors.patch_network import PatchNetwork
 from goodshot.components.detectors.preprocess import preprocess, reading_of
 from goodshot.components.detectors.pretrained import check_weights
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.heartbeat import beat
 
 # Patches of the bank per block of the distance computation: 16 MB of distances at 32 x 32 patches.
 BLOCK = 4096
@@ -100,6 +101,7 @@ class PatchCore:
         norms = self._model.memory_bank.square().sum(1)
         enlarging: tuple[Tensor, ...] = ()
         for index, features in enumerate(images):
+            beat()
             patches = self._model.patches(features).contiguous()
             nearest = self._nearest(patches, norms)
             scores.image[index] = _finite(self._image_score(patches, nearest), "score", index).item()
@@ -160,6 +162,7 @@ class PatchCore:
     def _prepared(self, images: Images, name: str) -> Iterator[Tensor]:
         for batch in as_batches(images, name):
             for image in batch:
+                beat()
                 reading = reading_of(self.config.backbone)
                 yield preprocess(image, self.config.image_size, self.config.crop, reading).to(self.device)
 

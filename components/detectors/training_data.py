@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from goodshot.components.detectors.config import DetectorConfig
+from goodshot.components.heartbeat import beat
 
 
 class GoodImages(Dataset[Tensor]):
@@ -56,6 +57,7 @@ def data_module(images: GoodImages, config: DetectorConfig, seed: int) -> Any:
     from anomalib.data import ImageBatch
 
     def collate(items: list[Tensor]) -> Any:
+        beat()  # once for each training step
         return ImageBatch(image=torch.stack(items), gt_label=torch.zeros(len(items), dtype=torch.bool))
 
     class Data(lightning.LightningDataModule):

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from goodshot.components.errors import BadInput
+from goodshot.components.heartbeat import beat
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,7 @@ def in_fixed_batches(encode: Callable[[Tensor], Tensor], rows: Tensor, size: int
 
     results = []
     for batch in torch.split(rows, size):
+        beat()
         filling = batch[:1].expand(size - len(batch), *batch.shape[1:])
         # Kernels also depend on the memory format, and cat keeps channels_last only where one row fills the batch.
         results.append(encode(torch.cat([batch, filling]).contiguous())[: len(batch)])

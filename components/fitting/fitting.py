@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.fitting.config import FittingConfig
+from goodshot.components.heartbeat import beat
 from goodshot.components.optimiser_state import below, load_moments, moments_of
 from goodshot.components.stored import tensors_in
 
@@ -119,6 +120,7 @@ class Fitting:
         self.merits = {int(step): merit for step, merit in json.loads(metadata["merits"]).items()}
 
     def _update(self) -> float:
+        beat()
         self._network.train()
         device = self.accelerator.device
         inputs, targets = (each.to(device) for each in self._task.batch(self.iteration))

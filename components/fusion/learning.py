@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from goodshot.components.encoders.base import computing_in
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.components.fusion.config import Learning
+from goodshot.components.heartbeat import beat
 from goodshot.components.optimiser_state import below, load_moments, moments_of
 from goodshot.components.stored import tensors_in
 
@@ -67,6 +68,7 @@ class Training(Generic[Network]):
         updates in succession.
         """
         self._wrapped.train()
+        beat()
         self._optimiser.zero_grad(set_to_none=True)
         with computing_in(self.learning.precision, self.accelerator.device):
             loss = self._loss(self._wrapped, self.iteration)

@@ -21,6 +21,7 @@ from torch import Tensor
 from goodshot.components.fusion.base import Base
 from goodshot.components.fusion.config import SamplingConfig
 from goodshot.components.fusion.window import Window
+from goodshot.components.heartbeat import beat
 
 _NOISE = 0xF6
 
@@ -90,6 +91,7 @@ def blended(
 
     x = torch.where(mask, noise(), known_at(times[0]))
     for t, following in zip(times, [*times[1:], None], strict=True):
+        beat()
         proposed = scheduler.step(predict(x, t), t, x, generator=own, **sampler.options).prev_sample
         known = known_at(following)
         x = torch.where(mask, proposed, known)

@@ -32,6 +32,7 @@ from goodshot.components.generator.latent import LatentDistribution, Latents
 from goodshot.components.generator.training import StepLosses, Training
 from goodshot.components.generator.variation import VarianceHead
 from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.heartbeat import beat
 
 # Decoding always runs in batches of this size, the last one padded, so that a sample's pixels do not depend on
 # the number of other samples.
@@ -106,6 +107,7 @@ class Generator:
         An update after which the loss or its gradient is not finite is undone and repeated with a ten times
         smaller step. Raises :class:`GoodshotError` if that does not help.
         """
+        beat()
         return self.training.step()
 
     @torch.no_grad()
@@ -199,6 +201,7 @@ class Generator:
     def _decode(self, latents: Tensor) -> Tensor:
         images = []
         for chunk in torch.split(latents, DECODE_CHUNK):
+            beat()
             padding = chunk[-1:].expand(DECODE_CHUNK - len(chunk), *chunk.shape[1:])
             images.append(self.training.model.decode(torch.cat([chunk, padding]))[: len(chunk)])
         return torch.cat(images)

@@ -22,6 +22,7 @@ from goodshot.components.errors import GoodshotError
 from goodshot.components.generator.augment import to_uint8
 from goodshot.components.generator.vqgan import VQGAN
 from goodshot.components.generator.vqgan_clip_config import VQGANClipConfig
+from goodshot.components.heartbeat import beat
 
 CUT = (0.5, 1.0)
 """Side of a cutout relative to the image's."""
@@ -61,6 +62,7 @@ def optimise(
     adam = torch.optim.Adam([latent], lr=config.learning_rate)
     losses = []
     for step in range(config.iterations):
+        beat()
         views = cutouts(_decode(vqgan, latent), config.cutouts, _rng(seed, m, 1 + step))
         loss = spherical_distance(encoder.embed_with_gradient(views).to(target), target).mean()
         if not torch.isfinite(loss):

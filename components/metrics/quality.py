@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from goodshot.components.errors import BadInput
+from goodshot.components.heartbeat import beat
 from goodshot.components.perceptual import PerceptualLoss, lpips_of_trunk
 from goodshot.components.weights import load_efficientnet_lite0, resolve, weight
 from goodshot.components.weights.registry import TORCHVISION
@@ -96,6 +97,7 @@ def image_quality(
     ssim, psnr = [], []
     dimensions: dict[str, Any] = {"data_range": 1.0, "reduction": "none"}
     for m in range(0, len(got), _CHUNK):
+        beat()
         pair = got[m : m + _CHUNK], wanted[owners[m : m + _CHUNK]]
         ssim.append(torch.as_tensor(structural_similarity_index_measure(*pair, **dimensions)).reshape(-1))
         psnr.append(peak_signal_noise_ratio(*pair, dim=(1, 2, 3), **dimensions))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from goodshot.components.defects import DefectImages
 from goodshot.components.errors import BadInput
+from goodshot.components.heartbeat import beat
 from goodshot.components.metrics.detection import ALL
 from goodshot.components.metrics.quality import (
     Distance,
@@ -135,6 +136,7 @@ def nearest_images(images: RGB, references: RGB, distance: Distance, held: int =
     for start in range(0, len(references), block):
         theirs = torch.cat([_features(one[None], distance) for one in references[start : start + block]])
         for m in range(0, len(images), _CHUNK):
+            beat()
             ours = _features(images[m : m + _CHUNK], distance)
             apart, at = _squared_distances(ours, theirs).min(1)
             closer = apart < least[m : m + _CHUNK]

@@ -23,6 +23,7 @@ from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.metrics import RunMetrics
 from goodshot.runner.cluster.placing import on_own_node
+from goodshot.runner.cluster.silence import Pulse, kill
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
@@ -218,6 +219,11 @@ class Broker:
         self.progress.stepped(stage, steps, seconds)
 
     @_without_task_events
+    async def pulse(self, pulse: Pulse) -> None:
+        """Note that a stage lives."""
+        self._stages.silence.heard(pulse)
+
+    @_without_task_events
     @_when_restored
     async def announce(self, key: str) -> None:
         """Note that a running stage has committed an artifact, so that cells that need only this artifact can run."""
@@ -251,6 +257,8 @@ class Broker:
         try:
             while True:
                 # If the nodes cannot be read, for example while the head restarts, the next poll reads them.
+                for standing in self._stages.silence.standing():
+                    kill(standing)
                 with suppress(Exception):
                     self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded, self._checked))
                     metrics.publish(self._counted())

@@ -22,6 +22,7 @@ from ray.exceptions import (
 )
 
 from goodshot.components.errors import GoodshotError
+from goodshot.runner.cluster.silence import StoodStill
 from goodshot.runner.stages.base import NodeLeaves
 
 
@@ -59,6 +60,7 @@ class GPUMemoryFull(GoodshotError):
 
 
 NODE = "a node was lost"
+STOOD_STILL = "it stood still"
 PROCESS = "a process was lost"
 MEMORY = "memory ran out"
 GPU_MEMORY = "its share of a GPU was full"
@@ -66,7 +68,17 @@ NO_CUDA = "a node had no CUDA"
 FAULTY = "a node had a fault"
 LEAVING = "a node was to be taken away"
 UNBEGUN = "it failed before it began"
-LIMITS = {NODE: 20, PROCESS: 3, MEMORY: 3, GPU_MEMORY: 1, NO_CUDA: 20, FAULTY: 20, LEAVING: 20, UNBEGUN: 2}
+LIMITS = {
+    NODE: 20,
+    PROCESS: 3,
+    MEMORY: 3,
+    GPU_MEMORY: 1,
+    NO_CUDA: 20,
+    FAULTY: 20,
+    LEAVING: 20,
+    UNBEGUN: 2,
+    STOOD_STILL: 2,
+}
 """How often a stage is run again for each reason. A stage whose process dies or runs out of memory in four attempts
 would probably fail again. A stage does not cause the loss of a node, and clouds often end spot machines, so the limit
 for lost nodes only ends a run that loses nodes all the time. A stage that does not fit in its share of a GPU is run
@@ -81,6 +93,7 @@ _OWN: Mapping[type[BaseException], str] = {
     FaultyNode: FAULTY,
     NodeLeaves: LEAVING,
     NeverRan: UNBEGUN,
+    StoodStill: STOOD_STILL,
 }
 _LOST = (
     RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError, LocalRayletDiedError, RpcError,

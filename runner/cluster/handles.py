@@ -15,6 +15,7 @@ from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
+from goodshot.runner.cluster.silence import Pulse
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan, Trial
 from goodshot.runner.stages.base import Stage
@@ -43,6 +44,10 @@ class Listener:
     def stepped(self, stage: str, steps: int, seconds: float) -> None:
         """Report training steps of a stage, and the seconds that they took."""
         self._broker.stepped.remote(stage, steps, seconds)
+
+    def pulse(self, pulse: Pulse) -> None:
+        """Report that a running stage lives."""
+        self._broker.pulse.remote(pulse)
 
 
 class Gate:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,7 @@ from goodshot.runner.cluster.failures import Attempts, NeverRan, NoCuda, cause_o
 from goodshot.runner.cluster.handles import Gate, Listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
+from goodshot.runner.cluster.silence import Silence, StoodStill
 from goodshot.runner.cluster.submissions import Submissions, Withdrawn
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
@@ -87,6 +88,7 @@ class StageMaker:
         """Ray ids of the nodes that are being drained."""
         self.gate: Gate | None = None
         """The gate that is passed to each :class:`Job`; None if every node may run stages."""
+        self.silence = Silence()
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -198,9 +200,13 @@ class StageMaker:
             Withdrawn: the job was cancelled before it began.
             NeverRan: the job failed before the gate let it begin; its node may not have been checked yet.
         """
+        self.silence.expect(job.ticket, job.stage.resources.silence_seconds)
         try:
             report = await self._run_submitted(job, lease)
         except Exception as error:
+            if (silent := self.silence.ended(job.ticket)) is not None and reason_of(error) is not None:
+                self._submissions.ended(job.ticket)
+                raise StoodStill(f"gave no sign of life for {silent:.0f} s, and its process was killed") from error
             cause, has_passed = cause_of(error), self._submissions.has_passed(job.ticket)
             if self._submissions.ended(job.ticket) and isinstance(cause, TAKEN_BACK) and not lease.is_stopped:
                 raise Withdrawn from None
@@ -208,6 +214,7 @@ class StageMaker:
             if is_own and self.gate is not None and not has_passed:
                 raise NeverRan(error) from error
             raise
+        self.silence.ended(job.ticket)
         self._submissions.ended(job.ticket)
         return report
 
@@ -222,7 +229,7 @@ class StageMaker:
         try:
             task = run_job.options(name=job.label, **job.share.options, **self.shares.placement)
             values = self._values.references(stage, job.label)
-            reference = task.remote(job, self._locations, *values)
+            reference = task.remote(job, self._locations, self._listener, *values)
             self._submissions.wait(job.ticket, self.shares.unchecked, partial(ray.cancel, reference, force=True))
             report: JobReport = await lease.task(reference)
             return report
@@ -379,12 +386,16 @@ class StageMaker:
         """Start the job in an actor. Returns a Ray reference to its report."""
         # The actor itself may have run other jobs, so only the loads of this job's values may be cancelled.
         self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)
-        listener = Listener(ray.get_runtime_context().current_actor)
         run: Any = actor.run.options(name=job.label)
         report: ObjectRef[JobReport] = run.remote(
-            job, self._locations, listener, *self._values.references(job.stage, job.label)
+            job, self._locations, self._listener, *self._values.references(job.stage, job.label)
         )
         return report
+
+    @cached_property
+    def _listener(self) -> Listener:
+        """Sends the reports of running stages to this broker."""
+        return Listener(ray.get_runtime_context().current_actor)
 
     def is_wanted(self) -> bool:
         """Return whether actors block a task, or make tasks wait longer than a new process needs to start."""

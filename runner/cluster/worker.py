@@ -19,6 +19,7 @@ import ray
 from goodshot.runner.cluster.connection import quiet_worker, start_worker, taken_of_gpu
 from goodshot.runner.cluster.draining import draining_nodes
 from goodshot.runner.cluster.failures import FaultyNode, GPUMemoryFull, NoCuda
+from goodshot.runner.cluster.silence import pulsing
 from goodshot.runner.plan.scheduling import Share
 from goodshot.runner.stages.base import Context, SharedValue, Stage, Warm, load_value
 from goodshot.runner.stages.costs import Cost, Memory
@@ -100,9 +101,9 @@ def load(
 
 # Ray must not retry stages: the broker does, because it counts the attempts and knows the current nodes.
 @ray.remote(max_retries=0)
-def run_job(job: Job, locations: Locations, *values: Any) -> JobReport:
+def run_job(job: Job, locations: Locations, listener: Listener, *values: Any) -> JobReport:
     """Run a stage that keeps no objects in memory for later stages."""
-    return _run(job, locations, values, Warm(), None)
+    return _run(job, locations, values, Warm(), listener)
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -126,11 +127,18 @@ class StageActor:
         return _run(job, locations, values, self._warm, listener)
 
 
-def _run(
-    job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener | None
+def _run(job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener) -> JobReport:
+    _ask(job.gate, job.ticket)
+    if not job.stage.computes:
+        return _measured_run(job, locations, values, warm, listener)
+    with pulsing(job.ticket, str(ray.get_runtime_context().get_node_id()), listener.pulse):
+        return _measured_run(job, locations, values, warm, listener)
+
+
+def _measured_run(
+    job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any], listener: Listener
 ) -> JobReport:
     stage, share = job.stage, job.share
-    _ask(job.gate, job.ticket)
     if stage.computes:
         start_worker(share.threads)
         _require_cuda(share.device)
@@ -149,11 +157,10 @@ def _run(
         share.device,
         measured=partial(report.measured, takes=stage.takes),
         leaving=Leaving(report.node),
+        announce=listener.announce,
+        stepped=lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds),
         warm=warm,
     )
-    if listener is not None:
-        context.announce = listener.announce
-        context.stepped = lambda _, steps, seconds: listener.stepped(stage.id, steps, seconds)
     began = time.perf_counter()
     try:
         result = _result(stage, job, context)

@@ -35,3 +35,6 @@ class Resources(Config):
         default=None, min_length=1, description="Ray's name of the GPUs for detectors and other cells, such as L4"
     )
     detections: Count | None = Field(default=None, description="detections at once; null: as many as resources allow")
+    silence_seconds: float = Field(
+        default=1800, ge=0, description="a stage without a sign of life for so long is killed and run again; 0: never"
+    )

@@ -53,7 +53,7 @@ class Leases:
     def __post_init__(self) -> None:
         self._files = Files(self.uri)
         pid = os.getpid()
-        self._me = {"owner": self.owner, "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+        self._me = {"owner": self.owner, "host": socket.gethostname(), "pid": pid, "started": started_at(pid)}
         self._own: _OwnFile | None = None
         self._has_links = isinstance(self._files.filesystem, fs.LocalFileSystem)
         self._beat = 0
@@ -171,7 +171,7 @@ class Leases:
     def _is_dead(self, key: str, found: bytes) -> bool:
         if _field(found, "host") == socket.gethostname():
             pid = _field(found, "pid")
-            if isinstance(pid, int) and _started(pid) != _field(found, "started"):
+            if isinstance(pid, int) and started_at(pid) != _field(found, "started"):
                 return True
         before, since = self._seen.get(key, (b"", 0.0))
         if key not in self._seen or before != found:
@@ -277,7 +277,7 @@ def _field(content: bytes, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _started(pid: int) -> str:
+def started_at(pid: int) -> str:
     """The start time of a process of this machine, in the kernel's units; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     from tests.chaos.schedules import schedule
     from tests.chaos.world import undisturbed
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore it
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 3,5,8")
     parser.add_argument("--kinds", default="", help=f"only these, with commas: {', '.join(f.name for f in FAULTS)}")

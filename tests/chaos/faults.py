@@ -85,6 +85,11 @@ def _paused(world: World, choice: float) -> bool:
     return True
 
 
+def _hung(world: World, choice: float) -> bool:
+    """Stop a stage's process for ever."""
+    return _one_of(_stages(world), choice, signal.SIGSTOP)
+
+
 def _paused_driver(world: World, _: float) -> bool:
     process = world.drivers[-1].process
     if process.poll() is not None or not end(process, signal.SIGSTOP):
@@ -201,6 +206,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("kill-detector", "process of a detection killed", _worker("ray::detection")),
     Fault("kill-stage", "process of any stage killed", _any_stage),
     Fault("pause-stage", f"process of a stage stopped for {PAUSED_SECONDS:g} s", _paused),
+    Fault("hang-stage", "process of a stage stopped for ever", _hung),
     Fault("kill-tracker", "process of the W&B tracker killed", _worker("ray::Tracker"), tracked=True),
     Fault("kill-node", "node lost (raylet killed), another one joins", _lost_node),
     Fault("remove-node", "node taken away, another one joins", _left_node),

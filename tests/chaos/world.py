@@ -35,6 +35,7 @@ STUDY: Mapping[str, Any] = {
     "vq_weight": [0.5, 1.0],
     "copies": [2, 3],
     "iterations": [4, 60],
+    "resources": {"silence_seconds": 20},
 }
 """Twenty cells, four trainings of two image sets each, two prompts and a shard."""
 MADE = ("shard", "prompt", "image_set", "checkpoint")

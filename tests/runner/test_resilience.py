@@ -218,6 +218,17 @@ def test_a_lost_broker_goes_on_from_the_store(nodes: Cluster, sweep: Sweep, tmp_
     assert sum(steps(out)) >= max(counted, TRAININGS * (LONG - 1))
 
 
+def test_a_stage_that_stands_still_is_run_again(nodes: Cluster, sweep: Sweep, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", tmp_path / "printed"
+    command = ["sweep", str(sweep.file), "--out", str(out), "--set", "resources.silence_seconds=15"]
+    with started([*command, "--address", nodes.address], printed) as process:
+        (trains,) = until(lambda: workers_of(nodes.worker_nodes[0], "ray::generator")[:1], process)
+        trains.send_signal(signal.SIGSTOP)
+        assert process.wait(900) == 0, printed.read_text()
+    assert "after it stood still" in printed.read_text()
+    assert values(Results(str(out)).rows()) == sweep.measured
+
+
 def test_no_key_of_the_driver_is_in_rays_files_or_its_state(nodes: Cluster, photographs: Path, tmp_path: Path) -> None:
     study = {**TINY, "name": "keys", "dataset": {"name": "demo", "root": str(photographs)}, "arms": ["generated"]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "vq_weight": [0.5, 1.0]}))
