@@ -355,14 +355,14 @@ class Broker:
         try:
             if self._halted:
                 return
-            if not is_ready:
-                await self._stages.before(cell)
-            async with self._admission(cell).running:
-                if self._halted:
-                    return
-                await self._leased_work.make(
-                    self._leased_work.cells, cell.fingerprint, lambda: self._is_finished(cell), make
-                )
+            try:
+                await self._run_when_ready(cell, is_ready, make)
+            except Exception:
+                if self._halted or not await self._stages.take_back_damaged(cell):
+                    raise
+                await self._run_when_ready(cell, False, make)
+            if self._halted and outcome is None:
+                return
             self.outcomes[cell.fingerprint] = outcome or await self._outcome(cell)
         except Exception as error:
             if not self._halted:
@@ -377,6 +377,18 @@ class Broker:
                 await in_thread_unless_local(self.results.files.is_local, self.results.forget_failure, cell.fingerprint)
         self.progress.cells_done += 1
         self._admission(cell).widen(self.progress.cell_seconds / self.progress.cells_done)
+
+    async def _run_when_ready(
+        self, cell: CellStage, is_ready: bool, make: Callable[[LeasedJob], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Make the stages that a cell depends on, unless they are made, and run it under its lease."""
+        if not is_ready:
+            await self._stages.before(cell)
+        async with self._admission(cell).running:
+            if not self._halted:
+                await self._leased_work.make(
+                    self._leased_work.cells, cell.fingerprint, lambda: self._is_finished(cell), make
+                )
 
     async def _is_finished(self, cell: CellStage) -> bool:
         return await in_thread_unless_local(self.results.files.is_local, self.results.has, cell.fingerprint)

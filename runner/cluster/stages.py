@@ -32,6 +32,7 @@ from goodshot.runner.cluster.submissions import Submissions, Withdrawn
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Job, JobReport, Locations, StageActor, run_job
 from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.executor.mending import DAMAGED, take_back_damaged
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds
@@ -89,6 +90,8 @@ class StageMaker:
         self.gate: Gate | None = None
         """The gate that is passed to each :class:`Job`; None if every node may run stages."""
         self.silence = Silence()
+        self._taken_back: set[str] = set()
+        """Ids of the stages whose artifacts were damaged, so that they are made once more."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
         self._requested: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._in_store: set[str] = set()
@@ -139,6 +142,25 @@ class StageMaker:
         """Note that a product is committed; the stage that produces it may continue."""
         self._in_store.add(key)
         self._committed[key].set()
+
+    async def take_back_damaged(self, cell: CellStage) -> bool:
+        """Forget what is known of a failed cell's artifacts that turn out to be damaged, so that they are made anew.
+
+        Returns whether there were any, here or found by another cell meanwhile.
+        """
+        damaged = await asyncio.to_thread(take_back_damaged, self.plan, self.store, cell)
+        for stage in damaged:
+            self._in_store.discard(stage.id)
+            self._committed.pop(stage.id, None)
+            self._futures.pop(stage.id, None)
+            self._taken_back.add(stage.id)
+            producer = self.plan.producer(stage)
+            if producer is not stage:
+                self._requested[producer.id].setdefault(stage.id)
+        if damaged:
+            self.progress.retries[DAMAGED] += 1
+        self._values.forget(cell)
+        return bool(self._taken_back & self.plan.closure(cell.inputs).keys())
 
     async def before(self, stage: Stage) -> None:
         """Make the inputs of a stage, in order."""

@@ -15,6 +15,7 @@ from typing import Any
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
 from goodshot.runner.executor.failures import record_failure
+from goodshot.runner.executor.mending import DAMAGED, take_back_damaged
 from goodshot.runner.executor.progress import Progress
 from goodshot.runner.plan.plan import Plan
 from goodshot.runner.results.results import Results
@@ -116,7 +117,7 @@ class LocalExecutor:
                     products[product.id] = product
         return [*products.values()]
 
-    def _run_cell(self, cell: CellStage) -> bool:
+    def _run_cell(self, cell: CellStage, again: bool = False) -> bool:
         """Run a cell and append its row, or record its failure. Returns whether the cell has finished."""
         results = self._results()
         self._tried.add(cell.fingerprint)
@@ -129,15 +130,29 @@ class LocalExecutor:
             self._outcomes[cell.fingerprint] = {name: row.get(name) for name in results.tables.outcome}
             self.progress.cell_took(time.perf_counter() - began)
         except Exception as error:
+            if not again and self._take_back_damaged(cell):
+                return self._run_cell(cell, again=True)
             record_failure(results, cell, error, error)
             error.__traceback__ = None
             self.progress.cells_failed += 1
-            return False
-        finally:
             self.progress.cells_done += 1
+            return False
+        self.progress.cells_done += 1
         with suppress(OSError, GoodshotError):
             results.forget_failure(cell.fingerprint)
         self.progress.executed[cell.kind] += 1
+        return True
+
+    def _take_back_damaged(self, cell: CellStage) -> bool:
+        """Forget what is known of artifacts that turn out to be damaged. Returns whether there were any."""
+        if not (damaged := take_back_damaged(self.plan, self.store, cell)):
+            return False
+        self._values = Warm(VALUES)
+        for stage in damaged:
+            producer = self.plan.producer(stage)
+            self._failed.pop(producer.id, None)
+            self._requested.setdefault(producer.id, {})[stage.id] = stage
+        self.progress.retries[DAMAGED] += 1
         return True
 
     def _context(self, stage: Stage) -> Context:

@@ -29,6 +29,10 @@ CHECKPOINT = "checkpoint-"
 """Prefix of an artifact's parts that only serve to continue a training: without them it starts from the beginning."""
 
 
+class DamagedArtifact(GoodshotError):
+    """The bytes of an artifact are not those that were committed."""
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A committed artifact: its files and the plain values that its writer recorded (``info``)."""
@@ -45,10 +49,10 @@ class Artifact:
         return tuple(self._hashes)
 
     def read(self, name: str) -> bytes:
-        """One file's bytes, checked against the hash in the commit. Raises :class:`GoodshotError` if they differ."""
+        """One file's bytes, checked against the hash in the commit. Raises :class:`DamagedArtifact` if they differ."""
         data = self._files.read(f"{self._attempt}/{name}")
         if hashlib.sha256(data).hexdigest() != self._hashes[name]:
-            raise GoodshotError(
+            raise DamagedArtifact(
                 f"{self._files.where(f'{self._attempt}/{name}')}: bytes differ from those committed; "
                 f"delete the folder {self.key} in the store and run again"
             )
@@ -93,9 +97,12 @@ class Store:
         """The committed artifact. Raises :class:`GoodshotError` if there is none."""
         try:
             commit = json.loads(self._files.read(f"{key}/{COMMIT}"))
+            return Artifact(key, commit["info"], self._files, f"{key}/{commit['attempt']}", commit["files"])
         except FileNotFoundError:
             raise GoodshotError(f"{self._files.shown}: no artifact {key}; run the study again to make it") from None
-        return Artifact(key, commit["info"], self._files, f"{key}/{commit['attempt']}", commit["files"])
+        except (ValueError, KeyError, TypeError):
+            where = self._files.where(f"{key}/{COMMIT}")
+            raise DamagedArtifact(f"{where}: is damaged; delete that file and run the study again") from None
 
     def put(
         self, key: str, files: Mapping[str, bytes | Callable[[pa.NativeFile], object]], info: Mapping[str, Any]
@@ -111,6 +118,24 @@ class Store:
         commit = {"attempt": attempt, "files": hashes, "info": dict(info)}
         self._files.write(f"{key}/{COMMIT}", json.dumps(commit, indent=1).encode())
         return self.get(key)
+
+    def take_back_if_damaged(self, key: str) -> bool:
+        """Delete the commit of an artifact whose bytes are not those committed; its files stay until ``goodshot gc``.
+
+        Returns whether that was so. An artifact that cannot be read at the moment is left alone.
+        """
+        try:
+            artifact = self.get(key)
+            for name in artifact.names:
+                artifact.read(name)
+        except (FileNotFoundError, DamagedArtifact):
+            if not self.has(key):
+                return False
+            self._files.delete(f"{key}/{COMMIT}")
+            return True
+        except (GoodshotError, OSError):
+            return False
+        return False
 
     def discard(self, key: str) -> None:
         """Delete an artifact if it exists: its commit first, so that nobody reads an incomplete artifact."""
