@@ -17,6 +17,7 @@ from goodshot.runner.cluster.connection import require_token
 def main(arguments: list[str] | None = None) -> int:
     """Returns the number of runs with a problem."""
     require_token()  # Ray reads its mode when it is imported
+    from tests.chaos import tables
     from tests.chaos.faults import FAULTS, fault_of
     from tests.chaos.runs import run
     from tests.chaos.schedules import schedule
@@ -26,11 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seeds", default="0-9", help="such as 0-9 or 3,5,8")
     parser.add_argument("--kinds", default="", help=f"only these, with commas: {', '.join(f.name for f in FAULTS)}")
+    parser.add_argument("--drivers", type=int, default=1, help="how many run the command at once")
     parser.add_argument("--log", type=Path, help="append an outcome a line to this file")
     parser.add_argument("--folder", type=Path, help="where runs with a problem are kept (default: a temporary one)")
+    parser.add_argument("--table", type=Path, help="write the table of --log into this document, and run nothing")
     parser.add_argument("--show", action="store_true", help="print the schedules and run nothing")
     given = parser.parse_args(arguments)
     kinds = [fault_of(name) for name in given.kinds.split(",") if name] or [*FAULTS]
+    if given.table:
+        tables.replace(given.table, tables.written(tables.read_outcomes(given.log)))
+        return 0
     if given.show:
         for seed in _seeds(given.seeds):
             print(seed, "; ".join(f"+{s.delay:.1f} s {s.fault.name}" for s in schedule(seed, kinds)))
@@ -45,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"undisturbed: {len(reference.values)} rows; runs with a problem are kept in {folder}", flush=True)
     bad = 0
     for seed in _seeds(given.seeds):
-        outcome = run(seed, reference, folder / f"seed-{seed}", schedule(seed, kinds))
+        outcome = run(seed, reference, folder / f"seed-{seed}", schedule(seed, kinds), given.drivers)
         bad += bool(outcome.problems)
         struck = ", ".join(f"{s.fault} at {s.at} s ({s.recovered} s)" for s in outcome.struck)
         print(f"seed {seed}: {struck or 'nothing struck'}; exits {outcome.exits}; {outcome.seconds} s", flush=True)
@@ -53,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"    {problem}", flush=True)
         if given.log:
             with given.log.open("a") as file:
-                file.write(json.dumps(outcome.as_json()) + "\n")
+                file.write(
+                    json.dumps({**outcome.as_json(), "kinds": given.kinds.split(","), "drivers": given.drivers}) + "\n"
+                )
     return bad
 
 

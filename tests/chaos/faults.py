@@ -53,8 +53,9 @@ def _one_of(found: Sequence[psutil.Process], choice: float, number: signal.Signa
 
 
 def _driver(number: signal.Signals) -> Callable[[World, float], bool]:
-    def strike(world: World, _: float) -> bool:
-        return world.drivers[-1].process.poll() is None and end(world.drivers[-1].process, number)
+    def strike(world: World, choice: float) -> bool:
+        found = world.running
+        return bool(found) and end(found[int(choice * len(found))].process, number)
 
     return strike
 
@@ -90,9 +91,9 @@ def _hung(world: World, choice: float) -> bool:
     return _one_of(_stages(world), choice, signal.SIGSTOP)
 
 
-def _paused_driver(world: World, _: float) -> bool:
-    process = world.drivers[-1].process
-    if process.poll() is not None or not end(process, signal.SIGSTOP):
+def _paused_driver(world: World, choice: float) -> bool:
+    found = world.running
+    if not found or not end(process := found[int(choice * len(found))].process, signal.SIGSTOP):
         return False
     threading.Timer(PAUSED_SECONDS, lambda: end(process, signal.SIGCONT)).start()
     return True

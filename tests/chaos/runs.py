@@ -13,7 +13,7 @@ from typing import Any
 from tests.chaos import checks
 from tests.chaos.faults import mounted
 from tests.chaos.schedules import Strike, schedule
-from tests.chaos.world import Driver, Reference, World
+from tests.chaos.world import Reference, World
 
 MOST_COMMANDS = 8
 """How often the command is repeated at most; fewer than twice as often as faults come."""
@@ -60,8 +60,13 @@ class Outcome:
         return asdict(self)
 
 
-def run(seed: int, reference: Reference, folder: Path, strikes: tuple[Strike, ...] | None = None) -> Outcome:
-    """Run the study under the faults of a seed in an empty folder, which is deleted if all is well."""
+def run(
+    seed: int, reference: Reference, folder: Path, strikes: tuple[Strike, ...] | None = None, together: int = 1
+) -> Outcome:
+    """Run the study under the faults of a seed in an empty folder, which is deleted if all is well.
+
+    together: how many drivers run the command at once.
+    """
     strikes = schedule(seed) if strikes is None else strikes
     folder.mkdir(parents=True)
     place = folder / "disk"
@@ -75,6 +80,7 @@ def run(seed: int, reference: Reference, folder: Path, strikes: tuple[Strike, ..
         str(place / "out") if has_mount else "",
         str(place / "store") if has_mount else "",
         tracked=any(strike.fault.tracked for strike in strikes),
+        together=together,
     )
     outcome, began = Outcome(seed), time.monotonic()
     watch = _Watch(world, outcome, began)
@@ -102,26 +108,23 @@ def run(seed: int, reference: Reference, folder: Path, strikes: tuple[Strike, ..
 def _repeat(world: World, strikes: deque[Strike], outcome: Outcome, watch: _Watch) -> None:
     for _ in range(MOST_COMMANDS):
         world.ensure_cluster()
-        driver = world.start()
-        _strike_while_it_runs(world, driver, strikes, outcome, watch)
-        if driver.process.poll() is None:
+        # Those of several that have ended well are not repeated.
+        started = [world.start() for _ in range(1 if outcome.exits else world.together)]
+        _strike_while_they_run(world, strikes, outcome, watch)
+        if world.running:
             outcome.problems.append(f"stands still: command {len(world.drivers)} for {PATIENCE_SECONDS:g} s")
-            driver.process.kill()
-            driver.process.wait()
             return
-        outcome.exits.append(driver.process.returncode)
-        if driver.process.returncode == 0:
+        outcome.exits += [driver.process.returncode for driver in started]
+        if not any(driver.process.returncode for driver in started):
             outcome.missed += [strike.fault.name for strike in strikes]
             return
         world.undo.close()
     outcome.problems.append(f"not done after {MOST_COMMANDS} commands")
 
 
-def _strike_while_it_runs(
-    world: World, driver: Driver, strikes: deque[Strike], outcome: Outcome, watch: _Watch
-) -> None:
+def _strike_while_they_run(world: World, strikes: deque[Strike], outcome: Outcome, watch: _Watch) -> None:
     last = began = time.monotonic()
-    while driver.process.poll() is None and (now := time.monotonic()) - began < PATIENCE_SECONDS:
+    while world.running and (now := time.monotonic()) - began < PATIENCE_SECONDS:
         if strikes and now - last >= strikes[0].delay:
             made = world.made()
             if strikes[0].fault.strike(world, strikes[0].choice):

@@ -99,6 +99,8 @@ class World:
     store: str = ""
     tracked: bool = False
     """Whether W&B runs are written, offline."""
+    together: int = 1
+    """How many drivers run the command at once."""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     cluster: Cluster | None = None
     drivers: list[Driver] = field(default_factory=list)
@@ -167,6 +169,11 @@ class World:
             )
         self.drivers.append(Driver(process, printed))
         return self.drivers[-1]
+
+    @property
+    def running(self) -> list[Driver]:
+        """The drivers that have not ended."""
+        return [driver for driver in self.drivers if driver.process.poll() is None]
 
     # What there is.
 
