@@ -23,7 +23,7 @@ from goodshot.runner.cluster.handles import Gate
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.metrics import RunMetrics
 from goodshot.runner.cluster.placing import on_own_node
-from goodshot.runner.cluster.silence import Pulse, kill
+from goodshot.runner.cluster.silence import Pulse, Silence, kill
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
@@ -105,13 +105,14 @@ class Broker:
         self._checked, self._admitting = options.checked, asyncio.Event()
         store = Store(options.store_uri)
         self._submissions = Submissions()
-        self._values = SharedValues(options.store_uri, self.shares, self._submissions)
+        silence = Silence()
+        self._values = SharedValues(options.store_uri, self.shares, self._submissions, silence)
         self._leased_work = LeasedWork(options.store_uri, self.results.uri)
         self._compaction = Compaction(self.results)
         locations = Locations(options.store_uri, self.results)
         self._stages = StageMaker(
             self.plan, store, locations, self.shares, self._values, self._leased_work, self.progress, options.costs,
-            self._submissions,
+            self._submissions, silence,
         )  # fmt: skip
         self._requested: set[str] = set()
         self._trials: defaultdict[str, asyncio.Future[Mapping[int, tuple[str, ...]]]] = defaultdict(asyncio.Future)

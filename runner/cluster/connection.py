@@ -169,9 +169,11 @@ def quiet_environment() -> None:
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
-    for name in ("ray", "ray.tune", "lightning", "pytorch_lightning", "anomalib", "timm", "transformers"):
-        if (logger := logging.getLogger(name)).level != logging.ERROR:
-            logger.setLevel(logging.ERROR)  # it clears the caches of all loggers
+    loud = ("ray", "lightning", "pytorch_lightning", "anomalib", "timm", "transformers")
+    # Tune prints a traceback for each lost trial, which it then starts again.
+    for name, level in {**dict.fromkeys(loud, logging.ERROR), "ray.tune": logging.CRITICAL}.items():
+        if (logger := logging.getLogger(name)).level != level:
+            logger.setLevel(level)  # it clears the caches of all loggers
 
 
 def quiet_worker() -> None:

@@ -50,6 +50,12 @@ class Listener:
         self._broker.pulse.remote(pulse)
 
 
+def own_listener() -> Listener | None:
+    """Return what sends reports to the broker that this process is; None if this process is no actor."""
+    context = ray.get_runtime_context()
+    return None if context.get_actor_id() is None else Listener(context.current_actor)
+
+
 class Gate:
     """Asks the broker whether a node may run stages, because Ray may use a new node before it has been checked."""
 

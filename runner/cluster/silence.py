@@ -1,9 +1,10 @@
 """Notice stages that stand still, and kill their processes, so that the stages are run again.
 
-The process of a stage sends the broker a pulse at its start and every few seconds, which says whether the stage's own
-loops have turned since the last one (:mod:`goodshot.components.heartbeat`). A stage stands still if its process sends
-no pulse, as after a SIGSTOP or on a file system that does not answer, or if its loops have turned before and turn no
-more. A stage without loops of its own is judged by its process alone.
+The process of a stage, or of the load of a value that stages share, sends the broker a pulse at its start and every
+few seconds. A pulse says whether the stage's own loops have turned since the last one
+(:mod:`goodshot.components.heartbeat`). A stage stands still if its process sends no pulse, as after a SIGSTOP or on a
+file system that does not answer, or if its loops have turned before and turn no more. A stage without loops of its own
+is judged by its process alone.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Pulse:
     node, pid, started: the node's Ray id, the process's id there, and the time at which the process started, in the
         kernel's units: another process may get the same id later.
     has_turned: whether the stage's loops have turned since the last pulse.
+    has_ended: whether this is the last pulse of the job.
     """
 
     ticket: str
@@ -47,6 +49,7 @@ class Pulse:
     pid: int
     started: str
     has_turned: bool
+    has_ended: bool = False
 
 
 @dataclass
@@ -77,6 +80,9 @@ class Silence:
     def heard(self, pulse: Pulse) -> None:
         """Note a pulse."""
         if pulse.ticket not in self._limits:
+            return
+        if pulse.has_ended:
+            self.ended(pulse.ticket)
             return
         now = self._clock()
         watched = self._watched.setdefault(pulse.ticket, _Watched(pulse, now))
@@ -112,11 +118,11 @@ def pulsing(ticket: str, node: str, send: Callable[[Pulse], object]) -> Iterator
     turned, ended = threading.Event(), threading.Event()
     pid, started = os.getpid(), started_at(os.getpid())
 
-    def pulse() -> None:
+    def pulse(has_ended: bool = False) -> None:
         has_turned = turned.is_set()
         turned.clear()
         with suppress(Exception):  # without a broker there is no run, and Ray ends this process
-            send(Pulse(ticket, node, pid, started, has_turned))
+            send(Pulse(ticket, node, pid, started, has_turned, has_ended))
 
     def keep() -> None:
         while not ended.wait(PULSE_SECONDS):
@@ -131,6 +137,7 @@ def pulsing(ticket: str, node: str, send: Callable[[Pulse], object]) -> Iterator
     finally:
         ended.set()
         thread.join()
+        pulse(has_ended=True)
 
 
 def kill(pulse: Pulse) -> None:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -24,7 +24,7 @@ from goodshot.components.errors import GoodshotError
 from goodshot.runner.cells import CellStage
 from goodshot.runner.cluster.elastic import nodes_now
 from goodshot.runner.cluster.failures import Attempts, NeverRan, NoCuda, cause_of, reason_of
-from goodshot.runner.cluster.handles import Gate, Listener
+from goodshot.runner.cluster.handles import Gate, own_listener
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork, in_thread_unless_local
 from goodshot.runner.cluster.pool import ActorPool
 from goodshot.runner.cluster.silence import Silence, StoodStill
@@ -61,6 +61,7 @@ class StageMaker:
         work: runs stages under leases.
         progress: the counts of the run, which this object updates.
         costs: the seconds that stages needed in earlier runs, by kind of work.
+        silence: notices jobs that stand still.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class StageMaker:
         progress: Progress,
         costs: Mapping[str, Cost],
         submissions: Submissions,
+        silence: Silence,
     ) -> None:
         self.plan, self.store, self.shares, self.progress = plan, store, shares, progress
         self._locations = ray.put(locations)
@@ -89,7 +91,7 @@ class StageMaker:
         """Ray ids of the nodes that are being drained."""
         self.gate: Gate | None = None
         """The gate that is passed to each :class:`Job`; None if every node may run stages."""
-        self.silence = Silence()
+        self.silence = silence
         self._taken_back: set[str] = set()
         """Ids of the stages whose artifacts were damaged, so that they are made once more."""
         self._futures: dict[str, asyncio.Future[Any]] = {}
@@ -251,7 +253,7 @@ class StageMaker:
         try:
             task = run_job.options(name=job.label, **job.share.options, **self.shares.placement)
             values = self._values.references(stage, job.label)
-            reference = task.remote(job, self._locations, self._listener, *values)
+            reference = task.remote(job, self._locations, own_listener(), *values)
             self._submissions.wait(job.ticket, self.shares.unchecked, partial(ray.cancel, reference, force=True))
             report: JobReport = await lease.task(reference)
             return report
@@ -410,14 +412,9 @@ class StageMaker:
         self._submissions.wait(job.ticket, self.shares.unchecked, lambda: None)
         run: Any = actor.run.options(name=job.label)
         report: ObjectRef[JobReport] = run.remote(
-            job, self._locations, self._listener, *self._values.references(job.stage, job.label)
+            job, self._locations, own_listener(), *self._values.references(job.stage, job.label)
         )
         return report
-
-    @cached_property
-    def _listener(self) -> Listener:
-        """Sends the reports of running stages to this broker."""
-        return Listener(ray.get_runtime_context().current_actor)
 
     def is_wanted(self) -> bool:
         """Return whether actors block a task, or make tasks wait longer than a new process needs to start."""

@@ -16,7 +16,8 @@ import ray
 from ray import ObjectRef
 
 from goodshot.runner.cells import CellStage
-from goodshot.runner.cluster.handles import Gate
+from goodshot.runner.cluster.handles import Gate, own_listener
+from goodshot.runner.cluster.silence import Silence
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.worker import load
 from goodshot.runner.plan.scheduling import Share, Shares
@@ -29,10 +30,12 @@ class SharedValues:
     Args:
         shares: the CPUs and GPUs of each stage, which also determine the CPUs and GPUs for loading a value.
         submissions: keeps track of the loads that Ray has not begun.
+        silence: notices loads that stand still.
     """
 
-    def __init__(self, store_uri: str, shares: Shares, submissions: Submissions) -> None:
-        self._store_uri, self._shares, self._submissions = store_uri, shares, submissions
+    def __init__(self, store_uri: str, shares: Shares, submissions: Submissions, silence: Silence) -> None:
+        self._store_uri, self._shares = store_uri, shares
+        self._submissions, self._silence = submissions, silence
         self._users: Counter[SharedValue] = Counter()
         self._refs: dict[SharedValue, ObjectRef[Any]] = {}
         self.gate: Gate | None = None
@@ -73,8 +76,9 @@ class SharedValues:
             name = f"load {type(value).__name__} for {reader}"
             task = load.options(name=name, **share.options, **self._shares.placement)
             ticket = self._submissions.ticket()
+            self._silence.expect(ticket, stage.resources.silence_seconds)
             self._refs[value] = task.remote(
-                value, self._store_uri, share.device, share.threads, self.gate, ticket, *inputs
+                value, self._store_uri, share.device, share.threads, self.gate, ticket, own_listener(), *inputs
             )
             withdraw = partial(self._withdraw, value, self._refs[value], ticket)
             self._submissions.wait(ticket, self._shares.unchecked, withdraw)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -87,16 +87,24 @@ class JobReport:
 # Ray must not retry the task: it would use the placement of the first submission, as for the stages below.
 @ray.remote(max_retries=0)
 def load(
-    value: SharedValue, store_uri: str, device: str, threads: int, gate: Gate | None, ticket: str, *inputs: Any
+    value: SharedValue,
+    store_uri: str,
+    device: str,
+    threads: int,
+    gate: Gate | None,
+    ticket: str,
+    listener: Listener | None,
+    *inputs: Any,
 ) -> Any:
     """Load a shared value into Ray's object store, where all processes of a node read one copy."""
     _ask(gate, ticket)
-    if value.takes == "detector":
-        start_worker(threads)
-        _require_cuda(device)
-    else:
-        quiet_worker()
-    return value.load(Store(store_uri), inputs, device, threads)
+    with _pulsing(ticket, listener):
+        if value.takes == "detector":
+            start_worker(threads)
+            _require_cuda(device)
+        else:
+            quiet_worker()
+        return value.load(Store(store_uri), inputs, device, threads)
 
 
 # Ray must not retry stages: the broker does, because it counts the attempts and knows the current nodes.
@@ -131,7 +139,7 @@ def _run(job: Job, locations: Locations, values: Sequence[Any], warm: Warm[Any],
     _ask(job.gate, job.ticket)
     if not job.stage.computes:
         return _measured_run(job, locations, values, warm, listener)
-    with pulsing(job.ticket, str(ray.get_runtime_context().get_node_id()), listener.pulse):
+    with _pulsing(job.ticket, listener):
         return _measured_run(job, locations, values, warm, listener)
 
 
@@ -194,6 +202,12 @@ class Leaving:
                 self._leaves = self._node in draining_nodes()
             self._asked = time.monotonic()
         return self._leaves
+
+
+def _pulsing(ticket: str, listener: Listener | None) -> AbstractContextManager[None]:
+    """Send pulses to the broker, if there is one."""
+    node = str(ray.get_runtime_context().get_node_id())
+    return nullcontext() if listener is None else pulsing(ticket, node, listener.pulse)
 
 
 def _ask(gate: Gate | None, ticket: str) -> None:

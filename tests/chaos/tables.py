@@ -37,7 +37,7 @@ def written(outcomes: Sequence[Mapping[str, Any]]) -> str:
     pairs = sum(outcome["drivers"] > 1 for outcome in outcomes)
     seconds = median(outcome["seconds"] for outcome in outcomes)
     head = (
-        f"{len(outcomes)} runs, {pairs} of them of two drivers at once, with {struck} faults; {len(bad)} of them with a "
+        f"{len(outcomes)} runs, {pairs} of them of two drivers at once, with {struck} faults; {len(bad)} had a "
         f"problem. A run took {seconds:.0f} s (median) and {max(commands)} commands at most; {commands.count(1)} runs "
         "needed one."
     )

@@ -12,6 +12,7 @@ from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from goodshot.runner.cli import main
+from goodshot.runner.cluster.silence import Silence
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.cluster.worker import Job, Locations, run_job
@@ -72,7 +73,7 @@ def test_a_task_comes_to_the_photographs(nodes: Cluster, tiny_study: Callable[..
 
     where = ray.remote(node_of)
     for _ in range(3):
-        _, split = SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions()).references(cell)
+        _, split = SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions(), Silence()).references(cell)
         ray.wait([split], fetch_local=False)
         (place,) = ray.experimental.get_object_locations([split])[split]["node_ids"]
         assert {ray.get(where.remote(split)) for _ in range(4)} == {place}

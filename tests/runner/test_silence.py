@@ -91,8 +91,9 @@ def test_a_process_sends_pulses_and_says_whether_its_loops_turn() -> None:
         while len(sent) < 2 and time.monotonic() < until:
             time.sleep(0.1)
     assert sent[1].has_turned
+    assert [pulse.has_ended for pulse in sent] == [False, False, True]
     beat()
-    assert len(sent) == 2
+    assert len(sent) == 3
 
 
 def test_a_detector_gives_signs_of_life() -> None:

@@ -15,6 +15,7 @@ import ray
 from goodshot.components.detectors import DetectorConfig
 from goodshot.runner.cells import Measured
 from goodshot.runner.cells.detection import DetectionStage
+from goodshot.runner.cluster.silence import Silence
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.values import SharedValues
 from goodshot.runner.declaration.resources import Resources
@@ -48,7 +49,7 @@ def planned(tiny_study: Callable[..., Study], tmp_path: Path, store: Store) -> C
         plan = plan_studies([tiny_study(**fields)], Options(str(tmp_path)))
         (shard,) = plan.of(ShardStage)
         LocalExecutor(plan, store).make(shard.id)
-        return plan, SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions())
+        return plan, SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions(), Silence())
 
     return make
 
@@ -85,7 +86,7 @@ class NameOfItsTask(SharedValue):
 
 
 def test_the_task_that_loads_a_value_says_what_and_for_whom(store: Store) -> None:
-    values = SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions())
+    values = SharedValues(store.uri, Shares([{"CPU": 1.0}]), Submissions(), Silence())
     reads = (NameOfItsTask(),)
     stage = cast(Stage, SimpleNamespace(reads=reads, resources=Resources(), label=lambda _: "generator coin"))
     (name,) = ray.get(values.references(stage, "generator coin λ=1 L=60"))
