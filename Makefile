@@ -8,7 +8,7 @@ QUICK ?= runs/quick
 PINNED := tests/runner/test_golden.py tests/runner/test_golden_defects.py tests/runner/test_variation.py \
 	tests/generator tests/metrics tests/encoders tests/fusion tests/segmenters tests/classifiers tests/detectors
 
-.PHONY: install demo experiments-quick test slow docs-check kernels check bench
+.PHONY: install demo experiments-quick test slow chaos docs-check kernels check bench
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,11 @@ test: install
 # What takes minutes each: killed processes, several drivers, distributed training, peers.
 slow: install
 	@$(BIN)/python -m pytest -m 'slow or peer' --timeout=1800
+
+# Seeded faults against a study on a cluster of processes; SEEDS=0-9 takes a quarter of an hour.
+SEEDS ?= 0-9
+chaos: install
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS)
 
 # Every command of docs/cluster.md, on loopback.
 docs-check: install

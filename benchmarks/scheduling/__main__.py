@@ -6,7 +6,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -36,7 +36,12 @@ def main() -> None:
     parser.add_argument("--mixed", action="store_true", help="also half H200 and half L4, with CPU-only nodes")
     parser.add_argument("--losses", type=float, default=0.0, help="nodes lost an hour")
     parser.add_argument("--stragglers", type=float, default=0.0, help="share of jobs that take three times as long")
+    parser.add_argument("--write", type=Path, help="append each line to this file of JSON lines")
+    parser.add_argument("--table", type=Path, help="put the table of --write into this document, and run nothing")
     given = parser.parse_args()
+    if given.table:
+        _replace(given.table, [json.loads(line) for line in given.write.read_text().splitlines()])
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         if given.measure:
@@ -47,14 +52,19 @@ def main() -> None:
         declared = studies(root / "images", given.supports)
         plan = plan_studies(declared, Options(str(root / "out")))
         print(f"{len(plan.cells)} cells planned in {time.perf_counter() - began:.0f} s", flush=True)
-        lines = []
         for count in map(int, given.gpus.split(",")):
             for name, nodes in _clusters(count, given.mixed):
                 found = simulate(plan, nodes, costs, given.losses, given.stragglers)
-                lines.append(_line(name, found))
-                print(tabulate(lines, HEADS, "github"), flush=True)
+                faults = [f"{given.losses:g} nodes lost an hour"] * bool(given.losses)
+                faults += [f"{given.stragglers:.0%} stragglers"] * bool(given.stragglers)
+                line = dict(zip(HEADS, _line(", ".join([name, *faults]), found), strict=True))
+                print(json.dumps(line), flush=True)
+                if given.write:
+                    with given.write.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
 
 
+START, END = "<!-- scale: start -->", "<!-- scale: end -->"
 HEADS = ("cluster", "makespan h", "bound h", "over", "utilisation", "losses", "cells", "broker ms a cell")
 
 
@@ -71,17 +81,30 @@ def _line(name: str, found: Outcome) -> tuple[object, ...]:
     )
 
 
+def _replace(document: Path, lines: Sequence[Mapping[str, object]]) -> None:
+    """Put the table between the marks of a document; of equal clusters the last line counts."""
+    latest = {line["cluster"]: [str(line[head]) for head in HEADS] for line in lines}
+    before, rest = document.read_text().split(START)
+    table = tabulate([*latest.values()], HEADS, "github", disable_numparse=True)
+    document.write_text(f"{before}{START}\n\n{table}\n\n{END}{rest.split(END)[1]}")
+
+
 def _clusters(gpus: int, mixed: bool) -> list[tuple[str, list[Node]]]:
     each = min(gpus, GPUS_OF_A_NODE)
-    whole = [Node(f"h200-{i}", CPUS_OF_A_GPU * each, each, H200) for i in range(gpus // each)]
+    whole = [Node(_id(i), CPUS_OF_A_GPU * each, each, H200) for i in range(gpus // each)]
     found = [(f"{gpus} H200", whole)]
     if mixed and gpus > 1:
         half = max(1, gpus // each // 2)
         speeds = [H200] * half + [L4] * (max(1, gpus // each - half))
-        nodes = [Node(f"mixed-{i}", CPUS_OF_A_GPU * each, each, speed) for i, speed in enumerate(speeds)]
-        cpu_only = [Node(f"cpu-{i}", 64, 0) for i in range(max(1, gpus // 64))]
+        nodes = [Node(_id(i), CPUS_OF_A_GPU * each, each, speed) for i, speed in enumerate(speeds)]
+        cpu_only = [Node(_id(len(nodes) + i), 64, 0) for i in range(max(1, gpus // 64))]
         found.append((f"{len(nodes) * each} GPUs, H200 and L4, {len(cpu_only)} CPU nodes", [*nodes, *cpu_only]))
     return found
+
+
+def _id(number: int) -> str:
+    """An id as Ray gives nodes."""
+    return f"{number:056x}"
 
 
 def _costs() -> Mapping[str, Cost]:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import NodeDiedError, TaskCancelledError
 
 from goodshot.runner.cluster.worker import Job, JobReport
+from goodshot.runner.stages.base import Stage
 
 START_SECONDS = 8.0
 """A process that imports torch; measured on two CPUs."""
 ENOUGH = 1e-9
+
+Seconds = Callable[[Stage, Sequence[Stage]], float]
+"""How long a stage takes to make these products."""
 
 
 @dataclass(eq=False)
@@ -85,12 +89,14 @@ class Place:
 class Cluster:
     """The nodes, and the requests that wait for room.
 
-    seconds: the seconds of a job on the measured machine, by its work and device.
+    seconds: the seconds of a stage on the measured machine, for the products that it is to make.
+    start: the seconds that a process needs to start.
     straggling: the share of jobs that take three times as long.
     """
 
-    def __init__(self, nodes: Iterable[Node], seconds: Callable[[Job], float], straggling: float = 0.0) -> None:
-        self.nodes, self._seconds, self._straggling = list(nodes), seconds, straggling
+    def __init__(self, nodes: Iterable[Node], seconds: Seconds, start: float = START_SECONDS) -> None:
+        self.nodes, self.seconds, self._start = list(nodes), seconds, start
+        self.straggling = 0.0
         self._draw = random.Random(0)  # noqa: S311
         self._waiting: defaultdict[tuple[float, float], deque[asyncio.Future[Place]]] = defaultdict(deque)
         self._places: set[Place] = set()
@@ -113,7 +119,7 @@ class Cluster:
         if place.node.idle_processes:
             place.node.idle_processes -= 1
         else:
-            await self.wait(place, START_SECONDS)
+            await self.wait(place, self._start)
         return place
 
     def release(self, place: Place, keeps_process: bool = True) -> None:
@@ -151,7 +157,7 @@ class Cluster:
     async def work_on(self, job: Job, place: Place, announce: Callable[[str], None]) -> JobReport:
         """Run a job: announce its image sets as they are made, and report it."""
         speed = place.node.gpu_speed if place.gpus else 1.0
-        seconds = self._seconds(job) / speed * (3.0 if self._draw.random() < self._straggling else 1.0)
+        seconds = self.seconds(job.stage, job.wanted) / speed * (3.0 if self._draw.random() < self.straggling else 1.0)
         began = asyncio.get_running_loop().time()
         sets = sorted((s for s in job.wanted if hasattr(s, "iterations")), key=lambda s: s.iterations)
         last = max((s.iterations for s in sets), default=1)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from benchmarks.scheduling.clock import VirtualLoop
-from benchmarks.scheduling.cluster import Cluster, Node, Place, Reference, Remote
+from benchmarks.scheduling.cluster import START_SECONDS, Cluster, Node, Place, Reference, Remote, Seconds
 from goodshot.runner.cluster import broker as broker_module
 from goodshot.runner.cluster import handles, leased, pool, stages, values
 from goodshot.runner.cluster.broker import Broker, BrokerOptions
@@ -56,6 +57,9 @@ class _Store:
 
     def has(self, key: str) -> bool:
         return key in self.made
+
+    def take_back_if_damaged(self, _: str) -> bool:
+        return False
 
 
 class _Results:
@@ -169,7 +173,13 @@ class World:
 
 
 def simulate(
-    plan: Plan, nodes: Sequence[Node], costs: Mapping[str, Cost], losses_an_hour: float = 0.0, straggling: float = 0.0
+    plan: Plan,
+    nodes: Sequence[Node],
+    costs: Mapping[str, Cost] | None = None,
+    losses_an_hour: float = 0.0,
+    straggling: float = 0.0,
+    seconds: Seconds | None = None,
+    start: float = START_SECONDS,
 ) -> Outcome:
     """Run all cells of a plan.
 
@@ -177,36 +187,23 @@ def simulate(
         costs: measured seconds, by kind of work, on a CPU or GPU of speed 1.
         losses_an_hour: how often a node is lost; another one joins after ten minutes.
         straggling: the share of jobs that take three times as long.
+        seconds: how long a stage takes to make these products; by default as the costs say.
+        start: the seconds that a process needs to start.
     """
-    loop = VirtualLoop()
-
-    def seconds(job: Job) -> float:
-        return expected_seconds(job.stage, job.wanted, job.share.device, costs)
-
-    with _on(loop):
-        return loop.run_until_complete(_run(plan, nodes, costs, seconds, losses_an_hour, straggling))
-
-
-@contextmanager
-def _on(loop: VirtualLoop) -> Iterator[None]:
+    loop, known, began = VirtualLoop(), costs or {}, time.process_time()
+    device = "cuda" if any(node.gpus for node in nodes) else "cpu"
+    cluster = Cluster(nodes, seconds or (lambda stage, wanted: expected_seconds(stage, wanted, device, known)), start)
+    cluster.straggling = straggling
     asyncio.set_event_loop(loop)
     try:
-        yield
+        found = loop.run_until_complete(_run(plan, cluster, known, losses_an_hour))
     finally:
         asyncio.set_event_loop(None)
+    return replace(found, cpu=time.process_time() - began)
 
 
-async def _run(
-    plan: Plan,
-    nodes: Sequence[Node],
-    costs: Mapping[str, Cost],
-    seconds: Any,
-    losses_an_hour: float,
-    straggling: float,
-) -> Outcome:
-    loop = asyncio.get_running_loop()
-    cluster = Cluster(nodes, seconds, straggling)
-    world = World(cluster)
+async def _run(plan: Plan, cluster: Cluster, costs: Mapping[str, Cost], losses_an_hour: float) -> Outcome:
+    loop, nodes, world = asyncio.get_running_loop(), cluster.nodes, World(cluster)
     with _simulated(world):
         resources = [node.resources for node in nodes]
         world.broker = broker = Broker(BrokerOptions("simulated", world.results, resources, costs=costs))  # type: ignore[arg-type]
@@ -218,11 +215,9 @@ async def _run(
         if losing is not None:
             losing.cancel()
     assert all(outcome is not None for outcome in outcomes)
-    work, chain = _bounds(plan, nodes, broker, costs)
+    work, chain = _bounds(plan, cluster, broker)
     capacity = sum(node.gpus for node in nodes) or sum(node.cpus for node in nodes)
     busy = cluster.busy_gpu_seconds if any(node.gpus for node in nodes) else cluster.busy_cpu_seconds
-    import time
-
     return Outcome(
         seconds=took,
         bound=max(work, chain),
@@ -231,13 +226,14 @@ async def _run(
         utilisation=busy / (took * capacity),
         cells=len(plan.cells),
         trainings=cluster.work.get("generator", (0, 0.0))[0],
-        cpu=time.process_time(),
+        cpu=0.0,
         losses=len(broker._stages.node_losses),
     )
 
 
-def _bounds(plan: Plan, nodes: Sequence[Node], broker: Broker, costs: Mapping[str, Cost]) -> tuple[float, float]:
+def _bounds(plan: Plan, cluster: Cluster, broker: Broker) -> tuple[float, float]:
     """The seconds of all work on all nodes, whichever of CPUs and GPUs takes longer, and of the longest chain."""
+    nodes = cluster.nodes
     products = plan.products(plan.cells.values())
     cpu = gpu = 0.0
     longest: dict[str, float] = {}
@@ -247,7 +243,7 @@ def _bounds(plan: Plan, nodes: Sequence[Node], broker: Broker, costs: Mapping[st
         nonlocal cpu, gpu
         share = broker.shares.of(stage)
         wanted = [stage] if (stage.producer == stage.id and stage.is_artifact) or not products.get(stage.id) else None
-        each = expected_seconds(stage, wanted or products[stage.id], share.device, costs)
+        each = cluster.seconds(stage, wanted or products[stage.id])
         if share.gpus:
             gpu += each * share.gpus
         else:
