@@ -20,7 +20,6 @@ from tests.chaos.world import World, end, gcs_of, raylet_of
 NOT_OF_STAGES = (
     "ray::IDLE",
     "ray::Broker",
-    "ray::Tracker",
     "ray::SweepPoint",
     "ray::DashboardAgent",
     "ray::RuntimeEnv",
@@ -62,6 +61,17 @@ def _driver(number: signal.Signals) -> Callable[[World, float], bool]:
 
 def _worker(*titles: str) -> Callable[[World, float], bool]:
     return lambda world, choice: _one_of(world.workers(*titles), choice)
+
+
+def _tracker(world: World, choice: float) -> bool:
+    """Kill the process beside a driver that writes its W&B runs."""
+    found = []
+    for driver in world.running:
+        with suppress(psutil.Error):
+            for child in psutil.Process(driver.process.pid).children():
+                if any("tracking.process" in word for word in child.cmdline()):
+                    found.append(child)
+    return _one_of(found, choice)
 
 
 def _any_stage(world: World, choice: float) -> bool:
@@ -208,7 +218,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("kill-stage", "process of any stage killed", _any_stage),
     Fault("pause-stage", f"process of a stage stopped for {PAUSED_SECONDS:g} s", _paused),
     Fault("hang-stage", "process of a stage stopped for ever", _hung),
-    Fault("kill-tracker", "process of the W&B tracker killed", _worker("ray::Tracker"), tracked=True),
+    Fault("kill-tracker", "process of the W&B tracker killed", _tracker, tracked=True),
     Fault("kill-node", "node lost (raylet killed), another one joins", _lost_node),
     Fault("remove-node", "node taken away, another one joins", _left_node),
     Fault("add-node", "node joins", _joined_node),
