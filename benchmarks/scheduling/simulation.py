@@ -20,7 +20,7 @@ from goodshot.runner.cluster.broker import Broker, BrokerOptions
 from goodshot.runner.cluster.elastic import Nodes
 from goodshot.runner.cluster.worker import Job, JobReport
 from goodshot.runner.plan.plan import Plan
-from goodshot.runner.plan.scheduling import expected_seconds
+from goodshot.runner.plan.scheduling import expected_seconds, longest_first
 from goodshot.runner.results.tables import Tables
 from goodshot.runner.stages.costs import Cost
 
@@ -210,7 +210,7 @@ async def _run(plan: Plan, cluster: Cluster, costs: Mapping[str, Cost], losses_a
         await broker.learn(plan)
         began = loop.time()
         losing = asyncio.ensure_future(_lose(cluster, broker, losses_an_hour)) if losses_an_hour else None
-        outcomes = await broker.cells([*plan.cells])
+        outcomes = await broker.cells(longest_first(plan, plan.cells, broker.shares, costs))
         took = loop.time() - began
         if losing is not None:
             losing.cancel()

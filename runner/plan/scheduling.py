@@ -11,9 +11,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from goodshot.runner.declaration.resources import Resources
+from goodshot.runner.plan.plan import Plan
 from goodshot.runner.stages.base import Stage
 from goodshot.runner.stages.costs import Costs, Memories, Memory, device_of
 
@@ -225,3 +227,23 @@ def expected_seconds(stage: Stage, wanted: Sequence[Stage], device: str, costs: 
         cost = costs.get(work.kind)
         seconds += work.units * ((cost.each if cost else None) or UNKNOWN_UNIT_SECONDS)
     return seconds
+
+
+def longest_first(plan: Plan, fingerprints: Iterable[str], shares: Shares, costs: Costs) -> list[str]:
+    """Sort cells by descending length of their training, and of equal ones by their own expected seconds.
+
+    The longest training decides when a study ends, and a long cell that begins last is what many GPUs wait for.
+    """
+    cells = {f: plan.cells[f] for f in fingerprints}
+    products = plan.products(cells.values())
+    steps = {producer: plan.stages[producer].steps(wanted) for producer, wanted in products.items()}
+
+    @cache
+    def longest(inputs: tuple[str, ...]) -> int:
+        return max((steps.get(id_, 0) for id_ in plan.closure(inputs)), default=0)
+
+    def length(fingerprint: str) -> tuple[int, float]:
+        cell = cells[fingerprint]
+        return longest(cell.inputs), expected_seconds(cell, [cell], shares.of(cell).device, costs)
+
+    return sorted(cells, key=length, reverse=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError
@@ -21,9 +21,9 @@ from goodshot.runner.cluster.head import HeadWatch, watched_head
 from goodshot.runner.console.progress import shown
 from goodshot.runner.declaration.resources import Resources
 from goodshot.runner.executor.progress import Progress
-from goodshot.runner.plan.plan import Plan, Trial, point_key
+from goodshot.runner.plan.plan import Trial, point_key
 from goodshot.runner.plan.planning import Declared, plan_point
-from goodshot.runner.plan.scheduling import TYPE_OF_GPU, Share, Shares
+from goodshot.runner.plan.scheduling import TYPE_OF_GPU, Share, Shares, longest_first
 from goodshot.runner.run.options import Options, Run, Stopped
 from goodshot.runner.run.run_record import RunRecord, followed
 from goodshot.runner.run.tracked import tracker_of
@@ -82,6 +82,7 @@ class _Driver:
         head: HeadWatch | None = None,
     ) -> None:
         self.work, self.options, self.gate, self.head = work, options, gate, head
+        self._shares, self._costs = Shares(nodes), read_costs()
         excluded = gate.faulty if gate else frozenset()
         broker_options = BrokerOptions(
             options.store_uri,
@@ -89,7 +90,7 @@ class _Driver:
             nodes,
             options.fail_fast,
             work.skipped,
-            read_costs(),
+            self._costs,
             read_memory(Files(options.store_uri)),
             excluded,
             gate.seen if gate else None,
@@ -104,7 +105,7 @@ class _Driver:
             admitting = self.gate.watching(self.broker.admit) if self.gate else nullcontext()
             with admitting, followed(self._look, record) as latest, shown(console, latest):
                 self.broker.learn(self.work.plan)
-                running = self.broker.run(_longest_first(self.work.plan, self.work.missing))
+                running = self.broker.run(longest_first(self.work.plan, self.work.missing, self._shares, self._costs))
                 for declared in self.work.declared:
                     self._run_study(declared)
                 running.wait()
@@ -277,16 +278,3 @@ def _gate(work: Work, options: Options, console: Console) -> NodeGate | None:
     gate = NodeGate(studies, work.plan, options.out_uri, options.store_uri, options.insecure_local, console)
     gate.open()
     return gate
-
-
-def _longest_first(plan: Plan, fingerprints: Iterable[str]) -> list[str]:
-    """Sort cells by descending length of their training, because the longest training decides when the study ends."""
-    cells = {f: plan.cells[f] for f in fingerprints}
-    products = plan.products(cells.values())
-    steps = {producer: plan.stages[producer].steps(wanted) for producer, wanted in products.items()}
-
-    @cache
-    def longest(inputs: tuple[str, ...]) -> int:
-        return max(steps.get(id_, 0) for id_ in plan.closure(inputs))
-
-    return sorted(cells, key=lambda fingerprint: longest(cells[fingerprint].inputs), reverse=True)
