@@ -197,8 +197,14 @@ def simulate(
     asyncio.set_event_loop(loop)
     try:
         found = loop.run_until_complete(_run(plan, cluster, known, losses_an_hour))
+        # What waits for more work, such as idle slots.
+        waiting = asyncio.all_tasks(loop)
+        for task in waiting:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
     finally:
         asyncio.set_event_loop(None)
+        loop.close()
     return replace(found, cpu=time.process_time() - began)
 
 

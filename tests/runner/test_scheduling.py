@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds
+from goodshot.runner.plan.scheduling import Share, Shares, expected_seconds, longest_first
 from goodshot.runner.run.execute import plan_studies
 from goodshot.runner.run.options import Options
 from goodshot.runner.stages.base import Stage
@@ -186,3 +186,17 @@ def test_the_longer_training_is_expected_to_take_longer(tiny_study: Callable[...
     assert expected_seconds(stage, image_sets, "cpu", costs) == 2.0 * 7 + 3.0 * 2 * 4
     assert expected_seconds(stage, shorter, "cpu", costs) == 2.0 * 3 + 3.0 * 2 * 2
     assert expected_seconds(stage, image_sets, "cpu", {}) > expected_seconds(stage, shorter, "cpu", {}) > 0
+
+
+def test_long_trainings_come_first_and_then_long_cells(tiny_study: Callable[..., Study], tmp_path: Path) -> None:
+    detectors = [{"image_size": 64}, {"image_size": 128, "alias": "large"}]
+    study = tiny_study(arms=["original", "generated"], iterations=[4, 8], detectors=detectors)
+    plan, shares = plan_studies([study], Options(str(tmp_path))), Shares([{"CPU": 2.0}])
+    costs = {
+        work.kind: Cost(float(cell.cell.subject.image_size), 1.0)
+        for cell in plan.cells.values()
+        for work in cell.work([cell], "cpu")
+    }
+    ordered = [plan.cells[fingerprint] for fingerprint in longest_first(plan, plan.cells, shares, costs)]
+    found = [(cell.cell.arm.name, cell.cell.subject.image_size) for cell in ordered]
+    assert found == [("generated", 128)] * 2 + [("generated", 64)] * 2 + [("original", 128), ("original", 64)]
