@@ -36,7 +36,7 @@ from goodshot.runner.stages.shard import ShardStage
 from goodshot.runner.stages.training import TrainingStage
 from goodshot.runner.study.study import Study
 
-SIZES = (4, 8, 1)
+SIZES = (2, 4, 8)
 SHARD, PROMPT, STEP, CELL = 0.5, 1.0, 0.1, 0.8
 """Seconds of each stage, of each iteration of a training, and of each cell."""
 PROCESS_SECONDS = 1.5

@@ -41,6 +41,11 @@ class Node:
 
     def __post_init__(self) -> None:
         self.free_cpus, self.free_gpus = self.cpus, [1.0] * self.gpus
+        self._note()
+
+    def _note(self) -> None:
+        """Sum up the free GPUs once for each change: every request looks at every node."""
+        self._left, self._most = sum(self.free_gpus), max(self.free_gpus, default=0.0)
 
     @property
     def resources(self) -> dict[str, float]:
@@ -54,8 +59,10 @@ class Node:
         if not gpus:
             # What needs no GPU goes where none is taken up by it.
             return (self.free_cpus - cpus) / self.cpus + (0 if self.gpus else 1)
-        fitting = [free for free in self.free_gpus if free + ENOUGH >= min(gpus, 1.0)]
-        return -1.0 if len(fitting) < max(1, int(gpus)) else 1 + sum(self.free_gpus) / self.gpus
+        if self._most + ENOUGH < min(gpus, 1.0):
+            return -1.0
+        fits = gpus <= 1 or sum(free + ENOUGH >= 1 for free in self.free_gpus) >= gpus
+        return 1 + self._left / self.gpus if fits else -1.0
 
     def take(self, cpus: float, gpus: float) -> list[int]:
         """Take CPUs and GPUs; returns the indices of the GPUs."""
@@ -66,6 +73,7 @@ class Node:
         taken = [i for i in order if self.free_gpus[i] + ENOUGH >= share][:count]
         for i in taken:
             self.free_gpus[i] -= share
+        self._note()
         return taken
 
     def give_back(self, cpus: float, gpus: float, taken: list[int]) -> None:
@@ -73,6 +81,7 @@ class Node:
         self.free_cpus += cpus
         for i in taken:
             self.free_gpus[i] += min(gpus, 1.0)
+        self._note()
 
 
 @dataclass(eq=False)
