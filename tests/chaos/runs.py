@@ -20,7 +20,7 @@ MOST_COMMANDS = 8
 PATIENCE_SECONDS = 240.0
 """How long one command may take before the run counts as one that stands still."""
 LOOK_SECONDS = 0.25
-TARGET_SECONDS = 20.0
+TARGET_SECONDS = 60.0
 """How long a fault waits for something that it can be done to, such as a process of a kind."""
 
 

@@ -39,6 +39,7 @@ from goodshot.runner.cluster.failures import (
     reason_of,
 )
 from goodshot.runner.cluster.leased import LeasedJob, LeasedWork
+from goodshot.runner.cluster.silence import Silence
 from goodshot.runner.cluster.stages import StageMaker
 from goodshot.runner.cluster.submissions import Submissions
 from goodshot.runner.cluster.worker import Job, JobReport
@@ -171,8 +172,9 @@ def test_whose_error_it_is(error: Exception, gate: Any, passes: bool, expected: 
             submissions.passed(job.ticket)
         raise raised(error)
 
-    maker = SimpleNamespace(_submissions=submissions, gate=gate, _run_submitted=submitted)
-    job = Job(None, (), Share(1, 0), ticket=submissions.job())  # type: ignore[arg-type]
+    maker = SimpleNamespace(_submissions=submissions, silence=Silence(), gate=gate, _run_submitted=submitted)
+    stage = SimpleNamespace(resources=Resources())
+    job = Job(stage, (), Share(1, 0), ticket=submissions.job())  # type: ignore[arg-type]
     with pytest.raises(expected):
         asyncio.run(StageMaker._run_once(maker, job, LeasedJob()))  # type: ignore[arg-type]
     assert not submissions.has_passed(job.ticket)

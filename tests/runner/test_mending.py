@@ -49,16 +49,19 @@ def another_page(file: Path) -> None:
     file.write_bytes(PAGE)
 
 
-@pytest.mark.parametrize("local", [True, False], ids=["locally", "on Ray"])
+IMAGES, TEST, TRAIN = "image_set/*/*/images.safetensors", "shard/*/*/test.arrow", "shard/*/*/train.arrow"
+
+
 @pytest.mark.parametrize(
-    ("pattern", "damage", "remade"),
+    ("pattern", "damage", "remade", "local"),
     [
-        ("image_set/*/*/images.safetensors", halved, "generator"),
-        ("image_set/*/*/images.safetensors", another_page, "generator"),
-        (f"image_set/*/{COMMIT}", another_page, "generator"),
-        ("shard/*/*/test.arrow", halved, "shard"),
-        ("shard/*/*/train.arrow", another_page, "shard"),
-        ("prompt/*/*/ranking.json", halved, ""),
+        (IMAGES, halved, "generator", True),
+        (IMAGES, another_page, "generator", False),
+        (f"image_set/*/{COMMIT}", another_page, "generator", True),
+        (TEST, halved, "shard", False),
+        (TEST, another_page, "shard", True),
+        (TRAIN, another_page, "shard", True),
+        ("prompt/*/*/ranking.json", halved, "", True),
     ],
 )
 def test_a_damaged_artifact_is_made_anew(

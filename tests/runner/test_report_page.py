@@ -225,7 +225,8 @@ def test_a_picture_is_enlarged_by_key_and_by_click(opened: Any, small: str) -> N
     assert shown.get_attribute("alt") == "Generated image 2 of brick"
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.querySelector('img').alt") == "Generated image 2 of brick"
+    # The focus moves when the browser has closed the dialog.
+    page.wait_for_function("document.activeElement.querySelector('img')?.alt === 'Generated image 2 of brick'")
     page.locator(".anomaly_maps .picture").first.click()
     page.locator("#picture-dialog [data-step='1']").click()
     assert "Test image stain/0.png of brick" in str(shown.get_attribute("alt"))
