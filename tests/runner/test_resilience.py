@@ -222,8 +222,9 @@ def test_a_stage_that_stands_still_is_run_again(nodes: Cluster, sweep: Sweep, tm
     out, printed = tmp_path / "out", tmp_path / "printed"
     command = ["sweep", str(sweep.file), "--out", str(out), "--set", "resources.silence_seconds=15"]
     with started([*command, "--address", nodes.address], printed) as process:
-        (trains,) = until(lambda: workers_of(nodes.worker_nodes[0], "ray::generator")[:1], process)
-        trains.send_signal(signal.SIGSTOP)
+        trains = until(lambda: [p for n in nodes.worker_nodes for p in workers_of(n, "ray::generator")], process)
+        time.sleep(1)  # it has sent its first pulse and imports torch
+        trains[0].send_signal(signal.SIGSTOP)
         assert process.wait(900) == 0, printed.read_text()
     assert "after it stood still" in printed.read_text()
     assert values(Results(str(out)).rows()) == sweep.measured
