@@ -38,6 +38,8 @@ from goodshot.runner.stages.base import Stage
 from goodshot.runner.stages.costs import Cost, Memories
 from goodshot.runner.store.artifacts import Store
 
+MENDINGS = 3
+"""How often a cell is run again because an artifact that it depends on was damaged."""
 LIVES = 4
 """How often the broker is started in a run; a process that is lost more often probably causes its own loss."""
 
@@ -356,12 +358,14 @@ class Broker:
         try:
             if self._halted:
                 return
-            try:
-                await self._run_when_ready(cell, is_ready, make)
-            except Exception:
-                if self._halted or not await self._stages.take_back_damaged(cell):
-                    raise
-                await self._run_when_ready(cell, False, make)
+            for mended in range(MENDINGS + 1):
+                try:
+                    await self._run_when_ready(cell, is_ready and not self._stages.has_taken_back(cell), make)
+                    break
+                except Exception:
+                    # Another cell may have begun to read an artifact again before it was made anew.
+                    if self._halted or mended == MENDINGS or not await self._stages.take_back_damaged(cell):
+                        raise
             if self._halted and outcome is None:
                 return
             self.outcomes[cell.fingerprint] = outcome or await self._outcome(cell)

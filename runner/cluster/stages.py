@@ -162,7 +162,11 @@ class StageMaker:
         if damaged:
             self.progress.retries[DAMAGED] += 1
         self._values.forget(cell)
-        return bool(self._taken_back & self.plan.closure(cell.inputs).keys())
+        return self.has_taken_back(cell)
+
+    def has_taken_back(self, cell: CellStage) -> bool:
+        """Return whether an artifact that a cell depends on was taken back, so that it may not be made again yet."""
+        return bool(self._taken_back) and bool(self._taken_back & self.plan.closure(cell.inputs).keys())
 
     async def before(self, stage: Stage) -> None:
         """Make the inputs of a stage, in order."""
