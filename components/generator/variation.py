@@ -28,6 +28,7 @@ from goodshot.components.generator.augment import AugmentationPolicy, augment
 from goodshot.components.generator.batch import to_square
 from goodshot.components.generator.config import VariationConfig
 from goodshot.components.generator.vqgan import VQGAN
+from goodshot.components.heartbeat import beat
 
 _LOWEST, _HIGHEST = -6.0, 6.0
 """Bounds of the head's output, which is the logarithm of Σ relative to the mean variance of its channel."""
@@ -126,6 +127,7 @@ def train_variance_head(categories: Sequence[Encoded], config: VariationConfig, 
     head.get_buffer("variance").copy_(by_category.mean(0) + 1e-6)
     optimiser = torch.optim.Adam(head.parameters(), lr=config.learning_rate)
     for step in range(config.steps):
+        beat()
         own_means, own_residuals = pairs[step % len(pairs)]
         chosen = torch.from_numpy(rng.choice(len(own_means), min(config.batch, len(own_means)), replace=False))
         loss = negative_log_likelihood(head, own_means[chosen], own_residuals[chosen])

@@ -260,9 +260,9 @@ class Broker:
         try:
             while True:
                 # If the nodes cannot be read, for example while the head restarts, the next poll reads them.
-                for standing in self._stages.silence.standing():
-                    kill(standing)
                 with suppress(Exception):
+                    for standing in self._stages.silence.standing():
+                        kill(standing)
                     self._adapt(await asyncio.to_thread(nodes_now, self.shares.excluded, self._checked))
                     metrics.publish(self._counted())
                     if autoscaler is not None:

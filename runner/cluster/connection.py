@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from goodshot.components.errors import GoodshotError
@@ -51,7 +52,7 @@ def cluster(address: str | None, cpus: int | None = None) -> Iterator[dict[str, 
     if ray.is_initialized():
         yield ray.cluster_resources()
         return
-    _silence_node_messages()
+    silence_node_messages()
     if joined is None:
         ray.init(
             "local",
@@ -94,12 +95,15 @@ def code_of_interrupt() -> int:
     return TERMINATED if _terminated.is_set() else INTERRUPTED
 
 
-def _silence_node_messages() -> None:
+def silence_node_messages() -> None:
     """Keep Ray from printing a long line whenever a process is lost: a run counts them and says why in a few words."""
-    from ray._private import worker  # private: test_connected.py pins it
+    from ray._private import worker  # private: test_surroundings.py pins it
 
     printed = worker.print_to_stdstream
+    if hasattr(printed, "__wrapped__"):
+        return
 
+    @wraps(printed)
     def without_nodes(data: Mapping[str, Any], ignore_prefix: bool) -> None:
         if data.get("pid") != "raylet":
             printed(data, ignore_prefix)

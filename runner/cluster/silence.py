@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from goodshot.components.errors import GoodshotError
 from goodshot.components.heartbeat import heard
-from goodshot.runner.store.leases import started_at
+from goodshot.runner.store.processes import started_at
 
 PULSE_SECONDS = 5.0
 """Pause between two pulses."""
@@ -97,7 +97,10 @@ class Silence:
         return self._killed.pop(ticket, None)
 
     def standing(self) -> list[Pulse]:
-        """Return the last pulse of each job that stands still, which is to be killed; each once."""
+        """Return the last pulse of each job that stands still, which is to be killed.
+
+        A job whose process could not be killed stands still again after as long.
+        """
         now, late = self._clock(), self._clock() - self._looked > LATE_SECONDS
         self._looked = now
         found = []
@@ -107,7 +110,7 @@ class Silence:
             last = min(watched.seen, watched.seen if watched.turned is None else watched.turned)
             if 0 < self._limits[ticket] < now - last:
                 self._killed[ticket] = now - last
-                del self._watched[ticket]
+                watched.seen, watched.turned = now, None
                 found.append(watched.pulse)
         return found
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from goodshot.components.errors import BadInput, GoodshotError
+from goodshot.components.heartbeat import beat
 from goodshot.runner.stages.generator import GeneratorSpec
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class Group:
                 self._followed.get(timeout=LOOK_SECONDS)
                 return
             except Empty:
+                beat()  # the workers are other processes, which Ray Train watches
                 if not self._thread.is_alive():
                     line = str(self._error or "they ended").strip().splitlines()[-1]
                     raise GoodshotError(

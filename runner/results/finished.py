@@ -87,7 +87,8 @@ class FinishedCells:
         found = [self.tables.cell.empty_table()]
         for start in range(0, len(names), BATCH):
             cells = self.files.each(self._read, names[start : start + BATCH])
-            found.append(_together([found[0], *cells]).combine_chunks())
+            # Columns that a cell's file lacks become NULL.
+            found.append(pa.concat_tables([found[0], *cells], promote_options="default").combine_chunks())
         return pa.concat_tables(found)
 
     def of_table(self, cells: pa.Table, table: str) -> pa.Table:
@@ -130,11 +131,6 @@ class FinishedCells:
             remedy = "run the study again, which sets it aside and makes the cell anew"
             raise Damaged(f"{self.files.where(name)}: is damaged ({what}); {remedy}") from error
         return table
-
-
-def _together(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of tables that lack some columns of the first one; NULL is in their place."""
-    return pa.concat_tables(tables, promote_options="default")
 
 
 def _name(fingerprint: str) -> str:

@@ -6,7 +6,6 @@ The file is small, is replaced as a whole, and holds plain JSON only, so that an
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,12 +16,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.store.files import Files
+from goodshot.runner.store.processes import is_gone
 
 NAME = "status.json"
 WRITE_SECONDS = 5.0
 """Pause between two writes of the file."""
 SILENCE = timedelta(seconds=60)
 """Time without a write after which the driver of a running study counts as lost: twelve writes are missing then."""
+LATE = timedelta(seconds=2 * WRITE_SECONDS)
+"""Time without a write after which the driver's process is looked for. A container may have the name of its machine,
+and ids of processes of its own, so a file that is written counts for more than a process that is not found."""
 
 State = Literal["running", "complete", "incomplete", "stopped"]
 
@@ -112,20 +115,13 @@ class Status(BaseModel):
     @property
     def is_silent(self) -> bool:
         """Whether the run's driver has died: its process is gone, or it has not written for :data:`SILENCE`."""
-        return self.state == "running" and (self._is_gone or datetime.now(UTC) - self.written > SILENCE)
+        age = datetime.now(UTC) - self.written
+        return self.state == "running" and (age > SILENCE or (age > LATE and self._is_gone))
 
     @property
     def _is_gone(self) -> bool:
         """Whether the driver was a process of this machine that is no more."""
-        if self.host != socket.gethostname() or not self.pid:
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+        return bool(self.pid) and self.host == socket.gethostname() and is_gone(self.pid)
 
     def to_json(self) -> str:
         """Return the status as one JSON object."""

@@ -129,10 +129,11 @@ class Store:
             for name in artifact.names:
                 artifact.read(name)
         except (FileNotFoundError, DamagedArtifact):
-            if not self.has(key):
-                return False
-            self._files.delete(f"{key}/{COMMIT}")
-            return True
+            with suppress(GoodshotError, OSError):  # a store that cannot be written keeps it
+                if self.has(key):
+                    self._files.delete(f"{key}/{COMMIT}")
+                    return True
+            return False
         except (GoodshotError, OSError):
             return False
         return False

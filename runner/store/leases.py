@@ -33,6 +33,7 @@ from pyarrow import fs
 
 from goodshot.components.errors import GoodshotError
 from goodshot.runner.store.files import TEMPORARY, Files
+from goodshot.runner.store.processes import is_gone, started_at
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
@@ -218,7 +219,7 @@ class Leases:
     def _clear_after(self, found: bytes) -> None:
         """Delete the own file of a driver that died on this machine; ``gc`` deletes those of other machines."""
         owner, pid = _field(found, "owner"), _field(found, "pid")
-        here = _field(found, "host") == socket.gethostname() and isinstance(pid, int) and _is_gone(pid)
+        here = _field(found, "host") == socket.gethostname() and isinstance(pid, int) and is_gone(pid)
         if here and isinstance(owner, str) and re.fullmatch("[0-9a-f]{32}", owner):
             with suppress(OSError, GoodshotError):
                 self._files.delete(f"{FOLDER}/{TEMPORARY}{owner}")
@@ -275,23 +276,3 @@ def _field(content: bytes, name: str) -> object:
     except ValueError:
         return None
     return value.get(name) if isinstance(value, dict) else None
-
-
-def started_at(pid: int) -> str:
-    """The start time of a process of this machine, in the kernel's units; empty if there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "" if _is_gone(pid) else "?"
-    # The name in parentheses may contain anything; the start time is the 22nd field.
-    return stat.rpartition(")")[2].split()[19]
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -12,7 +12,7 @@ from goodshot.components.heartbeat import beat, heard
 from goodshot.runner.cluster import silence
 from goodshot.runner.cluster.elastic import REFRESH_SECONDS
 from goodshot.runner.cluster.silence import PULSE_SECONDS, Pulse, Silence, pulsing
-from goodshot.runner.store.leases import started_at
+from goodshot.runner.store.processes import started_at
 
 LIMIT = 60.0
 
@@ -39,9 +39,9 @@ def standing_after(has_turned: dict[float, bool], until: float) -> tuple[list[fl
     return found, jobs
 
 
-def test_a_process_that_is_silent_for_too_long_stands_still_once() -> None:
-    found, jobs = standing_after({0.0: False, 5.0: False}, until=200)
-    assert found == [66.0]
+def test_a_process_that_is_silent_for_too_long_stands_still_until_its_job_has_ended() -> None:
+    found, jobs = standing_after({0.0: False, 5.0: False}, until=130)
+    assert found == [66.0, 127.0]
     assert jobs.ended("job") == 61.0
     assert jobs.ended("job") is None
 

@@ -85,7 +85,10 @@ def test_two_runs_into_one_folder_are_both_shown(tmp_path: Path, capsys: pytest.
     gone = status(studies=("gone",), host="third", written=datetime.now(UTC) - timedelta(minutes=2))
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    dead = status(studies=("dead",), host=socket.gethostname(), pid=process.pid)
+    late = datetime.now(UTC) - timedelta(seconds=12)
+    dead = status(studies=("dead",), host=socket.gethostname(), pid=process.pid, written=late)
+    assert dead.is_silent
+    assert not dead.model_copy(update={"written": datetime.now(UTC)}).is_silent
     for each in (gone, two, dead, one, two):
         write_status(files, each)
     assert main(["status", str(tmp_path)]) == 0

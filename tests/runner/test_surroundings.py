@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from ray._private import worker
 
 from goodshot.components.errors import BadInput, GoodshotError
 from goodshot.runner.cluster import sockets
 from goodshot.runner.cluster.address import joined_address
-from goodshot.runner.cluster.connection import cluster, require_token
+from goodshot.runner.cluster.connection import cluster, require_token, silence_node_messages
 from tests.loopback import closed_port, serving
 
 STUDIES = [sys.executable, "-m", "goodshot.runner.cli", "studies"]
@@ -129,3 +130,20 @@ def test_ray_address_is_the_default_of_address(monkeypatch: pytest.MonkeyPatch) 
         joined_address(None)
     monkeypatch.delenv("RAY_ADDRESS")
     assert joined_address(None) is None
+
+
+def test_ray_s_lines_about_lost_processes_are_left_out_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It replaces a function of Ray that is not public, once."""
+    monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)
+    for _ in range(2):
+        silence_node_messages()
+    replaced = worker.print_to_stdstream
+    assert replaced.__wrapped__.__module__ == worker.__name__
+    for pid in ("raylet", 123):
+        data = {"lines": [f"from {pid}"], "pid": pid, "is_err": False, "ip": "127.0.0.1", "job": None}
+        replaced(data, ignore_prefix=True)
+    printed = capsys.readouterr().out
+    assert "from 123" in printed
+    assert "from raylet" not in printed
